@@ -1,0 +1,123 @@
+"""A collective as data: for each rank, the transfers it takes part in, chunk by chunk.
+
+A schedule says what depends on what and nothing about threads or time. `graph` derives the order
+from it, `proof` shows that it computes the sum and never blocks, `executor` carries it out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+from firetree.errors import UserError
+
+SCHEDULE_VERSION = 1
+
+Kind = Literal["send", "recv", "recv_reduce"]
+
+
+class Operation(NamedTuple):
+    """One rank's half of a transfer: send a chunk, receive over it, or receive and add to it."""
+
+    kind: Kind
+    peer: int
+    chunk: int
+
+    def __str__(self) -> str:
+        direction = "to" if self.kind == "send" else "from"
+        return f"{self.kind} chunk {self.chunk} {direction} rank {self.peer}"
+
+
+def send(peer: int, chunk: int) -> Operation:
+    """Send `chunk` as it stands to `peer`."""
+    return Operation("send", peer, chunk)
+
+
+def recv(peer: int, chunk: int) -> Operation:
+    """Overwrite `chunk` with what `peer` sends."""
+    return Operation("recv", peer, chunk)
+
+
+def recv_reduce(peer: int, chunk: int) -> Operation:
+    """Add what `peer` sends to `chunk`."""
+    return Operation("recv_reduce", peer, chunk)
+
+
+Program = tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Programs of all ranks over a buffer cut into `chunks` near-equal parts.
+
+    Two operations of a rank are bound to program order only if they share a channel (same peer and
+    direction), or a chunk that at least one of them writes. Everything else may overlap. The k-th
+    send of a channel meets its k-th receive.
+    """
+
+    world_size: int
+    chunks: int
+    programs: tuple[Program, ...]
+
+    def to_json(self) -> str:
+        """Write as `{"version", "world_size", "chunks", "programs": [[[kind, peer, chunk], …], …]}`."""
+        return json.dumps(
+            {
+                "version": SCHEDULE_VERSION,
+                "world_size": self.world_size,
+                "chunks": self.chunks,
+                "programs": self.programs,
+            }
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Schedule:
+        """Read what `to_json` wrote.
+
+        Raises:
+            UserError: the text is not a schedule of this version; the first fault is named.
+        """
+        try:
+            document = json.loads(text)
+            version = document["version"]
+            if version != SCHEDULE_VERSION:
+                raise UserError(f"a schedule of version {version}; expected {SCHEDULE_VERSION}")
+            programs = tuple(
+                tuple(_operation_from(entry) for entry in program)
+                for program in document["programs"]
+            )
+            schedule = Schedule(int(document["world_size"]), int(document["chunks"]), programs)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"not a schedule: {error!r}; expected the JSON that Schedule.to_json writes"
+            ) from error
+        if len(programs) != schedule.world_size:
+            raise UserError(
+                f"a schedule for {schedule.world_size} ranks with {len(programs)} programs; "
+                "expected one program a rank"
+            )
+        return schedule
+
+
+def _operation_from(entry: Sequence[Any]) -> Operation:
+    kind, peer, chunk = entry
+    if kind not in ("send", "recv", "recv_reduce"):
+        raise ValueError(f"operation {kind!r}; expected send, recv or recv_reduce")
+    if not (isinstance(peer, int) and isinstance(chunk, int)):
+        raise ValueError(f"operation {list(entry)}; expected [kind, peer number, chunk number]")
+    return Operation(cast(Kind, kind), peer, chunk)
+
+
+def chunk_bounds(element_count: int, chunks: int) -> list[int]:
+    """Where chunk k of a buffer begins and ends: `bounds[k]` to `bounds[k + 1]`, in elements.
+
+    Sizes differ by one element at most; with more chunks than elements some are empty.
+    """
+    return [element_count * k // chunks for k in range(chunks + 1)]
+
+
+def busiest_sent_chunks(schedule: Schedule) -> int:
+    """Chunks sent by the rank that sends most."""
+    return max(sum(op.kind == "send" for op in program) for program in schedule.programs)
