@@ -1,0 +1,9 @@
+"""Synchronous data-parallel training whose gradients travel along reduction trees."""
+
+from __future__ import annotations
+
+from firetree import collectives
+from firetree.sync import attach
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "attach", "collectives"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import socket
 import traceback
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def _collect(pipes: list[Connection]) -> list[Any]:
         for pipe in ready:
             rank = rank_of[id(pipe)]
             try:
-                ok, value = pipe.recv()
+                ok, value = pickle.loads(pipe.recv_bytes())
             except EOFError:
                 ok, value = False, "ended without a result"
             assert ok, f"rank {rank}: {value}"
@@ -80,7 +81,7 @@ def _rank_main(
             world_size=world_size,
             timeout=timedelta(seconds=60),
         )
-        pipe.send((True, function(*args)))
+        pipe.send_bytes(pickle.dumps((True, function(*args))))
         dist.destroy_process_group()
     except BaseException:
-        pipe.send((False, traceback.format_exc()))
+        pipe.send_bytes(pickle.dumps((False, traceback.format_exc())))

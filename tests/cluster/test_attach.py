@@ -1,0 +1,91 @@
+"""`firetree.attach` in a plain DDP script that is not firetree's trainer."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+import torch.distributed as dist
+from ranks import run_on_ranks
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import firetree
+from firetree.sync import algorithm_names, tcp_sent_bytes
+
+BATCH, STEPS = 24, 6
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(20, 300), nn.Tanh(), nn.Linear(300, 400), nn.Linear(400, 5))
+
+
+def batch(step: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(BATCH, 20, generator=generator), torch.randn(BATCH, 5, generator=generator)
+
+
+def train(model: nn.Module, rank: int, world_size: int) -> list[Tensor]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for step in range(STEPS):
+        x, y = (part.tensor_split(world_size)[rank] for part in batch(step))
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def train_attached(algorithm: str) -> tuple[list[Tensor], str, int]:
+    model = DistributedDataParallel(net(), bucket_cap_mb=0.1)
+    synchroniser = firetree.attach(model, algorithm=algorithm)
+    weights = train(model, dist.get_rank(), dist.get_world_size())
+    digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()
+    return weights, digest, len(synchroniser.take_timings())
+
+
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_ranks_agree_to_the_bit_and_equal_one_process_on_the_whole_batch(algorithm: str) -> None:
+    results = run_on_ranks(4, train_attached, algorithm)
+    alone = train(net(), 0, 1)
+    assert len({digest for _, digest, _ in results}) == 1
+    for ours, expected in zip(results[0][0], alone, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
+    assert results[0][2] > STEPS, "several buckets a step were synchronised"
+
+
+def sent_by_count_and_by_kernel() -> tuple[int, int]:
+    model = DistributedDataParallel(nn.Linear(1000, 500))
+    synchroniser = firetree.attach(model, algorithm="ring")
+    assert synchroniser.executor is not None
+    dist.barrier()
+    before = tcp_sent_bytes()
+    assert before is not None
+    for _ in range(3):
+        model(torch.ones(1, 1000)).sum().backward()
+    after = tcp_sent_bytes()
+    assert after is not None
+    return sum(synchroniser.executor.sent_bytes), after - before
+
+
+def test_the_kernel_counts_the_bytes_that_the_executor_counts() -> None:
+    for counted, by_kernel in run_on_ranks(3, sent_by_count_and_by_kernel):
+        assert counted == pytest.approx(3 * 2 * 2 / 3 * 4 * 500_500, rel=1e-3)
+        assert by_kernel == pytest.approx(counted, rel=0.01)
+
+
+def lose_a_peer() -> str:
+    model = DistributedDataParallel(nn.Linear(10, 10))
+    firetree.attach(model, algorithm="binomial_tree", timeout_s=2)
+    if dist.get_rank() == 2:
+        return "left"
+    with pytest.raises(RuntimeError) as failure:
+        model(torch.ones(1, 10)).sum().backward()
+    return str(failure.value)
+
+
+def test_a_rank_that_leaves_ends_the_backward_pass_with_its_name() -> None:
+    messages = run_on_ranks(3, lose_a_peer)
+    assert "rank 2" in messages[0]
+    assert "chunk 0" in messages[0]
