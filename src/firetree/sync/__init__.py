@@ -1,8 +1,7 @@
 """How gradients meet training: the DDP hook that runs a schedule on each bucket."""
 
 from firetree.sync.synchroniser import (
-    NATIVE,
-    BucketTiming,
+    GLOO,
     Synchroniser,
     algorithm_names,
     attach,
@@ -11,8 +10,7 @@ from firetree.sync.synchroniser import (
 from firetree.sync.wire import tcp_sent_bytes
 
 __all__ = [
-    "NATIVE",
-    "BucketTiming",
+    "GLOO",
     "Synchroniser",
     "algorithm_names",
     "attach",

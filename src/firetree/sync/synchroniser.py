@@ -7,7 +7,6 @@ reads the hook's annotations as objects, so this file evaluates them (no `annota
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import cast
 
@@ -19,30 +18,18 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree import collectives
-from firetree.collectives import Executor
+from firetree.collectives import CollectiveError, Executor
 from firetree.errors import UserError, nearest
+from firetree.sync.wire import tcp_sent_bytes
+from firetree.trace import BucketSpan
 
-NATIVE = "native"
-"""The backend's own all-reduce (Gloo's or NCCL's), beside our algorithms."""
-
-
-@dataclass(frozen=True, slots=True)
-class BucketTiming:
-    """When one bucket was ready to be summed, and when its sum began and ended.
-
-    Times are seconds of `time.monotonic`; the bucket is ready when its last gradient is computed.
-    """
-
-    index: int
-    size_bytes: int
-    ready_s: float
-    start_s: float
-    end_s: float
+GLOO = "gloo"
+"""The backend's own all-reduce, beside our algorithms."""
 
 
 def algorithm_names() -> tuple[str, ...]:
     """Every name that `attach` takes."""
-    return (*collectives.names(), NATIVE)
+    return (*collectives.names(), GLOO)
 
 
 def check_algorithm(name: str) -> None:
@@ -67,7 +54,7 @@ def attach(
 
     Args:
         model: wraps any module; its ranks are those of its process group.
-        algorithm: one of `firetree.collectives.names()`, or "native" for the backend's all-reduce.
+        algorithm: one of `firetree.collectives.names()`, or "gloo" for the backend's own all-reduce.
         chunks: parts that each bucket is cut into; by default the algorithm's usual number.
         timeout_s: how long to wait for another rank, in seconds.
 
@@ -92,16 +79,12 @@ class Synchroniser:
         self.algorithm = algorithm
         self.error: BaseException | None = None
         self.executor: Executor | None = None
-        if algorithm != NATIVE:
+        if algorithm != GLOO:
             schedule = collectives.build(algorithm, group.size(), chunks)
             self.executor = Executor(schedule, group, timeout_s)
-        self._sum: Callable[[Tensor], object] = (
-            self.executor.run
-            if self.executor
-            else lambda buffer: dist.all_reduce(buffer, group=group)
-        )
+        self._group = group
         self._world_size: int = group.size()
-        self._timings: list[BucketTiming] = []
+        self._spans: list[BucketSpan] = []
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._serve, name="firetree-sync", daemon=True).start()
 
@@ -113,14 +96,44 @@ class Synchroniser:
         self._work.put(lambda: self._average(buffer, index, ready_s, future))
         return future
 
-    def take_timings(self) -> list[BucketTiming]:
-        """The timings of all buckets since the last call; call it after the backward pass."""
-        timings, self._timings = self._timings, []
-        return timings
+    @property
+    def bytes_counted_by(self) -> str:
+        """Who measures `sent_bytes`: our executor, or the kernel for the backend's all-reduce."""
+        return "executor" if self.executor else "kernel"
+
+    def sent_bytes(self) -> int:
+        """Bytes this rank has sent to all peers so far; take differences around what is measured.
+
+        The kernel counts all TCP traffic of the process, so nothing else may be sent in between.
+        """
+        return sum(self.executor.sent_bytes) if self.executor else tcp_sent_bytes()
+
+    def formula_bytes(self, size_bytes: int) -> float | None:
+        """The closed form of what the busiest rank sends for that many bytes of gradients."""
+        if self.executor is None:
+            return None
+        links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
+        cost = collectives.ALGORITHMS[self.algorithm].cost
+        return cost(self._world_size, size_bytes, links).sent_bytes
+
+    def take_spans(self) -> list[BucketSpan]:
+        """The spans of all buckets since the last call; call it after the backward pass."""
+        spans, self._spans = self._spans, []
+        return spans
 
     def _serve(self) -> None:
         while True:
             self._work.get()()
+
+    def _sum(self, buffer: Tensor) -> None:
+        if self.executor is not None:
+            self.executor.run(buffer)
+            return
+        try:
+            dist.all_reduce(buffer, group=self._group)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise CollectiveError(f"another rank went away or did not answer ({reason})") from error
 
     def _average(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
         start_s = time.monotonic()
@@ -133,5 +146,5 @@ class Synchroniser:
             self.error = error
             future.set_exception(error)  # type: ignore[arg-type]
             return
-        self._timings.append(BucketTiming(index, buffer.nbytes, ready_s, start_s, time.monotonic()))
+        self._spans.append(BucketSpan(index, buffer.nbytes, ready_s, start_s, time.monotonic()))
         future.set_result(buffer)

@@ -16,12 +16,12 @@ _BYTES_SENT_OFFSET = 200
 _TCP_INFO_BYTES = 256
 
 
-def tcp_sent_bytes() -> int | None:
-    """Bytes sent on all TCP connections this process holds open; None where no kernel tells."""
+def tcp_sent_bytes() -> int:
+    """Bytes sent on all TCP connections this process holds open; 0 where no kernel tells."""
     try:
         descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:
-        return None
+        return 0
     return sum(_sent_on(descriptor) for descriptor in descriptors)
 
 

@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all the set-up that they need.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS := runs/demo
+
+.PHONY: install demo test lint bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	rm -rf $(RUNS)
+	$(BIN)/firetree train digits --workers 4 --run-dir $(RUNS)/binomial_tree
+	$(BIN)/firetree train digits --workers 4 --run-dir $(RUNS)/parameter_server --sync.algorithm parameter_server
+	$(BIN)/firetree train digits --workers 4 --run-dir $(RUNS)/gloo --sync.algorithm gloo
+	$(BIN)/firetree report $(RUNS)/binomial_tree
+	$(BIN)/firetree report $(RUNS)/binomial_tree $(RUNS)/parameter_server $(RUNS)/gloo
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python benchmarks/hook.py
+
+clean:
+	rm -rf .venv runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,44 @@
+"""Each benchmark keeps a section of its own in RESULTS.md, with the machine that measured it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from firetree.durable import write_durably
+from firetree.train.environment import describe_environment
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def write_section(title: str, command: str, text: str, rows: Sequence[Sequence[str]]) -> None:
+    """Replace, or add, the section of this title; the first row is the heading."""
+    machine = describe_environment(seed=0, world_size=1)
+    heading, *body = rows
+    lines = [
+        f"## {title}",
+        "",
+        f"`{command}` on {machine['processor']}, {machine['platform']}, torch {machine['torch']}, "
+        f"{machine['started'][:10]}.",
+        "",
+        text,
+        "",
+        "| " + " | ".join(heading) + " |",
+        "|" + "---|" * len(heading),
+        *("| " + " | ".join(row) + " |" for row in body),
+        "",
+    ]
+    section = "\n".join(lines)
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    found = pattern.search(old)
+    new = old[: found.start()] + section + old[found.end() :] if found else old + section
+    write_durably(RESULTS, new.encode())
+    print(section)
+
+
+def median_and_spread(values: Sequence[float], digits: int = 2) -> str:
+    """`median (least to most)`."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"

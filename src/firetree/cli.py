@@ -1,0 +1,181 @@
+"""The command `firetree`: its sub-commands are thin, and every failure is one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
+
+import tyro
+
+from firetree import __version__, report, train
+from firetree.errors import UserError, nearest
+
+USAGE = """\
+usage: firetree COMMAND …
+
+  train RECIPE   train on one or several workers, along a reduction tree
+  report RUN …   where the time of a run went, or several runs side by side
+
+`firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a recipe; every field of it is an option.
+
+    Starts `--workers` local processes, or takes its place among those that torchrun, srun or mpirun
+    started.
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
+    """A ready recipe's name, or a TOML file."""
+    workers: int | None = None
+    """Local processes to start; 1 by default."""
+    run_dir: Path | None = None
+    """The run's folder; by default runs/RECIPE-TIME."""
+    resume: bool = False
+    """Go on from the newest complete checkpoint in --run-dir."""
+    recipe: Annotated[train.Recipe, tyro.conf.arg(name="")] = field(default_factory=train.Recipe)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Say where the time of a run went; with several runs, a table of them."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    """Folders of runs."""
+    json: bool = False
+    """Print JSON: an object, or a list for several runs."""
+
+
+def main() -> None:
+    """Run this process's command line; ends the process."""
+    arguments = sys.argv[1:]
+    try:
+        _run([argument for argument in arguments if argument != "--debug"])
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        code = _explain(error)
+        sys.stdout.flush()
+        # A rank that fails must not wait, while it winds down, for peers that wait for it.
+        os._exit(code)
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one line why the command ends; gives its exit code."""
+    if isinstance(error, UserError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        message = "interrupted; go on with --resume and the run's folder as --run-dir"
+        code = error.exit_code if isinstance(error, train.Interrupted) else 130
+    else:
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
+        code = 1
+    if not train.tell_launcher(error, message):
+        print(f"firetree: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _run(arguments: list[str]) -> None:
+    match arguments:
+        case ["--version"]:
+            print(f"firetree {__version__}")
+        case [] | ["-h" | "--help"]:
+            print(USAGE)
+        case ["train", *rest]:
+            _train(rest)
+        case ["report", *rest]:
+            _report(rest)
+        case [unknown, *_]:
+            raise UserError(f"no command '{unknown}'{nearest(unknown, ('train', 'report'))}")
+
+
+def _train(arguments: list[str]) -> None:
+    place = train.find_place(os.environ)
+    if place is not None:
+        train.follow_launcher()
+    options = _parse(TrainOptions, "firetree train", arguments)
+    # The recipe that was named gives the defaults of a second reading.
+    named = TrainOptions(options.name, recipe=train.load_recipe(options.name))
+    options = _parse(TrainOptions, "firetree train", arguments, named)
+    train.check_recipe(options.recipe)
+    if options.workers is not None and options.workers < 1:
+        raise UserError(f"--workers {options.workers}; expected 1 or more")
+    if options.resume and options.run_dir is None:
+        raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
+    run_dir = options.run_dir or _new_run_dir(options.name)
+    if place is None and options.workers is not None and options.workers > 1:
+        train.check_world_size(options.recipe, options.workers)
+        chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
+        train.launch(options.workers, [*sys.argv[1:], *chosen])
+        return
+    place = place or train.ALONE
+    if options.workers not in (None, place.world_size):
+        raise UserError(
+            f"--workers {options.workers} among {place.world_size} started workers; leave it out"
+        )
+    train.train(options.recipe, place, run_dir, options.resume)
+
+
+def _new_run_dir(recipe_name: str) -> Path:
+    return Path("runs", f"{Path(recipe_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def _report(arguments: list[str]) -> None:
+    options = _parse(ReportOptions, "firetree report", arguments)
+    if not options.runs:
+        raise UserError("no run named; expected the folders of one or more runs")
+    print(report.render([report.summarise(run) for run in options.runs], as_json=options.json))
+
+
+def _parse(
+    kind: type[Options], program: str, arguments: list[str], default: Options | None = None
+) -> Options:
+    """Read options through tyro, whose framed page about a wrong one becomes one line."""
+    page = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(page):
+            options, unknown = tyro.cli(
+                kind, prog=program, args=arguments, default=default, return_unknown_args=True
+            )
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        raise UserError(_first_paragraph(page.getvalue())) from end
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        if not flag.startswith("-"):
+            raise UserError(f"unexpected '{flag}'; see {program} --help")
+        raise UserError(f"no option '{flag}'{nearest(flag, _flags(kind))}")
+    return cast(Options, options)
+
+
+def _first_paragraph(page: str) -> str:
+    """The text of a framed page from below its title to the first empty row or rule."""
+    rows = [row.strip("│ ") for row in page.splitlines()[1:]]
+    end = next((k for k, row in enumerate(rows) if not row or row[0] in "─╰"), len(rows))
+    return " ".join(rows[:end])
+
+
+def _flags(kind: type[Any], prefix: str = "--") -> list[str]:
+    """Every option of a dataclass, as tyro spells it."""
+    flags = []
+    hints = get_type_hints(kind)
+    for entry in fields(kind):
+        if entry.name == "recipe":
+            flags += _flags(hints[entry.name], prefix)
+        elif is_dataclass(hints[entry.name]):
+            flags += _flags(hints[entry.name], f"{prefix}{entry.name}.")
+        else:
+            flags.append(prefix + entry.name.replace("_", "-"))
+    return flags

@@ -1,0 +1,100 @@
+"""Pictures for classification: read from disk, shared among ranks, made into batches.
+
+An epoch on one rank:
+
+    splits = data.load(
+        "npz", Path("fashion.npz"), classes=10, size=None, channels=None, test_fraction=0.2, seed=0
+    )
+    loader = data.Loader(
+        splits, batch_size=64, seed=0, rank=0, world_size=1, augmentation=data.Augmentation()
+    )
+    for batch in loader.training_batches(epoch=0): ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firetree.data import arrays, trees
+from firetree.data.augmentation import Augmentation
+from firetree.data.batches import Batch, Loader
+from firetree.data.decoding import DamagedPictureError
+from firetree.data.order import epoch_steps
+from firetree.data.pictures import Dataset, Pictures
+from firetree.data.splits import Splits, make_splits
+from firetree.errors import UserError, nearest
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "DamagedPictureError",
+    "Loader",
+    "Pictures",
+    "Splits",
+    "epoch_steps",
+    "load",
+    "names",
+]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all readers that `load` knows."""
+    return ("digits", "folder", "npz", "parquet", "tar")
+
+
+def load(
+    name: str,
+    path: Path | None,
+    *,
+    classes: int | None,
+    size: int | None,
+    channels: int | None,
+    test_fraction: float,
+    seed: int,
+) -> Splits:
+    """Read pictures and their labels, ready for a `Loader`.
+
+    Args:
+        name: one of `names()`.
+        path: the file or folder to read; None for digits.
+        classes: number of classes; None for as many as the training pictures show.
+        size: height and width in pixels; None for the pictures' own.
+        channels: 1 for grey, 3 for colour; None for grey if the data are grey arrays, else colour.
+        test_fraction: share held out, by `seed`, where the data come without a test set.
+        seed: 0 or more.
+
+    Raises:
+        UserError: an unknown name, data that cannot be read, or labels or sizes that do not fit.
+    """
+    if name not in names():
+        raise UserError(f"no data '{name}'{nearest(name, names())}")
+    return make_splits(
+        _read(name, path),
+        classes=classes,
+        size=size,
+        channels=channels,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+
+
+def _read(name: str, path: Path | None) -> Dataset:
+    if name == "digits":
+        if path is not None:
+            raise UserError(f"data.path = {path}; expected none, as digits need no file")
+        return arrays.read_digits()
+    if path is None:
+        raise UserError(f"data.path is missing; expected the file or folder that '{name}' reads")
+    if not path.exists():
+        raise UserError(f"data.path = {path} does not exist; expected a file or folder")
+    match name:
+        case "npz":
+            return arrays.read_npz(path)
+        case "folder":
+            return trees.read_folder(path)
+        case "tar":
+            return trees.read_tar(path)
+        case _:
+            from firetree.data import parquet  # pyarrow takes a while to import
+
+            return parquet.read_parquet(path)

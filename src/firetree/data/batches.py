@@ -1,0 +1,140 @@
+"""From splits to the batches of one rank, the next one prepared while the present one is trained.
+
+Which pictures a step has depends on seed and epoch only, and all ranks' batches together are the
+batch that one rank alone would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firetree.data.augmentation import Augmentation, Draws, changed, draw
+from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
+from firetree.data.pictures import U8, Pictures
+from firetree.data.splits import Splits
+from firetree.errors import RunFailedError, UserError
+
+_ACCEPTED_DAMAGE_PERCENT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One rank's part of a step: x_BCHW float32 with mean 0 and deviation 1, y_B int64.
+
+    `global_count` is the number of samples of the step over all ranks, those included that are left
+    out because they are damaged: a sum of losses divided by it gives one rank's part of the mean.
+    """
+
+    x_BCHW: Tensor
+    y_B: Tensor
+    global_count: int
+
+
+class Loader:
+    """One rank's batches, and `damaged`: why a picture is left out of them, by its name."""
+
+    def __init__(
+        self,
+        splits: Splits,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        augmentation: Augmentation,
+    ):
+        if augmentation.crop_padding >= splits.size:
+            raise UserError(
+                f"data.crop_padding = {augmentation.crop_padding}; expected less than the "
+                f"pictures' {splits.size} pixels"
+            )
+        self.damaged: dict[str, str] = {}
+        self._splits = splits
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._augmentation = augmentation
+        # x / 255 less the mean, by the deviation, as one multiplication and one addition.
+        mean_C, std_C = np.array(splits.mean, np.float32), np.array(splits.std, np.float32)
+        self._scale_C11 = (1 / (255 * std_C))[:, None, None]
+        self._shift_C11 = (-mean_C / std_C)[:, None, None]
+
+    @property
+    def damaged_count(self) -> int:
+        """Distinct damaged pictures known so far."""
+        return len(self.damaged)
+
+    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The epoch's steps from `first_step` on, shuffled and augmented.
+
+        Raises:
+            RunFailedError: more than 1 % of all pictures are damaged.
+        """
+        train = self._splits.train
+        order_N = epoch_order(len(train), self._seed, epoch)
+        draws = draw(self._augmentation, len(train), self._seed, epoch)
+        return self._batches(train, order_N, first_step, draws)
+
+    def test_batches(self) -> Iterator[Batch]:
+        """The test pictures in order and unchanged, each step shared among the ranks.
+
+        Raises:
+            RunFailedError: more than 1 % of all pictures are damaged.
+        """
+        test = self._splits.test
+        return self._batches(test, np.arange(len(test)), 0, None)
+
+    def note_damaged(self, damaged: dict[str, str]) -> None:
+        """Add damaged pictures, met here or by another rank: the reason for each by name.
+
+        Raises:
+            RunFailedError: more than 1 % of all pictures are damaged.
+        """
+        self.damaged.update(damaged)
+        total = len(self._splits.train) + len(self._splits.test)
+        if 100 * self.damaged_count > _ACCEPTED_DAMAGE_PERCENT * total:
+            name, reason = next(iter(self.damaged.items()))
+            raise RunFailedError(
+                f"{self.damaged_count} of {total} pictures cannot be decoded, which is more than "
+                f"{_ACCEPTED_DAMAGE_PERCENT} % ({name}: {reason}); repair or remove them"
+            )
+
+    def _batches(
+        self, pictures: Pictures, order_N: Indices, first_step: int, draws: Draws | None
+    ) -> Iterator[Batch]:
+        steps = range(first_step, epoch_steps(len(order_N), self._batch_size))
+        with ThreadPoolExecutor(1, "firetree-data") as pool:
+            ahead = [pool.submit(self._prepare, pictures, order_N, s, draws) for s in steps[:1]]
+            for step in steps:
+                batch, damaged = ahead.pop().result()
+                if step + 1 in steps:
+                    ahead.append(pool.submit(self._prepare, pictures, order_N, step + 1, draws))
+                self.note_damaged(damaged)
+                yield batch
+
+    def _prepare(
+        self, pictures: Pictures, order_N: Indices, step: int, draws: Draws | None
+    ) -> tuple[Batch, dict[str, str]]:
+        """A step's batch, and the reason for each picture missing in it by name."""
+        indices = batch_indices(order_N, self._batch_size, step)
+        mine = share(indices, self._rank, self._world_size)
+        x_BHWC, damaged = pictures.read_batch(mine)
+        kept_B = np.delete(mine, list(damaged))
+        if draws is not None:
+            x_BHWC = changed(x_BHWC, kept_B, draws)
+        y_B = torch.from_numpy(pictures.labels[kept_B])
+        reasons = {pictures.name(int(mine[place])): why for place, why in damaged.items()}
+        return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
+
+    def _normalised(self, x_BHWC: U8) -> Tensor:
+        x_BCHW = x_BHWC.transpose(0, 3, 1, 2)
+        normal_BCHW = np.multiply(x_BCHW, self._scale_C11, dtype=np.float32, order="C")
+        normal_BCHW += self._shift_C11
+        return torch.from_numpy(normal_BCHW)

@@ -1,0 +1,57 @@
+"""Which picture comes when and on which rank: pure functions of seed, epoch and step.
+
+Letters in names: N all pictures, B pictures of a step.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+class Stream(IntEnum):
+    """What random numbers are for; each use has its own, whatever the seed and the epoch."""
+
+    HOLD_OUT = 1
+    ORDER = 2
+    AUGMENTATION = 3
+
+
+def random_stream(stream: Stream, seed: int, epoch: int = 0) -> np.random.Generator:
+    """The random numbers of one use in one epoch; seed and epoch are 0 or more."""
+    return np.random.default_rng([stream, seed, epoch])
+
+
+def hold_out(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Ascending indices of the pictures to train on and to test on, at least one of each.
+
+    `count` is at least 2.
+    """
+    held_out = min(max(1, round(count * fraction)), count - 1)
+    shuffled = random_stream(Stream.HOLD_OUT, seed).permutation(count)
+    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Indices:
+    """order_N: every index below `count` once."""
+    return random_stream(Stream.ORDER, seed, epoch).permutation(count)
+
+
+def epoch_steps(count: int, batch_size: int) -> int:
+    """Steps to see each of `count` pictures once; the last may be smaller."""
+    return -(-count // batch_size)
+
+
+def batch_indices(order_N: Indices, batch_size: int, step_in_epoch: int) -> Indices:
+    """indices_B of a step over all ranks, the step counted from 0 within the epoch."""
+    return order_N[step_in_epoch * batch_size : (step_in_epoch + 1) * batch_size]
+
+
+def share(indices_B: Indices, rank: int, world_size: int) -> Indices:
+    """A rank's contiguous part; parts differ by one at most, and some are empty if ranks exceed B."""
+    count = len(indices_B)
+    return indices_B[count * rank // world_size : count * (rank + 1) // world_size]

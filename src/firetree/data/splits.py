@@ -1,0 +1,154 @@
+"""Training and test pictures of one size, checked, with what a model must know of them.
+
+Readers say what is stored; this module checks the labels, chooses size and channels where the user
+has not, holds out a test set where there is none, and measures mean and deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from firetree.data.decoding import DamagedPictureError
+from firetree.data.order import Indices, hold_out
+from firetree.data.pictures import Dataset, Pictures, Stored, fitted, subset
+from firetree.errors import UserError
+
+_SIZE_SAMPLE = 100
+_STATISTICS_SAMPLE = 1000
+_GREY_STEP = 1 / 255
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What to train on and what to test on.
+
+    Every picture is `size` pixels high and wide with `channels` channels. `mean` and `std` are those
+    of each channel over a sample of the training pictures, with 0 black and 1 white. A label is an
+    index into `classes`.
+    """
+
+    train: Pictures
+    test: Pictures
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def make_splits(
+    dataset: Dataset,
+    *,
+    classes: int | None,
+    size: int | None,
+    channels: int | None,
+    test_fraction: float,
+    seed: int,
+) -> Splits:
+    """Check a data set and make it ready; the arguments are those of `firetree.data.load`.
+
+    Raises:
+        UserError: no pictures, labels out of range, different sizes, or no readable picture.
+    """
+    class_names, train_labels = _classes(dataset, classes)
+    size = size or _own_size(dataset.train)
+    channels = channels or _own_channels(dataset.train)
+    train = fitted(dataset.train, train_labels, size, channels)
+    if dataset.test is not None:
+        expected = f"0 to {len(class_names) - 1}, the classes of the training pictures"
+        test_labels = _checked_labels(dataset.test, len(class_names), expected)
+        test = fitted(dataset.test, test_labels, size, channels)
+    elif len(train) > 1:
+        train_rows, test_rows = hold_out(len(train), test_fraction, seed)
+        train, test = subset(train, train_rows), subset(train, test_rows)
+    else:
+        raise UserError("1 picture and no test set; expected at least 2 to hold one out")
+    mean, std = _statistics(train, channels)
+    return Splits(train, test, class_names, size, channels, mean, std)
+
+
+def _classes(dataset: Dataset, classes: int | None) -> tuple[tuple[str, ...], Indices]:
+    """The names of all classes, and the checked training labels."""
+    if classes is None:
+        count = len(dataset.train.labels)
+        expected = f"0 to {count - 1}, as there are {count} pictures; else give data.classes"
+        labels = _checked_labels(dataset.train, count, expected)
+        classes = len(dataset.classes) or int(labels.max()) + 1
+    else:
+        expected = f"0 to {classes - 1}, as there are {classes} classes"
+        labels = _checked_labels(dataset.train, classes, expected)
+    numbers = map(str, range(len(dataset.classes), classes))
+    return (*dataset.classes, *numbers), labels
+
+
+def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:
+    labels = stored.labels
+    if not len(labels):
+        raise UserError("the data hold no pictures; expected at least one to train and one to test")
+    wrong = np.zeros(1, np.int64)
+    if np.issubdtype(labels.dtype, np.integer):
+        wrong = np.flatnonzero((labels < 0) | (labels >= limit))
+    if len(wrong):
+        index = int(wrong[0])
+        raise UserError(
+            f"label {labels[index]} ({labels.dtype}) of picture {index} ({stored.name(index)}); "
+            f"expected an integer from {expected}"
+        )
+    return labels.astype(np.int64)
+
+
+def _own_size(stored: Stored) -> int:
+    """The size that the first readable pictures share, in pixels."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for index in range(len(stored.labels)):
+        try:
+            sizes[stored.name(index)] = stored.image(index).size
+        except DamagedPictureError as error:
+            reason = str(error)
+        if len(sizes) == _SIZE_SAMPLE:
+            break
+    if not sizes:
+        raise _nothing_readable(stored.name(0), reason)
+    first, (size, _) = next(iter(sizes.items()))
+    for name, (width, height) in sizes.items():
+        if (width, height) != (size, size):
+            other = "" if name == first else f" and {first} {size}x{size}"
+            raise UserError(
+                f"{name} is {width}x{height} pixels{other}; expected squares of one size; "
+                "give data.size"
+            )
+    return size
+
+
+def _own_channels(stored: Stored) -> int:
+    return 3 if stored.array_NHWC is None else int(stored.array_NHWC.shape[3])
+
+
+def _statistics(train: Pictures, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over evenly spaced training pictures."""
+    count = 0
+    totals_C, squares_C = np.zeros(channels), np.zeros(channels)
+    sample = np.linspace(0, len(train) - 1, min(len(train), _STATISTICS_SAMPLE)).astype(np.int64)
+    for index in sample.tolist():
+        try:
+            x_HWC = train.read(index) / 255
+        except DamagedPictureError as error:
+            reason = str(error)
+            continue
+        count += 1
+        totals_C += x_HWC.mean((0, 1))
+        squares_C += np.square(x_HWC).mean((0, 1))
+    if not count:
+        raise _nothing_readable(train.name(0), reason)
+    mean_C = totals_C / count
+    std_C = np.sqrt(np.maximum(squares_C / count - np.square(mean_C), 0))
+    # Batches are divided by it, and a channel may have one value everywhere.
+    return tuple(mean_C.tolist()), tuple(np.maximum(std_C, _GREY_STEP).tolist())
+
+
+def _nothing_readable(name: str, reason: str) -> UserError:
+    return UserError(
+        f"none of the pictures can be decoded ({name}: {reason}); expected JPEG, PNG or the like"
+    )

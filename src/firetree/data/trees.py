@@ -1,0 +1,157 @@
+"""Pictures in class folders: a tree on disk, or the same tree inside a tar.
+
+Both become a table of byte ranges in files. A picture is read by its own open, seek and read, which
+is safe from any thread, and nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from firetree.data.decoding import DamagedPictureError
+from firetree.data.pictures import Dataset, Stored, encoded
+from firetree.errors import UserError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm")
+
+
+class Member(NamedTuple):
+    """A picture's name in its tree, and the bytes that hold it (length -1: to the end)."""
+
+    name: str
+    file: str
+    offset: int
+    length: int
+
+    def content(self) -> bytes:
+        """The encoded picture; raises DamagedPictureError where the file cannot be read."""
+        try:
+            with open(self.file, "rb") as file:
+                file.seek(self.offset)
+                return file.read(self.length)
+        except OSError as error:
+            raise DamagedPictureError(error.strerror) from error
+
+
+Tree = dict[tuple[str, ...], Member | None]
+"""A member for each picture by the parts of its path, and None for each folder."""
+
+
+def read_folder(root: Path) -> Dataset:
+    """One folder a class, or train/ and test/ (or val/) with one folder a class each.
+
+    Raises:
+        UserError: no such folder, none or no readable class folders, or a class without pictures.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; expected one that holds a folder a class")
+    tree: Tree = {}
+    try:
+        for folder, _, files in os.walk(root, followlinks=True, onerror=_raise):
+            parts = tuple(os.path.relpath(folder, root).split(os.sep))
+            parts = () if parts == (".",) else parts
+            tree[parts] = None
+            for file in files:
+                name = "/".join((*parts, file))
+                tree[(*parts, file)] = Member(name, os.path.join(folder, file), 0, -1)
+    except OSError as error:
+        raise UserError(f"cannot read folder {root}: {error}") from error
+    return _dataset(tree, root)
+
+
+def read_tar(path: Path) -> Dataset:
+    """The tree of `read_folder` inside an uncompressed tar, in a folder of its own or not.
+
+    Raises:
+        UserError: as `read_folder`, or no tar, a compressed one, or one that is cut off.
+    """
+    tree: Tree = {}
+    try:
+        with tarfile.open(path, "r:") as archive, path.open("rb") as file:
+            for member in archive:
+                parts = tuple(part for part in member.name.split("/") if part not in ("", "."))
+                if member.isdir():
+                    tree[parts] = None
+                elif member.isreg():
+                    name = "/".join(parts)
+                    tree[parts] = Member(name, str(path), member.offset_data, member.size)
+            # tarfile takes a damaged header for the end; the true end is a block of zeros.
+            file.seek(archive.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
+    except (OSError, ValueError, tarfile.TarError) as error:
+        raise UserError(f"cannot read {path}: {error}; expected an uncompressed tar") from error
+    return _dataset(tree, path)
+
+
+def _dataset(tree: Tree, source: Path) -> Dataset:
+    tree = _without_wrapper({parts: tree[parts] for parts in tree if _counts(parts, tree[parts])})
+    train, test, test_name = tree, Tree(), ""
+    if any(parts[0] == "train" and len(parts) > 2 for parts in _pictures(tree)):
+        test_name = "test" if any(parts[0] == "test" for parts in tree) else "val"
+        train, test = _below(tree, "train"), _below(tree, test_name)
+    classes = _classes(train, source)
+    if not test:
+        return Dataset(_stored(train, classes), classes=classes)
+    unknown = set(_classes(test, source / test_name)) - set(classes)
+    if unknown:
+        raise UserError(
+            f"{source / test_name} has a class '{min(unknown)}' that train has not; expected only "
+            f"{', '.join(classes)}"
+        )
+    return Dataset(_stored(train, classes), _stored(test, classes), classes)
+
+
+def _counts(parts: tuple[str, ...], member: Member | None) -> bool:
+    hidden = not parts or any(part.startswith(".") for part in parts)
+    return not hidden and (member is None or parts[-1].lower().endswith(_SUFFIXES))
+
+
+def _pictures(tree: Tree) -> list[tuple[str, ...]]:
+    return [parts for parts, member in tree.items() if member is not None]
+
+
+def _without_wrapper(tree: Tree) -> Tree:
+    """The tree below folders that only wrap it, such as flowers/ in flowers.tar."""
+    while len({parts[0] for parts in tree}) == 1 and any(len(p) > 2 for p in _pictures(tree)):
+        tree = _below(tree, next(iter(tree))[0])
+    return tree
+
+
+def _below(tree: Tree, folder: str) -> Tree:
+    return {p[1:]: member for p, member in tree.items() if p[0] == folder and len(p) > 1}
+
+
+def _classes(tree: Tree, source: Path) -> tuple[str, ...]:
+    classes = {parts[0] for parts in _pictures(tree) if len(parts) > 1}
+    if not classes:
+        raise UserError(
+            f"{source} holds no pictures in class folders; expected CLASS/PICTURE with one of "
+            f"{' '.join(_SUFFIXES)}"
+        )
+    folders = {parts[0] for parts, member in tree.items() if member is None}
+    if folders - classes:
+        raise UserError(
+            f"class folder '{min(folders - classes)}' of {source} holds no pictures; add some "
+            "or remove it"
+        )
+    return tuple(sorted(classes))
+
+
+def _stored(tree: Tree, classes: tuple[str, ...]) -> Stored:
+    number = {name: label for label, name in enumerate(classes)}
+    entries = sorted((parts, m) for parts, m in tree.items() if m is not None and len(parts) > 1)
+    members = [member for _, member in entries]
+    labels = np.array([number[parts[0]] for parts, _ in entries], np.int64)
+    return encoded(
+        labels, lambda index: members[index].name, lambda index: members[index].content()
+    )
+
+
+def _raise(error: OSError) -> None:
+    raise error

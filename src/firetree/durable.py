@@ -1,0 +1,58 @@
+"""Files that are whole or not there: written to a temporary name, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` so that a death at any moment leaves the old file or the new."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSONL file; a last line cut off by a sudden death is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def write_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Replace the file by these lines, durably."""
+    write_durably(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def append_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Add lines and sync them; a death in between may cut the last one, which readers leave out."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())

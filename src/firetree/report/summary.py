@@ -1,0 +1,142 @@
+"""A run in numbers: the traces of all ranks laid over each other on one clock.
+
+After its last gradient a rank waits for its buckets. As long as some other rank is still computing,
+it waits for others; from then on, it waits for the network: exposed communication.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from firetree.durable import read_json_lines
+from firetree.errors import UserError
+from firetree.trace import RankTrace, StepTrace, read_traces
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Means over all steps and ranks; seconds and bytes are those of one step.
+
+    `step_s` is the sum of its four parts. `accuracy` is top-1 on the test set (0 to 1), None before
+    the first evaluation; `formula_bytes` is what the algorithm's closed form says the busiest rank
+    sends, None where it has none.
+    """
+
+    run: str
+    algorithm: str
+    world_size: int
+    steps: int
+    accuracy: float | None
+    samples_per_s: float
+    step_s: float
+    data_wait_s: float
+    compute_s: float
+    exposed_communication_s: float
+    straggler_wait_s: float
+    busiest_rank: int
+    busiest_rank_sent_bytes: float
+    bytes_counted_by: str
+    gradient_bytes: int
+    formula_bytes: float | None
+    bottleneck: str
+
+
+def summarise(run_dir: Path) -> Summary:
+    """Read a run's folder.
+
+    Raises:
+        UserError: it holds no run, or a run without a whole step.
+    """
+    if not run_dir.is_dir():
+        raise UserError(f"no run folder {run_dir}; expected the folder of `firetree train`")
+    traces = read_traces(run_dir)
+    rounds = _rounds(traces)
+    if not rounds:
+        raise UserError(f"the trace in {run_dir} has no step of all ranks yet; let it run longer")
+    metrics = read_json_lines(run_dir / "metrics.jsonl")
+    header = traces[0].header
+    sent_bytes = [fmean(step.sent_bytes for step in trace.steps) for trace in traces]
+    step_s = _mean(rounds, lambda step, _: step.step_s)
+    parts = {
+        "data_wait_s": _mean(rounds, lambda step, _: step.data_wait_s),
+        "compute_s": _mean(rounds, lambda step, _: _compute_s(step)),
+        "exposed_communication_s": _mean(rounds, _exposed_s),
+        "straggler_wait_s": _mean(rounds, _straggler_wait_s),
+    }
+    samples = fmean(sum(step.samples for step in one) for one in rounds)
+    return Summary(
+        run=str(run_dir),
+        algorithm=header.algorithm,
+        world_size=header.world_size,
+        steps=len(rounds),
+        accuracy=metrics[-1]["accuracy"] if metrics else None,
+        samples_per_s=samples / step_s,
+        step_s=step_s,
+        **parts,
+        busiest_rank=sent_bytes.index(max(sent_bytes)),
+        busiest_rank_sent_bytes=max(sent_bytes),
+        bytes_counted_by=header.bytes_counted_by,
+        gradient_bytes=header.gradient_bytes,
+        formula_bytes=header.formula_bytes,
+        bottleneck=_bottleneck(parts, step_s, max(sent_bytes), rounds),
+    )
+
+
+Round = Sequence[StepTrace]
+"""One step as all ranks saw it."""
+
+
+def _rounds(traces: Sequence[RankTrace]) -> list[Round]:
+    """The steps that every rank has recorded."""
+    by_rank = [{step.step: step for step in trace.steps} for trace in traces]
+    shared = set.intersection(*(set(steps) for steps in by_rank))
+    return [[steps[number] for steps in by_rank] for number in sorted(shared)]
+
+
+def _mean(rounds: Sequence[Round], quantity: Callable[[StepTrace, Round], float]) -> float:
+    return fmean(quantity(step, one) for one in rounds for step in one)
+
+
+def _compute_s(step: StepTrace) -> float:
+    return step.step_s - step.data_wait_s - step.communication_s
+
+
+def _straggler_wait_s(step: StepTrace, one: Round) -> float:
+    last_ready_s = max(other.gradients_ready_s for other in one)
+    return min(step.communication_s, last_ready_s - step.gradients_ready_s)
+
+
+def _exposed_s(step: StepTrace, one: Round) -> float:
+    return step.communication_s - _straggler_wait_s(step, one)
+
+
+def _bottleneck(
+    parts: dict[str, float], step_s: float, sent_bytes: float, rounds: Sequence[Round]
+) -> str:
+    largest = max(parts, key=parts.__getitem__)
+    share = f"{parts[largest] / step_s:.0%} of a step"
+    match largest:
+        case "compute_s":
+            return (
+                f"Computation holds the run back: it takes {share}; the network is not the limit."
+            )
+        case "data_wait_s":
+            return f"Reading data holds the run back: workers wait for it {share}."
+        case "exposed_communication_s":
+            return (
+                f"Communication holds the run back: workers wait for it {share}, with "
+                f"{sent_bytes / 1e6:.3g} MB a step from the busiest rank."
+            )
+    rank, times = Counter(map(_slowest, rounds)).most_common(1)[0]
+    return (
+        f"Waiting for others holds the run back: it takes {share}; rank {rank} was last in "
+        f"{times / len(rounds):.0%} of the steps."
+    )
+
+
+def _slowest(one: Round) -> int:
+    return max(range(len(one)), key=lambda rank: one[rank].gradients_ready_s)

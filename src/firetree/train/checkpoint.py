@@ -1,0 +1,161 @@
+"""Checkpoints: safetensors and JSON in one folder a step, never pickle, whole or not there.
+
+A folder holds `model.safetensors`, `optimizer.safetensors`, `state.json`, and `SHA256SUMS`, which
+`sha256sum -c` can check too. A folder that differs from its sums by one bit is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from firetree.durable import sync_folder
+
+STATE_VERSION = 1
+_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+_SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a checkpoint says beside its tensors; `step` is the number of steps done."""
+
+    step: int
+    model: dict[str, Any]
+    data: dict[str, Any]
+    version: int = STATE_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything a run needs to go on: the tensors by name, and how far it had come."""
+
+    state: State
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def capture(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> Checkpoint:
+    """The present weights and the optimiser's tensors, named `parameter/quantity`."""
+    names = [name for name, _ in model.named_parameters()]
+    moments = optimizer.state_dict()["state"]
+    tensors = {
+        f"{names[index]}/{quantity}": value
+        for index, quantities in moments.items()
+        for quantity, value in quantities.items()
+        if isinstance(value, Tensor)
+    }
+    return Checkpoint(state, model.state_dict(), tensors)
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put the checkpoint's tensors back in place."""
+    model.load_state_dict(checkpoint.model)
+    names = [name for name, _ in model.named_parameters()]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in checkpoint.optimizer.items():
+        parameter, quantity = key.rsplit("/", 1)
+        moments.setdefault(names.index(parameter), {})[quantity] = value.clone()
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write one step's folder beside the others in `folder`, then drop all but the last `keep`.
+
+    Raises:
+        OSError: the disk is full or read-only; earlier checkpoints are untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{checkpoint.state.step:08d}"
+    aside = folder / f".{target.name}.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        contents = _contents(checkpoint)
+        for name, content in contents.items():
+            _write_synced(aside / name, content)
+        _write_synced(aside / _SUMS, _sums(contents))
+        sync_folder(aside)
+        if target.exists():  # left from before a resume went back behind it
+            shutil.rmtree(target)
+        aside.rename(target)
+        sync_folder(folder)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    for old in _step_folders(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest complete checkpoint, and one line for each damaged one that was passed over."""
+    passed_over: list[str] = []
+    for candidate in _step_folders(folder):
+        try:
+            return read(candidate), passed_over
+        except DamagedError as error:
+            passed_over.append(str(error))
+    return None, passed_over
+
+
+class DamagedError(Exception):
+    """A checkpoint that is not as it was written."""
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read one checkpoint's folder.
+
+    Raises:
+        DamagedError: a file is missing, cut off, or changed.
+    """
+    try:
+        contents = {name: (folder / name).read_bytes() for name in _FILES}
+        sums = (folder / _SUMS).read_bytes()
+    except OSError as error:
+        raise DamagedError(f"checkpoint {folder.name} lacks a file: {error.strerror}") from error
+    if sums != _sums(contents):
+        raise DamagedError(f"checkpoint {folder.name} is damaged: its files differ from {_SUMS}")
+    fields = json.loads(contents["state.json"])
+    if fields["version"] != STATE_VERSION:
+        raise DamagedError(f"checkpoint {folder.name} is of version {fields['version']}")
+    state = State(**fields)
+    return Checkpoint(
+        state, load(contents["model.safetensors"]), load(contents["optimizer.safetensors"])
+    )
+
+
+def _contents(checkpoint: Checkpoint) -> dict[str, bytes]:
+    return {
+        "model.safetensors": save(checkpoint.model),
+        "optimizer.safetensors": save(checkpoint.optimizer),
+        "state.json": json.dumps(asdict(checkpoint.state), indent=1).encode(),
+    }
+
+
+def _sums(contents: dict[str, bytes]) -> bytes:
+    rows = [
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
+    ]
+    return "".join(rows).encode()
+
+
+def _step_folders(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

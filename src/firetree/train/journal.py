@@ -1,0 +1,184 @@
+"""What becomes of a run: every rank adds what it measured, rank 0 writes it down and shows it.
+
+Only rank 0 has a folder, so that hosts need not share a disk; the others' traces travel to it
+whenever something is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch.distributed as dist
+
+from firetree.errors import UserError
+from firetree.trace import StepTrace, TraceHeader, shifted
+from firetree.train import checkpoint
+from firetree.train.clock import offset_to_rank_0_s
+from firetree.train.progress import Display
+from firetree.train.recipe import Recipe
+from firetree.train.run_folder import RunFolder
+from firetree.train.worker import Evaluation, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one rank measured since it last sent it to rank 0, and the damaged pictures it met."""
+
+    steps: list[StepTrace]
+    loss_sum: float
+    damaged: dict[str, str]
+
+
+class Journal:
+    """The record of one run; all methods but `add` are called by all ranks together."""
+
+    def __init__(self, folder: RunFolder | None, recipe: Recipe, worker: Worker, total_steps: int):
+        self._folder = folder
+        self._recipe = recipe
+        self._worker = worker
+        self._total_steps = total_steps
+        self._display = Display(total_steps) if folder else None
+        self._clock_offset_s = offset_to_rank_0_s(worker.rank, worker.world_size)
+        self._steps: list[StepTrace] = []
+        self._loss_sum = 0.0
+        self._since_evaluation = _Progress()
+        self._damaged: set[str] = set()
+
+    def begin(self) -> tuple[int, float | None]:
+        """Go back to the newest complete checkpoint, if there is one: its step and accuracy."""
+        found: list[Any] = [None, None]
+        if self._folder:
+            newest, passed_over = self._folder.newest_checkpoint()
+            first_step = newest.state.step if newest else 0
+            self._folder.begin(self._headers(), first_step)
+            found = [newest, self._folder.last_accuracy()]
+            for damage in passed_over:
+                self._say(
+                    f"{damage}; going back to {f'step {first_step}' if newest else 'the start'}"
+                )
+        dist.broadcast_object_list(found, src=0)
+        newest, accuracy = found
+        if newest is None:
+            return 0, None
+        self._check_pictures(newest.state)
+        checkpoint.restore(newest, self._worker.model, self._worker.optimizer)
+        self._say(f"resumed at step {newest.state.step}")
+        return newest.state.step, accuracy
+
+    def _headers(self) -> list[TraceHeader]:
+        synchroniser = self._worker.synchroniser
+        header = TraceHeader(
+            rank=0,
+            world_size=self._worker.world_size,
+            algorithm=synchroniser.algorithm,
+            bytes_counted_by=synchroniser.bytes_counted_by,
+            gradient_bytes=self._worker.gradient_bytes,
+            formula_bytes=synchroniser.formula_bytes(self._worker.gradient_bytes),
+        )
+        return [replace(header, rank=rank) for rank in range(header.world_size)]
+
+    def _pictures(self) -> dict[str, Any]:
+        """What someone who predicts with the weights must know of the pictures."""
+        splits = self._worker.splits
+        return {
+            "classes": list(splits.classes),
+            "size": splits.size,
+            "channels": splits.channels,
+            "mean": list(splits.mean),
+            "std": list(splits.std),
+        }
+
+    def _check_pictures(self, state: checkpoint.State) -> None:
+        for name, now in self._pictures().items():
+            if state.data[name] != now:
+                raise UserError(
+                    f"cannot resume: the run's pictures had {name} {state.data[name]}, these {now}; "
+                    "use the same data, or choose another folder with --run-dir"
+                )
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the run's progress while the block runs; say how it ended."""
+        if self._display is None or self._folder is None:
+            yield
+            return
+        with self._display.shown():
+            yield
+        self._say(f"run folder: {self._folder.path}")
+
+    def add(self, step: StepTrace, loss_sum: float) -> None:
+        """One step of this rank, on its own clock, with the sum of its losses."""
+        self._steps.append(shifted(step, self._clock_offset_s))
+        self._loss_sum += loss_sum
+        if self._display:
+            self._display.step(step.step + 1, loss_sum / max(1, step.samples))
+
+    def add_evaluation(self, step: int, epoch: int, rate: float, evaluation: Evaluation) -> None:
+        """The result after `step` steps, which ended epoch `epoch`, counted from 1."""
+        self._flush()
+        if self._folder is None:
+            return
+        progress, self._since_evaluation = self._since_evaluation, _Progress()
+        values = {
+            "epoch": epoch,
+            "lr": rate,
+            "train_loss": progress.loss_sum / max(1, progress.samples),
+            "test_loss": evaluation.loss,
+            "accuracy": evaluation.accuracy,
+            "samples_per_s": progress.samples / progress.duration_s,
+        }
+        self._folder.add_metrics(step, values)
+        self._say(
+            f"epoch {epoch}  step {step}/{self._total_steps}"
+            f"  train loss {values['train_loss']:.3f}  test loss {evaluation.loss:.3f}"
+            f"  test accuracy {evaluation.accuracy:.2%}  {values['samples_per_s']:,.0f} samples/s"
+        )
+
+    def add_checkpoint(self, step: int) -> None:
+        """Weights and optimiser after `step` steps."""
+        self._flush()
+        if self._folder:
+            state = checkpoint.State(step, asdict(self._recipe.model), self._pictures())
+            captured = checkpoint.capture(self._worker.model, self._worker.optimizer, state)
+            self._folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
+
+    def _flush(self) -> None:
+        mine = Measured(self._steps, self._loss_sum, self._worker.loader.damaged)
+        self._steps, self._loss_sum = [], 0.0
+        everyone: list[Any] | None = [None] * self._worker.world_size if self._folder else None
+        dist.gather_object(mine, everyone, dst=0)
+        if self._folder is None or everyone is None:
+            return
+        self._since_evaluation.add(everyone)
+        for rank, measured in enumerate(everyone):
+            self._folder.add_trace(rank, measured.steps)
+            self._add_damaged(measured.damaged)
+
+    def _add_damaged(self, damaged: dict[str, str]) -> None:
+        for name in damaged.keys() - self._damaged:
+            self._damaged.add(name)
+            self._say(
+                f"skipped damaged picture {name}: {damaged[name]} ({len(self._damaged)} so far)"
+            )
+        self._worker.loader.note_damaged(damaged)
+
+    def _say(self, text: str) -> None:
+        if self._display:
+            self._display.say(text)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Sums over all ranks; the duration is rank 0's."""
+
+    loss_sum: float = 0.0
+    samples: int = 0
+    duration_s: float = 0.0
+
+    def add(self, everyone: list[Measured]) -> None:
+        self.loss_sum += sum(measured.loss_sum for measured in everyone)
+        self.samples += sum(step.samples for measured in everyone for step in measured.steps)
+        self.duration_s += sum(step.step_s for step in everyone[0].steps)

@@ -1,0 +1,126 @@
+"""Start local workers through torch's own elastic launcher, and say once why one failed.
+
+Each worker is the same command with the same arguments; `place` tells it which one it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from firetree.collectives import CollectiveError
+from firetree.errors import RunFailedError, UserError
+from firetree.train.place import port_in_use
+
+_SHUTDOWN_S = 5
+"""How long workers may take to end once one has failed, before they are killed."""
+
+
+_RUN_ID = "firetree"
+"""Tells a worker that it was started by `launch`, and not by torchrun itself."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The command was asked to end by a signal."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def launch(workers: int, arguments: Sequence[str]) -> None:
+    """Run `firetree arguments…` as `workers` local processes and wait for all of them.
+
+    Raises:
+        UserError: the first worker's own failure, or the port in MASTER_PORT is in use.
+        Interrupted: a signal ended the job.
+    """
+    port = int(os.environ.get("MASTER_PORT", 0))
+    _check_port(port)
+    logging.disable(logging.CRITICAL)  # the launcher's account of a failure; ours is one line
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SHUTDOWN_S))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's own name may not resolve
+    with tempfile.TemporaryDirectory(prefix="firetree-") as log_dir:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=workers,
+            run_id=_RUN_ID,
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"127.0.0.1:{port}",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=log_dir),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "firetree", *arguments)
+        except ChildFailedError as error:
+            raise _first_cause(error.failures) from error
+        except SignalException as error:
+            raise Interrupted(error.sigval) from error
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise port_in_use(port) from error
+
+
+def _first_cause(failures: Mapping[int, ProcessFailure]) -> UserError:
+    """The failure that the others followed from.
+
+    Workers that were told to end, or that lost a peer, failed because of another one.
+    """
+
+    def consequence(rank: int) -> tuple[bool, bool, int]:
+        failure = failures[rank]
+        lost_a_peer = failure.error_file_data.get("kind") == CollectiveError.__name__
+        return failure.exitcode == -signal.SIGTERM, lost_a_peer, failure.timestamp
+
+    rank = min(failures, key=consequence)
+    failure = failures[rank]
+    if failure.exitcode < 0:
+        name = failure.signal_name()
+        return RunFailedError(f"worker {rank} was killed by {name}; the other workers were ended")
+    if "kind" not in failure.error_file_data:
+        return RunFailedError(f"worker {rank} ended with exit code {failure.exitcode}")
+    message = str(failure.error_file_data["message"])
+    return (UserError if failure.exitcode == UserError.exit_code else RunFailedError)(message)
+
+
+def follow_launcher() -> None:
+    """In a worker: end at once when told to, and never outlive the launcher."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def tell_launcher(error: BaseException, message: str) -> bool:
+    """Leave the reason of this worker's end to the launcher; False where `launch` does not look."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path is None:
+        return False
+    report = {
+        "message": message,
+        "timestamp": str(int(time.time())),
+        "kind": type(error).__name__,
+    }
+    Path(path).write_text(json.dumps(report), encoding="utf-8")
+    return os.environ.get("TORCHELASTIC_RUN_ID") == _RUN_ID

@@ -1,0 +1,81 @@
+"""The training loop of one rank: the same lines run on every rank, and rank 0 keeps the record.
+
+What a step does is in `worker`, where the ranks meet in `place`, what is written in `journal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from firetree.data import Batch, Loader, epoch_steps
+from firetree.errors import UserError
+from firetree.train.journal import Journal
+from firetree.train.learning_rate import learning_rate
+from firetree.train.place import Place, joined
+from firetree.train.recipe import Recipe
+from firetree.train.run_folder import RunFolder
+from firetree.train.worker import build_worker, evaluate, load_splits, settle, train_step
+
+
+def train(recipe: Recipe, place: Place, run_dir: Path, resume: bool) -> None:
+    """Train one rank of a job to the end of its recipe.
+
+    Raises:
+        UserError: the recipe, the data, the folder or the port cannot be used.
+        RunFailedError: the run began and could not go on.
+    """
+    optim = recipe.optim
+    check_world_size(recipe, place.world_size)
+    splits = load_splits(recipe)
+    with ExitStack() as stack:
+        stack.enter_context(joined(place, recipe.sync.timeout_s))
+        folder = None
+        if place.rank == 0:
+            folder = stack.enter_context(
+                closing(RunFolder(run_dir, recipe, resume, place.world_size))
+            )
+        worker = build_worker(recipe, place, splits)
+        settle(worker)
+        steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)
+        total_steps = optim.steps or optim.epochs * steps_an_epoch
+        journal = Journal(folder, recipe, worker, total_steps)
+        step, accuracy = journal.begin()
+        stack.enter_context(journal.shown())
+        batches = stack.enter_context(closing(_batches(worker.loader, step, steps_an_epoch)))
+
+        while step < total_steps and not _good_enough(recipe, accuracy):
+            rate = learning_rate(optim, step, total_steps, steps_an_epoch)
+            journal.add(*train_step(worker, batches, step, rate))
+            step += 1
+            if step == total_steps or step % (steps_an_epoch * recipe.evaluate_epochs) == 0:
+                evaluation = evaluate(worker)
+                accuracy = evaluation.accuracy
+                epoch = -(-step // steps_an_epoch)
+                journal.add_evaluation(step, epoch, rate, evaluation)
+            over = step == total_steps or _good_enough(recipe, accuracy)
+            if over or step % recipe.checkpoint_steps == 0:
+                journal.add_checkpoint(step)
+
+
+def check_world_size(recipe: Recipe, world_size: int) -> None:
+    """Raise UserError where some worker would never have a sample."""
+    if world_size > recipe.optim.batch_size:
+        raise UserError(
+            f"{world_size} workers cannot share batches of {recipe.optim.batch_size}; "
+            "use fewer workers or a larger optim.batch_size"
+        )
+
+
+def _batches(loader: Loader, step: int, steps_an_epoch: int) -> Generator[Batch]:
+    """This rank's share of every batch from `step` on, epoch after epoch."""
+    epoch, first = divmod(step, steps_an_epoch)
+    while True:
+        yield from loader.training_batches(epoch, first)
+        epoch, first = epoch + 1, 0
+
+
+def _good_enough(recipe: Recipe, accuracy: float | None) -> bool:
+    target = recipe.optim.target_accuracy
+    return target is not None and accuracy is not None and accuracy >= target

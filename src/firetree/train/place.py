@@ -1,0 +1,133 @@
+"""Where this process stands among the workers, told by whoever started it.
+
+torchrun, SLURM's srun and mpirun each say it in environment variables of their own; `launch` starts
+local workers through torch's elastic launcher, which speaks like torchrun.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+from firetree.errors import RunFailedError, UserError
+
+DEFAULT_PORT = 29500
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One worker of a job; the ranks of a host are its local ones."""
+
+    rank: int
+    world_size: int
+    local_world_size: int
+    master_addr: str
+    master_port: int
+
+
+ALONE = Place(rank=0, world_size=1, local_world_size=1, master_addr="", master_port=0)
+
+# For each launcher: rank, world size, and number of local ranks.
+_LAUNCHERS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+)
+
+
+def find_place(environ: Mapping[str, str]) -> Place | None:
+    """This worker's place, or None where nobody started several.
+
+    Raises:
+        UserError: the variables contradict each other, or nothing says where rank 0 is.
+    """
+    for rank_name, size_name, local_name in _LAUNCHERS:
+        if rank_name in environ and size_name in environ:
+            rank, world_size = _number(environ, rank_name), _number(environ, size_name)
+            local_world_size = _number(environ, local_name) if local_name in environ else 1
+            if not 0 <= rank < world_size:
+                raise UserError(f"{rank_name}={rank} with {size_name}={world_size}; expected less")
+            everyone_here = local_world_size == world_size
+            master_addr = _master_addr(environ, everyone_here)
+            port = _number(environ, "MASTER_PORT") if "MASTER_PORT" in environ else DEFAULT_PORT
+            return Place(rank, world_size, local_world_size, master_addr, port)
+    return None
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    # SLURM writes tasks per node as "4(x2),3": the first number is this job's usual node.
+    found = re.match(r"\d+", environ[name])
+    if not found:
+        raise UserError(f"{name}={environ[name]!r} in the environment; expected a number")
+    return int(found[0])
+
+
+def _master_addr(environ: Mapping[str, str], everyone_here: bool) -> str:
+    if "MASTER_ADDR" in environ:
+        return environ["MASTER_ADDR"]
+    if everyone_here:
+        return "127.0.0.1"
+    if "SLURM_STEP_NODELIST" in environ:
+        return first_host(environ["SLURM_STEP_NODELIST"])
+    raise UserError("several hosts and no MASTER_ADDR; set it to the host of rank 0 on every host")
+
+
+def first_host(nodes: str) -> str:
+    """The first name of a SLURM node list: `node[03-07,9],gpu1` starts with `node03`."""
+    found = re.match(r"([^\[,]+)(?:\[(\w+))?", nodes)
+    if not found:
+        raise UserError(f"SLURM_STEP_NODELIST={nodes!r}; expected host names")
+    return found[1] + (found[2] or "")
+
+
+@contextmanager
+def joined(place: Place, timeout_s: float) -> Iterator[None]:
+    """The default process group (Gloo) of all workers, and this worker's share of the cores.
+
+    Raises:
+        UserError: the port where the workers meet is in use.
+        RunFailedError: rank 0 cannot be reached.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // place.local_world_size))
+    timeout = timedelta(seconds=timeout_s)
+    if place.world_size == 1:
+        dist.init_process_group(
+            "gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout
+        )
+    else:
+        _meet(place, timeout)
+    yield
+    dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
+
+
+def _meet(place: Place, timeout: timedelta) -> None:
+    os.environ |= {
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(place.world_size),
+        "MASTER_ADDR": place.master_addr,
+        "MASTER_PORT": str(place.master_port),
+    }
+    try:
+        dist.init_process_group("gloo", timeout=timeout)
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" in str(error):
+            raise port_in_use(place.master_port) from error
+        where = f"{place.master_addr}:{place.master_port}"
+        raise RunFailedError(
+            f"rank {place.rank} cannot reach rank 0 at {where}; is it running, and MASTER_ADDR right?"
+        ) from error
+
+
+def port_in_use(port: int) -> UserError:
+    return UserError(f"port {port} is in use; set MASTER_PORT to a free one on every host")

@@ -1,0 +1,268 @@
+"""A recipe: everything that decides what a training run computes, as one frozen dataclass.
+
+A recipe is read from TOML and overridden field by field on the command line (see `cli`). Where it
+runs (how many workers, which folder) is no part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from firetree import data, models
+from firetree.errors import UserError, nearest
+from firetree.sync import check_algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecipe:
+    """The network; a field left at None keeps what the named network has."""
+
+    name: str = "squeezenet_small"
+    """A network of firetree.models."""
+    base_e: int | None = None
+    """Expand filters of the first fire module."""
+    incr_e: int | None = None
+    """Expand filters added every `freq` fire modules."""
+    freq: int | None = None
+    """Fire modules between two additions."""
+    pct_3x3: float | None = None
+    """Share of the expand filters that are 3x3."""
+    squeeze_ratio: float | None = None
+    """Squeeze filters for each expand filter (SR)."""
+    bypass: Literal["none", "simple", "complex"] | None = None
+    """Bypass connections around fire modules."""
+    dropout: float | None = None
+    """Dropout probability before the classifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """The pictures and what is done to them while training."""
+
+    name: str = "digits"
+    """A reader of firetree.data."""
+    path: str | None = None
+    """The file or folder it reads."""
+    size: int | None = None
+    """Height and width in pixels; None keeps the pictures' own."""
+    channels: int | None = None
+    """1 for grey, 3 for colour; None keeps the pictures' own."""
+    classes: int | None = None
+    """Number of classes; None counts those in the data."""
+    test_fraction: float = 0.2
+    """Share held out where the data come without a test set."""
+    flip: bool = False
+    """Mirror half of the training pictures."""
+    crop_padding: int = 0
+    """Shift training pictures by up to this many pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimRecipe:
+    """SGD with momentum, and the learning rate over time."""
+
+    batch_size: int = 64
+    """Samples a step over all workers together."""
+    epochs: int = 10
+    """Passes over the training set."""
+    steps: int | None = None
+    """Steps to do instead of whole epochs."""
+    lr: float = 0.1
+    """Highest learning rate."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    nesterov: bool = False
+    """Nesterov's form of momentum."""
+    weight_decay: float = 0.0002
+    """L2 penalty."""
+    rule: Literal["polynomial", "cosine", "step", "constant"] = "polynomial"
+    """How the learning rate falls after the warm-up."""
+    power: float = 1.0
+    """Exponent of the polynomial rule (1 is a straight line to 0)."""
+    step_epochs: int = 10
+    """Epochs between two drops of the step rule."""
+    step_factor: float = 0.1
+    """Factor of a drop of the step rule."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    target_accuracy: float | None = None
+    """End early at this top-1 accuracy (0 to 1) on the test set."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRecipe:
+    """How gradients are summed over the workers."""
+
+    algorithm: str = "binomial_tree"
+    """A collective of firetree.collectives, or gloo for the backend's own all-reduce."""
+    bucket_bytes: int = 25_000_000
+    """Gradients summed in one go, at most about this many bytes."""
+    timeout_s: float = 60.0
+    """Seconds to wait for another worker before the run fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training run."""
+
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    optim: OptimRecipe = field(default_factory=OptimRecipe)
+    sync: SyncRecipe = field(default_factory=SyncRecipe)
+    seed: int = 0
+    """Decides initial weights, order, augmentation and dropout."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of forward and backward pass; weights stay float32."""
+    evaluate_epochs: int = 1
+    """Epochs between two evaluations on the test set."""
+    checkpoint_steps: int = 200
+    """Steps between two checkpoints; the last step always has one."""
+    keep_checkpoints: int = 3
+    """Checkpoints kept on disk."""
+
+
+def known_recipes() -> tuple[str, ...]:
+    """The names of the ready recipes."""
+    return tuple(sorted(p.name.removesuffix(".toml") for p in _ready() if p.name.endswith(".toml")))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a ready recipe by name, or any TOML file by path.
+
+    Raises:
+        UserError: no such recipe, not TOML, or a field or value that a recipe does not have.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UserError(f"no recipe file '{name_or_path}'; expected a TOML file")
+        text = path.read_text(encoding="utf-8")
+    elif name_or_path in known_recipes():
+        source = resources.files("firetree").joinpath("recipes", f"{name_or_path}.toml")
+        text = source.read_text(encoding="utf-8")
+    else:
+        raise UserError(f"no recipe '{name_or_path}'{nearest(name_or_path, known_recipes())}")
+    return parse_recipe(text, name_or_path)
+
+
+def parse_recipe(text: str, source: str) -> Recipe:
+    """Read a recipe from TOML text; `source` names it in errors (UserError)."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"recipe {source} is not TOML: {error}") from error
+    return cast(Recipe, _from_table(Recipe, document, source, ""))
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that `parse_recipe` reads back; None is left out."""
+    top, tables = [], []
+    for name, value in dataclasses.asdict(recipe).items():
+        if isinstance(value, dict):
+            rows = [f"{key} = {_toml(v)}" for key, v in value.items() if v is not None]
+            tables.append("\n".join([f"[{name}]", *rows]))
+        elif value is not None:
+            top.append(f"{name} = {_toml(value)}")
+    return "\n\n".join(["\n".join(top), *tables]) + "\n"
+
+
+def _toml(value: str | float) -> str:
+    # TOML's strings and numbers are JSON's, except that it has no surrogate pairs.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise UserError for the first field whose value no run can have."""
+    for path, (accepts, expected) in _RANGES.items():
+        value: Any = recipe
+        for part in path.split("."):
+            value = getattr(value, part)
+        if value is not None and not accepts(value):
+            raise UserError(f"{path} = {value}; expected {expected}")
+    for kind, name, known in (
+        ("model.name", recipe.model.name, models.names()),
+        ("data.name", recipe.data.name, data.names()),
+    ):
+        if name not in known:
+            raise UserError(f"{kind} = '{name}' is unknown{nearest(name, known)}")
+    check_algorithm(recipe.sync.algorithm)
+
+
+Check = tuple[Callable[[Any], bool], str]
+_POSITIVE: Check = (lambda value: 0 < value < float("inf"), "a number above 0")
+_AT_LEAST_ONE: Check = (lambda value: value >= 1, "1 or more")
+_NOT_NEGATIVE: Check = (lambda value: 0 <= value < float("inf"), "0 or more")
+_SHARE: Check = (lambda value: 0 <= value < 1, "0 or more and below 1")
+_FRACTION: Check = (lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+_RANGES: dict[str, Check] = {
+    "seed": (lambda value: 0 <= value < 2**32, "0 to 4294967295"),
+    "evaluate_epochs": _AT_LEAST_ONE,
+    "checkpoint_steps": _AT_LEAST_ONE,
+    "keep_checkpoints": _AT_LEAST_ONE,
+    "model.dropout": _SHARE,
+    "data.size": _AT_LEAST_ONE,
+    "data.classes": (lambda value: value >= 2, "2 or more"),
+    "data.channels": (lambda value: value in (1, 3), "1 or 3"),
+    "data.test_fraction": (lambda value: 0 < value < 1, "above 0 and below 1"),
+    "data.crop_padding": _NOT_NEGATIVE,
+    "optim.batch_size": _AT_LEAST_ONE,
+    "optim.epochs": _AT_LEAST_ONE,
+    "optim.steps": _AT_LEAST_ONE,
+    "optim.lr": _POSITIVE,
+    "optim.momentum": _SHARE,
+    "optim.weight_decay": _NOT_NEGATIVE,
+    "optim.power": _POSITIVE,
+    "optim.step_epochs": _AT_LEAST_ONE,
+    "optim.step_factor": _FRACTION,
+    "optim.warmup_steps": _NOT_NEGATIVE,
+    "optim.target_accuracy": _FRACTION,
+    "sync.bucket_bytes": _AT_LEAST_ONE,
+    "sync.timeout_s": _POSITIVE,
+}
+
+
+def _ready() -> list[Any]:
+    return list(resources.files("firetree").joinpath("recipes").iterdir())
+
+
+def _from_table(kind: type[Any], table: Mapping[str, Any], source: str, prefix: str) -> object:
+    hints = get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        if key not in hints:
+            close = nearest(prefix + key, [prefix + name for name in hints])
+            raise UserError(f"recipe {source} has no field '{prefix}{key}'{close}")
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise UserError(f"recipe {source}: '{prefix}{key}' is a table; got {value!r}")
+            section = cast(type[Any], hints[key])
+            values[key] = _from_table(section, value, source, f"{prefix}{key}.")
+        else:
+            values[key] = _checked(hints[key], value, f"recipe {source}: {prefix}{key}")
+    return kind(**values)
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if get_origin(option) is Literal and value in get_args(option):
+            return value
+        if option is float and type(value) in (int, float):
+            return float(value)
+        if option in (int, str, bool) and type(value) is option:
+            return value
+    expected = " or ".join(
+        ", ".join(map(repr, get_args(option))) if get_origin(option) is Literal else option.__name__
+        for option in options
+        if option is not types.NoneType
+    )
+    raise UserError(f"{where} = {value!r}; expected {expected}")

@@ -1,0 +1,155 @@
+"""A run's folder, written by rank 0 alone: what was run, where, how it went, and its checkpoints.
+
+Other ranks may stand on hosts that do not share a disk; what they measure is sent to rank 0.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from firetree import trace
+from firetree.durable import append_json_lines, read_json_lines, write_durably, write_json_lines
+from firetree.errors import UserError
+from firetree.train import checkpoint
+from firetree.train.checkpoint import Checkpoint
+from firetree.train.environment import describe_environment
+from firetree.train.recipe import Recipe, parse_recipe, recipe_toml
+
+FIXED_ON_RESUME = (
+    "model",
+    "seed",
+    "data.name",
+    "data.size",
+    "data.channels",
+    "data.classes",
+    "data.test_fraction",
+    "optim.batch_size",
+)
+"""What weights, or the meaning of a step's number, depend on."""
+
+
+class RunFolder:
+    """An open run: locked against a second writer until this process ends.
+
+    Args:
+        path: made if it does not exist.
+        recipe: what will be run.
+        resume: whether the folder may hold a run already, which then must fit the recipe.
+
+    Raises:
+        UserError: the folder cannot be written, is in use, or holds a run that does not fit.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, resume: bool, world_size: int):
+        self.path = path
+        with self._writing():
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / ".lock").open("w")
+            self._take_lock()
+            self._check_earlier_run(recipe, resume)
+            write_durably(path / "recipe.toml", recipe_toml(recipe).encode())
+            environment = json.dumps(describe_environment(recipe.seed, world_size), indent=1)
+            write_durably(path / "environment.json", environment.encode())
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"run folder {self.path} is in use by another process; "
+                "wait for it, or choose another with --run-dir"
+            ) from error
+
+    def _check_earlier_run(self, recipe: Recipe, resume: bool) -> None:
+        earlier = self.path / "recipe.toml"
+        if not earlier.exists():
+            return
+        if not resume:
+            raise UserError(
+                f"run folder {self.path} holds a run already; "
+                "go on with --resume, or choose another with --run-dir"
+            )
+        before = parse_recipe(earlier.read_text(encoding="utf-8"), str(earlier))
+        for field, (old, new) in _differences(asdict(before), asdict(recipe)).items():
+            if any(field == fixed or field.startswith(f"{fixed}.") for fixed in FIXED_ON_RESUME):
+                raise UserError(
+                    f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
+                    "use the same value, or choose another folder with --run-dir"
+                )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"cannot write run folder {self.path}: {reason}; "
+                "make room or give rights there, or choose another with --run-dir"
+            ) from error
+
+    def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest complete checkpoint, and a line for each damaged one passed over."""
+        return checkpoint.newest(self.path / "checkpoints")
+
+    def begin(self, headers: Iterable[trace.TraceHeader], first_step: int) -> None:
+        """Forget what was measured at or after `first_step`, and make ready for more."""
+        with self._writing():
+            kept = [line for line in read_json_lines(self._metrics) if line["step"] <= first_step]
+            write_json_lines(self._metrics, kept)
+            for header in headers:
+                trace.begin_trace(self.path, header, first_step)
+            # TensorBoard drops what an earlier process wrote after the step that is gone back to.
+            self._board = SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def last_accuracy(self) -> float | None:
+        """Top-1 accuracy (0 to 1) of the last evaluation."""
+        lines = read_json_lines(self._metrics)
+        return lines[-1]["accuracy"] if lines else None
+
+    def add_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl and the same values as TensorBoard events."""
+        with self._writing():
+            append_json_lines(self._metrics, [{"step": step, **values}])
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
+
+    def add_trace(self, rank: int, steps: Iterable[trace.StepTrace]) -> None:
+        """Steps of one rank, on rank 0's clock."""
+        with self._writing():
+            trace.append_steps(self.path, rank, steps)
+
+    def add_checkpoint(self, captured: Checkpoint, keep: int) -> None:
+        """Write it durably and keep only the last `keep`."""
+        with self._writing():
+            checkpoint.write(self.path / "checkpoints", captured, keep)
+
+    def close(self) -> None:
+        """Give the lock back."""
+        with self._writing():
+            self._board.close()
+        self._lock.close()
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, old in before.items():
+        new = after[name]
+        if isinstance(old, dict):
+            found |= {f"{name}.{key}": pair for key, pair in _differences(old, new).items()}
+        elif old != new:
+            found[name] = (old, new)
+    return found

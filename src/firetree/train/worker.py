@@ -1,0 +1,202 @@
+"""One rank's share of the training: its network, optimiser and data, and what it does in a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree import data, models
+from firetree.data import Augmentation, Batch, Loader, Splits
+from firetree.sync import Synchroniser, attach
+from firetree.trace import StepTrace
+from firetree.train.place import Place
+from firetree.train.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a rank trains with. `parallel` wraps `model`; both hold the same weights."""
+
+    rank: int
+    world_size: int
+    seed: int
+    bfloat16: bool
+    model: nn.Module
+    parallel: DistributedDataParallel
+    optimizer: torch.optim.Optimizer
+    synchroniser: Synchroniser
+    loader: Loader
+    splits: Splits
+
+    @property
+    def gradient_bytes(self) -> int:
+        """|W|: bytes that are summed over the ranks in a step."""
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Over the whole test set: top-1 accuracy (0 to 1) and mean loss."""
+
+    accuracy: float
+    loss: float
+
+
+def build_worker(recipe: Recipe, place: Place, splits: Splits) -> Worker:
+    """Build the network from the recipe's seed and join it to those of the other ranks.
+
+    Raises:
+        UserError: the network cannot have the recipe's fields.
+    """
+    fields = asdict(recipe.model)
+    torch.manual_seed(recipe.seed)
+    model = models.build(
+        fields.pop("name"),
+        classes=len(splits.classes),
+        channels=splits.channels,
+        size=splits.size,
+        **fields,
+    )
+    parallel = DistributedDataParallel(
+        model,
+        bucket_cap_mb=recipe.sync.bucket_bytes / 2**20,
+        gradient_as_bucket_view=True,
+    )
+    optim = recipe.optim
+    return Worker(
+        rank=place.rank,
+        world_size=place.world_size,
+        seed=recipe.seed,
+        bfloat16=recipe.precision == "bfloat16",
+        model=model,
+        parallel=parallel,
+        optimizer=torch.optim.SGD(
+            model.parameters(),
+            lr=optim.lr,
+            momentum=optim.momentum,
+            nesterov=optim.nesterov,
+            weight_decay=optim.weight_decay,
+        ),
+        synchroniser=attach(parallel, recipe.sync.algorithm, timeout_s=recipe.sync.timeout_s),
+        loader=Loader(
+            splits,
+            batch_size=optim.batch_size,
+            seed=recipe.seed,
+            rank=place.rank,
+            world_size=place.world_size,
+            augmentation=Augmentation(recipe.data.flip, recipe.data.crop_padding),
+        ),
+        splits=splits,
+    )
+
+
+def load_splits(recipe: Recipe) -> Splits:
+    """The recipe's pictures (UserError as `data.load`)."""
+    wanted = recipe.data
+    return data.load(
+        wanted.name,
+        Path(wanted.path).expanduser() if wanted.path is not None else None,
+        classes=wanted.classes,
+        size=wanted.size,
+        channels=wanted.channels,
+        test_fraction=wanted.test_fraction,
+        seed=recipe.seed,
+    )
+
+
+def settle(worker: Worker) -> None:
+    """Two passes without samples, after which DDP keeps its buckets as they are.
+
+    DDP rearranges its buckets once, after the first backward pass. Done here, the sums of a resumed
+    run are cut as those of a run that never stopped, and the first step is timed like all others.
+    """
+    size = worker.splits.size
+    x_BCHW = torch.empty(0, worker.splits.channels, size, size)
+    for _ in range(2):
+        worker.parallel(x_BCHW).sum().backward()
+    worker.synchroniser.take_spans()
+
+
+def train_step(
+    worker: Worker, batches: Iterator[Batch], step: int, learning_rate: float
+) -> tuple[StepTrace, float]:
+    """One step of synchronous SGD; gives its trace and the sum of this rank's losses.
+
+    Raises:
+        CollectiveError: another rank went away.
+    """
+    for group in worker.optimizer.param_groups:
+        group["lr"] = learning_rate
+    torch.manual_seed(_step_seed(worker, step))
+    sent_before = worker.synchroniser.sent_bytes()
+    start_s = time.monotonic()
+    batch = next(batches)
+    loaded_s = time.monotonic()
+    worker.optimizer.zero_grad()
+    loss = _summed_loss(worker, worker.parallel, batch)
+    forward_s = time.monotonic()
+    # DDP takes the mean over ranks; this makes it the mean over the samples of the whole batch.
+    _backward(worker, loss * (worker.world_size / batch.global_count))
+    backward_s = time.monotonic()
+    worker.optimizer.step()
+    end_s = time.monotonic()
+    trace = StepTrace(
+        step=step,
+        start_s=start_s,
+        data_wait_s=loaded_s - start_s,
+        forward_s=forward_s - loaded_s,
+        backward_s=backward_s - forward_s,
+        optimizer_s=end_s - backward_s,
+        samples=len(batch.y_B),
+        sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
+        buckets=tuple(worker.synchroniser.take_spans()),
+    )
+    return trace, float(loss.detach())
+
+
+def _step_seed(worker: Worker, step: int) -> int:
+    """Dropout's numbers depend on seed, step and rank alone, so a resumed run draws them again."""
+    sequence = np.random.SeedSequence((worker.seed, step, worker.rank))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _summed_loss(worker: Worker, model: nn.Module, batch: Batch) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
+        logits_BK = model(batch.x_BCHW)
+    return cross_entropy(logits_BK.float(), batch.y_B, reduction="sum")
+
+
+def _backward(worker: Worker, loss: Tensor) -> None:
+    try:
+        loss.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        # Autograd hides the hook's own error, which names the rank, behind a text of its own.
+        if worker.synchroniser.error is not None:
+            raise worker.synchroniser.error from None
+        raise
+
+
+@torch.no_grad()
+def evaluate(worker: Worker) -> Evaluation:
+    """Every rank tries its share of the test set; all get the result over all of it."""
+    totals = torch.zeros(3, dtype=torch.float64)
+    worker.model.eval()
+    for batch in worker.loader.test_batches():
+        with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
+            logits_BK = worker.model(batch.x_BCHW).float()
+        correct = (logits_BK.argmax(1) == batch.y_B).sum()
+        loss = cross_entropy(logits_BK, batch.y_B, reduction="sum")
+        totals += torch.stack([correct, loss, torch.tensor(len(batch.y_B))])
+    worker.model.train()
+    dist.all_reduce(totals)
+    correct_count, loss_sum, count = totals.tolist()
+    return Evaluation(correct_count / count, loss_sum / count)

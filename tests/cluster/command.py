@@ -1,0 +1,61 @@
+"""Run the real command in real processes, as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "firetree")
+LIMIT_S = 120.0
+
+
+def firetree(*arguments: object, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run to the end: exit code, standard output and standard error."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env={**os.environ, **(environ or {})},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def start(*arguments: object, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start without waiting; the caller ends it."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environ or {})},
+    )
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes started by `pid`, and by those."""
+    try:
+        tasks = [task.name for task in Path(f"/proc/{pid}/task").iterdir()]
+        texts = [Path(f"/proc/{pid}/task/{task}/children").read_text() for task in tasks]
+    except OSError:
+        return []
+    children = [int(child) for text in texts for child in text.split()]
+    return [*children, *(deeper for child in children for deeper in descendants(child))]
+
+
+def alive(pid: int) -> bool:
+    """Whether the process still runs (a zombie does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def last_weights(run_dir: Path) -> bytes:
+    """The bytes of the last checkpoint's weights."""
+    newest = max((run_dir / "checkpoints").glob("step-*"))
+    return (newest / "model.safetensors").read_bytes()

@@ -1,0 +1,102 @@
+"""A run that was killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from command import alive, descendants, firetree, last_weights, start
+
+KILLS = 10
+
+
+def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
+    return (
+        *("train", "digits", "--workers", 2, "--run-dir", run_dir),
+        *("--sync.algorithm", algorithm, "--optim.steps", steps),
+        *("--checkpoint-steps", 10, "--optim.batch-size", 32),
+    )
+
+
+def kill_whole_job(pid: int) -> None:
+    processes = [pid, *descendants(pid)]
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
+    while any(map(alive, processes)):
+        time.sleep(0.01)
+
+
+@pytest.mark.timeout(600)
+def test_killed_ten_times_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
+    tmp_path: Path,
+) -> None:
+    steps = 600
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    assert firetree(*arguments(undisturbed, "ring", steps))[0] == 0
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        job = start(*arguments(disturbed, "ring", steps), "--resume")
+        time.sleep(moments.uniform(2.5, 7.0))
+        if job.poll() is None:
+            kill_whole_job(job.pid)
+        job.communicate()
+    code, _, err = firetree(*arguments(disturbed, "ring", steps), "--resume")
+    assert (code, err) == (0, "")
+    assert last_weights(disturbed) == last_weights(undisturbed)
+    metrics = [
+        [line.partition("samples_per_s")[0].partition("train_loss")[0] for line in text.splitlines()]
+        for text in ((run / "metrics.jsonl").read_text() for run in (disturbed, undisturbed))
+    ]
+    assert metrics[0] == metrics[1]
+    traced = (disturbed / "trace" / "rank-0001.jsonl").read_text().splitlines()
+    assert len(traced) == 1 + steps
+
+
+def test_when_only_the_launcher_is_killed_no_worker_lives_on(tmp_path: Path) -> None:
+    job = start(*arguments(tmp_path / "run", "ring", 100_000))
+    workers = wait_for_workers(job.pid, tmp_path / "run")
+    job.kill()
+    job.communicate()
+    deadline_s = time.monotonic() + 10
+    while any(map(alive, workers)):
+        assert time.monotonic() < deadline_s, "a worker outlived its launcher"
+        time.sleep(0.05)
+
+
+def wait_for_workers(pid: int, run_dir: Path) -> list[int]:
+    """Wait until training is under way; gives the processes that take part."""
+    deadline_s = time.monotonic() + 60
+    while not list(run_dir.glob("checkpoints/step-*")):
+        assert time.monotonic() < deadline_s, "no checkpoint came"
+        time.sleep(0.05)
+    return descendants(pid)
+
+
+def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert firetree(*arguments(run_dir, "ring", 30))[0] == 0
+    expected = last_weights(run_dir)
+    damaged = run_dir / "checkpoints" / "step-00000030" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    code, out, err = firetree(*arguments(run_dir, "ring", 30), "--resume")
+    assert (code, err) == (0, "")
+    [line] = [line for line in out.splitlines() if "damaged" in line]
+    assert "step-00000030" in line
+    assert "going back to step 20" in line
+    assert last_weights(run_dir) == expected
+
+
+def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
+    job = start(*arguments(tmp_path / "run", "ring", 100_000))
+    try:
+        wait_for_workers(job.pid, tmp_path / "run")
+        code, _, err = firetree(*arguments(tmp_path / "run", "ring", 100_000), "--resume")
+        assert code == 2
+        assert "is in use by another process" in err
+    finally:
+        kill_whole_job(job.pid)
+        job.communicate()

@@ -1,0 +1,121 @@
+"""The main job: several workers train one network along a schedule, and a report explains it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from command import firetree
+from ranks import run_on_ranks
+
+from firetree.sync import algorithm_names
+from firetree.train import Place, load_recipe
+from firetree.train.recipe import Recipe
+from firetree.train.worker import build_worker, load_splits, settle, train_step
+
+STEPS = 20
+
+
+def test_four_workers_learn_the_digits_along_the_tree_and_the_report_says_how(
+    tmp_path: Path,
+) -> None:
+    run_dir = tmp_path / "run"
+    code, out, err = firetree("train", "digits", "--workers", 4, "--run-dir", run_dir)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"run folder: {run_dir}"
+
+    code, out, _ = firetree("report", run_dir, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["accuracy"] >= 0.97
+    assert (report["world_size"], report["algorithm"]) == (4, "binomial_tree")
+    parts = ("data_wait_s", "compute_s", "exposed_communication_s", "straggler_wait_s")
+    assert sum(report[part] for part in parts) == pytest.approx(report["step_s"])
+    assert all(report[part] >= 0 for part in parts)
+    assert report["busiest_rank_sent_bytes"] == report["formula_bytes"]
+
+    assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 4
+    assert len(list((run_dir / "trace").glob("rank-*.jsonl"))) == 4
+    assert len(list((run_dir / "checkpoints").iterdir())) == 3
+    assert list((run_dir / "tensorboard").iterdir())
+
+
+def steps_recipe(algorithm: str) -> Recipe:
+    recipe = load_recipe("digits")
+    return replace(
+        recipe,
+        model=replace(recipe.model, dropout=0.0),
+        sync=replace(recipe.sync, algorithm=algorithm),
+    )
+
+
+def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
+    """Weights of this rank after 20 steps of the digits recipe, and their digest."""
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    recipe = steps_recipe(algorithm)
+    place = Place(rank, world_size, world_size, "", 0)
+    worker = build_worker(recipe, place, load_splits(recipe))
+    settle(worker)
+    batches = worker.loader.training_batches(0)
+    for step in range(STEPS):
+        train_step(worker, batches, step, 0.05)
+    weights = {name: value.clone() for name, value in worker.model.state_dict().items()}
+    content = b"".join(value.numpy().tobytes() for value in weights.values())
+    return weights, hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, torch.Tensor]:
+    [(weights, _)] = run_on_ranks(1, train_steps, "gloo")
+    return weights
+
+
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_four_workers_end_with_the_weights_of_one_that_has_the_whole_batch(
+    algorithm: str, alone: dict[str, torch.Tensor]
+) -> None:
+    results = run_on_ranks(4, train_steps, algorithm)
+    assert len({digest for _, digest in results}) == 1, "ranks differ"
+    for name, ours in results[0][0].items():
+        difference = (ours - alone[name]).abs().max() / alone[name].abs().max()
+        assert difference <= 1e-4, name
+
+
+@pytest.mark.parametrize("algorithm", ["parameter_server", "ring", "gloo"])
+def test_the_busiest_rank_sends_what_the_formula_says(tmp_path: Path, algorithm: str) -> None:
+    run_dir = tmp_path / "run"
+    code, _, err = firetree(
+        *("train", "digits", "--workers", 3, "--run-dir", run_dir),
+        *("--sync.algorithm", algorithm, "--optim.steps", 6),
+    )
+    assert (code, err) == (0, "")
+    report = json.loads(firetree("report", run_dir, "--json")[1])
+    weights = report["gradient_bytes"]
+    if algorithm == "gloo":
+        assert report["formula_bytes"] is None
+        assert report["bytes_counted_by"] == "kernel"
+        assert report["busiest_rank_sent_bytes"] == pytest.approx(4 / 3 * weights, rel=0.1)
+    else:
+        expected = {"parameter_server": 2 * weights, "ring": 4 / 3 * weights}[algorithm]
+        assert report["formula_bytes"] == pytest.approx(expected)
+        assert report["busiest_rank_sent_bytes"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_run_ends_early_at_its_target_accuracy(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    arguments = ("train", "digits", "--run-dir", run_dir, "--optim.target-accuracy", 0.5)
+    code, _, _ = firetree(*arguments)
+    assert code == 0
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["accuracy"] >= 0.5
+    assert all(line["accuracy"] < 0.5 for line in lines[:-1])
+    assert lines[-1]["step"] < 460
+
+    code, out, _ = firetree(*arguments, "--resume")
+    assert code == 0, "a run that is over has nothing left to do"
+    assert [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()] == lines

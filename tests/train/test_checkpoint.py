@@ -1,0 +1,108 @@
+"""Checkpoints are whole or recognised as damaged, and give back every bit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from firetree.train import checkpoint
+from firetree.train.checkpoint import State
+
+
+def trained(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(3):
+        model(torch.randn(5, 3)).square().sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def write(folder: Path, step: int, keep: int = 9) -> Path:
+    captured = checkpoint.capture(*trained(step), State(step, {"name": "net"}, {"size": 3}))
+    return checkpoint.write(folder, captured, keep)
+
+
+def test_weights_and_momentum_come_back_to_the_bit(tmp_path: Path) -> None:
+    write(tmp_path, 7)
+    (model, optimizer), (expected, expected_optimizer) = trained(1), trained(7)
+    found, damaged = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert damaged == []
+    checkpoint.restore(found, model, optimizer)
+    assert found.state == State(7, {"name": "net"}, {"size": 3})
+    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        momentum = optimizer.state[ours]["momentum_buffer"]
+        assert torch.equal(momentum, expected_optimizer.state[theirs]["momentum_buffer"])
+
+
+def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
+    for step in (5, 10, 15, 20):
+        write(tmp_path, step, keep=2)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["step-00000015", "step-00000020"]
+
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(FILES), st.data())
+def test_a_file_cut_off_anywhere_is_recognised_and_the_one_before_used(
+    tmp_path: Path, file: str, data: st.DataObject
+) -> None:
+    shutil.rmtree(tmp_path)
+    write(tmp_path, 1)
+    path = write(tmp_path, 2) / file
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    assert_first_is_used(tmp_path)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(FILES), st.data())
+def test_one_changed_bit_is_recognised_and_the_one_before_used(
+    tmp_path: Path, file: str, data: st.DataObject
+) -> None:
+    shutil.rmtree(tmp_path)
+    write(tmp_path, 1)
+    path = write(tmp_path, 2) / file
+    content = bytearray(path.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    assert_first_is_used(tmp_path)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_recognised_and_the_one_before_used(tmp_path: Path, file: str) -> None:
+    write(tmp_path, 1)
+    (write(tmp_path, 2) / file).unlink()
+    assert_first_is_used(tmp_path)
+
+
+def assert_first_is_used(folder: Path) -> None:
+    found, damaged = checkpoint.newest(folder)
+    assert found is not None
+    assert found.state.step == 1
+    assert len(damaged) == 1
+    assert damaged[0].startswith("checkpoint step-00000002 ")
+
+
+def test_a_folder_that_was_being_written_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
+    finished = write(tmp_path, 1)
+    shutil.copytree(finished, tmp_path / ".step-00000002.tmp")
+    found, damaged = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert (found.state.step, damaged) == (1, [])
+
+
+def test_without_any_checkpoint_there_is_none(tmp_path: Path) -> None:
+    assert checkpoint.newest(tmp_path / "none") == (None, [])
