@@ -48,7 +48,10 @@ def test_killed_ten_times_at_random_a_run_ends_with_the_weights_of_one_never_dis
     assert (code, err) == (0, "")
     assert last_weights(disturbed) == last_weights(undisturbed)
     metrics = [
-        [line.partition("samples_per_s")[0].partition("train_loss")[0] for line in text.splitlines()]
+        [
+            line.partition("samples_per_s")[0].partition("train_loss")[0]
+            for line in text.splitlines()
+        ]
         for text in ((run / "metrics.jsonl").read_text() for run in (disturbed, undisturbed))
     ]
     assert metrics[0] == metrics[1]

@@ -118,4 +118,6 @@ def test_a_run_ends_early_at_its_target_accuracy(tmp_path: Path) -> None:
 
     code, out, _ = firetree(*arguments, "--resume")
     assert code == 0, "a run that is over has nothing left to do"
-    assert [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()] == lines
+    assert [
+        json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()
+    ] == lines

@@ -86,13 +86,14 @@ def _check_port(port: int) -> None:
 def _first_cause(failures: Mapping[int, ProcessFailure]) -> UserError:
     """The failure that the others followed from.
 
-    Workers that were told to end, or that lost a peer, failed because of another one.
+    Workers that were told to end failed because of another one, and so did those that lost a peer
+    within the same second.
     """
 
-    def consequence(rank: int) -> tuple[bool, bool, int]:
+    def consequence(rank: int) -> tuple[bool, int, bool]:
         failure = failures[rank]
         lost_a_peer = failure.error_file_data.get("kind") == CollectiveError.__name__
-        return failure.exitcode == -signal.SIGTERM, lost_a_peer, failure.timestamp
+        return failure.exitcode == -signal.SIGTERM, failure.timestamp, lost_a_peer
 
     rank = min(failures, key=consequence)
     failure = failures[rank]

@@ -102,9 +102,7 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
         torch.set_num_threads(max(1, cores // place.local_world_size))
     timeout = timedelta(seconds=timeout_s)
     if place.world_size == 1:
-        dist.init_process_group(
-            "gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout
-        )
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
     else:
         _meet(place, timeout)
     yield

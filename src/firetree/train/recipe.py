@@ -83,6 +83,8 @@ class OptimRecipe:
     """Nesterov's form of momentum."""
     weight_decay: float = 0.0002
     """L2 penalty."""
+    clip_norm: float | None = 1.0
+    """Longest gradient, all parameters taken as one vector; None for no limit."""
     rule: Literal["polynomial", "cosine", "step", "constant"] = "polynomial"
     """How the learning rate falls after the warm-up."""
     power: float = 1.0
@@ -220,6 +222,7 @@ _RANGES: dict[str, Check] = {
     "optim.lr": _POSITIVE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _NOT_NEGATIVE,
+    "optim.clip_norm": _POSITIVE,
     "optim.power": _POSITIVE,
     "optim.step_epochs": _AT_LEAST_ONE,
     "optim.step_factor": _FRACTION,

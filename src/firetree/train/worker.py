@@ -30,6 +30,7 @@ class Worker:
     world_size: int
     seed: int
     bfloat16: bool
+    clip_norm: float | None
     model: nn.Module
     parallel: DistributedDataParallel
     optimizer: torch.optim.Optimizer
@@ -77,6 +78,7 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits) -> Worker:
         world_size=place.world_size,
         seed=recipe.seed,
         bfloat16=recipe.precision == "bfloat16",
+        clip_norm=optim.clip_norm,
         model=model,
         parallel=parallel,
         optimizer=torch.optim.SGD(
@@ -147,6 +149,8 @@ def train_step(
     # DDP takes the mean over ranks; this makes it the mean over the samples of the whole batch.
     _backward(worker, loss * (worker.world_size / batch.global_count))
     backward_s = time.monotonic()
+    if worker.clip_norm is not None:
+        nn.utils.clip_grad_norm_(worker.model.parameters(), worker.clip_norm)
     worker.optimizer.step()
     end_s = time.monotonic()
     trace = StepTrace(
