@@ -116,7 +116,7 @@ def test_a_run_ends_early_at_its_target_accuracy(tmp_path: Path) -> None:
     assert all(line["accuracy"] < 0.5 for line in lines[:-1])
     assert lines[-1]["step"] < 460
 
-    code, out, _ = firetree(*arguments, "--resume")
+    code, _, _ = firetree(*arguments, "--resume")
     assert code == 0, "a run that is over has nothing left to do"
     assert [
         json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()

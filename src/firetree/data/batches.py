@@ -27,6 +27,8 @@ _ACCEPTED_DAMAGE_PERCENT = 1
 class Batch:
     """One rank's part of a step: x_BCHW float32 with mean 0 and deviation 1, y_B int64.
 
+    In memory the channels of a pixel lie side by side (torch.channels_last).
+
     `global_count` is the number of samples of the step over all ranks, those included that are left
     out because they are damaged: a sum of losses divided by it gives one rank's part of the mean.
     """
@@ -63,8 +65,8 @@ class Loader:
         self._augmentation = augmentation
         # x / 255 less the mean, by the deviation, as one multiplication and one addition.
         mean_C, std_C = np.array(splits.mean, np.float32), np.array(splits.std, np.float32)
-        self._scale_C11 = (1 / (255 * std_C))[:, None, None]
-        self._shift_C11 = (-mean_C / std_C)[:, None, None]
+        self._scale_C = 1 / (255 * std_C)
+        self._shift_C = -mean_C / std_C
 
     @property
     def damaged_count(self) -> int:
@@ -134,7 +136,6 @@ class Loader:
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
 
     def _normalised(self, x_BHWC: U8) -> Tensor:
-        x_BCHW = x_BHWC.transpose(0, 3, 1, 2)
-        normal_BCHW = np.multiply(x_BCHW, self._scale_C11, dtype=np.float32, order="C")
-        normal_BCHW += self._shift_C11
-        return torch.from_numpy(normal_BCHW)
+        normal_BHWC = np.multiply(x_BHWC, self._scale_C, dtype=np.float32)
+        normal_BHWC += self._shift_C
+        return torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)

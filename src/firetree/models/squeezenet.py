@@ -25,7 +25,7 @@ CLASSIC_STEM_SIZE = 100
 THREE_POOL_SIZE = 48
 """Smaller pictures are pooled at most twice, so that 8x8 still ends in 2x2."""
 
-BRANCH_GAIN = 0.03
+BRANCH_GAIN = 0.1
 """First scale, relative to He's, of what is added to a bypass (in the spirit of Fixup, Zhang et al.
 2019)."""
 

@@ -49,12 +49,13 @@ def capture(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) ->
     names = [name for name, _ in model.named_parameters()]
     moments = optimizer.state_dict()["state"]
     tensors = {
-        f"{names[index]}/{quantity}": value
+        f"{names[index]}/{quantity}": value.contiguous()
         for index, quantities in moments.items()
         for quantity, value in quantities.items()
         if isinstance(value, Tensor)
     }
-    return Checkpoint(state, model.state_dict(), tensors)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    return Checkpoint(state, weights, tensors)
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

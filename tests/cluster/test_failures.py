@@ -1,0 +1,242 @@
+"""What a user can do wrong ends in one clear line, exit code 2, no traceback, and nothing lost."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command import firetree, last_weights
+from PIL import Image
+from ranks import free_port
+
+SHORT = ("--optim.steps", 4)
+
+
+def write_npz(path: Path, labels: range, size: int = 8) -> Path:
+    pictures = np.zeros((len(labels), size, size), np.uint8)
+    y = np.array(labels, np.int64)
+    np.savez(path, train_x=pictures, train_y=y, test_x=pictures, test_y=y)
+    return path
+
+
+def write_parquet(folder: Path) -> Path:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    rows = [
+        {"img": {"bytes": picture.getvalue(), "path": "a.png"}, "label": k % 2} for k in range(200)
+    ]
+    folder.mkdir()
+    for split in ("train", "test"):
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def cut_parquet(folder: Path) -> Path:
+    file = write_parquet(folder) / "train-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    return folder
+
+
+def wrong_toml(path: Path) -> Path:
+    path.write_text("[optim]\nlearnin_rate = 0.1\n")
+    return path
+
+
+CASES = {
+    "unknown recipe": (lambda _: ["digitz"], "no recipe 'digitz'; did you mean 'digits'?"),
+    "misspelt option": (
+        lambda _: ["digits", "--optim.momentun", 0.5],
+        "no option '--optim.momentun'; did you mean '--optim.momentum'?",
+    ),
+    "misspelt field in a file": (
+        lambda folder: [wrong_toml(folder / "mine.toml")],
+        "has no field 'optim.learnin_rate'",
+    ),
+    "value out of range": (
+        lambda _: ["digits", "--optim.lr", -1],
+        "optim.lr = -1.0; expected a number above 0",
+    ),
+    "value of a wrong kind": (
+        lambda _: ["digits", "--optim.lr", "fast"],
+        "--optim.lr: could not convert string to float: 'fast'",
+    ),
+    "unknown choice": (lambda _: ["digits", "--optim.rule", "cosinus"], "invalid choice 'cosinus'"),
+    "missing data file": (
+        lambda folder: ["fashion-squeezenet", "--data.path", folder / "none.npz"],
+        "none.npz does not exist",
+    ),
+    "no data file named": (lambda _: ["fashion-squeezenet"], "data.path is missing"),
+    "label above the classes": (
+        lambda folder: [
+            *("fashion-squeezenet", "--data.path", write_npz(folder / "a.npz", range(5, 25))),
+        ],
+        "expected 0 to 9",
+    ),
+    "negative label": (
+        lambda folder: [
+            *("fashion-squeezenet", "--data.path", write_npz(folder / "a.npz", range(-1, 9))),
+        ],
+        "label -1",
+    ),
+    "corrupt parquet": (
+        lambda folder: ["cifar-squeezenet", "--data.path", cut_parquet(folder / "cut")],
+        "train-00000-of-00001.parquet",
+    ),
+    "world size above the batch": (
+        lambda _: ["digits", "--optim.batch-size", 1],
+        "2 workers cannot share batches of 1",
+    ),
+    "unknown algorithm": (
+        lambda _: ["digits", "--sync.algorithm", "rings"],
+        "no algorithm 'rings'; did you mean 'ring'?",
+    ),
+    "network that cannot be": (
+        lambda _: ["digits", "--model.squeeze-ratio", 2],
+        "squeeze_ratio = 2.0; expected above 0 and at most 1",
+    ),
+    "resume without a folder": (lambda _: ["digits", "--resume"], "--resume needs the folder"),
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("case", CASES)
+def test_a_users_mistake_is_one_line(tmp_path: Path, case: str, workers: int) -> None:
+    if case == "world size above the batch" and workers == 1:
+        workers = 2
+    make, message = CASES[case]
+    run_dir = [] if case == "resume without a folder" else ["--run-dir", tmp_path / "run"]
+    code, out, err = firetree("train", *make(tmp_path), "--workers", workers, *run_dir)
+    assert_one_line(code, err, message)
+    assert out == ""
+    assert not list(tmp_path.glob("run/**/*.safetensors"))
+
+
+def assert_one_line(code: int, err: str, message: str) -> None:
+    assert code == 2, err
+    assert err.startswith("firetree: ")
+    assert err.count("\n") == 1, err
+    assert message in err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    code, _, err = firetree("train", "digitz", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("firetree: no recipe 'digitz'")
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}]
+)
+def test_a_port_in_use_is_one_line(tmp_path: Path, environ: dict[str, str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, _, err = firetree(
+            *("train", "digits", "--workers", 2, "--run-dir", tmp_path / "run"),
+            environ={**environ, "MASTER_PORT": str(port)},
+        )
+    assert_one_line(code, err, f"port {port} is in use; set MASTER_PORT")
+
+
+def test_a_rank_0_that_cannot_be_reached_fails_the_run(tmp_path: Path) -> None:
+    code, _, err = firetree(
+        *("train", "digits", "--run-dir", tmp_path / "run", "--sync.timeout-s", 3),
+        environ={
+            "RANK": "1",
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+        },
+    )
+    assert code == 1
+    assert err.splitlines()[-1].startswith("firetree: rank 1 cannot reach rank 0 at 127.0.0.1:")
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_read_only_run_folder_is_one_line(tmp_path: Path, workers: int) -> None:
+    with mounted(tmp_path / "disk", "ro") as disk:
+        code, _, err = firetree(
+            "train", "digits", "--workers", workers, "--run-dir", disk / "run", *SHORT
+        )
+    assert_one_line(code, err, "Read-only file system")
+
+
+@pytest.mark.parametrize("size_kb", [4, 64, 700])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_line_and_loses_no_earlier_checkpoint(
+    tmp_path: Path, workers: int, size_kb: int
+) -> None:
+    with mounted(tmp_path / "disk", f"size={size_kb}k") as disk:
+        code, _, err = firetree(
+            *("train", "digits", "--workers", workers, "--run-dir", disk / "run"),
+            *("--optim.steps", 4, "--checkpoint-steps", 1),
+        )
+        assert_one_line(code, err, "No space left on device")
+        written = sorted(path.name for path in disk.glob("run/checkpoints/step-*"))
+        assert written == ([] if size_kb < 700 else ["step-00000001"])
+
+
+def test_a_run_that_exists_is_not_overwritten_and_another_model_cannot_resume_it(
+    tmp_path: Path,
+) -> None:
+    run = ("train", "digits", "--run-dir", tmp_path / "run")
+    assert firetree(*run, *SHORT)[0] == 0
+    before = last_weights(tmp_path / "run")
+
+    code, _, err = firetree(*run, *SHORT)
+    assert_one_line(code, err, "holds a run already")
+    code, _, err = firetree(*run, "--resume", "--model.base-e", 32)
+    assert_one_line(code, err, "it has model.base_e = None, this recipe 32")
+    code, _, err = firetree(*run, "--resume", "--model.name", "squeezenet_v1_1")
+    assert_one_line(code, err, "it has model.name = 'squeezenet_small'")
+    code, _, err = firetree(*run, "--resume", "--optim.batch-size", 32)
+    assert_one_line(code, err, "it has optim.batch_size = 64")
+    assert last_weights(tmp_path / "run") == before
+
+
+def test_other_pictures_cannot_resume_a_run(tmp_path: Path) -> None:
+    one, other = (write_npz(tmp_path / f"{size}.npz", range(10), size) for size in (8, 12))
+    run = ("train", "fashion-squeezenet", "--run-dir", tmp_path / "run", *SHORT)
+    assert firetree(*run, "--data.path", one)[0] == 0
+    code, _, err = firetree(*run, "--data.path", other, "--resume")
+    assert_one_line(code, err, "the run's pictures had size 8, these 12")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("reprot",), "no command 'reprot'; did you mean 'report'?"),
+        (("report",), "no run named"),
+        (("report", "/none/such"), "no run folder /none/such"),
+        (("report", "--jsn"), "no option '--jsn'; did you mean '--json'?"),
+        (("train",), "RECIPE"),
+        (("train", "digits", "again"), "unexpected 'again'"),
+        (("train", "digits", "--workers", "0"), "--workers 0; expected 1 or more"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: tuple[str, ...], message: str) -> None:
+    code, _, err = firetree(*arguments)
+    assert_one_line(code, err, message)
