@@ -102,8 +102,7 @@ def _run(arguments: list[str]) -> None:
 
 def _train(arguments: list[str]) -> None:
     place = train.find_place(os.environ)
-    if place is not None:
-        train.follow_launcher()
+    train.follow_launcher()
     options = _parse(TrainOptions, "firetree train", arguments)
     # The recipe that was named gives the defaults of a second reading.
     named = TrainOptions(options.name, recipe=train.load_recipe(options.name))

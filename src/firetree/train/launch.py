@@ -107,7 +107,9 @@ def _first_cause(failures: Mapping[int, ProcessFailure]) -> UserError:
 
 
 def follow_launcher() -> None:
-    """In a worker: end at once when told to, and never outlive the launcher."""
+    """In a worker of an elastic launcher: end at once when told to, and never outlive it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
