@@ -79,7 +79,7 @@ CASES = {
         lambda folder: [
             *("fashion-squeezenet", "--data.path", write_npz(folder / "a.npz", range(5, 25))),
         ],
-        "expected 0 to 9",
+        "label 10 (int64) of picture 5 (train_x[5] of a.npz); expected an integer from 0 to 9",
     ),
     "negative label": (
         lambda folder: [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -25,7 +26,8 @@ def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
 def kill_whole_job(pid: int) -> None:
     processes = [pid, *descendants(pid)]
     for process in processes:
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     while any(map(alive, processes)):
         time.sleep(0.01)
 
@@ -87,7 +89,7 @@ def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_pa
     damaged.write_bytes(damaged.read_bytes()[:-1])
     code, out, err = firetree(*arguments(run_dir, "ring", 30), "--resume")
     assert (code, err) == (0, "")
-    [line] = [line for line in out.splitlines() if "damaged" in line]
+    [line] = [line for line in out.splitlines() if "is damaged" in line]
     assert "step-00000030" in line
     assert "going back to step 20" in line
     assert last_weights(run_dir) == expected

@@ -15,6 +15,7 @@ from ranks import run_on_ranks
 
 from firetree.sync import algorithm_names
 from firetree.train import Place, load_recipe
+from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.worker import build_worker, load_splits, settle, train_step
 
@@ -63,7 +64,7 @@ def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
     settle(worker)
     batches = worker.loader.training_batches(0)
     for step in range(STEPS):
-        train_step(worker, batches, step, 0.05)
+        train_step(worker, batches, step, learning_rate(recipe.optim, step, STEPS, STEPS))
     weights = {name: value.clone() for name, value in worker.model.state_dict().items()}
     content = b"".join(value.numpy().tobytes() for value in weights.values())
     return weights, hashlib.sha256(content).hexdigest()

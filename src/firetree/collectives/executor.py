@@ -27,7 +27,14 @@ WINDOW = 4
 
 
 class CollectiveError(RunFailedError):
-    """A peer did not do its part in time, or went away; names the rank and the chunk."""
+    """A peer did not do its part in time, or went away; names the rank and the chunk.
+
+    `peer` is that rank, None where only the backend knows it.
+    """
+
+    def __init__(self, message: str, peer: int | None = None):
+        super().__init__(message)
+        self.peer = peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,8 @@ class Executor:
         late = "Timed out" in str(error) or "timeout" in str(error).lower()
         what = f"did not answer within {self._timeout.total_seconds():g} s" if late else "went away"
         return CollectiveError(
-            f"rank {op.peer} {what} (rank {self.rank} was at {op}, {self.schedule.chunks} chunks)"
+            f"rank {op.peer} {what} (rank {self.rank} was at {op}, {self.schedule.chunks} chunks)",
+            op.peer,
         )
 
     def _staging_for(self, buffer: Tensor, chunk_elements: int) -> list[Tensor]:

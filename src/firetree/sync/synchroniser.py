@@ -18,7 +18,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree import collectives
-from firetree.collectives import CollectiveError, Executor
+from firetree.collectives import Executor
 from firetree.errors import UserError, nearest
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.trace import BucketSpan
@@ -128,12 +128,8 @@ class Synchroniser:
     def _sum(self, buffer: Tensor) -> None:
         if self.executor is not None:
             self.executor.run(buffer)
-            return
-        try:
+        else:
             dist.all_reduce(buffer, group=self._group)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise CollectiveError(f"another rank went away or did not answer ({reason})") from error
 
     def _average(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
         start_s = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import struct
 from pathlib import Path
 
@@ -27,10 +28,12 @@ def tcp_sent_bytes() -> int:
 
 def _sent_on(descriptor: int) -> int:
     try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return 0
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
-        return 0  # not a socket, not TCP, or closed meanwhile
+        return 0  # not TCP, or closed meanwhile
     if len(info) < _BYTES_SENT_OFFSET + 8:
         return 0
     return int(struct.unpack_from("=Q", info, _BYTES_SENT_OFFSET)[0])

@@ -29,6 +29,9 @@ _SHUTDOWN_S = 5
 """How long workers may take to end once one has failed, before they are killed."""
 
 
+_HEARING_S = 1.0
+"""How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
+
 _RUN_ID = "firetree"
 """Tells a worker that it was started by `launch`, and not by torchrun itself."""
 
@@ -86,24 +89,28 @@ def _check_port(port: int) -> None:
 def _first_cause(failures: Mapping[int, ProcessFailure]) -> UserError:
     """The failure that the others followed from.
 
-    Workers that were told to end failed because of another one, and so did those that lost a peer
-    within the same second.
+    A worker without a report of its own that was told to end failed because of another one, and so
+    did one that lost a peer which itself reports a failure.
     """
+    reports = {
+        rank: f.error_file_data for rank, f in failures.items() if "kind" in f.error_file_data
+    }
 
-    def consequence(rank: int) -> tuple[bool, int, bool]:
-        failure = failures[rank]
-        lost_a_peer = failure.error_file_data.get("kind") == CollectiveError.__name__
-        return failure.exitcode == -signal.SIGTERM, failure.timestamp, lost_a_peer
+    def consequence(rank: int) -> tuple[bool, bool, int, bool]:
+        told_to_end = rank not in reports and failures[rank].exitcode == -signal.SIGTERM
+        report = reports.get(rank, {})
+        lost_a_peer = report.get("kind") == CollectiveError.__name__
+        return told_to_end, report.get("peer") in reports, failures[rank].timestamp, lost_a_peer
 
     rank = min(failures, key=consequence)
     failure = failures[rank]
+    if rank in reports:
+        ours = failure.exitcode == UserError.exit_code
+        return (UserError if ours else RunFailedError)(str(reports[rank]["message"]))
     if failure.exitcode < 0:
         name = failure.signal_name()
         return RunFailedError(f"worker {rank} was killed by {name}; the other workers were ended")
-    if "kind" not in failure.error_file_data:
-        return RunFailedError(f"worker {rank} ended with exit code {failure.exitcode}")
-    message = str(failure.error_file_data["message"])
-    return (UserError if failure.exitcode == UserError.exit_code else RunFailedError)(message)
+    return RunFailedError(f"worker {rank} ended with exit code {failure.exitcode}")
 
 
 def follow_launcher() -> None:
@@ -124,6 +131,9 @@ def tell_launcher(error: BaseException, message: str) -> bool:
         "message": message,
         "timestamp": str(int(time.time())),
         "kind": type(error).__name__,
+        "peer": error.peer if isinstance(error, CollectiveError) else None,
     }
     Path(path).write_text(json.dumps(report), encoding="utf-8")
+    if isinstance(error, CollectiveError):
+        time.sleep(_HEARING_S)
     return os.environ.get("TORCHELASTIC_RUN_ID") == _RUN_ID

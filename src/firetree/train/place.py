@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from firetree.collectives import CollectiveError
 from firetree.errors import RunFailedError, UserError
 
 DEFAULT_PORT = 29500
@@ -95,7 +96,7 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
 
     Raises:
         UserError: the port where the workers meet is in use.
-        RunFailedError: rank 0 cannot be reached.
+        RunFailedError: rank 0 cannot be reached, or another rank is lost later.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0))
@@ -105,7 +106,13 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
         dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
     else:
         _meet(place, timeout)
-    yield
+    try:
+        yield
+    except RuntimeError as error:
+        if "gloo" not in str(error):
+            raise
+        what = str(error).partition("] ")[2].partition(". ")[0]
+        raise CollectiveError(f"rank {place.rank} lost another rank: {what}") from error
     dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
 
 

@@ -50,6 +50,7 @@ class RunFolder:
 
     def __init__(self, path: Path, recipe: Recipe, resume: bool, world_size: int):
         self.path = path
+        self._board: SummaryWriter | None = None
         with self._writing():
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / ".lock").open("w")
@@ -123,9 +124,10 @@ class RunFolder:
         """One line of metrics.jsonl and the same values as TensorBoard events."""
         with self._writing():
             append_json_lines(self._metrics, [{"step": step, **values}])
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-            self._board.flush()
+            if self._board:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+                self._board.flush()
 
     def add_trace(self, rank: int, steps: Iterable[trace.StepTrace]) -> None:
         """Steps of one rank, on rank 0's clock."""
@@ -140,7 +142,8 @@ class RunFolder:
     def close(self) -> None:
         """Give the lock back."""
         with self._writing():
-            self._board.close()
+            if self._board:
+                self._board.close()
         self._lock.close()
 
 
