@@ -28,7 +28,7 @@ from results import median_and_spread, write_section
 
 PEER = "DDP's own (Gloo)"
 WORLD_SIZES = (2, 4)
-REPEATS, STEPS, WARM_UP = 15, 20, 5
+REPEATS, STEPS, WARM_UP = 9, 12, 4
 BATCH = 64
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
