@@ -163,6 +163,23 @@ def test_a_rank_0_that_cannot_be_reached_fails_the_run(tmp_path: Path) -> None:
     assert err.splitlines()[-1].startswith("firetree: rank 1 cannot reach rank 0 at 127.0.0.1:")
 
 
+def test_a_loss_that_is_no_number_fails_the_run_and_keeps_its_checkpoints(tmp_path: Path) -> None:
+    code, _, err = firetree(
+        *("train", "digits", "--workers", 2, "--run-dir", tmp_path / "run", "--optim.lr", 1e9),
+        *("--optim.warmup-steps", 0, "--checkpoint-steps", 1, "--optim.weight-decay", 100),
+    )
+    assert code == 1
+    assert err.startswith("firetree: the loss is ")
+    assert err.endswith("lower optim.lr\n")
+    assert list(tmp_path.glob("run/checkpoints/step-*"))
+
+
+def test_after_a_mistake_the_same_run_folder_can_be_used(tmp_path: Path) -> None:
+    run = ("train", "digits", "--run-dir", tmp_path / "run", *SHORT)
+    assert firetree(*run, "--model.squeeze-ratio", 2)[0] == 2
+    assert firetree(*run)[0] == 0
+
+
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir()

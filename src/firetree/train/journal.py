@@ -52,6 +52,8 @@ class Journal:
         found: list[Any] = [None, None]
         if self._folder:
             newest, passed_over = self._folder.newest_checkpoint()
+            if newest:
+                self._check_pictures(newest.state)
             first_step = newest.state.step if newest else 0
             self._folder.begin(self._headers(), first_step)
             found = [newest, self._folder.last_accuracy()]
@@ -63,7 +65,6 @@ class Journal:
         newest, accuracy = found
         if newest is None:
             return 0, None
-        self._check_pictures(newest.state)
         checkpoint.restore(newest, self._worker.model, self._worker.optimizer)
         self._say(f"resumed at step {newest.state.step}")
         return newest.state.step, accuracy

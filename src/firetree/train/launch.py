@@ -23,11 +23,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from firetree.collectives import CollectiveError
 from firetree.errors import RunFailedError, UserError
-from firetree.train.place import port_in_use
+from firetree.train.place import master_port, port_in_use
 
 _SHUTDOWN_S = 5
-"""How long workers may take to end once one has failed, before they are killed."""
-
+"""How long workers may take to end after a signal, before they are killed."""
 
 _HEARING_S = 1.0
 """How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
@@ -51,7 +50,7 @@ def launch(workers: int, arguments: Sequence[str]) -> None:
         UserError: the first worker's own failure, or the port in MASTER_PORT is in use.
         Interrupted: a signal ended the job.
     """
-    port = int(os.environ.get("MASTER_PORT", 0))
+    port = master_port(os.environ, default=0)
     _check_port(port)
     logging.disable(logging.CRITICAL)  # the launcher's account of a failure; ours is one line
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SHUTDOWN_S))

@@ -33,9 +33,7 @@ def train(recipe: Recipe, place: Place, run_dir: Path, resume: bool) -> None:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
         folder = None
         if place.rank == 0:
-            folder = stack.enter_context(
-                closing(RunFolder(run_dir, recipe, resume, place.world_size))
-            )
+            folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))
         worker = build_worker(recipe, place, splits)
         settle(worker)
         steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)

@@ -59,9 +59,17 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
                 raise UserError(f"{rank_name}={rank} with {size_name}={world_size}; expected less")
             everyone_here = local_world_size == world_size
             master_addr = _master_addr(environ, everyone_here)
-            port = _number(environ, "MASTER_PORT") if "MASTER_PORT" in environ else DEFAULT_PORT
+            port = master_port(environ, DEFAULT_PORT)
             return Place(rank, world_size, local_world_size, master_addr, port)
     return None
+
+
+def master_port(environ: Mapping[str, str], default: int) -> int:
+    """The port where the workers meet (UserError where MASTER_PORT is none)."""
+    port = _number(environ, "MASTER_PORT") if "MASTER_PORT" in environ else default
+    if not 0 <= port < 65536:
+        raise UserError(f"MASTER_PORT={port} in the environment; expected 1 to 65535")
+    return port
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -48,17 +48,15 @@ class RunFolder:
         UserError: the folder cannot be written, is in use, or holds a run that does not fit.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, resume: bool, world_size: int):
+    def __init__(self, path: Path, recipe: Recipe, resume: bool):
         self.path = path
+        self._recipe = recipe
         self._board: SummaryWriter | None = None
         with self._writing():
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / ".lock").open("w")
             self._take_lock()
             self._check_earlier_run(recipe, resume)
-            write_durably(path / "recipe.toml", recipe_toml(recipe).encode())
-            environment = json.dumps(describe_environment(recipe.seed, world_size), indent=1)
-            write_durably(path / "environment.json", environment.encode())
 
     def _take_lock(self) -> None:
         try:
@@ -101,9 +99,17 @@ class RunFolder:
         """The newest complete checkpoint, and a line for each damaged one passed over."""
         return checkpoint.newest(self.path / "checkpoints")
 
-    def begin(self, headers: Iterable[trace.TraceHeader], first_step: int) -> None:
-        """Forget what was measured at or after `first_step`, and make ready for more."""
+    def begin(self, headers: Sequence[trace.TraceHeader], first_step: int) -> None:
+        """Forget what was measured at or after `first_step`, and make ready for more.
+
+        From here on the folder holds a run; there is a header a rank.
+        """
+        environment = describe_environment(self._recipe.seed, len(headers))
         with self._writing():
+            write_durably(self.path / "recipe.toml", recipe_toml(self._recipe).encode())
+            write_durably(
+                self.path / "environment.json", json.dumps(environment, indent=1).encode()
+            )
             kept = [line for line in read_json_lines(self._metrics) if line["step"] <= first_step]
             write_json_lines(self._metrics, kept)
             for header in headers:

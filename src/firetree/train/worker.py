@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from firetree import data, models
 from firetree.data import Augmentation, Batch, Loader, Splits
+from firetree.errors import RunFailedError
 from firetree.sync import Synchroniser, attach
 from firetree.trace import StepTrace
 from firetree.train.place import Place
@@ -135,6 +137,7 @@ def train_step(
 
     Raises:
         CollectiveError: another rank went away.
+        RunFailedError: the loss is no number any more.
     """
     for group in worker.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -145,6 +148,9 @@ def train_step(
     loaded_s = time.monotonic()
     worker.optimizer.zero_grad()
     loss = _summed_loss(worker, worker.parallel, batch)
+    loss_sum = float(loss.detach())
+    if not math.isfinite(loss_sum):
+        raise RunFailedError(f"the loss is {loss_sum} at step {step}; lower optim.lr")
     forward_s = time.monotonic()
     # DDP takes the mean over ranks; this makes it the mean over the samples of the whole batch.
     _backward(worker, loss * (worker.world_size / batch.global_count))
@@ -164,7 +170,7 @@ def train_step(
         sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
         buckets=tuple(worker.synchroniser.take_spans()),
     )
-    return trace, float(loss.detach())
+    return trace, loss_sum
 
 
 def _step_seed(worker: Worker, step: int) -> int:
