@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
+import signal
 import sys
 import time
 import traceback
@@ -14,8 +16,9 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
 
-from firetree import __version__, report, train
+from firetree import __version__, data, models, report, train
 from firetree.errors import UserError, nearest
+from firetree.sync import algorithm_names
 
 USAGE = """\
 usage: firetree COMMAND …
@@ -62,6 +65,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         _run([argument for argument in arguments if argument != "--debug"])
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os._exit(128 + signal.SIGPIPE)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -76,7 +81,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        message = "interrupted; go on with --resume and the run's folder as --run-dir"
+        message = "interrupted; to go on, repeat the command with --resume and the run's --run-dir"
         code = error.exit_code if isinstance(error, train.Interrupted) else 130
     else:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
@@ -90,8 +95,10 @@ def _run(arguments: list[str]) -> None:
     match arguments:
         case ["--version"]:
             print(f"firetree {__version__}")
-        case [] | ["-h" | "--help"]:
+        case ["-h" | "--help"]:
             print(USAGE)
+        case []:
+            raise UserError("no command; expected train or report, see firetree --help")
         case ["train", *rest]:
             _train(rest)
         case ["report", *rest]:
@@ -103,10 +110,7 @@ def _run(arguments: list[str]) -> None:
 def _train(arguments: list[str]) -> None:
     place = train.find_place(os.environ)
     train.follow_launcher()
-    options = _parse(TrainOptions, "firetree train", arguments)
-    # The recipe that was named gives the defaults of a second reading.
-    named = TrainOptions(options.name, recipe=train.load_recipe(options.name))
-    options = _parse(TrainOptions, "firetree train", arguments, named)
+    options = _train_options(arguments)
     train.check_recipe(options.recipe)
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}; expected 1 or more")
@@ -126,6 +130,23 @@ def _train(arguments: list[str]) -> None:
     train.train(options.recipe, place, run_dir, options.resume)
 
 
+def _train_options(arguments: list[str]) -> TrainOptions:
+    """Read the options twice: the recipe that is named gives the defaults of the second reading."""
+    named = None
+    given = [argument for argument in arguments if argument not in ("-h", "--help")]
+    if given:
+        name = _parse(TrainOptions, "firetree train", given).name
+        named = TrainOptions(name, recipe=train.load_recipe(name))
+    return _parse(TrainOptions, "firetree train", arguments, named)
+
+
+def _names() -> str:
+    return (
+        f"Recipes: {', '.join(train.known_recipes())}. Networks: {', '.join(models.names())}. "
+        f"Data: {', '.join(data.names())}. Algorithms: {', '.join(algorithm_names())}."
+    )
+
+
 def _new_run_dir(recipe_name: str) -> Path:
     return Path("runs", f"{Path(recipe_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
@@ -141,21 +162,27 @@ def _parse(
     kind: type[Options], program: str, arguments: list[str], default: Options | None = None
 ) -> Options:
     """Read options through tyro, whose framed page about a wrong one becomes one line."""
+    for flag in (argument.partition("=")[0] for argument in arguments):
+        if flag.startswith("--") and flag.replace("_", "-") not in _flags(kind):
+            raise UserError(f"no option '{flag}'{nearest(flag, _flags(kind))}")
+    description = f"{inspect.getdoc(kind)} {_names() if kind is TrainOptions else ''}"
     page = io.StringIO()
     try:
         with contextlib.redirect_stderr(page):
             options, unknown = tyro.cli(
-                kind, prog=program, args=arguments, default=default, return_unknown_args=True
+                kind,
+                prog=program,
+                description=description,
+                args=arguments,
+                default=default,
+                return_unknown_args=True,
             )
     except SystemExit as end:
         if end.code == 0:
             raise
         raise UserError(_first_paragraph(page.getvalue())) from end
     if unknown:
-        flag = unknown[0].partition("=")[0]
-        if not flag.startswith("-"):
-            raise UserError(f"unexpected '{flag}'; see {program} --help")
-        raise UserError(f"no option '{flag}'{nearest(flag, _flags(kind))}")
+        raise UserError(f"unexpected '{unknown[0]}'; see {program} --help")
     return cast(Options, options)
 
 
@@ -168,7 +195,7 @@ def _first_paragraph(page: str) -> str:
 
 def _flags(kind: type[Any], prefix: str = "--") -> list[str]:
     """Every option of a dataclass, as tyro spells it."""
-    flags = []
+    flags = ["--help"]
     hints = get_type_hints(kind)
     for entry in fields(kind):
         if entry.name == "recipe":
@@ -176,5 +203,10 @@ def _flags(kind: type[Any], prefix: str = "--") -> list[str]:
         elif is_dataclass(hints[entry.name]):
             flags += _flags(hints[entry.name], f"{prefix}{entry.name}.")
         else:
-            flags.append(prefix + entry.name.replace("_", "-"))
+            name = entry.name.replace("_", "-")
+            flags += (
+                [prefix + name, f"{prefix}no-{name}"]
+                if hints[entry.name] is bool
+                else [prefix + name]
+            )
     return flags

@@ -95,6 +95,15 @@ def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_pa
     assert last_weights(run_dir) == expected
 
 
+def test_what_a_resumed_run_changes_is_said(tmp_path: Path) -> None:
+    assert firetree(*arguments(tmp_path / "run", "ring", 10))[0] == 0
+    code, out, _ = firetree(*arguments(tmp_path / "run", "gloo", 12), "--resume")
+    assert code == 0
+    assert "sync.algorithm 'ring' to 'gloo'" in out
+    assert "optim.steps 10 to 12" in out
+    assert "resumed at step 10 of 12" in out
+
+
 def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
     job = start(*arguments(tmp_path / "run", "ring", 100_000))
     try:

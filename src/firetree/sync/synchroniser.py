@@ -59,9 +59,12 @@ def attach(
         timeout_s: how long to wait for another rank, in seconds.
 
     Raises:
-        UserError: an unknown algorithm.
+        UserError: an unknown algorithm, or a model that DDP does not wrap.
     """
     check_algorithm(algorithm)
+    if not isinstance(model, DistributedDataParallel):
+        kind = type(model).__name__
+        raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…))")
     ranks = dist.get_process_group_ranks(model.process_group)
     # A group of our own: its messages never meet those of DDP, nor of the user's script.
     group = cast(dist.ProcessGroup, dist.new_group(ranks, backend="gloo"))

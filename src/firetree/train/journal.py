@@ -47,7 +47,7 @@ class Journal:
         self._since_evaluation = _Progress()
         self._damaged: set[str] = set()
 
-    def begin(self) -> tuple[int, float | None]:
+    def begin(self, resume: bool) -> tuple[int, float | None]:
         """Go back to the newest complete checkpoint, if there is one: its step and accuracy."""
         found: list[Any] = [None, None]
         if self._folder:
@@ -58,15 +58,18 @@ class Journal:
             self._folder.begin(self._headers(), first_step)
             found = [newest, self._folder.last_accuracy()]
             for damage in passed_over:
-                self._say(
-                    f"{damage}; going back to {f'step {first_step}' if newest else 'the start'}"
-                )
+                where = f"step {first_step}" if newest else "the start"
+                self._say(f"{damage}; going back to {where}")
+            if self._folder.changed:
+                self._say(f"other than in the run so far: {', '.join(self._folder.changed)}")
         dist.broadcast_object_list(found, src=0)
         newest, accuracy = found
         if newest is None:
+            if resume:
+                self._say("no checkpoint to resume from; starting from the beginning")
             return 0, None
         checkpoint.restore(newest, self._worker.model, self._worker.optimizer)
-        self._say(f"resumed at step {newest.state.step}")
+        self._say(f"resumed at step {newest.state.step} of {self._total_steps}")
         return newest.state.step, accuracy
 
     def _headers(self) -> list[TraceHeader]:

@@ -56,6 +56,7 @@ def launch(workers: int, arguments: Sequence[str]) -> None:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SHUTDOWN_S))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's own name may not resolve
+    print(f"starting {workers} workers", flush=True)
     with tempfile.TemporaryDirectory(prefix="firetree-") as log_dir:
         config = LaunchConfig(
             min_nodes=1,

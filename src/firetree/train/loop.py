@@ -39,7 +39,7 @@ def train(recipe: Recipe, place: Place, run_dir: Path, resume: bool) -> None:
         steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
         journal = Journal(folder, recipe, worker, total_steps)
-        step, accuracy = journal.begin()
+        step, accuracy = journal.begin(resume)
         stack.enter_context(journal.shown())
         batches = stack.enter_context(closing(_batches(worker.loader, step, steps_an_epoch)))
 

@@ -51,6 +51,8 @@ class RunFolder:
     def __init__(self, path: Path, recipe: Recipe, resume: bool):
         self.path = path
         self._recipe = recipe
+        self.changed: list[str] = []
+        """What this recipe has otherwise than the run so far, which may differ."""
         self._board: SummaryWriter | None = None
         with self._writing():
             path.mkdir(parents=True, exist_ok=True)
@@ -83,6 +85,7 @@ class RunFolder:
                     f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
                     "use the same value, or choose another folder with --run-dir"
                 )
+            self.changed.append(f"{field} {old!r} to {new!r}")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -92,7 +95,7 @@ class RunFolder:
             reason = error.strerror or str(error)
             raise UserError(
                 f"cannot write run folder {self.path}: {reason}; "
-                "make room or give rights there, or choose another with --run-dir"
+                "see that it can be written, or choose another with --run-dir"
             ) from error
 
     def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:

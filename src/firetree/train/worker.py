@@ -147,7 +147,7 @@ def train_step(
     batch = next(batches)
     loaded_s = time.monotonic()
     worker.optimizer.zero_grad()
-    loss = _summed_loss(worker, worker.parallel, batch)
+    loss = _summed_loss(worker, batch)
     loss_sum = float(loss.detach())
     if not math.isfinite(loss_sum):
         raise RunFailedError(f"the loss is {loss_sum} at step {step}; lower optim.lr")
@@ -179,9 +179,9 @@ def _step_seed(worker: Worker, step: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _summed_loss(worker: Worker, model: nn.Module, batch: Batch) -> Tensor:
+def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
-        logits_BK = model(batch.x_BCHW)
+        logits_BK = worker.parallel(batch.x_BCHW)
     return cross_entropy(logits_BK.float(), batch.y_B, reduction="sum")
 
 
