@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
+import random
 import socket
 import traceback
 from collections.abc import Callable
@@ -46,9 +48,16 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A free port below those that the kernel gives to clients.
+
+    A client that asks for one of these before the server listens can be connected to itself, and
+    then holds the port.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def _collect(pipes: list[Connection]) -> list[Any]:
