@@ -63,17 +63,20 @@ class ReportOptions:
 def main() -> None:
     """Run this process's command line; ends the process."""
     arguments = sys.argv[1:]
+    code = 0
     try:
         _run([argument for argument in arguments if argument != "--debug"])
     except BrokenPipeError:  # whoever read our output has seen enough
-        os._exit(128 + signal.SIGPIPE)
+        code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         code = _explain(error)
+    with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-        # A rank that fails must not wait, while it winds down, for peers that wait for it.
-        os._exit(code)
+    # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
+    # backend abort now and then when the interpreter goes before they do.
+    os._exit(code)
 
 
 def _explain(error: BaseException) -> int:

@@ -4,6 +4,7 @@
 reads the hook's annotations as objects, so this file evaluates them (no `annotations` import).
 """
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
@@ -88,8 +89,10 @@ class Synchroniser:
         self._group = group
         self._world_size: int = group.size()
         self._spans: list[BucketSpan] = []
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        threading.Thread(target=self._serve, name="firetree-sync", daemon=True).start()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="firetree-sync", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)  # the interpreter must not go before the thread
 
     def hook(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """DDP's communication hook: takes a bucket of gradients, promises their mean."""
@@ -124,9 +127,14 @@ class Synchroniser:
         spans, self._spans = self._spans, []
         return spans
 
+    def close(self) -> None:
+        """End the thread; one that waits for a lost peer is left behind after a second."""
+        self._work.put(None)
+        self._thread.join(timeout=1.0)
+
     def _serve(self) -> None:
-        while True:
-            self._work.get()()
+        while (average := self._work.get()) is not None:
+            average()
 
     def _sum(self, buffer: Tensor) -> None:
         if self.executor is not None:
