@@ -165,9 +165,10 @@ def _parse(
     kind: type[Options], program: str, arguments: list[str], default: Options | None = None
 ) -> Options:
     """Read options through tyro, whose framed page about a wrong one becomes one line."""
+    known = _flags(kind)
     for flag in (argument.partition("=")[0] for argument in arguments):
-        if flag.startswith("--") and flag.replace("_", "-") not in _flags(kind):
-            raise UserError(f"no option '{flag}'{nearest(flag, _flags(kind))}")
+        if flag.startswith("--") and flag.replace("_", "-") not in known:
+            raise UserError(f"no option '{flag}'{nearest(flag, known)}")
     description = f"{inspect.getdoc(kind)} {_names() if kind is TrainOptions else ''}"
     page = io.StringIO()
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from firetree.durable import sync_folder
+from firetree.durable import sync_folder, write_synced
 
 STATE_VERSION = 1
 _FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -83,8 +82,8 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         aside.mkdir()
         contents = _contents(checkpoint)
         for name, content in contents.items():
-            _write_synced(aside / name, content)
-        _write_synced(aside / _SUMS, _sums(contents))
+            write_synced(aside / name, content)
+        write_synced(aside / _SUMS, _sums(contents))
         sync_folder(aside)
         if target.exists():  # left from before a resume went back behind it
             shutil.rmtree(target)
@@ -153,10 +152,3 @@ def _sums(contents: dict[str, bytes]) -> bytes:
 def _step_folders(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
