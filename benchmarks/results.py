@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from firetree.durable import write_durably
-from firetree.train.environment import describe_environment
+from firetree.environment import describe_environment
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
 
-from firetree import __version__, data, models, report, train
+from firetree import __version__, data, launch, models, report, train
 from firetree.errors import UserError, nearest
 from firetree.sync import algorithm_names
 
@@ -85,11 +85,11 @@ def _explain(error: BaseException) -> int:
         message, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
         message = "interrupted; to go on, repeat the command with --resume and the run's --run-dir"
-        code = error.exit_code if isinstance(error, train.Interrupted) else 130
+        code = error.exit_code if isinstance(error, launch.Interrupted) else 130
     else:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
         code = 1
-    if not train.tell_launcher(error, message):
+    if not launch.tell_launcher(error, message):
         print(f"firetree: {message}", file=sys.stderr, flush=True)
     return code
 
@@ -111,8 +111,8 @@ def _run(arguments: list[str]) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    place = train.find_place(os.environ)
-    train.follow_launcher()
+    place = launch.find_place(os.environ)
+    launch.follow_launcher()
     options = _train_options(arguments)
     train.check_recipe(options.recipe)
     if options.workers is not None and options.workers < 1:
@@ -123,9 +123,10 @@ def _train(arguments: list[str]) -> None:
     if place is None and options.workers is not None and options.workers > 1:
         train.check_world_size(options.recipe, options.workers)
         chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
-        train.launch(options.workers, [*sys.argv[1:], *chosen])
+        print(f"starting {options.workers} workers", flush=True)
+        launch.launch(options.workers, [*sys.argv[1:], *chosen])
         return
-    place = place or train.ALONE
+    place = place or launch.ALONE
     if options.workers not in (None, place.world_size):
         raise UserError(
             f"--workers {options.workers} among {place.world_size} started workers; leave it out"

@@ -14,7 +14,8 @@ from command import firetree
 from ranks import run_on_ranks
 
 from firetree.sync import algorithm_names
-from firetree.train import Place, load_recipe
+from firetree.launch import Place
+from firetree.train import load_recipe
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.worker import build_worker, load_splits, settle, train_step

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from firetree.collectives.algorithms import ALGORITHMS
+from firetree.collectives.algorithms import ALGORITHMS, find
 from firetree.collectives.algorithms.algorithm import Links
 from firetree.collectives.executor import CollectiveError, Executor
 from firetree.collectives.graph import ScheduleError
 from firetree.collectives.proof import prove
-from firetree.collectives.schedule import Operation, Schedule
-from firetree.errors import UserError, nearest
+from firetree.collectives.reduction import collective
+from firetree.collectives.schedule import Collective, Operation, Schedule
+from firetree.errors import UserError
 
 __all__ = [
-    "ALGORITHMS",
     "CollectiveError",
     "Executor",
     "Links",
@@ -19,31 +19,43 @@ __all__ = [
     "Schedule",
     "ScheduleError",
     "build",
+    "chunks_for",
+    "find",
     "names",
     "prove",
 ]
 
 
 def names() -> tuple[str, ...]:
-    """The names of all algorithms that `build` knows."""
+    """The names of all algorithms that `build` knows, without those that carry a number."""
     return tuple(sorted(ALGORITHMS))
 
 
-def build(name: str, world_size: int, chunks: int | None = None) -> Schedule:
-    """The schedule of one all-reduce over `chunks` near-equal parts of a buffer.
+def build(
+    name: str,
+    world_size: int,
+    chunks: int | None = None,
+    kind: Collective = "all_reduce",
+) -> Schedule:
+    """The schedule of a collective over `chunks` near-equal parts of a buffer.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or one with its number, as in `kary_tree:4`.
         world_size: number of ranks, at least 1.
-        chunks: number of parts, at least 1; by default what the algorithm's closed form speaks of.
+        chunks: number of parts, at least 1; by default the fewest that the algorithm is made for,
+            see `chunks_for` for a buffer's size.
+        kind: an all-reduce, or one of the halves that it is made of.
 
     Raises:
-        UserError: an unknown name, or a number below 1.
+        UserError: an unknown name, a number below 1, or a half that the algorithm does not have.
     """
-    if name not in ALGORITHMS:
-        raise UserError(f"no algorithm '{name}'{nearest(name, names())}")
     if chunks is None:
-        chunks = ALGORITHMS[name].usual_chunks(world_size)
+        chunks = chunks_for(name, world_size, 0)
     if world_size < 1 or chunks < 1:
         raise UserError(f"{world_size} ranks and {chunks} chunks; expected at least one of each")
-    return ALGORITHMS[name].build(world_size, chunks)
+    return collective(kind, world_size, chunks, find(name).hops(world_size, chunks))
+
+
+def chunks_for(name: str, world_size: int, size_bytes: float) -> int:
+    """The number of chunks that suits a buffer: see `pipelined` and `shares` in `algorithms`."""
+    return find(name).chunks(max(world_size, 1), size_bytes)

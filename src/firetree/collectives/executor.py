@@ -1,29 +1,27 @@
-"""Carry a schedule out over torch.distributed's point-to-point calls.
+"""Carry a schedule out over torch.distributed's point-to-point calls, on Gloo or NCCL.
 
-One thread walks the rank's operations in the order of their levels; receives are posted ahead, so
-that both directions of every link are busy while it waits. See `schedule` for what may overlap, and
-`proof` for why this never blocks.
+On Gloo one thread follows a `walk`; on NCCL the schedule's levels are rounds of grouped calls. Either
+way sums are formed in the schedule's order, so that all ranks and all runs get the same bits.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from firetree.collectives.graph import Graph, applied, bindings, moved
+from firetree.collectives.graph import Graph
 from firetree.collectives.proof import prove
+from firetree.collectives.rounds import Round, plan_rounds
 from firetree.collectives.schedule import Operation, Schedule, chunk_bounds
+from firetree.collectives.walk import plan_walk
 from firetree.errors import RunFailedError
-
-WINDOW = 4
-"""Receives posted ahead on a channel: enough that the next chunk lands while this one is added."""
 
 
 class CollectiveError(RunFailedError):
@@ -37,132 +35,20 @@ class CollectiveError(RunFailedError):
         self.peer = peer
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One operation of the walk.
+class Carrier(Protocol):
+    """Moves the chunks of a buffer as a rank's program says; `slots` staging chunks are its own."""
 
-    `slot` is the staging slot of a reducing receive, `guarded` says that the chunk's earlier sends
-    must be over before this receive is posted, `then_post` names the receives to post afterwards.
-    """
-
-    operation: Operation
-    index: int
-    slot: int | None
-    guarded: bool
-    then_post: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """A rank's program in the order in which one thread carries it out."""
-
-    steps: tuple[Step, ...]
-    post_first: tuple[int, ...]
     slots: int
 
-
-def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
-    """Order the rank's operations by level and find the earliest safe place to post each receive.
-
-    A receive is posted once `WINDOW` earlier ones of its channel are no longer open. One that
-    overwrites its chunk must not be posted while the chunk is still read or written, except where
-    its bytes cannot arrive before that is over anyway.
-    """
-    program = schedule.programs[rank]
-    transfer_of = _transfers_of(graph, rank)
-    level = [
-        graph.level[moved(t) if op.kind == "send" else applied(t)]
-        for t, op in zip(transfer_of, program, strict=True)
-    ]
-    ordered = sorted(range(len(program)), key=lambda index: (level[index], index))
-    position = {index: place for place, index in enumerate(ordered)}
-    slot_of, slots = _staging_slots(program)
-    unsafe = _unsafe_until_over(program, graph, rank, transfer_of)
-    post_after: dict[int, list[int]] = defaultdict(list)
-    for index, earlier_one in _window(program):
-        earliest = unsafe[index] + earlier_one
-        post_after[max((position[i] for i in earliest), default=-1)].append(index)
-    for indices in post_after.values():
-        indices.sort(key=position.__getitem__)
-    steps = tuple(
-        Step(program[index], index, slot_of.get(index), bool(unsafe[index]), tuple(post_after[k]))
-        for k, index in enumerate(ordered)
-    )
-    return Walk(steps, tuple(post_after[-1]), slots)
-
-
-def _transfers_of(graph: Graph, rank: int) -> list[int]:
-    found = {t.send_index: i for i, t in enumerate(graph.transfers) if t.sender == rank}
-    found |= {t.receive_index: i for i, t in enumerate(graph.transfers) if t.receiver == rank}
-    return [found[index] for index in range(len(found))]
-
-
-def _staging_slots(program: tuple[Operation, ...]) -> tuple[dict[int, int], int]:
-    """`WINDOW` slots for each peer that sends something to add, used in turn."""
-    by_peer: dict[int, list[int]] = defaultdict(list)
-    for index, op in enumerate(program):
-        if op.kind == "recv_reduce":
-            by_peer[op.peer].append(index)
-    slot_of: dict[int, int] = {}
-    first = 0
-    for indices in by_peer.values():
-        width = min(WINDOW, len(indices))
-        slot_of |= {index: first + k % width for k, index in enumerate(indices)}
-        first += width
-    return slot_of, first
-
-
-def _window(program: tuple[Operation, ...]) -> Iterator[tuple[int, list[int]]]:
-    """Each receive, with the one of its channel `WINDOW` places earlier, if there is one."""
-    received: dict[int, list[int]] = defaultdict(list)
-    for index, op in enumerate(program):
-        if op.kind != "send":
-            yield index, received[op.peer][-WINDOW : -WINDOW + 1]
-            received[op.peer].append(index)
-
-
-def _unsafe_until_over(
-    program: tuple[Operation, ...], graph: Graph, rank: int, transfer_of: list[int]
-) -> dict[int, list[int]]:
-    """For each receive, the operations on its chunk that its bytes could overtake once posted."""
-    known = _known_over_on_arrival(graph, rank)
-    unsafe: dict[int, list[int]] = defaultdict(list)
-    for earlier, later in bindings(program):
-        writes_over = (
-            program[later].kind == "recv" and program[earlier].chunk == program[later].chunk
-        )
-        if writes_over and not known[transfer_of[later]] >> earlier & 1:
-            unsafe[later].append(earlier)
-    return unsafe
-
-
-def _known_over_on_arrival(graph: Graph, rank: int) -> list[int]:
-    """For each transfer, a bit set of the rank's operations that its sending waited for.
-
-    Only what physically precedes it counts: what its sender had to receive or send before.
-    """
-    before: list[int] = [0] * (2 * len(graph.transfers))
-    for event in graph.order:
-        t, transfer = event // 2, graph.transfers[event // 2]
-        if event % 2 == 0:
-            bits = 0
-            for cause in graph.before_sending[t]:
-                bits |= before[cause]
-            own = 1 << transfer.send_index if transfer.sender == rank else 0
-        else:
-            bits = before[moved(t)]
-            for cause in graph.before_applying[t]:
-                bits |= before[cause]
-            own = 1 << transfer.receive_index if transfer.receiver == rank else 0
-        before[event] = bits | own
-    return [before[moved(t)] for t in range(len(graph.transfers))]
+    def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None: ...
 
 
 class Executor:
     """Runs one schedule, again and again, on the ranks of a process group.
 
     The group must be used for nothing else while a run is under way. Not safe for use from two
-    threads at once.
+    threads at once. Staging memory is allocated once: `WINDOW` chunks for each peer that sends
+    something to add.
 
     Args:
         schedule: proved here; its world size must be the group's.
@@ -170,7 +56,7 @@ class Executor:
         timeout_s: how long to wait for a peer, in seconds.
 
     Raises:
-        ScheduleError: the schedule is no all-reduce, or may block.
+        ScheduleError: the schedule does not compute its collective, or may block.
     """
 
     def __init__(self, schedule: Schedule, group: dist.ProcessGroup, timeout_s: float = 60.0):
@@ -179,58 +65,89 @@ class Executor:
         self.schedule = schedule
         self.rank: int = group.rank()
         self.sent_bytes = [0] * schedule.world_size
-        self._group = group
-        self._timeout = timedelta(seconds=timeout_s)
-        self._walk = plan_walk(schedule, prove(schedule), self.rank)
         self._staging = torch.empty(0, dtype=torch.uint8)
+        graph = prove(schedule)
+        self._carrier: Carrier = (
+            OverNccl(schedule, graph, group)
+            if dist.get_backend(group) == "nccl"
+            else OverGloo(schedule, graph, group, timeout_s)
+        )
 
     def run(self, buffer: Tensor) -> None:
-        """Replace `buffer` (one dimension, contiguous) by its sum over all ranks, in place.
+        """Carry out the collective on `buffer` (one dimension, contiguous), in place.
 
         Raises:
             CollectiveError: a peer did not answer in time or went away.
         """
         bounds = chunk_bounds(buffer.numel(), self.schedule.chunks)
         chunks = [buffer[begin:end] for begin, end in itertools.pairwise(bounds)]
-        slots = self._staging_for(buffer, max(chunk.numel() for chunk in chunks))
+        self._carrier.carry(chunks, self._staging_for(buffer, max(map(torch.numel, chunks))))
+        for op in self.schedule.programs[self.rank]:
+            if op.kind == "send":
+                self.sent_bytes[op.peer] += chunks[op.chunk].nbytes
+
+    def _staging_for(self, buffer: Tensor, chunk_elements: int) -> list[Tensor]:
+        slot_bytes = chunk_elements * buffer.element_size()
+        needed = slot_bytes * self._carrier.slots
+        if self._staging.numel() < needed or self._staging.device != buffer.device:
+            self._staging = torch.empty(needed, dtype=torch.uint8, device=buffer.device)
+        return [
+            self._staging[k * slot_bytes : (k + 1) * slot_bytes].view(buffer.dtype)
+            for k in range(self._carrier.slots)
+        ]
+
+
+class OverGloo:
+    """One thread that follows a walk, and waits for nothing but the receive that comes next."""
+
+    def __init__(
+        self, schedule: Schedule, graph: Graph, group: dist.ProcessGroup, timeout_s: float
+    ):
+        self._group, self._chunks = group, schedule.chunks
+        self._timeout = timedelta(seconds=timeout_s)
+        self._walk = plan_walk(schedule, graph, group.rank())
+        self.slots = self._walk.slots
+
+    def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
+        """Follow the walk once; every send is over when it returns."""
         open_receives: dict[int, tuple[dist.Work, Tensor]] = {}
         open_sends: dict[int, list[tuple[dist.Work, Operation]]] = defaultdict(list)
-        steps_at = {step.index: step for step in self._walk.steps}
 
         def finish_sends(chunk: int) -> None:
             for sending, sent in open_sends.pop(chunk, ()):
                 self._wait(sending, sent)
 
-        def post(indices: tuple[int, ...]) -> None:
-            for index in indices:
-                op, slot = steps_at[index].operation, steps_at[index].slot
-                size = chunks[op.chunk].numel()
-                if steps_at[index].guarded:
-                    finish_sends(op.chunk)
-                if size:
-                    target = chunks[op.chunk] if slot is None else slots[slot][:size]
-                    open_receives[index] = (self._group.recv([target], op.peer, 0), target)
+        def post(index: int) -> None:
+            receive = self._walk.receives[index]
+            op, target = receive.operation, chunks[receive.operation.chunk]
+            if receive.guarded:
+                finish_sends(op.chunk)
+            if receive.slot is not None:
+                target = staging[receive.slot][: target.numel()]
+            if target.numel():
+                open_receives[index] = (self._group.recv([target], op.peer, 0), target)
 
-        post(self._walk.post_first)
-        for step in self._walk.steps:
-            op = step.operation
-            chunk = chunks[op.chunk]
-            if chunk.numel() == 0:
-                pass
-            elif op.kind == "send":
-                open_sends[op.chunk].append((self._send(chunk, op), op))
-            else:
-                work, received = open_receives.pop(step.index)
+        def enter(stage: int) -> None:
+            for index in self._walk.stages[stage].posts:
+                post(index)
+            for op in self._walk.stages[stage].sends:
+                if chunks[op.chunk].numel():
+                    open_sends[op.chunk].append((self._send(chunks[op.chunk], op), op))
+
+        enter(0)
+        for place, index in enumerate(self._walk.order):
+            if index in open_receives:
+                op = self._walk.receives[index].operation
+                work, received = open_receives.pop(index)
                 self._wait(work, op)
                 finish_sends(op.chunk)
                 if op.kind == "recv_reduce":
-                    chunk += received
-            post(step.then_post)
-        for chunk_index in list(open_sends):
-            finish_sends(chunk_index)
+                    chunks[op.chunk].add_(received)
+            enter(place + 1)
+        for chunk in list(open_sends):
+            finish_sends(chunk)
 
     def _send(self, chunk: Tensor, op: Operation) -> dist.Work:
-        self.sent_bytes[op.peer] += chunk.numel() * chunk.element_size()
         try:
             return self._group.send([chunk], op.peer, 0)
         except RuntimeError as error:
@@ -246,16 +163,40 @@ class Executor:
         late = "Timed out" in str(error) or "timeout" in str(error).lower()
         what = f"did not answer within {self._timeout.total_seconds():g} s" if late else "went away"
         return CollectiveError(
-            f"rank {op.peer} {what} (rank {self.rank} was at {op}, {self.schedule.chunks} chunks)",
+            f"rank {op.peer} {what} (rank {self._group.rank()} was at {op}, {self._chunks} chunks)",
             op.peer,
         )
 
-    def _staging_for(self, buffer: Tensor, chunk_elements: int) -> list[Tensor]:
-        slot_bytes = chunk_elements * buffer.element_size()
-        needed = slot_bytes * self._walk.slots
-        if self._staging.numel() < needed or self._staging.device != buffer.device:
-            self._staging = torch.empty(needed, dtype=torch.uint8, device=buffer.device)
-        return [
-            self._staging[k * slot_bytes : (k + 1) * slot_bytes].view(buffer.dtype)
-            for k in range(self._walk.slots)
-        ]
+
+class OverNccl:
+    """Rounds of grouped point-to-point calls, queued on the current stream; the host waits for none.
+
+    A peer that is lost is noticed by NCCL's own watchdog, within the group's timeout.
+    """
+
+    def __init__(self, schedule: Schedule, graph: Graph, group: dist.ProcessGroup):
+        self._group = group
+        self._peers = dist.get_process_group_ranks(group)
+        self._rounds, self.slots = plan_rounds(graph, group.rank())
+
+    def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
+        """Queue all rounds on the current stream."""
+        for round_ in self._rounds:
+            calls = self._calls(round_, chunks, staging)
+            for work in dist.batch_isend_irecv(calls) if calls else ():
+                work.wait()
+            for chunk, slot in round_.additions:
+                chunks[chunk].add_(staging[slot][: chunks[chunk].numel()])
+
+    def _calls(
+        self, round_: Round, chunks: Sequence[Tensor], staging: Sequence[Tensor]
+    ) -> list[dist.P2POp]:
+        calls = []
+        for op, slot in round_.transfers:
+            target = chunks[op.chunk]
+            if slot is not None:
+                target = staging[slot][: target.numel()]
+            if target.numel():
+                call = dist.isend if op.kind == "send" else dist.irecv
+                calls.append(dist.P2POp(call, target, self._peers[op.peer], self._group))
+        return calls

@@ -2,7 +2,7 @@
 
 Nothing is timed and nothing is sent: see `executor` for the real run. A schedule passes when its
 graph has no cycle (so it never blocks, not even where a send ends only once its receive is posted)
-and every chunk of every rank ends with every rank's contribution exactly once.
+and every chunk of every rank ends with the contributions that its collective asks for, once each.
 """
 
 from __future__ import annotations
@@ -15,25 +15,44 @@ COUNT_BITS = 32
 
 
 def prove(schedule: Schedule) -> Graph:
-    """Show that `schedule` is an all-reduce that never blocks, and give back its graph.
+    """Show that `schedule` computes its collective and never blocks, and give back its graph.
 
     Raises:
-        ScheduleError: it is not; names the rank, the operation and the reason.
+        ScheduleError: it does not; names the rank, the operation and the reason.
     """
-    if schedule.world_size < 1 or schedule.chunks < 1:
-        reason = f"{schedule.world_size} ranks and {schedule.chunks} chunks; expected at least one"
-        raise ScheduleError(0, None, None, reason)
-    if len(schedule.programs) != schedule.world_size:
-        reason = f"{len(schedule.programs)} programs for {schedule.world_size} ranks"
-        raise ScheduleError(0, None, None, reason)
+    _check_shape(schedule)
     graph = build_graph(schedule)
     held = _run(schedule, graph)
-    everyone = sum(1 << (COUNT_BITS * rank) for rank in range(schedule.world_size))
     for rank, chunks in enumerate(held):
         for chunk, contributions in enumerate(chunks):
-            if contributions != everyone:
-                _refuse(schedule, rank, chunk, contributions)
+            expected = _expected(schedule, rank, chunk)
+            if expected is not None and contributions != expected:
+                _refuse(schedule, rank, chunk, contributions, expected)
     return graph
+
+
+def _check_shape(schedule: Schedule) -> None:
+    reason = None
+    if schedule.world_size < 1 or schedule.chunks < 1:
+        reason = f"{schedule.world_size} ranks and {schedule.chunks} chunks; expected at least one"
+    elif len(schedule.programs) != schedule.world_size:
+        reason = f"{len(schedule.programs)} programs for {schedule.world_size} ranks"
+    elif schedule.collective != "all_reduce" and len(schedule.owners) != schedule.chunks:
+        reason = f"{len(schedule.owners)} owners of {schedule.chunks} chunks"
+    if reason:
+        raise ScheduleError(0, None, None, reason)
+
+
+def _expected(schedule: Schedule, rank: int, chunk: int) -> int | None:
+    """The multiset that the chunk must hold in the end; None where anything may stand."""
+    everyone = ((1 << COUNT_BITS * schedule.world_size) - 1) // ((1 << COUNT_BITS) - 1)
+    match schedule.collective:
+        case "all_reduce":
+            return everyone
+        case "reduce" | "reduce_scatter":
+            return everyone if rank == schedule.owners[chunk] else None
+        case "broadcast" | "all_gather":
+            return 1 << (COUNT_BITS * schedule.owners[chunk])
 
 
 def _run(schedule: Schedule, graph: Graph) -> list[list[int]]:
@@ -50,16 +69,18 @@ def _run(schedule: Schedule, graph: Graph) -> list[list[int]]:
     return held
 
 
-def _refuse(schedule: Schedule, rank: int, chunk: int, contributions: int) -> None:
-    counts = [
-        (contributions >> (COUNT_BITS * r)) & ((1 << COUNT_BITS) - 1)
-        for r in range(schedule.world_size)
-    ]
-    wrong = next(r for r, count in enumerate(counts) if count != 1)
-    times = "is missing" if counts[wrong] == 0 else f"is counted {counts[wrong]} times"
+def _refuse(schedule: Schedule, rank: int, chunk: int, contributions: int, expected: int) -> None:
+    def count(multiset: int, of_rank: int) -> int:
+        return (multiset >> (COUNT_BITS * of_rank)) & ((1 << COUNT_BITS) - 1)
+
+    wrong = next(
+        r for r in range(schedule.world_size) if count(contributions, r) != count(expected, r)
+    )
+    times = count(contributions, wrong)
+    what = "is missing" if times == 0 else f"is counted {times} times"
     program = schedule.programs[rank]
     writes = [i for i, op in enumerate(program) if op.chunk == chunk and op.kind != "send"]
     index = writes[-1] if writes else None
     operation = program[index] if index is not None else None
-    reason = f"chunk {chunk} ends wrong: the contribution of rank {wrong} {times}"
+    reason = f"chunk {chunk} ends wrong: the contribution of rank {wrong} {what}"
     raise ScheduleError(rank, index, operation, reason)

@@ -6,16 +6,18 @@ from it, `proof` shows that it computes the sum and never blocks, `executor` car
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from firetree.errors import UserError
 
-SCHEDULE_VERSION = 1
+SCHEDULE_VERSION = 2
 
 Kind = Literal["send", "recv", "recv_reduce"]
+Collective = Literal["all_reduce", "reduce", "broadcast", "reduce_scatter", "all_gather"]
 
 
 class Operation(NamedTuple):
@@ -54,23 +56,29 @@ class Schedule:
 
     Two operations of a rank are bound to program order only if they share a channel (same peer and
     direction), or a chunk that at least one of them writes. Everything else may overlap. The k-th
-    send of a channel meets its k-th receive.
+    send of a channel meets its k-th receive. `collective` is what it computes; `owners[k]` is the
+    rank on which the sum of chunk k comes together, or from which the chunk is copied to all.
     """
 
     world_size: int
     chunks: int
     programs: tuple[Program, ...]
+    collective: Collective = "all_reduce"
+    owners: tuple[int, ...] = ()
+
+    def placed(self, order: Sequence[int]) -> Schedule:
+        """The same schedule with rank `order[k]` in the part of rank k."""
+        part_of = {rank: part for part, rank in enumerate(order)}
+        programs = tuple(
+            tuple(op._replace(peer=order[op.peer]) for op in self.programs[part_of[rank]])
+            for rank in range(self.world_size)
+        )
+        owners = tuple(order[owner] for owner in self.owners)
+        return Schedule(self.world_size, self.chunks, programs, self.collective, owners)
 
     def to_json(self) -> str:
-        """Write as `{"version", "world_size", "chunks", "programs": [[[kind, peer, chunk], …], …]}`."""
-        return json.dumps(
-            {
-                "version": SCHEDULE_VERSION,
-                "world_size": self.world_size,
-                "chunks": self.chunks,
-                "programs": self.programs,
-            }
-        )
+        """Write all fields and the version; a program is `[[kind, peer, chunk], …]`."""
+        return json.dumps({"version": SCHEDULE_VERSION, **dataclasses.asdict(self)})
 
     @staticmethod
     def from_json(text: str) -> Schedule:
@@ -88,7 +96,15 @@ class Schedule:
                 tuple(_operation_from(entry) for entry in program)
                 for program in document["programs"]
             )
-            schedule = Schedule(int(document["world_size"]), int(document["chunks"]), programs)
+            schedule = Schedule(
+                int(document["world_size"]),
+                int(document["chunks"]),
+                programs,
+                document["collective"],
+                tuple(int(owner) for owner in document["owners"]),
+            )
+            if schedule.collective not in get_args(Collective):
+                raise ValueError(f"collective {schedule.collective!r}")
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"not a schedule: {error!r}; expected the JSON that Schedule.to_json writes"

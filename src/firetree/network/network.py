@@ -39,7 +39,9 @@ class Network:
         if (self.uplink_bytes_s is None) != (not self.racks):
             raise UserError("racks without an uplink, or an uplink without racks; give both")
         if self.racks and sorted(h for rack in self.racks for h in rack) != list(range(self.hosts)):
-            raise UserError(f"racks {self.racks}; expected each host from 0 to {self.hosts - 1} once")
+            raise UserError(
+                f"racks {self.racks}; expected each host from 0 to {self.hosts - 1} once"
+            )
 
     @property
     def hosts(self) -> int:
@@ -48,7 +50,9 @@ class Network:
 
     def first(self, hosts: int) -> Network:
         """The network of hosts 0 to `hosts` − 1 alone; a rack that is left alone needs no uplink."""
-        racks = tuple(rack for rack in (tuple(h for h in r if h < hosts) for r in self.racks) if rack)
+        racks = tuple(
+            rack for rack in (tuple(h for h in r if h < hosts) for r in self.racks) if rack
+        )
         split = len(racks) > 1
         ports = self.port_bytes_s[:hosts]
         return Network(ports, racks if split else (), self.uplink_bytes_s if split else None)

@@ -34,9 +34,11 @@ def algorithm_names() -> tuple[str, ...]:
 
 
 def check_algorithm(name: str) -> None:
-    """Raise UserError with the nearest right name where `name` is not one of `algorithm_names()`."""
-    if name not in algorithm_names():
+    """Raise UserError, with the nearest right name, where `attach` does not take `name`."""
+    if name.partition(":")[0] not in algorithm_names():
         raise UserError(f"no algorithm '{name}'{nearest(name, algorithm_names())}")
+    if name != GLOO:
+        collectives.find(name)
 
 
 def attach(
@@ -56,7 +58,7 @@ def attach(
     Args:
         model: wraps any module; its ranks are those of its process group.
         algorithm: one of `firetree.collectives.names()`, or "gloo" for the backend's own all-reduce.
-        chunks: parts that each bucket is cut into; by default the algorithm's usual number.
+        chunks: parts that each bucket is cut into; by default what suits the algorithm and its size.
         timeout_s: how long to wait for another rank, in seconds.
 
     Raises:
@@ -82,10 +84,8 @@ class Synchroniser:
     ):
         self.algorithm = algorithm
         self.error: BaseException | None = None
-        self.executor: Executor | None = None
-        if algorithm != GLOO:
-            schedule = collectives.build(algorithm, group.size(), chunks)
-            self.executor = Executor(schedule, group, timeout_s)
+        self._chunks, self._timeout_s = chunks, timeout_s
+        self._executors: dict[int, Executor] = {}
         self._group = group
         self._world_size: int = group.size()
         self._spans: list[BucketSpan] = []
@@ -105,22 +105,25 @@ class Synchroniser:
     @property
     def bytes_counted_by(self) -> str:
         """Who measures `sent_bytes`: our executor, or the kernel for the backend's all-reduce."""
-        return "executor" if self.executor else "kernel"
+        return "kernel" if self.algorithm == GLOO else "executor"
 
     def sent_bytes(self) -> int:
         """Bytes this rank has sent to all peers so far; take differences around what is measured.
 
         The kernel counts all TCP traffic of the process, so nothing else may be sent in between.
         """
-        return sum(self.executor.sent_bytes) if self.executor else tcp_sent_bytes()
+        if self.algorithm == GLOO:
+            return tcp_sent_bytes()
+        return sum(sum(executor.sent_bytes) for executor in self._executors.values())
 
     def formula_bytes(self, size_bytes: int) -> float | None:
         """The closed form of what the busiest rank sends for that many bytes of gradients."""
-        if self.executor is None:
+        if self.algorithm == GLOO:
             return None
         links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
-        cost = collectives.ALGORITHMS[self.algorithm].cost
-        return cost(self._world_size, size_bytes, links).sent_bytes
+        chunks = self._chunks_for(size_bytes)
+        cost = collectives.find(self.algorithm).cost(self._world_size, chunks, size_bytes, links)
+        return cost.sent_bytes
 
     def take_spans(self) -> list[BucketSpan]:
         """The spans of all buckets since the last call; call it after the backward pass."""
@@ -137,10 +140,20 @@ class Synchroniser:
             average()
 
     def _sum(self, buffer: Tensor) -> None:
-        if self.executor is not None:
-            self.executor.run(buffer)
-        else:
+        if self.algorithm == GLOO:
             dist.all_reduce(buffer, group=self._group)
+        else:
+            self._executor_for(buffer.nbytes).run(buffer)
+
+    def _executor_for(self, size_bytes: int) -> Executor:
+        chunks = self._chunks_for(size_bytes)
+        if chunks not in self._executors:
+            schedule = collectives.build(self.algorithm, self._world_size, chunks)
+            self._executors[chunks] = Executor(schedule, self._group, self._timeout_s)
+        return self._executors[chunks]
+
+    def _chunks_for(self, size_bytes: int) -> int:
+        return self._chunks or collectives.chunks_for(self.algorithm, self._world_size, size_bytes)
 
     def _average(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
         start_s = time.monotonic()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from firetree.data import Batch, Loader, epoch_steps
 from firetree.errors import UserError
+from firetree.launch import Place, joined
 from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
-from firetree.train.place import Place, joined
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
 from firetree.train.worker import build_worker, evaluate, load_splits, settle, train_step

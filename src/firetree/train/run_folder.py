@@ -17,10 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from firetree import trace
 from firetree.durable import append_json_lines, read_json_lines, write_durably, write_json_lines
+from firetree.environment import describe_environment
 from firetree.errors import UserError
 from firetree.train import checkpoint
 from firetree.train.checkpoint import Checkpoint
-from firetree.train.environment import describe_environment
 from firetree.train.recipe import Recipe, parse_recipe, recipe_toml
 
 FIXED_ON_RESUME = (

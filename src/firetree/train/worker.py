@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from firetree import data, models
 from firetree.data import Augmentation, Batch, Loader, Splits
 from firetree.errors import RunFailedError
+from firetree.launch import Place
 from firetree.sync import Synchroniser, attach
 from firetree.trace import StepTrace
-from firetree.train.place import Place
 from firetree.train.recipe import Recipe
 
 

@@ -1,18 +1,25 @@
-"""What every algorithm's file offers: its schedule, its usual number of chunks, its closed form."""
+"""What every algorithm's file offers: its hops, its rule for the number of chunks, its closed form."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from firetree.collectives.schedule import Schedule
+from firetree.collectives.reduction import Hop
+
+MESSAGE_BYTES = 8192
+"""What a message costs besides its bytes, in bytes: α·BW, between a slow link and a fast host."""
+
+LARGEST_CHUNK_BYTES = 1 << 19
+"""A chunk that is added while it is still in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Closed form of an all-reduce on equal full-duplex links.
 
-    `steps` counts rounds in which each rank sends one message and receives one at most;
+    `steps` counts rounds in which each rank sends one chunk and receives one at most;
     `sent_bytes` is what the busiest rank sends.
     """
 
@@ -31,12 +38,49 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """An all-reduce algorithm.
+    """An all-reduce algorithm as functions of the world size and the number of chunks.
 
-    `build(world_size, chunks)` gives the schedule, `usual_chunks(world_size)` the number of chunks
-    that its closed form speaks of, `cost(world_size, size_bytes, links)` that closed form.
+    `hops(world_size, chunks)` is the reduction that all its collectives are made of,
+    `chunks(world_size, size_bytes)` the number of chunks that suits a buffer, `steps` and
+    `sent_chunks` of `(world_size, chunks)` the closed forms of the all-reduce.
     """
 
-    build: Callable[[int, int], Schedule]
-    usual_chunks: Callable[[int], int]
-    cost: Callable[[int, float, Links], Cost]
+    hops: Callable[[int, int], list[Hop]]
+    chunks: Callable[[int, float], int]
+    steps: Callable[[int, int], int]
+    sent_chunks: Callable[[int, int], float]
+
+    def cost(self, world_size: int, chunks: int, size_bytes: float, links: Links) -> Cost:
+        """Steps, bytes and time for a buffer of `size_bytes`: every step is α + W/(chunks·BW)."""
+        if world_size == 1:
+            return Cost(0, 0.0, 0.0)
+        steps = self.steps(world_size, chunks)
+        step_s = links.latency_s + size_bytes / chunks / links.rate_bytes_s
+        sent_bytes = self.sent_chunks(world_size, chunks) * size_bytes / chunks
+        return Cost(steps, sent_bytes, steps * step_s)
+
+
+def whole(world_size: int, size_bytes: float) -> int:
+    """One chunk: the buffer is not cut."""
+    return 1
+
+
+def pipelined(fill_steps: int, steps_a_chunk: int, size_bytes: float) -> int:
+    """The number n of chunks with the least (fill + a·n)·(MESSAGE_BYTES + W/n), from 1 to 256.
+
+    `fill_steps` are the steps of a single chunk beyond `steps_a_chunk`, a. The minimum lies at
+    n = √(fill/a · W/MESSAGE_BYTES): more chunks fill the pipeline sooner, fewer cost fewer messages.
+    """
+    best = math.sqrt(max(fill_steps, 1) / steps_a_chunk * size_bytes / MESSAGE_BYTES)
+    return max(1, min(256, round(best), math.ceil(size_bytes / MESSAGE_BYTES)))
+
+
+def shares(number: int, size_bytes: float) -> int:
+    """A multiple of `number` shares, each cut so that adding one part overlaps with moving the next.
+
+    A share is cut in two as soon as its halves are worth a message each (four MESSAGE_BYTES), and
+    further where they exceed LARGEST_CHUNK_BYTES.
+    """
+    share_bytes = size_bytes / max(1, number)
+    parts = 2 if share_bytes >= 8 * MESSAGE_BYTES else 1
+    return max(1, number) * max(parts, math.ceil(share_bytes / LARGEST_CHUNK_BYTES))

@@ -7,39 +7,34 @@ Source: FireCaffe (Iandola et al., CVPR 2016), section 5.2, its "reduction tree"
 
 from __future__ import annotations
 
-from firetree.collectives.algorithms.algorithm import Algorithm, Cost, Links
-from firetree.collectives.schedule import Operation, Program, Schedule, recv, recv_reduce, send
+from firetree.collectives.algorithms.algorithm import Algorithm, whole
+from firetree.collectives.reduction import Hop, there_and_back
 
 
-def binomial_tree(world_size: int, chunks: int) -> Schedule:
+def binomial_tree(world_size: int, chunks: int) -> list[Hop]:
     """Rank r's parent is r without its lowest set bit; the nearest children report first."""
-    programs = tuple(_program(rank, world_size, chunks) for rank in range(world_size))
-    return Schedule(world_size, chunks, programs)
+    depth = _depth(world_size)
+    return there_and_back(
+        chunks,
+        (
+            Hop(chunk * depth + _lowest_bit(rank), rank, rank & (rank - 1), chunk)
+            for chunk in range(chunks)
+            for rank in range(1, world_size)
+        ),
+    )
 
 
-def _program(rank: int, world_size: int, chunks: int) -> Program:
-    lowest_bit = rank & -rank if rank else 1 << _depth(world_size)
-    children = [rank + (1 << k) for k in range(lowest_bit.bit_length() - 1)]
-    children = [child for child in children if child < world_size]
-    parents = [rank - lowest_bit] if rank else []
-    operations: list[Operation] = []
-    for chunk in range(chunks):
-        operations += [recv_reduce(child, chunk) for child in children]
-        operations += [send(parent, chunk) for parent in parents]
-    for chunk in range(chunks):
-        operations += [recv(parent, chunk) for parent in parents]
-        operations += [send(child, chunk) for child in reversed(children)]
-    return tuple(operations)
+def _lowest_bit(rank: int) -> int:
+    return (rank & -rank).bit_length() - 1
 
 
 def _depth(world_size: int) -> int:
     return (world_size - 1).bit_length()
 
 
-def _cost(world_size: int, size_bytes: float, links: Links) -> Cost:
-    depth = _depth(world_size)
-    step_s = links.latency_s + size_bytes / links.rate_bytes_s
-    return Cost(2 * depth, depth * size_bytes, 2 * depth * step_s)
-
-
-BINOMIAL_TREE = Algorithm(binomial_tree, usual_chunks=lambda world_size: 1, cost=_cost)
+BINOMIAL_TREE = Algorithm(
+    binomial_tree,
+    chunks=whole,
+    steps=lambda world_size, chunks: (chunks + 1) * _depth(world_size),
+    sent_chunks=lambda world_size, chunks: chunks * _depth(world_size),
+)

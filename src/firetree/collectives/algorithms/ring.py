@@ -7,32 +7,28 @@ Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms", 2009.
 
 from __future__ import annotations
 
-from firetree.collectives.algorithms.algorithm import Algorithm, Cost, Links
-from firetree.collectives.schedule import Operation, Program, Schedule, recv, recv_reduce, send
+from firetree.collectives.algorithms.algorithm import Algorithm, shares
+from firetree.collectives.reduction import Hop
 
 
-def ring(world_size: int, chunks: int) -> Schedule:
+def ring(world_size: int, chunks: int) -> list[Hop]:
     """Chunk k belongs to share k mod p, whose sum begins at rank k mod p and goes up the ranks."""
-    programs = tuple(_program(rank, world_size, chunks) for rank in range(world_size))
-    return Schedule(world_size, chunks, programs)
+    hops = []
+    for chunk in range(chunks):
+        for step in range(2 * (world_size - 1)):
+            sender = (chunk + step) % world_size
+            adds = step < world_size - 1
+            hops.append(Hop(step, sender, (sender + 1) % world_size, chunk, adds))
+    return hops
 
 
-def _program(rank: int, world_size: int, chunks: int) -> Program:
-    right, left = (rank + 1) % world_size, (rank - 1) % world_size
-    operations: list[Operation] = []
-    for receive, first_share in ((recv_reduce, rank), (recv, rank + 1)):
-        for step in range(world_size - 1):
-            outgoing = (first_share - step) % world_size
-            incoming = (outgoing - 1) % world_size
-            operations += [send(right, chunk) for chunk in range(outgoing, chunks, world_size)]
-            operations += [receive(left, chunk) for chunk in range(incoming, chunks, world_size)]
-    return tuple(operations)
+def _a_share(world_size: int, chunks: int) -> int:
+    return -(-chunks // world_size)
 
 
-def _cost(world_size: int, size_bytes: float, links: Links) -> Cost:
-    steps = 2 * (world_size - 1)
-    sent_bytes = steps * size_bytes / world_size
-    return Cost(steps, sent_bytes, steps * links.latency_s + sent_bytes / links.rate_bytes_s)
-
-
-RING = Algorithm(ring, usual_chunks=lambda world_size: world_size, cost=_cost)
+RING = Algorithm(
+    ring,
+    chunks=shares,
+    steps=lambda world_size, chunks: 2 * (world_size - 1) * _a_share(world_size, chunks),
+    sent_chunks=lambda world_size, chunks: 2 * (world_size - 1) * _a_share(world_size, chunks),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firetree.errors import UserError
-from firetree.train.place import Place, find_place, first_host
+from firetree.launch.place import Place, find_place, first_host
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from firetree.collectives import CollectiveError
 from firetree.errors import RunFailedError, UserError
-from firetree.train.place import master_port, port_in_use
+from firetree.launch.place import master_port, port_in_use
 
 _SHUTDOWN_S = 5
 """How long workers may take to end after a signal, before they are killed."""
@@ -56,7 +56,6 @@ def launch(workers: int, arguments: Sequence[str]) -> None:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SHUTDOWN_S))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's own name may not resolve
-    print(f"starting {workers} workers", flush=True)
     with tempfile.TemporaryDirectory(prefix="firetree-") as log_dir:
         config = LaunchConfig(
             min_nodes=1,

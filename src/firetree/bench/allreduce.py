@@ -1,0 +1,220 @@
+"""Measure all-reduces side by side: every way takes its turn in every repeat, on the same ranks.
+
+Each repeat checks the sum, and times enough calls in a row to be long against the start of the ranks.
+The time is that of the slowest rank. `table` shows the rows, `plot` draws them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from firetree import collectives
+from firetree.bench.ways import Way, expected_sum, ours, peer, peer_names
+from firetree.errors import RunFailedError, UserError
+from firetree.network import Network, lower_bound_s, placement
+
+WINDOW_S = 0.03
+"""How long the calls in one timing last at least, so that the ranks' uneven start does not count."""
+
+MOST_CALLS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure; `network` is what the bound is computed for, None to measure the rate."""
+
+    algorithms: tuple[str, ...]
+    sizes_bytes: tuple[int, ...]
+    world_sizes: tuple[int, ...]
+    repeats: int = 7
+    device: str = "cpu"
+    timeout_s: float = 60.0
+    network: Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way at one size and world size: times of the slowest rank, ratios of medians.
+
+    `ratio_to_gloo` is the median over the repeats of the ratio within each (Gloo's own all-reduce,
+    or NCCL's on GPUs), `cpu_s` the processor time of all ranks together for one all-reduce.
+    """
+
+    algorithm: str
+    world_size: int
+    size_bytes: int
+    chunks: int
+    median_s: float
+    least_s: float
+    most_s: float
+    ratio_to_bound: float
+    ratio_to_gloo: float
+    cpu_s: float
+    bound_s: float
+
+
+@dataclass(slots=True)
+class _Contestant:
+    way: Way
+    chunks: int
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+
+def measure(settings: Settings) -> list[Row]:
+    """Measure on the ranks of the default process group; every rank gets the same rows.
+
+    Raises:
+        UserError: more ranks are asked for than there are.
+        RunFailedError: an all-reduce gave a wrong sum, or lost a rank.
+    """
+    if max(settings.world_sizes) > dist.get_world_size():
+        raise UserError(
+            f"--world-size {max(settings.world_sizes)} on {dist.get_world_size()} ranks; "
+            "expected no more than there are"
+        )
+    rows: list[Row] = []
+    for world_size in settings.world_sizes:
+        ranks = list(range(world_size))
+        backend = "nccl" if settings.device == "cuda" else "gloo"
+        group = dist.new_group(ranks, backend=backend)
+        if dist.get_rank() < world_size:
+            rows += _measure_group(cast(dist.ProcessGroup, group), backend, settings)
+        dist.barrier()
+    everyone: list[list[Row]] = [rows]
+    dist.broadcast_object_list(everyone, src=0)
+    return everyone[0]
+
+
+def _measure_group(group: dist.ProcessGroup, backend: str, settings: Settings) -> list[Row]:
+    network = settings.network and settings.network.first(group.size())
+    network = network or _equal_ports(group, torch.device(settings.device))
+    rows: list[Row] = []
+    for size_bytes in settings.sizes_bytes:
+        contestants = _contestants(group, backend, size_bytes, network, settings)
+        for _ in range(settings.repeats):
+            for name, contestant in contestants.items():
+                _take_turn(name, contestant, group, size_bytes, settings.device)
+        rows += _rows(contestants, backend, group.size(), size_bytes, network)
+    return rows
+
+
+def _contestants(
+    group: dist.ProcessGroup, backend: str, size_bytes: int, network: Network, settings: Settings
+) -> dict[str, _Contestant]:
+    contestants = {name: _Contestant(peer(name, group), chunks=1) for name in peer_names(backend)}
+    for algorithm in settings.algorithms:
+        executor = ours(algorithm, group, size_bytes, placement(network), settings.timeout_s)
+        contestants[algorithm] = _Contestant(executor.run, executor.schedule.chunks)
+    return contestants
+
+
+def _take_turn(
+    name: str, contestant: _Contestant, group: dist.ProcessGroup, size_bytes: int, device: str
+) -> None:
+    """Time as many calls as fill the window; where one does, that one is checked as well."""
+    pattern, expected = expected_sum(size_bytes // 4, group.size(), torch.device(device))
+    buffer = pattern * (group.rank() + 1)
+    seconds, cpu_s = _timed(partial(contestant.way, buffer), 1, group, device)
+    if not torch.equal(buffer, expected):
+        raise RunFailedError(f"{name} gave a wrong sum on rank {group.rank()}, {size_bytes} bytes")
+    if seconds < WINDOW_S:
+        buffer.zero_()
+        calls = min(MOST_CALLS, round(WINDOW_S / seconds) + 1)
+        seconds, cpu_s = _timed(partial(contestant.way, buffer), calls, group, device)
+    contestant.seconds.append(seconds)
+    contestant.cpu_s.append(cpu_s)
+
+
+def _timed(
+    call: partial[None], calls: int, group: dist.ProcessGroup, device: str
+) -> tuple[float, float]:
+    """Seconds a call on the slowest rank, and processor seconds a call on all ranks."""
+    dist.barrier(group)
+    cpu_start_s, start_s = time.process_time(), time.perf_counter()
+    for _ in range(calls):
+        call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds, cpu_s = time.perf_counter() - start_s, time.process_time() - cpu_start_s
+    slowest, together = torch.tensor([seconds]), torch.tensor([cpu_s])
+    for value, operation in ((slowest, dist.ReduceOp.MAX), (together, dist.ReduceOp.SUM)):
+        _all_reduce_on(value, operation, group, device)
+    return slowest.item() / calls, together.item() / calls
+
+
+def _all_reduce_on(
+    value: Tensor, operation: dist.ReduceOp.RedOpType, group: dist.ProcessGroup, device: str
+) -> None:
+    there = value.to(device)
+    dist.all_reduce(there, op=operation, group=group)
+    value.copy_(there)
+
+
+def _equal_ports(group: dist.ProcessGroup, device: torch.device) -> Network:
+    """Ports as fast as every rank's when each sends 8 MB to the next at once: the best of three."""
+    outgoing, incoming = torch.ones(2, 2_000_000, device=device)
+    rank, size = group.rank(), group.size()
+    if size == 1:
+        return Network((1e9,))
+    best_s = float("inf")
+    for _ in range(3):
+        dist.barrier(group)
+        start_s = time.perf_counter()
+        receiving = group.recv([incoming], (rank - 1) % size, 0)
+        sending = group.send([outgoing], (rank + 1) % size, 0)
+        receiving.wait()
+        sending.wait()
+        best_s = min(best_s, time.perf_counter() - start_s)
+    rate = torch.tensor([outgoing.nbytes / best_s], dtype=torch.float64)
+    _all_reduce_on(rate, dist.ReduceOp.MIN, group, device.type)
+    return Network((rate.item(),) * size)
+
+
+def _rows(
+    contestants: dict[str, _Contestant],
+    backend: str,
+    world_size: int,
+    size_bytes: int,
+    network: Network,
+) -> list[Row]:
+    bound_s = lower_bound_s(network, size_bytes)
+    gloo_s = contestants[backend].seconds
+    return [
+        Row(
+            algorithm=name,
+            world_size=world_size,
+            size_bytes=size_bytes,
+            chunks=contestant.chunks,
+            median_s=median(contestant.seconds),
+            least_s=min(contestant.seconds),
+            most_s=max(contestant.seconds),
+            ratio_to_bound=median(contestant.seconds) / bound_s if bound_s else 1.0,
+            ratio_to_gloo=median(a / b for a, b in zip(contestant.seconds, gloo_s, strict=True)),
+            cpu_s=median(contestant.cpu_s),
+            bound_s=bound_s,
+        )
+        for name, contestant in contestants.items()
+    ]
+
+
+def network_around() -> Network | None:
+    """The network that the lab says it emulates, if a lab started this process."""
+    text = os.environ.get("FIRETREE_NETWORK")
+    return Network.from_json(text) if text else None
+
+
+def check_algorithms(names: Sequence[str]) -> None:
+    """Raise UserError, with the nearest right name, where one of `names` is no algorithm."""
+    for name in names:
+        collectives.find(name)

@@ -1,0 +1,69 @@
+"""The ways to sum a buffer that a benchmark compares: our schedules and the libraries' own.
+
+A way is a function that replaces a buffer by its sum over all ranks, in place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from firetree import collectives
+from firetree.collectives import Executor
+
+Way = Callable[[Tensor], None]
+
+OPEN_MPI = "openmpi"
+
+
+def peer_names(backend: str) -> tuple[str, ...]:
+    """The libraries that can be compared with here: the backend's own, and Open MPI under mpirun."""
+    under_mpirun = "OMPI_COMM_WORLD_SIZE" in os.environ and find_spec("mpi4py") is not None
+    return (backend, OPEN_MPI) if under_mpirun and backend == "gloo" else (backend,)
+
+
+def peer(name: str, group: dist.ProcessGroup) -> Way:
+    """A library's own all-reduce over the ranks of `group`."""
+    if name == OPEN_MPI:
+        return _open_mpi(group.size())
+    return lambda buffer: cast(None, dist.all_reduce(buffer, group=group))
+
+
+def ours(
+    algorithm: str,
+    group: dist.ProcessGroup,
+    size_bytes: int,
+    order: Sequence[int],
+    timeout_s: float,
+) -> Executor:
+    """The executor of an algorithm, cut as its rule says, with host `order[k]` in part k."""
+    chunks = collectives.chunks_for(algorithm, group.size(), size_bytes)
+    schedule = collectives.build(algorithm, group.size(), chunks).placed(order)
+    return Executor(schedule, group, timeout_s)
+
+
+def _open_mpi(world_size: int) -> Way:
+    from mpi4py import MPI
+
+    everyone = MPI.COMM_WORLD
+    some = everyone.Create_group(everyone.group.Incl(list(range(world_size))))
+
+    def all_reduce(buffer: Tensor) -> None:
+        some.Allreduce(MPI.IN_PLACE, buffer.numpy(), op=MPI.SUM)
+
+    return all_reduce
+
+
+def expected_sum(elements: int, world_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A pattern of small whole numbers and what `world_size` ranks' patterns sum to, exactly.
+
+    Rank r holds the pattern times r + 1.
+    """
+    pattern = torch.arange(elements, device=device, dtype=torch.float32) % 127
+    return pattern, pattern * (world_size * (world_size + 1) / 2)

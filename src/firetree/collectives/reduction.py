@@ -1,0 +1,76 @@
+"""From hops to schedules: an algorithm lists who hands which chunk to whom, and in which order.
+
+The sum of a chunk grows along a tree, one tree a chunk, towards the rank that *owns* it in the end,
+and is copied from there to all. Unless an algorithm says otherwise the copies go back along the same
+tree. The schedules of all collectives follow from one list of hops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from firetree.collectives.schedule import Collective, Operation, Schedule, recv, recv_reduce, send
+from firetree.errors import UserError
+
+
+class Hop(NamedTuple):
+    """At `step`, `sender` hands its `chunk` to `receiver`, which adds it to its own or keeps it.
+
+    Steps grow strictly along the way of a chunk; those of different chunks say only which comes
+    first where two of them meet on a channel.
+    """
+
+    step: int
+    sender: int
+    receiver: int
+    chunk: int
+    adds: bool = True
+
+
+def there_and_back(chunks: int, sums: Iterable[Hop]) -> list[Hop]:
+    """These sums, and the copies along the same way: the last hop of a chunk is undone first."""
+    sums = list(sums)
+    last_step = [0] * chunks
+    for hop in sums:
+        last_step[hop.chunk] = max(last_step[hop.chunk], hop.step)
+    back = [
+        Hop(2 * last_step[chunk] + 1 - step, receiver, sender, chunk, adds=False)
+        for step, sender, receiver, chunk, _ in sums
+    ]
+    return sums + back
+
+
+def owners(world_size: int, chunks: int, hops: Iterable[Hop]) -> tuple[int, ...]:
+    """For each chunk, the one rank that hands its sum to no other."""
+    senders: list[set[int]] = [set() for _ in range(chunks)]
+    for hop in hops:
+        if hop.adds:
+            senders[hop.chunk].add(hop.sender)
+    ranks = set(range(world_size))
+    return tuple(min(ranks - sent) for sent in senders)
+
+
+def collective(kind: Collective, world_size: int, chunks: int, hops: Sequence[Hop]) -> Schedule:
+    """The schedule of a collective made of these hops.
+
+    `reduce_scatter` leaves each sum with its owner, `all_gather` copies each owner's chunk to all,
+    `all_reduce` does both. `reduce` and `broadcast` are the same with one owner of all chunks.
+
+    Raises:
+        UserError: `reduce` or `broadcast` where several ranks own chunks.
+    """
+    owned_by = owners(world_size, chunks, hops)
+    if kind in ("reduce", "broadcast") and len(set(owned_by)) > 1:
+        half = "reduce_scatter" if kind == "reduce" else "all_gather"
+        raise UserError(f"no {kind}: its chunks end on several ranks; expected {half}")
+    if kind in ("reduce", "reduce_scatter"):
+        hops = [hop for hop in hops if hop.adds]
+    elif kind in ("broadcast", "all_gather"):
+        hops = [hop for hop in hops if not hop.adds]
+    programs: list[list[Operation]] = [[] for _ in range(world_size)]
+    for hop in sorted(hops, key=lambda hop: (hop.step, hop.chunk)):
+        receive = recv_reduce if hop.adds else recv
+        programs[hop.sender].append(send(hop.receiver, hop.chunk))
+        programs[hop.receiver].append(receive(hop.sender, hop.chunk))
+    return Schedule(world_size, chunks, tuple(map(tuple, programs)), kind, owned_by)

@@ -1,0 +1,26 @@
+"""A cluster emulated on this machine: a network namespace a host, joined by links of known rates.
+
+Linux only, as root. What a network would allow is priced elsewhere; here real commands run on it.
+"""
+
+from __future__ import annotations
+
+from firetree.lab.check import LinkCheck, check, render
+from firetree.lab.description import describe
+from firetree.lab.faults import Fault, parse_fault
+from firetree.lab.lab import Lab
+from firetree.lab.namespaces import clean
+from firetree.lab.workload import require_command, run_command
+
+__all__ = [
+    "Fault",
+    "Lab",
+    "LinkCheck",
+    "check",
+    "clean",
+    "describe",
+    "parse_fault",
+    "render",
+    "require_command",
+    "run_command",
+]

@@ -1,0 +1,64 @@
+"""What goes wrong on a lab, and when: a cable, a rate, or the processes of a host."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from firetree.errors import UserError
+from firetree.lab.lab import Lab
+from firetree.network import parse_rate
+
+Action = Literal["link down", "link up", "rate", "pause", "resume", "kill"]
+
+_FORM = re.compile(
+    rf"(?P<after>\d+(?:\.\d+)?) (?P<action>{'|'.join(get_args(Action))})"
+    r" (?:host )?(?P<host>\d{1,9})(?: (?P<rate>\S+))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An action on a host, `after_s` seconds after the command's start; `rate` has a new rate."""
+
+    after_s: float
+    action: Action
+    host: int
+    rate_bytes_s: float | None = None
+
+    def strike(self, lab: Lab) -> None:
+        """Do it now."""
+        match self.action:
+            case "link down":
+                lab.link_down(self.host)
+            case "link up":
+                lab.link_up(self.host)
+            case "rate":
+                assert self.rate_bytes_s is not None
+                lab.set_rate(self.host, self.rate_bytes_s)
+            case "pause":
+                lab.pause(self.host)
+            case "resume":
+                lab.resume(self.host)
+            case "kill":
+                lab.kill(self.host)
+
+
+def parse_fault(text: str, hosts: int) -> Fault:
+    """Read `2 link down 3`, `5 rate 3 50mbit`, `1.5 pause 3`; `host` may stand before the number.
+
+    Raises:
+        UserError: the text is no fault, or there is no such host among `hosts`.
+    """
+    found = _FORM.fullmatch(" ".join(text.split()))
+    if not found or (found["rate"] is None) == (found["action"] == "rate"):
+        raise UserError(
+            f"fault '{text}'; expected seconds, then link down, link up, pause, resume or kill and "
+            "a host, or rate, a host and a rate: '2 link down 3', '5 rate 3 50mbit'"
+        )
+    host = int(found["host"])
+    if host >= hosts:
+        raise UserError(f"fault '{text}' on host {host}; the hosts are 0 to {hosts - 1}")
+    rate_bytes_s = parse_rate(found["rate"]) if found["rate"] else None
+    return Fault(float(found["after"]), cast(Action, found["action"]), host, rate_bytes_s)

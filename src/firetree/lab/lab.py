@@ -1,0 +1,198 @@
+"""An emulated cluster: sets a network up out of namespaces, starts commands in it, and injects faults.
+
+`topology` says what is set up, `namespaces` how it goes again, and `workload` runs one command on
+all hosts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from firetree.errors import UserError
+from firetree.lab import iproute, namespaces, topology
+from firetree.network import Network
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Lab:
+    """The hosts of a network as namespaces of this machine, for as long as the `with` block lasts.
+
+        with Lab(describe(4, "200mbit", slow=["3=50mbit"])) as lab:
+            lab.start(0, ["ping", "-c", "1", lab.address(3)]).wait()
+
+    `latency_s` delays every packet on its way from one host to another. Enter it in the main thread
+    where signals should end it: SIGTERM and SIGHUP then end the process by SystemExit.
+
+    Raises:
+        UserError: more hosts than addresses, or a latency below 0; on entering, that this machine
+            can hold no lab, or cannot shape latency, or that this process is in a lab already.
+        RunFailedError: on entering, that the network could not be set up.
+    """
+
+    def __init__(self, network: Network, latency_s: float = 0.0) -> None:
+        if network.hosts > topology.MOST_HOSTS:
+            raise UserError(f"{network.hosts} hosts; a lab has {topology.MOST_HOSTS} at most")
+        if latency_s < 0:
+            raise UserError(f"a latency of {latency_s} s; expected 0 or more")
+        self.network = network
+        self._latency_s = latency_s
+        self._prefix = namespaces.prefix(os.getpid())
+        self._started: list[subprocess.Popen[Any]] = []
+        self._leaving = contextlib.ExitStack()
+
+    def __enter__(self) -> Lab:
+        iproute.require()
+        if namespaces.having(self._prefix):
+            raise UserError("this process is in a lab already; expected one at a time")
+        with contextlib.ExitStack() as leaving:
+            leaving.enter_context(_ended_by_signals())
+            leaving.callback(self._take_down)
+            self._set_up()
+            self._leaving = leaving.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leaving.close()
+
+    def _set_up(self) -> None:
+        iproute.batch("ip", topology.links(self.network, self._prefix))
+        iproute.batch("ip", topology.switch(self.network), self._switch)
+        iproute.batch("tc", topology.switch_limits(self.network), self._switch)
+        for host, rate_bytes_s in enumerate(self.network.port_bytes_s):
+            limit = topology.limit("eth0", rate_bytes_s, self._latency_s)
+            iproute.batch("ip", topology.host_interface(host), self.namespace(host))
+            iproute.batch("tc", limit, self.namespace(host))
+
+    def _take_down(self) -> None:
+        with _undisturbed():
+            names = namespaces.having(self._prefix)
+            namespaces.end(names)
+            namespaces.remove(names)
+            for process in self._started:
+                process.kill()
+                process.wait()
+
+    @property
+    def _switch(self) -> str:
+        return f"{self._prefix}-sw"
+
+    def namespace(self, host: int) -> str:
+        """The name of the host's namespace, as `ip netns` knows it."""
+        return f"{self._prefix}-h{host}"
+
+    def address(self, host: int) -> str:
+        """The host's address on `eth0`."""
+        return topology.address(host)
+
+    def environment(self, host: int, port: int = 29500) -> dict[str, str]:
+        """What torchrun would tell a worker that is alone on this host, and the network as JSON.
+
+        `OMP_NUM_THREADS` is 1 unless the caller's environment has it: all hosts share our cores.
+        """
+        rank, hosts = str(host), str(self.network.hosts)
+        threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
+        return threads | {
+            "RANK": rank,
+            "WORLD_SIZE": hosts,
+            "LOCAL_RANK": "0",
+            "LOCAL_WORLD_SIZE": "1",
+            "GROUP_RANK": rank,
+            "GROUP_WORLD_SIZE": hosts,
+            "NODE_RANK": rank,
+            "MASTER_ADDR": self.address(0),
+            "MASTER_PORT": str(port),
+            "GLOO_SOCKET_IFNAME": "eth0",
+            "NCCL_SOCKET_IFNAME": "eth0",
+            "TP_SOCKET_IFNAME": "eth0",
+            "FIRETREE_NETWORK": self.network.to_json(),
+        }
+
+    def start(self, host: int, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a command on a host, in our environment and the host's; it never outlives us.
+
+        `options` are Popen's; `env` adds variables. It dies with the thread that started it.
+        """
+        environ = {**os.environ, **self.environment(host), **(options.pop("env", None) or {})}
+        owner, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+        def die_with_owner() -> None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != owner:  # it died before we asked
+                os._exit(1)
+
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", self.namespace(host), *command],
+            env=environ,
+            preexec_fn=die_with_owner,
+            start_new_session=True,  # Ctrl-C is for the lab, which then ends its hosts
+            **{"stdin": subprocess.DEVNULL, **options},
+        )
+        self._started.append(process)
+        return process
+
+    def link_down(self, host: int) -> None:
+        """Pull the host's cable: it keeps its address and nothing gets through."""
+        iproute.batch("ip", [f"link set h{host} down"], self._switch)
+
+    def link_up(self, host: int) -> None:
+        """Plug the host's cable in again."""
+        iproute.batch("ip", [f"link set h{host} up"], self._switch)
+
+    def set_rate(self, host: int, rate_bytes_s: float) -> None:
+        """Give the host's link another rate in both directions; `network` stays as described."""
+        iproute.batch("tc", [topology.change_limit("eth0", rate_bytes_s)], self.namespace(host))
+        iproute.batch("tc", [topology.change_limit(f"h{host}", rate_bytes_s)], self._switch)
+
+    def pause(self, host: int) -> None:
+        """Stop every process on the host; its link still answers."""
+        namespaces.send([self.namespace(host)], signal.SIGSTOP)
+
+    def resume(self, host: int) -> None:
+        """Let every process on the host go on."""
+        namespaces.send([self.namespace(host)], signal.SIGCONT)
+
+    def kill(self, host: int) -> None:
+        """Kill every process on the host at once."""
+        namespaces.send([self.namespace(host)], signal.SIGKILL)
+
+    def end(self, hosts: Sequence[int]) -> None:
+        """Ask every process on the hosts to end, and kill those that do not within 2 s."""
+        namespaces.end([self.namespace(host) for host in hosts])
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack, as SIGINT does; they would end us on the spot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put off the signals that would end us until the block is done."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

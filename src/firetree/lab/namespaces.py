@@ -1,0 +1,119 @@
+"""The network namespaces of labs: whose they are, what runs in them, and how they are removed.
+
+A name holds its owner's process id and start time, so that what a dead owner left can be told from
+a living lab even where the process id was given away again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from firetree.lab import iproute
+
+_FOLDER = Path("/var/run/netns")
+_END_S = 2.0
+"""How long processes may take to end after SIGTERM, before they are killed."""
+_KILL_S = 5.0
+
+
+def prefix(pid: int) -> str:
+    """What the names of a process's namespaces begin with."""
+    return f"firetree-{pid}-{_start_time(pid)}"
+
+
+def having(prefix: str) -> list[str]:
+    """The namespaces whose names begin with `prefix` and a dash."""
+    return sorted(path.name for path in _FOLDER.glob(f"{prefix}-*"))
+
+
+def path(name: str) -> Path:
+    """The file that stands for a namespace."""
+    return _FOLDER / name
+
+
+def processes(names: Iterable[str]) -> set[int]:
+    """The processes inside the namespaces; zombies are in none."""
+    wanted = {_identity(path(name)) for name in names} - {None}
+    running = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {int(entry.name) for entry in running if _identity(entry / "ns/net") in wanted}
+
+
+def send(names: Iterable[str], number: signal.Signals) -> None:
+    """Send a signal to every process inside, also to those that are started meanwhile."""
+    names = [*names]
+    reached: set[int] = set()
+    while new := processes(names) - reached:
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        reached |= new
+
+
+def end(names: Iterable[str]) -> None:
+    """End every process inside: stopped ones go on, all are asked, and then killed."""
+    names = [*names]
+    if processes(names):
+        send(names, signal.SIGTERM)
+        send(names, signal.SIGCONT)
+        if not _emptied(names, _END_S):
+            send(names, signal.SIGKILL)
+            _emptied(names, _KILL_S)
+
+
+def remove(names: Iterable[str]) -> None:
+    """Delete the namespaces, and with them their devices; what is gone already is no failure."""
+    commands = "\n".join(f"netns delete {name}" for name in names)
+    subprocess.run(["ip", "-force", "-batch", "-"], input=commands, text=True, capture_output=True)
+
+
+def clean() -> list[str]:
+    """Remove the namespaces and processes of all labs whose owners are dead; gives their names.
+
+    Raises:
+        UserError: this machine can hold no lab, or the user is not root.
+    """
+    iproute.require()
+    left = [name for name in having("firetree") if not _has_owner(name)]
+    end(left)
+    remove(left)
+    return left
+
+
+def _has_owner(name: str) -> bool:
+    """Whether a namespace's owner lives; a name that is not a lab's counts as owned."""
+    found = re.fullmatch(r"firetree-(\d+)-(\d+)-(?:sw|h\d+)", name)
+    return not found or _start_time(int(found[1])) == int(found[2])
+
+
+def _start_time(pid: int) -> int | None:
+    """Clock ticks from the machine's start to the process's; None where it is dead."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, *fields = status.rpartition(")")[2].split()
+    return None if state == "Z" else int(fields[18])
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _emptied(names: list[str], limit_s: float) -> bool:
+    until = time.monotonic() + limit_s
+    while processes(names):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True

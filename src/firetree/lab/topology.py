@@ -1,0 +1,101 @@
+"""The commands that make a network out of namespaces, bridges and shaped links; nothing runs here.
+
+The switch namespace has a bridge a rack and, between racks, one called `core`. Host h's port there
+is `h3`; rack k's uplink is `up1` on the rack's bridge and `core1` on the core. A link's rate is
+limited where packets enter it, so each end carries the limit of one direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firetree.network import Network
+
+MOST_HOSTS = 250
+"""As many as the addresses 10.77.0.1 to 10.77.0.250."""
+
+SUBNET = "10.77.0.0/24"
+
+_WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
+"""A full packet over what TCP puts into it: htb counts the headers of Ethernet, IP and TCP (with
+timestamps), and a Network's rates are of payload."""
+
+_LEAST_BURST_BYTES = 15_360
+_BURST_S = 0.0005
+"""What may pass at once: enough to bridge the time until htb's timer fires at high rates, and too
+little to be seen beside the time that a gradient takes."""
+
+_QUANTUM_BYTES = 60_000
+"""Without siblings it changes nothing; given, so that the kernel does not warn about a derived one."""
+
+
+def address(host: int) -> str:
+    """The host's IPv4 address."""
+    return f"10.77.0.{host + 1}"
+
+
+def links(network: Network, prefix: str) -> Iterator[str]:
+    """`ip` commands that make all namespaces and the veth pairs between them."""
+    yield f"netns add {prefix}-sw"
+    for host in range(network.hosts):
+        yield f"netns add {prefix}-h{host}"
+        yield (
+            f"link add name h{host} netns {prefix}-sw type veth"
+            f" peer name eth0 netns {prefix}-h{host}"
+        )
+
+
+def switch(network: Network) -> Iterator[str]:
+    """`ip` commands inside the switch namespace."""
+    racks = network.racks or (tuple(range(network.hosts)),)
+    bridges = [f"rack{rack}" for rack in range(len(racks))] + (["core"] if network.racks else [])
+    for bridge in bridges:
+        yield f"link add {bridge} type bridge mcast_snooping 0"
+        yield f"link set {bridge} up"
+    for rack, hosts in enumerate(racks):
+        for host in hosts:
+            yield f"link set h{host} master rack{rack} up"
+    for rack in range(len(network.racks)):
+        yield f"link add up{rack} type veth peer name core{rack}"
+        yield f"link set up{rack} master rack{rack} up"
+        yield f"link set core{rack} master core up"
+
+
+def host_interface(host: int) -> Iterator[str]:
+    """`ip` commands inside a host's namespace; without a default route nothing leaves the lab."""
+    yield "link set lo up"
+    yield "link set eth0 up"
+    yield f"address add {address(host)}/24 dev eth0"
+
+
+def switch_limits(network: Network) -> Iterator[str]:
+    """`tc` commands inside the switch namespace: to each host, and both ways of each uplink."""
+    for host, rate_bytes_s in enumerate(network.port_bytes_s):
+        yield from limit(f"h{host}", rate_bytes_s)
+    if network.uplink_bytes_s:
+        for rack in range(len(network.racks)):
+            yield from limit(f"up{rack}", network.uplink_bytes_s)
+            yield from limit(f"core{rack}", network.uplink_bytes_s)
+
+
+def limit(device: str, rate_bytes_s: float, latency_s: float = 0.0) -> Iterator[str]:
+    """`tc` commands that limit what leaves through a device, and delay it."""
+    yield f"qdisc add dev {device} root handle 1: htb default 1"
+    yield f"class add {_rate(device, rate_bytes_s)}"
+    if latency_s:
+        # Its default of 1000 packets would drop on a fast link.
+        yield f"qdisc add dev {device} parent 1:1 netem delay {latency_s * 1e6:.0f}us limit 100000"
+
+
+def change_limit(device: str, rate_bytes_s: float) -> str:
+    """The `tc` command that gives another rate to a device that has a limit."""
+    return f"class change {_rate(device, rate_bytes_s)}"
+
+
+def _rate(device: str, rate_bytes_s: float) -> str:
+    wire_bytes_s = rate_bytes_s * _WIRE_BYTES_PER_PAYLOAD
+    burst_bytes = max(_LEAST_BURST_BYTES, round(wire_bytes_s * _BURST_S))
+    return (
+        f"dev {device} parent 1: classid 1:1 htb rate {round(wire_bytes_s * 8)}bit"
+        f" burst {burst_bytes} cburst {burst_bytes} quantum {_QUANTUM_BYTES}"
+    )

@@ -1,0 +1,17 @@
+"""Where this process stands among the workers, and how local ones are started."""
+
+from __future__ import annotations
+
+from firetree.launch.launcher import Interrupted, follow_launcher, launch, tell_launcher
+from firetree.launch.place import ALONE, Place, find_place, joined
+
+__all__ = [
+    "ALONE",
+    "Interrupted",
+    "Place",
+    "find_place",
+    "follow_launcher",
+    "joined",
+    "launch",
+    "tell_launcher",
+]

@@ -1,0 +1,20 @@
+"""Which host takes which part of a schedule that was made for equal hosts."""
+
+from __future__ import annotations
+
+from firetree.network.network import Network
+
+
+def placement(network: Network) -> tuple[int, ...]:
+    """Hosts in the order of a schedule's parts: racks one after another, slow hosts last.
+
+    Neighbouring parts exchange the most, so a rack stays together; the last part is a leaf of every
+    tree here, and the end of the chain.
+    """
+    racks = network.racks or (tuple(range(network.hosts)),)
+    slowest_last = sorted(racks, key=lambda rack: -min(network.port_bytes_s[h] for h in rack))
+    return tuple(
+        host
+        for rack in slowest_last
+        for host in sorted(rack, key=lambda h: -network.port_bytes_s[h])
+    )
