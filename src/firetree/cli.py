@@ -16,8 +16,9 @@ from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import tyro
 
-from firetree import __version__, data, launch, models, report, train
-from firetree.errors import UserError, nearest
+from firetree import __version__, bench, collectives, data, lab, launch, models, report, train
+from firetree.durable import write_durably
+from firetree.errors import RunFailedError, UserError, nearest
 from firetree.sync import algorithm_names
 
 USAGE = """\
@@ -25,8 +26,15 @@ usage: firetree COMMAND …
 
   train RECIPE   train on one or several workers, along a reduction tree
   report RUN …   where the time of a run went, or several runs side by side
+  bench          all-reduces side by side, on this machine, a cluster or the lab
+  lab            run a command on every host of an emulated cluster
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
+
+COMMANDS = ("train", "report", "bench", "lab")
+
+_LONG_S = 1800.0
+"""How long ranks that take no part wait for those that measure."""
 
 Options = TypeVar("Options")
 
@@ -58,6 +66,35 @@ class ReportOptions:
     """Folders of runs."""
     json: bool = False
     """Print JSON: an object, or a list for several runs."""
+
+
+@dataclass(frozen=True)
+class LabOptions:
+    """Run a command once a host on an emulated cluster: `firetree lab --hosts 4 -- COMMAND`.
+
+    Hosts are network namespaces of this Linux machine, joined by links of the rates you name; root,
+    `ip` and `tc` are needed. Each host's command gets torchrun's environment variables.
+    """
+
+    hosts: int = 4
+    """Number of hosts."""
+    rate: str = "200mbit"
+    """Rate of every host's link, each direction, of payload."""
+    slow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A host with another rate, as in 3=50mbit; can be given several times."""
+    rack: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """The hosts of a rack, as in 0-3 or 0,2,4,6; once a rack."""
+    uplink: str | None = None
+    """Rate of each rack's uplink."""
+    latency_ms: float = 0.0
+    """Delay of every packet, where the kernel has netem."""
+    fault: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """What happens after how many seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0';
+    also link up, pause and resume. Can be given several times."""
+    check: bool = False
+    """Measure every link's rate with plain sockets; fails where one is off by over 3 %."""
+    clean: bool = False
+    """Take down what labs that were killed have left behind."""
 
 
 def main() -> None:
@@ -101,13 +138,19 @@ def _run(arguments: list[str]) -> None:
         case ["-h" | "--help"]:
             print(USAGE)
         case []:
-            raise UserError("no command; expected train or report, see firetree --help")
+            raise UserError(f"no command; expected one of {', '.join(COMMANDS)}")
         case ["train", *rest]:
             _train(rest)
         case ["report", *rest]:
             _report(rest)
+        case ["bench", "allreduce", *rest]:
+            _bench_allreduce(rest)
+        case ["bench", *_]:
+            raise UserError("expected what to measure: firetree bench allreduce")
+        case ["lab", *rest]:
+            _lab(rest)
         case [unknown, *_]:
-            raise UserError(f"no command '{unknown}'{nearest(unknown, ('train', 'report'))}")
+            raise UserError(f"no command '{unknown}'{nearest(unknown, COMMANDS)}")
 
 
 def _train(arguments: list[str]) -> None:
@@ -160,6 +203,60 @@ def _report(arguments: list[str]) -> None:
     if not options.runs:
         raise UserError("no run named; expected the folders of one or more runs")
     print(report.render([report.summarise(run) for run in options.runs], as_json=options.json))
+
+
+def _bench_allreduce(arguments: list[str]) -> None:
+    place = launch.find_place(os.environ)
+    launch.follow_launcher()
+    options = _parse(bench.AllreduceOptions, "firetree bench allreduce", arguments)
+    if options.explain is not None:
+        _explain_allreduce(options, options.explain)
+        return
+    settings = bench.settings_of(options, place.world_size if place else None)
+    if place is None and max(settings.world_sizes) > 1:
+        launch.launch(max(settings.world_sizes), sys.argv[1:])
+        return
+    with launch.joined(place or launch.ALONE, timeout_s=_LONG_S):
+        rows = bench.measure(settings)
+        if place is None or place.rank == 0:
+            print(bench.as_json(rows) if options.json else bench.as_text(rows))
+            if options.html:
+                write_durably(options.html, bench.as_html(rows).encode())
+
+
+def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
+    world_size = bench.parse_world_size(options.world_size or "8")
+    schedule = collectives.build(name, world_size, options.chunks)
+    print(bench.explain_text(name, schedule))
+    page = options.html or Path(f"{name.replace(':', '-')}-{world_size}.html")
+    write_durably(page, bench.explain_html(name, schedule).encode())
+    print(f"\nThe same as an animated page: {page}")
+
+
+def _lab(arguments: list[str]) -> None:
+    ours, command = _split_at(arguments, "--")
+    options = _parse(LabOptions, "firetree lab", ours)
+    if options.clean:
+        removed = lab.clean()
+        print("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
+        return
+    network = lab.describe(options.hosts, options.rate, options.slow, options.rack, options.uplink)
+    faults = [lab.parse_fault(text, options.hosts) for text in options.fault]
+    if not options.check:
+        lab.require_command(command)
+    with lab.Lab(network, options.latency_ms / 1e3) as cluster:
+        if options.check:
+            checks = lab.check(cluster)
+            print(lab.render(checks))
+            if any(check.within is False for check in checks):
+                raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
+        else:
+            lab.run_command(cluster, command, faults)
+
+
+def _split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str]]:
+    place = arguments.index(mark) if mark in arguments else len(arguments)
+    return arguments[:place], arguments[place + 1 :]
 
 
 def _parse(

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from command import firetree
 from ranks import run_on_ranks
 
-from firetree.sync import algorithm_names
 from firetree.launch import Place
+from firetree.sync import algorithm_names
 from firetree.train import load_recipe
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe

@@ -53,7 +53,7 @@ def test_json_gives_back_the_same_schedule(algorithm: str, world_size: int, chun
 
 @pytest.mark.parametrize("size_bytes", [0, 100_000, 5_000_000])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 8, 13, 16])
-@pytest.mark.parametrize("algorithm", (*collectives.names(), *KINDS))
+@pytest.mark.parametrize("algorithm", [*collectives.names(), *KINDS])
 def test_closed_form_of_bytes_equals_the_schedule(
     algorithm: str, world_size: int, size_bytes: int
 ) -> None:
@@ -195,7 +195,7 @@ def one_port_rounds(schedule: Schedule) -> int:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 8, 13, 16])
-@pytest.mark.parametrize("algorithm", (*collectives.names(), *KINDS))
+@pytest.mark.parametrize("algorithm", [*collectives.names(), *KINDS])
 def test_closed_form_of_steps_is_reached_by_one_port(algorithm: str, world_size: int) -> None:
     schedule = collectives.build(algorithm, world_size)
     links = collectives.Links(latency_s=1.0, rate_bytes_s=1.0)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from statistics import median
 from typing import cast
@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from firetree import collectives
 from firetree.bench.ways import Way, expected_sum, ours, peer, peer_names
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network, lower_bound_s, placement
@@ -78,16 +77,14 @@ def measure(settings: Settings) -> list[Row]:
         UserError: more ranks are asked for than there are.
         RunFailedError: an all-reduce gave a wrong sum, or lost a rank.
     """
-    if max(settings.world_sizes) > dist.get_world_size():
-        raise UserError(
-            f"--world-size {max(settings.world_sizes)} on {dist.get_world_size()} ranks; "
-            "expected no more than there are"
-        )
+    most, ranks = max(settings.world_sizes), dist.get_world_size()
+    if most > ranks:
+        raise UserError(f"--world-size {most} on {ranks} ranks; expected no more than there are")
     rows: list[Row] = []
     for world_size in settings.world_sizes:
-        ranks = list(range(world_size))
         backend = "nccl" if settings.device == "cuda" else "gloo"
-        group = dist.new_group(ranks, backend=backend)
+        timeout = timedelta(seconds=settings.timeout_s)
+        group = dist.new_group(list(range(world_size)), timeout=timeout, backend=backend)
         if dist.get_rank() < world_size:
             rows += _measure_group(cast(dist.ProcessGroup, group), backend, settings)
         dist.barrier()
@@ -212,9 +209,3 @@ def network_around() -> Network | None:
     """The network that the lab says it emulates, if a lab started this process."""
     text = os.environ.get("FIRETREE_NETWORK")
     return Network.from_json(text) if text else None
-
-
-def check_algorithms(names: Sequence[str]) -> None:
-    """Raise UserError, with the nearest right name, where one of `names` is no algorithm."""
-    for name in names:
-        collectives.find(name)

@@ -24,8 +24,8 @@ would not be seen."""
 _AT_ONCE_BYTES_S = 125e6
 """How much is measured at once: about what one core moves beside everything else."""
 
-
 _REPEATS = 2
+"""How often a link that is off is measured again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class LinkCheck:
 
 
 def check(lab: Lab) -> list[LinkCheck]:
-    """Measure every link of a running lab in both directions; takes about a second for each few.
+    """Measure every link of a running lab in both directions; half a second each, at low rates more.
 
     Meant for a lab in which nothing else runs. A link that is off is measured again by itself, and
     the nearest figure stands: a busy machine disturbs a measurement, a wrong link stays wrong.

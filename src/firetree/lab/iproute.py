@@ -6,6 +6,7 @@ A process a batch and namespace, however many commands: a lab is up in a fractio
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,10 +44,12 @@ def batch(tool: Literal["ip", "tc"], commands: Iterable[str], inside: str | None
     )
     if done.returncode == 0:
         return
-    said = done.stderr.strip()
+    said = " ".join(done.stderr.split())
+    failed = re.search(r" ?Command failed -:(\d+)", said)
+    command = lines[int(failed[1]) - 1] if failed else ""
     if "Operation not permitted" in said:
         raise UserError("the lab may not set up networks here; it needs root with CAP_NET_ADMIN")
     if "qdisc kind is unknown" in said:
-        lacking = "shape latency (netem)" if "netem" in "".join(lines) else "limit rates (htb)"
+        lacking = "shape latency (netem)" if "netem" in command else "limit rates (htb)"
         raise UserError(f"this kernel cannot {lacking}; expected a kernel with the module for it")
-    raise RunFailedError(f"`{tool}` failed: {' '.join(said.split())}")
+    raise RunFailedError(f"`{tool} {command}` failed: {said[: failed.start()] if failed else said}")

@@ -12,7 +12,9 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,6 +23,11 @@ from firetree.lab import iproute, namespaces, topology
 from firetree.network import Network
 
 _PR_SET_PDEATHSIG = 1
+
+CONGESTION_CONTROL = "reno"
+"""The hosts' TCP. CUBIC and BBR judge a link by its round-trip times, which here, where no packet
+travels, are those of a busy processor: with either, transfers stall now and then for no reason that
+a real link has."""
 
 
 class Lab:
@@ -71,6 +78,7 @@ class Lab:
             limit = topology.limit("eth0", rate_bytes_s, self._latency_s)
             iproute.batch("ip", topology.host_interface(host), self.namespace(host))
             iproute.batch("tc", limit, self.namespace(host))
+            namespaces.inside(self.namespace(host), _use_congestion_control)
 
     def _take_down(self) -> None:
         with _undisturbed():
@@ -110,6 +118,7 @@ class Lab:
             "NODE_RANK": rank,
             "MASTER_ADDR": self.address(0),
             "MASTER_PORT": str(port),
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             "GLOO_SOCKET_IFNAME": "eth0",
             "NCCL_SOCKET_IFNAME": "eth0",
             "TP_SOCKET_IFNAME": "eth0",
@@ -137,7 +146,16 @@ class Lab:
             **{"stdin": subprocess.DEVNULL, **options},
         )
         self._started.append(process)
+        self._wait_inside(host, process.pid)
         return process
+
+    def _wait_inside(self, host: int, pid: int) -> None:
+        """Until it is inside, no fault would find it; where it has ended, leave it to be reaped."""
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while not namespaces.holds(self.namespace(host), pid):
+            if os.waitid(os.P_PID, pid, ended):
+                return
+            time.sleep(0.001)
 
     def link_down(self, host: int) -> None:
         """Pull the host's cable: it keeps its address and nothing gets through."""
@@ -196,3 +214,7 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _use_congestion_control() -> None:
+    Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(CONGESTION_CONTROL)

@@ -7,20 +7,26 @@ a living lab even where the process id was given away again.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from firetree.lab import iproute
 
+_CLONE_NEWNET = 0x40000000
 _FOLDER = Path("/var/run/netns")
 _END_S = 2.0
 """How long processes may take to end after SIGTERM, before they are killed."""
 _KILL_S = 5.0
+
+Made = TypeVar("Made")
 
 
 def prefix(pid: int) -> str:
@@ -43,6 +49,26 @@ def processes(names: Iterable[str]) -> set[int]:
     wanted = {_identity(path(name)) for name in names} - {None}
     running = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return {int(entry.name) for entry in running if _identity(entry / "ns/net") in wanted}
+
+
+def holds(name: str, pid: int) -> bool:
+    """Whether the process is inside the namespace."""
+    inside = _identity(Path(f"/proc/{pid}/ns/net"))
+    return inside is not None and inside == _identity(path(name))
+
+
+def inside(namespace: str, make: Callable[[], Made]) -> Made:
+    """Make something in a namespace, in a thread of its own that ends: only a thread can move."""
+
+    def move_and_make() -> Made:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with path(namespace).open() as file:
+            if libc.setns(file.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"no way into {namespace}")
+        return make()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(move_and_make).result()
 
 
 def send(names: Iterable[str], number: signal.Signals) -> None:

@@ -14,8 +14,6 @@ from firetree.network import Network
 MOST_HOSTS = 250
 """As many as the addresses 10.77.0.1 to 10.77.0.250."""
 
-SUBNET = "10.77.0.0/24"
-
 _WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
 """A full packet over what TCP puts into it: htb counts the headers of Ethernet, IP and TCP (with
 timestamps), and a Network's rates are of payload."""

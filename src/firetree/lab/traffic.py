@@ -7,16 +7,13 @@ measurement needs no other process and all its clocks are one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from firetree.lab import namespaces
 from firetree.lab.lab import Lab
@@ -29,10 +26,7 @@ _WINDOW_S = 0.02
 """A stream's window in seconds of its rate: fills the link, and leaves no long queue behind."""
 _LEAST_WINDOW_BYTES = 1 << 17
 
-_CLONE_NEWNET = 0x40000000
 _SO_RCVBUFFORCE = 33
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +64,11 @@ def measure(lab: Lab, loads: Sequence[Load]) -> list[float]:
 def _connect(
     lab: Lab, source: int, target: int, window_bytes: int
 ) -> tuple[socket.socket, socket.socket]:
-    with _inside(lab.namespace(target), socket.socket) as listener:
+    with namespaces.inside(lab.namespace(target), socket.socket) as listener:
         listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, window_bytes)
         listener.bind((lab.address(target), 0))
         listener.listen()
-        sender = _inside(lab.namespace(source), socket.socket)
+        sender = namespaces.inside(lab.namespace(source), socket.socket)
         sender.settimeout(_CONNECT_S)
         try:
             sender.connect(listener.getsockname())
@@ -84,20 +78,6 @@ def _connect(
         receiver = listener.accept()[0]
     sender.setblocking(False)
     return sender, receiver
-
-
-def _inside(namespace: str, make: Callable[[], Made]) -> Made:
-    """Make something in a namespace, in a thread of its own that ends: only a thread can move."""
-
-    def move_and_make() -> Made:
-        libc = ctypes.CDLL(None, use_errno=True)
-        with namespaces.path(namespace).open() as file:
-            if libc.setns(file.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"no way into {namespace}")
-        return make()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(move_and_make).result()
 
 
 def _send(senders: Sequence[socket.socket], end: float) -> None:

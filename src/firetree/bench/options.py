@@ -1,0 +1,110 @@
+"""What `firetree bench allreduce` is asked for, checked before anything is started."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from firetree import collectives
+from firetree.bench.allreduce import Settings, network_around
+from firetree.errors import UserError
+from firetree.network import Network, parse_rate
+
+_UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+@dataclass(frozen=True)
+class AllreduceOptions:
+    """Measure all-reduces side by side, each checked, or explain one.
+
+    Starts local processes on loopback, or takes its place among those that torchrun, srun, mpirun or
+    `firetree lab` started.
+    """
+
+    algorithms: str = "binomial_tree,chain,double_binary_tree,ring"
+    """Comma-separated; `all` for every one. Gloo's own all-reduce is always beside them."""
+    sizes: str = "1kB,64kB,1MB,5MB"
+    """Comma-separated sizes of the buffer, as in 64kB or 5MB."""
+    world_size: str | None = None
+    """Comma-separated numbers of ranks; by default all that were started, or 2 and 4 local ones."""
+    repeats: int = 7
+    """Timings of each, taken in turn."""
+    rate: str | None = None
+    """Rate of every host's link for the lower bound, as in 1gbit; by default measured."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the buffer lies: `cuda` compares with NCCL's own all-reduce."""
+    timeout_s: float = 60.0
+    """How long to wait for another rank, in seconds."""
+    json: bool = False
+    """Print JSON: a list of rows."""
+    html: Path | None = None
+    """Write a page with the plot, or with the animated explanation."""
+    explain: str | None = None
+    """Draw this algorithm's schedule instead: who sends which chunk to whom at each step."""
+    chunks: int | None = None
+    """With --explain: parts that the buffer is cut into."""
+
+
+def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
+    """The settings for `world_size` ranks that were started by someone else, None for local ones.
+
+    Raises:
+        UserError: an option that cannot be; it is named, with what was expected.
+    """
+    names = tuple(
+        collectives.names() if options.algorithms == "all" else _items(options.algorithms)
+    )
+    for name in names:
+        collectives.find(name)
+    default = "2,4" if world_size is None else str(world_size)
+    world_sizes = tuple(map(parse_world_size, _items(options.world_size or default)))
+    if options.repeats < 1:
+        raise UserError(f"--repeats {options.repeats}; expected 1 or more")
+    if options.timeout_s <= 0:
+        raise UserError(f"--timeout-s {options.timeout_s}; expected seconds above 0")
+    return Settings(
+        algorithms=names,
+        sizes_bytes=tuple(parse_size(text) for text in _items(options.sizes)),
+        world_sizes=world_sizes,
+        repeats=options.repeats,
+        device=options.device,
+        timeout_s=options.timeout_s,
+        network=_network(options.rate, max(world_sizes)),
+    )
+
+
+def _network(rate: str | None, hosts: int) -> Network | None:
+    if rate is None:
+        return network_around()
+    return Network((parse_rate(rate),) * hosts)
+
+
+def _items(text: str) -> list[str]:
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise UserError(f"'{text}'; expected names or numbers with a comma between")
+    return items
+
+
+def parse_world_size(text: str) -> int:
+    """A number of ranks, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--world-size {text}; expected a number of ranks, as in 4 or 2,4,8")
+    return int(text)
+
+
+def parse_size(text: str) -> int:
+    """Bytes, cut down to whole float32: `64kB`, `5MB`, `1MiB`.
+
+    Raises:
+        UserError: no such size, or below the 4 bytes of one element.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b)", text.lower())
+    if not found or found[2] not in _UNITS:
+        raise UserError(f"size '{text}'; expected a number and B, kB, MB or GB, as in 5MB")
+    elements = int(float(found[1]) * _UNITS[found[2]]) // 4
+    if elements < 1:
+        raise UserError(f"size '{text}'; expected at least 4B, one element")
+    return 4 * elements
