@@ -50,9 +50,10 @@ class Walk:
 def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
     """Find for each send and each posting of a receive the earliest stage at which it is safe.
 
-    A receive is posted once `WINDOW` earlier ones of its channel are no longer open. One that
-    overwrites its chunk must not be posted while the chunk is still read or written, except where
-    its bytes cannot arrive before that is over anyway.
+    A receive is posted once `WINDOW` earlier ones of its channel are no longer open, and never before
+    those: the backend matches messages in the order of posting. One that overwrites its chunk must
+    not be posted while the chunk is still read or written, except where its bytes cannot arrive
+    before that is over anyway.
     """
     program = schedule.programs[rank]
     transfer_of = _transfers_of(graph, rank)
@@ -63,11 +64,15 @@ def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
     slot_of, slots = _staging_slots(program)
     unsafe = _unsafe_until_over(program, graph, rank, transfer_of)
     earlier = _window(program)
+    stage_over = {**stage_after, **stage_of}
     posts: dict[int, list[int]] = defaultdict(list)
     sends: dict[int, list[Operation]] = defaultdict(list)
-    for index in order:
-        causes = [stage_after.get(i, stage_of.get(i, 0)) for i in unsafe[index] + earlier[index]]
-        posts[max(causes, default=0)].append(index)
+    last_post: dict[int, int] = defaultdict(int)
+    for index in receives:
+        causes = [stage_over[i] for i in unsafe[index] + earlier[index]]
+        peer = program[index].peer
+        last_post[peer] = max([last_post[peer], *causes])
+        posts[last_post[peer]].append(index)
     for index in sorted(stage_of, key=lambda i: (graph.level[moved(transfer_of[i])], i)):
         sends[stage_of[index]].append(program[index])
     stages = tuple(Stage(tuple(posts[k]), tuple(sends[k])) for k in range(len(order) + 1))

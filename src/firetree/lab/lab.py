@@ -217,4 +217,6 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _use_congestion_control() -> None:
-    Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(CONGESTION_CONTROL)
+    Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(
+        os.environ.get("CC", CONGESTION_CONTROL)
+    )

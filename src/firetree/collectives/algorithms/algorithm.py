@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from firetree.collectives.reduction import Hop
 
-MESSAGE_BYTES = 8192
-"""What a message costs besides its bytes, in bytes: α·BW, between a slow link and a fast host."""
+MESSAGE_BYTES = 1536
+"""What a message costs besides its bytes, in bytes: α·BW of Ethernet, 60 µs at 200 Mbit/s."""
+
+LEAST_CHUNK_BYTES = 1 << 14
+"""Below this the processors that handle the messages are slower than the link."""
 
 LARGEST_CHUNK_BYTES = 1 << 19
 """A chunk that is added while it is still in the processor's cache."""
@@ -66,21 +69,22 @@ def whole(world_size: int, size_bytes: float) -> int:
 
 
 def pipelined(fill_steps: int, steps_a_chunk: int, size_bytes: float) -> int:
-    """The number n of chunks with the least (fill + a·n)·(MESSAGE_BYTES + W/n), from 1 to 256.
+    """The number n of chunks with the least (fill + a·n)·(MESSAGE_BYTES + W/n), up to 256.
 
     `fill_steps` are the steps of a single chunk beyond `steps_a_chunk`, a. The minimum lies at
     n = √(fill/a · W/MESSAGE_BYTES): more chunks fill the pipeline sooner, fewer cost fewer messages.
+    No chunk is made smaller than LEAST_CHUNK_BYTES.
     """
     best = math.sqrt(max(fill_steps, 1) / steps_a_chunk * size_bytes / MESSAGE_BYTES)
-    return max(1, min(256, round(best), math.ceil(size_bytes / MESSAGE_BYTES)))
+    return max(1, min(256, round(best), math.ceil(size_bytes / LEAST_CHUNK_BYTES)))
 
 
 def shares(number: int, size_bytes: float) -> int:
     """A multiple of `number` shares, each cut so that adding one part overlaps with moving the next.
 
-    A share is cut in two as soon as its halves are worth a message each (four MESSAGE_BYTES), and
-    further where they exceed LARGEST_CHUNK_BYTES.
+    A share is cut in two where its halves are twice LEAST_CHUNK_BYTES, and further where they
+    exceed LARGEST_CHUNK_BYTES.
     """
-    share_bytes = size_bytes / max(1, number)
-    parts = 2 if share_bytes >= 8 * MESSAGE_BYTES else 1
-    return max(1, number) * max(parts, math.ceil(share_bytes / LARGEST_CHUNK_BYTES))
+    share_bytes = size_bytes / number
+    parts = 2 if share_bytes >= 4 * LEAST_CHUNK_BYTES else 1
+    return number * max(parts, math.ceil(share_bytes / LARGEST_CHUNK_BYTES))
