@@ -53,7 +53,9 @@ def build(
         chunks = chunks_for(name, world_size, 0)
     if world_size < 1 or chunks < 1:
         raise UserError(f"{world_size} ranks and {chunks} chunks; expected at least one of each")
-    return collective(kind, world_size, chunks, find(name).hops(world_size, chunks))
+    algorithm = find(name)
+    hops = algorithm.hops(world_size, chunks)
+    return collective(kind, world_size, chunks, hops, algorithm.one_port)
 
 
 def chunks_for(name: str, world_size: int, size_bytes: float) -> int:

@@ -97,8 +97,19 @@ class Executor:
         ]
 
 
+CONFIRMED_BYTES = 1 << 19
+"""Smaller chunks are not confirmed: to hear of their arrival takes as long as sharing the port."""
+
+_DATA, _CONFIRMATION = 0, 1  # message tags
+
+
 class OverGloo:
-    """One thread that follows a walk, and waits for nothing but the receive that comes next."""
+    """One thread that follows a walk, and waits for nothing but the receive that comes next.
+
+    A send is over for the backend when the system has taken its bytes, long before they are there.
+    Where the next one must wait for that, an empty message follows the chunk: the backend does not
+    let it go before the receiver has asked for it.
+    """
 
     def __init__(
         self, schedule: Schedule, graph: Graph, group: dist.ProcessGroup, timeout_s: float
@@ -106,12 +117,14 @@ class OverGloo:
         self._group, self._chunks = group, schedule.chunks
         self._timeout = timedelta(seconds=timeout_s)
         self._walk = plan_walk(schedule, graph, group.rank())
+        self._nothing = torch.zeros(1)
         self.slots = self._walk.slots
 
     def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
         """Follow the walk once; every send is over when it returns."""
         open_receives: dict[int, tuple[dist.Work, Tensor]] = {}
         open_sends: dict[int, list[tuple[dist.Work, Operation]]] = defaultdict(list)
+        confirming: list[tuple[dist.Work, Operation]] = []
 
         def finish_sends(chunk: int) -> None:
             for sending, sent in open_sends.pop(chunk, ()):
@@ -125,31 +138,40 @@ class OverGloo:
             if receive.slot is not None:
                 target = staging[receive.slot][: target.numel()]
             if target.numel():
-                open_receives[index] = (self._group.recv([target], op.peer, 0), target)
+                open_receives[index] = (self._group.recv([target], op.peer, _DATA), target)
 
         def enter(stage: int) -> None:
             for index in self._walk.stages[stage].posts:
                 post(index)
-            for op in self._walk.stages[stage].sends:
-                if chunks[op.chunk].numel():
-                    open_sends[op.chunk].append((self._send(chunks[op.chunk], op), op))
+            for send in self._walk.stages[stage].sends:
+                op, chunk = send.operation, chunks[send.operation.chunk]
+                if chunk.numel():
+                    open_sends[op.chunk].append((self._send(chunk, op, _DATA), op))
+                if send.confirmed and chunk.nbytes >= CONFIRMED_BYTES:
+                    self._wait(self._send(self._nothing, op, _CONFIRMATION), op)
 
         enter(0)
         for place, index in enumerate(self._walk.order):
             if index in open_receives:
-                op = self._walk.receives[index].operation
+                receive = self._walk.receives[index]
+                op = receive.operation
                 work, received = open_receives.pop(index)
                 self._wait(work, op)
+                if receive.confirmed and received.nbytes >= CONFIRMED_BYTES:
+                    asked = self._group.recv([self._nothing], op.peer, _CONFIRMATION)
+                    confirming.append((asked, op))
                 finish_sends(op.chunk)
                 if op.kind == "recv_reduce":
                     chunks[op.chunk].add_(received)
             enter(place + 1)
         for chunk in list(open_sends):
             finish_sends(chunk)
+        for asked, op in confirming:
+            self._wait(asked, op)
 
-    def _send(self, chunk: Tensor, op: Operation) -> dist.Work:
+    def _send(self, chunk: Tensor, op: Operation, tag: int) -> dist.Work:
         try:
-            return self._group.send([chunk], op.peer, 0)
+            return self._group.send([chunk], op.peer, tag)
         except RuntimeError as error:
             raise self._lost(op, error) from error
 

@@ -94,6 +94,8 @@ def build_graph(schedule: Schedule) -> Graph:
             else:
                 waits = before_landing[second]
             waits.add(moved(first) if before.kind == "send" else applied(first))
+        for earlier, later in fan_outs(program) if schedule.one_port else ():
+            before_sending[transfer_at[rank, later]].add(moved(transfer_at[rank, earlier]))
     sending, landing, applying = map(_freeze, (before_sending, before_landing, before_applying))
     order, level = _sort(schedule, transfers, sending, landing, applying)
     return Graph(transfers, sending, landing, applying, order, level)
@@ -166,6 +168,18 @@ def bindings(program: Program) -> Iterator[tuple[int, int]]:
             for read in reads_since.pop(op.chunk, ()):
                 yield read, index
             last_write[op.chunk] = index
+
+
+def fan_outs(program: Program) -> Iterator[tuple[int, int]]:
+    """Pairs (earlier, later) of sends of one chunk, as it stands, to one rank after another."""
+    last_send: dict[int, int] = {}
+    for index, op in enumerate(program):
+        if op.kind != "send":
+            last_send.pop(op.chunk, None)
+        else:
+            if op.chunk in last_send:
+                yield last_send[op.chunk], index
+            last_send[op.chunk] = index
 
 
 def share_channel(one: Operation, other: Operation) -> bool:

@@ -51,8 +51,10 @@ def owners(world_size: int, chunks: int, hops: Iterable[Hop]) -> tuple[int, ...]
     return tuple(min(ranks - sent) for sent in senders)
 
 
-def collective(kind: Collective, world_size: int, chunks: int, hops: Sequence[Hop]) -> Schedule:
-    """The schedule of a collective made of these hops.
+def collective(
+    kind: Collective, world_size: int, chunks: int, hops: Sequence[Hop], one_port: bool = False
+) -> Schedule:
+    """The schedule of a collective made of these hops, see `Schedule` for `one_port`.
 
     `reduce_scatter` leaves each sum with its owner, `all_gather` copies each owner's chunk to all,
     `all_reduce` does both. `reduce` and `broadcast` are the same with one owner of all chunks.
@@ -73,4 +75,4 @@ def collective(kind: Collective, world_size: int, chunks: int, hops: Sequence[Ho
         receive = recv_reduce if hop.adds else recv
         programs[hop.sender].append(send(hop.receiver, hop.chunk))
         programs[hop.receiver].append(receive(hop.sender, hop.chunk))
-    return Schedule(world_size, chunks, tuple(map(tuple, programs)), kind, owned_by)
+    return Schedule(world_size, chunks, tuple(map(tuple, programs)), kind, owned_by, one_port)

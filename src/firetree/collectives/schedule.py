@@ -57,7 +57,9 @@ class Schedule:
     Two operations of a rank are bound to program order only if they share a channel (same peer and
     direction), or a chunk that at least one of them writes. Everything else may overlap. The k-th
     send of a channel meets its k-th receive. `collective` is what it computes; `owners[k]` is the
-    rank on which the sum of chunk k comes together, or from which the chunk is copied to all.
+    rank on which the sum of chunk k comes together, or from which the chunk is copied to all. With
+    `one_port`, a rank that sends a chunk to several does so one after another: each transfer starts
+    once the one before has arrived, so that the first has the port to itself.
     """
 
     world_size: int
@@ -65,6 +67,7 @@ class Schedule:
     programs: tuple[Program, ...]
     collective: Collective = "all_reduce"
     owners: tuple[int, ...] = ()
+    one_port: bool = False
 
     def placed(self, order: Sequence[int]) -> Schedule:
         """The same schedule with rank `order[k]` in the part of rank k."""
@@ -74,7 +77,7 @@ class Schedule:
             for rank in range(self.world_size)
         )
         owners = tuple(order[owner] for owner in self.owners)
-        return Schedule(self.world_size, self.chunks, programs, self.collective, owners)
+        return dataclasses.replace(self, programs=programs, owners=owners)
 
     def to_json(self) -> str:
         """Write all fields and the version; a program is `[[kind, peer, chunk], …]`."""
@@ -102,6 +105,7 @@ class Schedule:
                 programs,
                 document["collective"],
                 tuple(int(owner) for owner in document["owners"]),
+                bool(document["one_port"]),
             )
             if schedule.collective not in get_args(Collective):
                 raise ValueError(f"collective {schedule.collective!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from firetree.collectives.graph import Graph, applied, bindings, moved
+from firetree.collectives.graph import Graph, applied, bindings, fan_outs, moved
 from firetree.collectives.schedule import Operation, Program, Schedule
 
 WINDOW = 4
@@ -21,12 +21,22 @@ WINDOW = 4
 class Receive:
     """One receive to wait for; `slot` is its staging slot if it reduces.
 
-    `guarded` says that the chunk's earlier sends must be over before it is posted.
+    `guarded` says that the chunk's earlier sends must be over before it is posted, `confirmed` that
+    its sender waits to hear that it has arrived.
     """
 
     operation: Operation
     slot: int | None
     guarded: bool
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One send; before the next, a `confirmed` one has arrived."""
+
+    operation: Operation
+    confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,7 @@ class Stage:
     """What becomes possible at once: receives to post, by their index, and sends."""
 
     posts: tuple[int, ...]
-    sends: tuple[Operation, ...]
+    sends: tuple[Send, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +73,10 @@ def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
     stage_of = _stages_of_sends(program, stage_after)
     slot_of, slots = _staging_slots(program)
     unsafe = _unsafe_until_over(program, graph, rank, transfer_of)
-    earlier = _window(program)
+    earlier, confirmed = _window(program), _confirmed(schedule, graph)
     stage_over = {**stage_after, **stage_of}
     posts: dict[int, list[int]] = defaultdict(list)
-    sends: dict[int, list[Operation]] = defaultdict(list)
+    sends: dict[int, list[Send]] = defaultdict(list)
     last_post: dict[int, int] = defaultdict(int)
     for index in receives:
         causes = [stage_over[i] for i in unsafe[index] + earlier[index]]
@@ -74,9 +84,12 @@ def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
         last_post[peer] = max([last_post[peer], *causes])
         posts[last_post[peer]].append(index)
     for index in sorted(stage_of, key=lambda i: (graph.level[moved(transfer_of[i])], i)):
-        sends[stage_of[index]].append(program[index])
+        sends[stage_of[index]].append(Send(program[index], transfer_of[index] in confirmed))
     stages = tuple(Stage(tuple(posts[k]), tuple(sends[k])) for k in range(len(order) + 1))
-    receive_at = {i: Receive(program[i], slot_of.get(i), bool(unsafe[i])) for i in order}
+    receive_at = {
+        i: Receive(program[i], slot_of.get(i), bool(unsafe[i]), transfer_of[i] in confirmed)
+        for i in order
+    }
     return Walk(receive_at, tuple(order), stages, slots)
 
 
@@ -84,6 +97,14 @@ def _transfers_of(graph: Graph, rank: int) -> list[int]:
     found = {t.send_index: i for i, t in enumerate(graph.transfers) if t.sender == rank}
     found |= {t.receive_index: i for i, t in enumerate(graph.transfers) if t.receiver == rank}
     return [found[index] for index in range(len(found))]
+
+
+def _confirmed(schedule: Schedule, graph: Graph) -> set[int]:
+    """Transfers that others of the same chunk wait for; both of their ranks know it."""
+    if not schedule.one_port:
+        return set()
+    first = {(r, i) for r, p in enumerate(schedule.programs) for i, _ in fan_outs(p)}
+    return {t for t, x in enumerate(graph.transfers) if (x.sender, x.send_index) in first}
 
 
 def _stages_of_sends(program: Program, stage_after: dict[int, int]) -> dict[int, int]:

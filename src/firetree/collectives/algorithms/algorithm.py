@@ -14,8 +14,8 @@ MESSAGE_BYTES = 1536
 LEAST_CHUNK_BYTES = 1 << 14
 """Below this the processors that handle the messages are slower than the link."""
 
-LARGEST_CHUNK_BYTES = 1 << 19
-"""A chunk that is added while it is still in the processor's cache."""
+LARGEST_CHUNK_BYTES = 1 << 21
+"""Above this the addition of a chunk is long enough to be worth overlapping with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,15 @@ class Algorithm:
 
     `hops(world_size, chunks)` is the reduction that all its collectives are made of,
     `chunks(world_size, size_bytes)` the number of chunks that suits a buffer, `steps` and
-    `sent_chunks` of `(world_size, chunks)` the closed forms of the all-reduce.
+    `sent_chunks` of `(world_size, chunks)` the closed forms of the all-reduce. With `one_port` a
+    rank serves its children one after another, as these forms have it; pipelined algorithms do not.
     """
 
     hops: Callable[[int, int], list[Hop]]
     chunks: Callable[[int, float], int]
     steps: Callable[[int, int], int]
     sent_chunks: Callable[[int, int], float]
+    one_port: bool = False
 
     def cost(self, world_size: int, chunks: int, size_bytes: float, links: Links) -> Cost:
         """Steps, bytes and time for a buffer of `size_bytes`: every step is α + W/(chunks·BW)."""
@@ -80,11 +82,5 @@ def pipelined(fill_steps: int, steps_a_chunk: int, size_bytes: float) -> int:
 
 
 def shares(number: int, size_bytes: float) -> int:
-    """A multiple of `number` shares, each cut so that adding one part overlaps with moving the next.
-
-    A share is cut in two where its halves are twice LEAST_CHUNK_BYTES, and further where they
-    exceed LARGEST_CHUNK_BYTES.
-    """
-    share_bytes = size_bytes / number
-    parts = 2 if share_bytes >= 4 * LEAST_CHUNK_BYTES else 1
-    return number * max(parts, math.ceil(share_bytes / LARGEST_CHUNK_BYTES))
+    """`number` shares, each cut into as few chunks as LARGEST_CHUNK_BYTES allows."""
+    return number * max(1, math.ceil(size_bytes / number / LARGEST_CHUNK_BYTES))

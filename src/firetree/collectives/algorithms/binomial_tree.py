@@ -37,4 +37,5 @@ BINOMIAL_TREE = Algorithm(
     chunks=whole,
     steps=lambda world_size, chunks: (chunks + 1) * _depth(world_size),
     sent_chunks=lambda world_size, chunks: chunks * _depth(world_size),
+    one_port=True,
 )

@@ -57,4 +57,5 @@ def kary(arity: int) -> Algorithm:
             2 * min(arity, world_size - 1) * depth(world_size, arity) + (chunks - 1) * (arity + 1)
         ),
         sent_chunks=lambda world_size, chunks: chunks * most_neighbours(world_size, arity),
+        one_port=True,
     )

@@ -63,4 +63,5 @@ PARAMETER_SERVER = Algorithm(
     chunks=whole,
     steps=lambda world_size, chunks: (chunks + 1) * (world_size - 1),
     sent_chunks=lambda world_size, chunks: chunks * (world_size - 1),
+    one_port=True,
 )
