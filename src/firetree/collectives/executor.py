@@ -138,7 +138,7 @@ class OverGloo:
             if receive.slot is not None:
                 target = staging[receive.slot][: target.numel()]
             if target.numel():
-                open_receives[index] = (self._group.recv([target], op.peer, _DATA), target)
+                open_receives[index] = (self._receive(target, op, _DATA), target)
 
         def enter(stage: int) -> None:
             for index in self._walk.stages[stage].posts:
@@ -158,8 +158,7 @@ class OverGloo:
                 work, received = open_receives.pop(index)
                 self._wait(work, op)
                 if receive.confirmed and received.nbytes >= CONFIRMED_BYTES:
-                    asked = self._group.recv([self._nothing], op.peer, _CONFIRMATION)
-                    confirming.append((asked, op))
+                    confirming.append((self._receive(self._nothing, op, _CONFIRMATION), op))
                 finish_sends(op.chunk)
                 if op.kind == "recv_reduce":
                     chunks[op.chunk].add_(received)
@@ -175,6 +174,12 @@ class OverGloo:
         except RuntimeError as error:
             raise self._lost(op, error) from error
 
+    def _receive(self, target: Tensor, op: Operation, tag: int) -> dist.Work:
+        try:
+            return self._group.recv([target], op.peer, tag)
+        except RuntimeError as error:
+            raise self._lost(op, error) from error
+
     def _wait(self, work: dist.Work, op: Operation) -> None:
         try:
             work.wait(self._timeout)
@@ -184,10 +189,8 @@ class OverGloo:
     def _lost(self, op: Operation, error: RuntimeError) -> CollectiveError:
         late = "Timed out" in str(error) or "timeout" in str(error).lower()
         what = f"did not answer within {self._timeout.total_seconds():g} s" if late else "went away"
-        return CollectiveError(
-            f"rank {op.peer} {what} (rank {self._group.rank()} was at {op}, {self._chunks} chunks)",
-            op.peer,
-        )
+        here = f"rank {self._group.rank()} was at {op}, {self._chunks} chunks"
+        return CollectiveError(f"rank {op.peer} {what} ({here})", op.peer)
 
 
 class OverNccl:
