@@ -31,6 +31,8 @@ lint: install
 	$(BIN)/lint-imports
 
 bench: install
+	$(BIN)/python benchmarks/allreduce.py
+	$(BIN)/python benchmarks/faults.py
 	$(BIN)/python benchmarks/hook.py
 
 clean:

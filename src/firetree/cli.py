@@ -88,6 +88,8 @@ class LabOptions:
     """Rate of each rack's uplink."""
     latency_ms: float = 0.0
     """Delay of every packet, where the kernel has netem."""
+    tcp: str = lab.CONGESTION_CONTROL
+    """The hosts' congestion control; reno holds a shaped link's rate most steadily."""
     fault: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """What happens after how many seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0';
     also link up, pause and resume. Can be given several times."""
@@ -244,7 +246,7 @@ def _lab(arguments: list[str]) -> None:
     faults = [lab.parse_fault(text, options.hosts) for text in options.fault]
     if not options.check:
         lab.require_command(command)
-    with lab.Lab(network, options.latency_ms / 1e3) as cluster:
+    with lab.Lab(network, options.latency_ms / 1e3, options.tcp) as cluster:
         if options.check:
             checks = lab.check(cluster)
             print(lab.render(checks))

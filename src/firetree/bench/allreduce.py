@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from firetree.bench.ways import Way, expected_sum, ours, peer, peer_names
+from firetree.bench.ways import Way, expected_sum, finish_peers, ours, peer, peer_names
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network, lower_bound_s, placement
 
@@ -88,6 +88,7 @@ def measure(settings: Settings) -> list[Row]:
         if dist.get_rank() < world_size:
             rows += _measure_group(cast(dist.ProcessGroup, group), backend, settings)
         dist.barrier()
+    finish_peers()
     everyone: list[list[Row]] = [rows]
     dist.broadcast_object_list(everyone, src=0)
     return everyone[0]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from firetree.lab.check import LinkCheck, check, render
 from firetree.lab.description import describe
 from firetree.lab.faults import Fault, parse_fault
-from firetree.lab.lab import Lab
+from firetree.lab.lab import CONGESTION_CONTROL, Lab
 from firetree.lab.namespaces import clean
 from firetree.lab.workload import require_command, run_command
 
 __all__ = [
+    "CONGESTION_CONTROL",
     "Fault",
     "Lab",
     "LinkCheck",

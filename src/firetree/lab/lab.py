@@ -14,11 +14,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from firetree.errors import UserError
+from firetree.errors import UserError, nearest
 from firetree.lab import iproute, namespaces, topology
 from firetree.network import Network
 
@@ -36,22 +37,27 @@ class Lab:
         with Lab(describe(4, "200mbit", slow=["3=50mbit"])) as lab:
             lab.start(0, ["ping", "-c", "1", lab.address(3)]).wait()
 
-    `latency_s` delays every packet on its way from one host to another. Enter it in the main thread
+    `latency_s` delays every packet on its way from one host to another, `tcp` is the hosts'
+    congestion control. Enter it in the main thread
     where signals should end it: SIGTERM and SIGHUP then end the process by SystemExit.
 
     Raises:
         UserError: more hosts than addresses, or a latency below 0; on entering, that this machine
-            can hold no lab, or cannot shape latency, or that this process is in a lab already.
+            can hold no lab, cannot shape latency or lacks that congestion control, or that this
+            process is in a lab already.
         RunFailedError: on entering, that the network could not be set up.
     """
 
-    def __init__(self, network: Network, latency_s: float = 0.0) -> None:
+    def __init__(
+        self, network: Network, latency_s: float = 0.0, tcp: str = CONGESTION_CONTROL
+    ) -> None:
         if network.hosts > topology.MOST_HOSTS:
             raise UserError(f"{network.hosts} hosts; a lab has {topology.MOST_HOSTS} at most")
         if latency_s < 0:
             raise UserError(f"a latency of {latency_s} s; expected 0 or more")
         self.network = network
         self._latency_s = latency_s
+        self._tcp = tcp
         self._prefix = namespaces.prefix(os.getpid())
         self._started: list[subprocess.Popen[Any]] = []
         self._leaving = contextlib.ExitStack()
@@ -78,7 +84,7 @@ class Lab:
             limit = topology.limit("eth0", rate_bytes_s, self._latency_s)
             iproute.batch("ip", topology.host_interface(host), self.namespace(host))
             iproute.batch("tc", limit, self.namespace(host))
-            namespaces.inside(self.namespace(host), _use_congestion_control)
+            namespaces.inside(self.namespace(host), partial(_use_congestion_control, self._tcp))
 
     def _take_down(self) -> None:
         with _undisturbed():
@@ -216,7 +222,10 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _use_congestion_control() -> None:
-    Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(
-        os.environ.get("CC", CONGESTION_CONTROL)
-    )
+def _use_congestion_control(name: str) -> None:
+    settings = Path("/proc/sys/net/ipv4")
+    try:
+        (settings / "tcp_congestion_control").write_text(name)
+    except OSError as error:
+        allowed = (settings / "tcp_allowed_congestion_control").read_text().split()
+        raise UserError(f"no TCP '{name}' for hosts{nearest(name, allowed)}") from error

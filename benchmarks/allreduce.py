@@ -1,0 +1,210 @@
+"""Every all-reduce of the docs page "Which all-reduce, when?": in the lab, and on unshaped loopback.
+
+Each section runs `firetree bench allreduce` once, as its table says; needs root, `ip` and `tc`. Run it
+with nothing else on the machine: about a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+
+from firetree import collectives
+from firetree.bench.table import format_size
+from results import write_section
+
+FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "allreduce-scaling.svg"
+RATE_BYTES_S = 25e6
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table: the command that measures it, and what it shows."""
+
+    name: str
+    title: str
+    command: str
+    text: str
+    with_form: bool = False
+    then: Callable[[Sequence[Row]], None] | None = None
+
+
+BENCH = "firetree bench allreduce"
+SMALL = f"{BENCH} --algorithms binomial_tree,kary_tree:3,kary_tree:7 --sizes 1kB,16kB,64kB,256kB"
+SLOW = (
+    f"{BENCH} --algorithms chain,pipelined_binary_tree,hierarchical:7,ring --sizes 5MB --repeats 7"
+)
+RACKS = f"{BENCH} --algorithms chain,hierarchical:4,ring --sizes 5MB --repeats 7"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [section.name for section in SECTIONS]
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(names))
+    wanted = parser.parse_args().sections or names
+    for section in SECTIONS:
+        if section.name in wanted:
+            measure(section)
+
+
+def measure(section: Section) -> None:
+    firetree = str(Path(sys.executable).with_name("firetree"))
+    words = [firetree if word == "firetree" else word for word in section.command.split()]
+    done = subprocess.run([*words, "--json"], stdout=subprocess.PIPE, check=True)
+    rows = json.loads(done.stdout)
+    write_section(section.title, section.command, section.text, table(rows, section.with_form))
+    if section.then:
+        section.then(rows)
+
+
+def table(rows: Sequence[Row], with_form: bool) -> list[list[str]]:
+    heading = ["ranks", "size", "algorithm", "chunks", "ms (least to most)"]
+    heading += ["× Gloo", "× bound", "CPU ms, all ranks", *(["× closed form"] if with_form else [])]
+    lines = [heading]
+    for row in sorted(rows, key=lambda r: (r["world_size"], r["size_bytes"], r["median_s"])):
+        ms, least, most = (1e3 * row[key] for key in ("median_s", "least_s", "most_s"))
+        line = [str(row["world_size"]), format_size(row["size_bytes"]), row["algorithm"]]
+        line += [str(row["chunks"]), f"{ms:.2f} ({least:.2f} to {most:.2f})"]
+        line += [f"{row['ratio_to_gloo']:.2f}", f"{row['ratio_to_bound']:.2f}"]
+        line.append(f"{row['cpu_s'] * 1e3:.1f}")
+        if with_form:
+            line.append(
+                "" if row["algorithm"] == "gloo" else f"{row['median_s'] / form_s(row):.3f}"
+            )
+        lines.append(line)
+    return lines
+
+
+def form_s(row: Row) -> float:
+    """The closed form of the algorithm on links without latency."""
+    links = collectives.Links(latency_s=0.0, rate_bytes_s=RATE_BYTES_S)
+    algorithm = collectives.find(row["algorithm"])
+    return algorithm.cost(row["world_size"], row["chunks"], row["size_bytes"], links).time_s
+
+
+def draw(rows: Sequence[Row]) -> None:
+    """Measured points with the equations' lines through them: linear against logarithmic."""
+    rcParams["svg.hashsalt"] = "firetree"  # the same points give the same file
+    sizes = sorted({row["size_bytes"] for row in rows})
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    panels = figure.subplots(1, len(sizes))
+    for panel, size in zip(panels, sizes, strict=True):
+        ranks = [1 + k / 10 for k in range(10, 151)]
+        once_ms = 1e3 * size / RATE_BYTES_S
+        curves = {
+            "parameter_server": ("2 (p−1) W/BW", [2 * (p - 1) * once_ms for p in ranks]),
+            "binomial_tree": ("2 log₂p W/BW", [2 * math.log2(p) * once_ms for p in ranks]),
+            "ring": ("2 (p−1)/p W/BW, the lower bound", [2 * (p - 1) / p * once_ms for p in ranks]),
+        }
+        for name, (formula, curve) in curves.items():
+            (line,) = panel.plot(ranks, curve, linewidth=1, label=formula)
+            mine = [row for row in rows if (row["algorithm"], row["size_bytes"]) == (name, size)]
+            points = [row["world_size"] for row in mine], [row["median_s"] * 1e3 for row in mine]
+            label = f"{name}, measured"
+            panel.plot(*points, "o", color=line.get_color(), label=label)
+        panel.set(title=format_size(size), xlabel="ranks p", ylabel="ms", xticks=[2, 4, 8, 16])
+        panel.set_yscale("log")
+    panels[0].legend(fontsize="small")
+    figure.suptitle("One all-reduce on equal links of 200 Mbit/s")
+    figure.savefig(FIGURE, metadata={"Date": None})
+
+
+def conclude_small(rows: Sequence[Row]) -> None:
+    """Print the best tree of each row, for the docs."""
+    for ranks in sorted({row["world_size"] for row in rows}):
+        mine = [row for row in rows if row["world_size"] == ranks and row["algorithm"] != "gloo"]
+        best = [
+            min(row["ratio_to_gloo"] for row in mine if row["size_bytes"] == size)
+            for size in sorted({row["size_bytes"] for row in mine})
+        ]
+        print(
+            f"{ranks} ranks: the best tree takes {median(best):.2f} of Gloo's time (median of sizes)"
+        )
+
+
+SECTIONS = (
+    Section(
+        "scaling",
+        "Equal links: parameter server, tree, and the bound",
+        f"firetree lab --hosts 16 --rate 200mbit -- {BENCH} --world-size 2,4,8,16 "
+        "--algorithms parameter_server,binomial_tree,ring --sizes 1MB,5MB --repeats 5",
+        "FireCaffe's figure, measured (`docs/figures/allreduce-scaling.svg`). The closed forms are those "
+        "without latency.",
+        with_form=True,
+        then=draw,
+    ),
+    Section(
+        "equal",
+        "Equal links: the algorithms that reach the bound",
+        f"firetree lab --hosts 16 --rate 200mbit -- {BENCH} --world-size 4,8,16 --algorithms ring,"
+        "halving_doubling,circulant,sharded_parameter_server,double_binary_tree,chain "
+        "--sizes 1MB,5MB --repeats 7",
+        "The bound is 2·(p − 1)/p·W/BW.",
+    ),
+    Section(
+        "slow4",
+        "One slow host among four",
+        f"firetree lab --hosts 4 --rate 200mbit --slow 1=50mbit -- {SLOW}",
+        "The bound is W/BW_slow: the slow host has to send the buffer and to receive it. A ring, Gloo's "
+        "too, crosses its link 2·(p − 1)/p = 1.5 times, so no schedule can be more than 1.5 times as "
+        "fast as a perfect one.",
+    ),
+    Section(
+        "slow8",
+        "One slow host among eight",
+        f"firetree lab --hosts 8 --rate 200mbit --slow 1=50mbit -- {SLOW}",
+        "As above; a perfect ring would take 1.75 times the bound.",
+    ),
+    Section(
+        "slow8-bbr",
+        "One slow host among eight, with this machine's own TCP",
+        f"firetree lab --hosts 8 --rate 200mbit --slow 1=50mbit --tcp bbr -- {SLOW}",
+        "As above, on hosts that use BBR instead of Reno.",
+    ),
+    Section(
+        "racks",
+        "Two racks of four behind thin uplinks, ranks in rack order",
+        f"firetree lab --hosts 8 --rate 200mbit --rack 0-3 --rack 4-7 --uplink 100mbit -- {RACKS}",
+        "The bound is W/BW_uplink.",
+    ),
+    Section(
+        "alternating",
+        "Two racks of four behind thin uplinks, ranks that alternate",
+        "firetree lab --hosts 8 --rate 200mbit --rack 0,2,4,6 --rack 1,3,5,7 --uplink 100mbit "
+        f"-- {RACKS}",
+        "Ours place their parts by rack; Gloo's ring follows the ranks and crosses the uplinks at every "
+        "step.",
+    ),
+    Section(
+        "small",
+        "Small messages on loopback, more ranks than cores",
+        f"{SMALL} --world-size 2,4,8,16 --repeats 15",
+        "With two ranks, one a core, Gloo is on a par; the rest of the gap is what waking one process "
+        "after another costs where they share cores.",
+        then=conclude_small,
+    ),
+    Section(
+        "loopback",
+        "Unshaped loopback",
+        f"{BENCH} --world-size 2,4 --algorithms ring,halving_doubling,kary_tree,binomial_tree "
+        "--sizes 1kB,16kB,128kB,1MB,8MB,64MB --repeats 11",
+        "Here memory and processors are the limit, and the bound is an estimate: every rank's rate when "
+        "all send 8 MB to their neighbours. CPU is what all ranks together use for one all-reduce.",
+    ),
+)
+
+
+if __name__ == "__main__":
+    main()
