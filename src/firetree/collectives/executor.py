@@ -107,66 +107,64 @@ class OverGloo:
     """One thread that follows a walk, and waits for nothing but the receive that comes next.
 
     A send is over for the backend when the system has taken its bytes, long before they are there.
-    Where the next one must wait for that, an empty message follows the chunk: the backend does not
+    Where the next one must wait for that, a tiny message follows the chunk: the backend does not
     let it go before the receiver has asked for it.
     """
 
     def __init__(
         self, schedule: Schedule, graph: Graph, group: dist.ProcessGroup, timeout_s: float
     ):
-        self._group, self._chunks = group, schedule.chunks
+        self._group, self._number_of_chunks = group, schedule.chunks
         self._timeout = timedelta(seconds=timeout_s)
         self._walk = plan_walk(schedule, graph, group.rank())
-        self._nothing = torch.zeros(1)
+        self._tiny = torch.zeros(1)
+        self._receives: dict[int, tuple[dist.Work, Tensor]] = {}
+        self._sends: dict[int, list[tuple[dist.Work, Operation]]] = defaultdict(list)
+        self._confirmations: list[tuple[dist.Work, Operation]] = []
         self.slots = self._walk.slots
 
     def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
         """Follow the walk once; every send is over when it returns."""
-        open_receives: dict[int, tuple[dist.Work, Tensor]] = {}
-        open_sends: dict[int, list[tuple[dist.Work, Operation]]] = defaultdict(list)
-        confirming: list[tuple[dist.Work, Operation]] = []
+        self._enter(0, chunks, staging)
+        for place, index in enumerate(self._walk.order):
+            if index in self._receives:
+                self._finish_receive(index, chunks)
+            self._enter(place + 1, chunks, staging)
+        for chunk in list(self._sends):
+            self._finish_sends(chunk)
+        while self._confirmations:
+            self._wait(*self._confirmations.pop())
 
-        def finish_sends(chunk: int) -> None:
-            for sending, sent in open_sends.pop(chunk, ()):
-                self._wait(sending, sent)
-
-        def post(index: int) -> None:
+    def _enter(self, stage: int, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
+        for index in self._walk.stages[stage].posts:
             receive = self._walk.receives[index]
             op, target = receive.operation, chunks[receive.operation.chunk]
             if receive.guarded:
-                finish_sends(op.chunk)
+                self._finish_sends(op.chunk)
             if receive.slot is not None:
                 target = staging[receive.slot][: target.numel()]
             if target.numel():
-                open_receives[index] = (self._receive(target, op, _DATA), target)
+                self._receives[index] = self._receive(target, op, _DATA), target
+        for send in self._walk.stages[stage].sends:
+            op, chunk = send.operation, chunks[send.operation.chunk]
+            if chunk.numel():
+                self._sends[op.chunk].append((self._send(chunk, op, _DATA), op))
+            if send.confirmed and chunk.nbytes >= CONFIRMED_BYTES:
+                self._wait(self._send(self._tiny, op, _CONFIRMATION), op)
 
-        def enter(stage: int) -> None:
-            for index in self._walk.stages[stage].posts:
-                post(index)
-            for send in self._walk.stages[stage].sends:
-                op, chunk = send.operation, chunks[send.operation.chunk]
-                if chunk.numel():
-                    open_sends[op.chunk].append((self._send(chunk, op, _DATA), op))
-                if send.confirmed and chunk.nbytes >= CONFIRMED_BYTES:
-                    self._wait(self._send(self._nothing, op, _CONFIRMATION), op)
+    def _finish_receive(self, index: int, chunks: Sequence[Tensor]) -> None:
+        receive, (work, received) = self._walk.receives[index], self._receives.pop(index)
+        op = receive.operation
+        self._wait(work, op)
+        if receive.confirmed and received.nbytes >= CONFIRMED_BYTES:
+            self._confirmations.append((self._receive(self._tiny, op, _CONFIRMATION), op))
+        self._finish_sends(op.chunk)
+        if op.kind == "recv_reduce":
+            chunks[op.chunk].add_(received)
 
-        enter(0)
-        for place, index in enumerate(self._walk.order):
-            if index in open_receives:
-                receive = self._walk.receives[index]
-                op = receive.operation
-                work, received = open_receives.pop(index)
-                self._wait(work, op)
-                if receive.confirmed and received.nbytes >= CONFIRMED_BYTES:
-                    confirming.append((self._receive(self._nothing, op, _CONFIRMATION), op))
-                finish_sends(op.chunk)
-                if op.kind == "recv_reduce":
-                    chunks[op.chunk].add_(received)
-            enter(place + 1)
-        for chunk in list(open_sends):
-            finish_sends(chunk)
-        for asked, op in confirming:
-            self._wait(asked, op)
+    def _finish_sends(self, chunk: int) -> None:
+        for work, op in self._sends.pop(chunk, ()):
+            self._wait(work, op)
 
     def _send(self, chunk: Tensor, op: Operation, tag: int) -> dist.Work:
         try:
@@ -189,7 +187,7 @@ class OverGloo:
     def _lost(self, op: Operation, error: RuntimeError) -> CollectiveError:
         late = "Timed out" in str(error) or "timeout" in str(error).lower()
         what = f"did not answer within {self._timeout.total_seconds():g} s" if late else "went away"
-        here = f"rank {self._group.rank()} was at {op}, {self._chunks} chunks"
+        here = f"rank {self._group.rank()} was at {op}, {self._number_of_chunks} chunks"
         return CollectiveError(f"rank {op.peer} {what} ({here})", op.peer)
 
 
