@@ -75,7 +75,6 @@ def draw(dice: random.Random, number: int) -> Trial:
 
 def run(trial: Trial) -> str | None:
     """What was wrong, or None."""
-    before = namespaces()
     with Lab(describe(trial.hosts, "200mbit")) as lab:
         command = [sys.executable, __file__, "--rank-of", trial.algorithm]
         ranks = [
@@ -98,13 +97,12 @@ def run(trial: Trial) -> str | None:
     print(f"{trial}: {said[min(said)].strip()}", flush=True)
     wrong = [f"rank {host} said {text!r}" for host, text in said.items() if not ERROR.search(text)]
     wrong += [f"process {pid} is left" for pid in pids if Path(f"/proc/{pid}").exists()]
-    wrong += [f"namespace {name} is left" for name in namespaces() - before]
+    wrong += [f"namespace {name} is left" for name in own_namespaces()]
     return f"{trial}: {'; '.join(wrong)}" if wrong else None
 
 
-def namespaces() -> set[str]:
-    folder = Path("/var/run/netns")
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+def own_namespaces() -> list[str]:
+    return [path.name for path in Path("/var/run/netns").glob(f"firetree-{os.getpid()}-*")]
 
 
 def sum_for_ever(algorithm: str) -> None:

@@ -101,14 +101,14 @@ class LabOptions:
 
 def main() -> None:
     """Run this process's command line; ends the process."""
-    arguments = sys.argv[1:]
+    ours, dashes, theirs = _split_at(sys.argv[1:], "--")
     code = 0
     try:
-        _run([argument for argument in arguments if argument != "--debug"])
+        _run([*(argument for argument in ours if argument != "--debug"), *dashes, *theirs])
     except BrokenPipeError:  # whoever read our output has seen enough
         code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as error:
-        if "--debug" in arguments:
+        if "--debug" in ours:
             traceback.print_exc()
         code = _explain(error)
     with contextlib.suppress(BrokenPipeError):
@@ -123,7 +123,9 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        message = "interrupted; to go on, repeat the command with --resume and the run's --run-dir"
+        message = "interrupted"
+        if sys.argv[1:2] == ["train"]:
+            message += "; to go on, repeat the command with --resume and the run's --run-dir"
         code = error.exit_code if isinstance(error, launch.Interrupted) else 130
     else:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
@@ -236,7 +238,7 @@ def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
 
 
 def _lab(arguments: list[str]) -> None:
-    ours, command = _split_at(arguments, "--")
+    ours, _, command = _split_at(arguments, "--")
     options = _parse(LabOptions, "firetree lab", ours)
     if options.clean:
         removed = lab.clean()
@@ -246,6 +248,8 @@ def _lab(arguments: list[str]) -> None:
     faults = [lab.parse_fault(text, options.hosts) for text in options.fault]
     if not options.check:
         lab.require_command(command)
+    elif command:
+        raise UserError("--check and a command; expected one of them")
     with lab.Lab(network, options.latency_ms / 1e3, options.tcp) as cluster:
         if options.check:
             checks = lab.check(cluster)
@@ -256,9 +260,10 @@ def _lab(arguments: list[str]) -> None:
             lab.run_command(cluster, command, faults)
 
 
-def _split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str]]:
+def _split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], list[str]]:
+    """What stands before the first mark, the mark if there is one, and what stands behind it."""
     place = arguments.index(mark) if mark in arguments else len(arguments)
-    return arguments[:place], arguments[place + 1 :]
+    return arguments[:place], arguments[place : place + 1], arguments[place + 1 :]
 
 
 def _parse(

@@ -25,7 +25,7 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
     `function` must be importable. The first error of a rank fails the test with its traceback.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.distributed", "firetree"])
+    context.set_forkserver_preload(["torch.distributed", "firetree.cli"])
     port = free_port()
     pipes, processes = [], []
     for rank in range(world_size):

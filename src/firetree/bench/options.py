@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,11 @@ from firetree.bench.allreduce import Settings, network_around
 from firetree.errors import UserError
 from firetree.network import Network, parse_rate
 
-_UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9} | {
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,10 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
     world_sizes = tuple(map(parse_world_size, _items(options.world_size or default)))
     if options.repeats < 1:
         raise UserError(f"--repeats {options.repeats}; expected 1 or more")
-    if options.timeout_s <= 0:
+    if not 0 < options.timeout_s < 1e6:
         raise UserError(f"--timeout-s {options.timeout_s}; expected seconds above 0")
+    if options.chunks is not None:
+        raise UserError("--chunks goes with --explain; a measurement cuts by each algorithm's rule")
     return Settings(
         algorithms=names,
         sizes_bytes=tuple(parse_size(text) for text in _items(options.sizes)),
@@ -76,9 +83,12 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
 
 
 def _network(rate: str | None, hosts: int) -> Network | None:
-    if rate is None:
-        return network_around()
-    return Network((parse_rate(rate),) * hosts)
+    if rate is not None:
+        return Network((parse_rate(rate),) * hosts)
+    network = network_around()
+    if network and network.hosts < hosts:
+        raise UserError(f"{hosts} ranks in a lab of {network.hosts} hosts; expected one a host")
+    return network
 
 
 def _items(text: str) -> list[str]:
@@ -90,7 +100,7 @@ def _items(text: str) -> list[str]:
 
 def parse_world_size(text: str) -> int:
     """A number of ranks, at least 1."""
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"0*[1-9]\d{0,5}", text):
         raise UserError(f"--world-size {text}; expected a number of ranks, as in 4 or 2,4,8")
     return int(text)
 
@@ -101,10 +111,10 @@ def parse_size(text: str) -> int:
     Raises:
         UserError: no such size, or below the 4 bytes of one element.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b)", text.lower())
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]?i?b)", text.lower())
     if not found or found[2] not in _UNITS:
         raise UserError(f"size '{text}'; expected a number and B, kB, MB or GB, as in 5MB")
-    elements = int(float(found[1]) * _UNITS[found[2]]) // 4
+    elements = int(Fraction(found[1]) * _UNITS[found[2]]) // 4
     if elements < 1:
         raise UserError(f"size '{text}'; expected at least 4B, one element")
     return 4 * elements

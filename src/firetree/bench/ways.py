@@ -72,5 +72,5 @@ def expected_sum(elements: int, world_size: int, device: torch.device) -> tuple[
 
     Rank r holds the pattern times r + 1.
     """
-    pattern = torch.arange(elements, device=device, dtype=torch.float32) % 127
+    pattern = torch.arange(elements, device=device, dtype=torch.float32) % 127 + 1
     return pattern, pattern * (world_size * (world_size + 1) / 2)

@@ -20,7 +20,7 @@ from firetree.collectives.graph import Graph
 from firetree.collectives.proof import prove
 from firetree.collectives.rounds import Round, plan_rounds
 from firetree.collectives.schedule import Operation, Schedule, chunk_bounds
-from firetree.collectives.walk import plan_walk
+from firetree.collectives.walk import Stage, plan_walk
 from firetree.errors import RunFailedError
 
 
@@ -118,49 +118,57 @@ class OverGloo:
         self._timeout = timedelta(seconds=timeout_s)
         self._walk = plan_walk(schedule, graph, group.rank())
         self._tiny = torch.zeros(1)
-        self._receives: dict[int, tuple[dist.Work, Tensor]] = {}
+        self._waiting: dict[int, tuple[dist.Work, Tensor]] = {}
         self._sends: dict[int, list[tuple[dist.Work, Operation]]] = defaultdict(list)
         self._confirmations: list[tuple[dist.Work, Operation]] = []
         self.slots = self._walk.slots
 
     def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
         """Follow the walk once; every send is over when it returns."""
-        self._enter(0, chunks, staging)
-        for place, index in enumerate(self._walk.order):
-            if index in self._receives:
-                self._finish_receive(index, chunks)
-            self._enter(place + 1, chunks, staging)
+        self._enter(self._walk.stages[0], chunks, staging)
+        for index, stage in zip(self._walk.order, self._walk.stages[1:], strict=True):
+            if index in self._waiting:
+                self._finish(index, chunks)
+            self._enter(stage, chunks, staging)
         for chunk in list(self._sends):
             self._finish_sends(chunk)
         while self._confirmations:
             self._wait(*self._confirmations.pop())
 
-    def _enter(self, stage: int, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
-        for index in self._walk.stages[stage].posts:
-            receive = self._walk.receives[index]
-            op, target = receive.operation, chunks[receive.operation.chunk]
-            if receive.guarded:
-                self._finish_sends(op.chunk)
-            if receive.slot is not None:
-                target = staging[receive.slot][: target.numel()]
-            if target.numel():
-                self._receives[index] = self._receive(target, op, _DATA), target
-        for send in self._walk.stages[stage].sends:
-            op, chunk = send.operation, chunks[send.operation.chunk]
+    def _enter(self, stage: Stage, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
+        for index in stage.posts:
+            self._post(index, chunks, staging)
+        for index in stage.sends:
+            op, chunk = self._walk.program[index], chunks[self._walk.program[index].chunk]
             if chunk.numel():
                 self._sends[op.chunk].append((self._send(chunk, op, _DATA), op))
-            if send.confirmed and chunk.nbytes >= CONFIRMED_BYTES:
-                self._wait(self._send(self._tiny, op, _CONFIRMATION), op)
+            if self._is_confirmed(index, chunk):
+                self._waiting[index] = self._send(self._tiny, op, _CONFIRMATION), self._tiny
+        for index in stage.late_posts:
+            self._post(index, chunks, staging)
 
-    def _finish_receive(self, index: int, chunks: Sequence[Tensor]) -> None:
-        receive, (work, received) = self._walk.receives[index], self._receives.pop(index)
-        op = receive.operation
+    def _post(self, index: int, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
+        op, target = self._walk.program[index], chunks[self._walk.program[index].chunk]
+        if index in self._walk.guarded:
+            self._finish_sends(op.chunk)
+        if index in self._walk.slot_of:
+            target = staging[self._walk.slot_of[index]][: target.numel()]
+        if target.numel():
+            self._waiting[index] = self._receive(target, op, _DATA), target
+
+    def _finish(self, index: int, chunks: Sequence[Tensor]) -> None:
+        op, (work, received) = self._walk.program[index], self._waiting.pop(index)
         self._wait(work, op)
-        if receive.confirmed and received.nbytes >= CONFIRMED_BYTES:
+        if op.kind == "send":
+            return
+        if self._is_confirmed(index, received):
             self._confirmations.append((self._receive(self._tiny, op, _CONFIRMATION), op))
         self._finish_sends(op.chunk)
         if op.kind == "recv_reduce":
             chunks[op.chunk].add_(received)
+
+    def _is_confirmed(self, index: int, chunk: Tensor) -> bool:
+        return index in self._walk.confirmed and chunk.nbytes >= CONFIRMED_BYTES
 
     def _finish_sends(self, chunk: int) -> None:
         for work, op in self._sends.pop(chunk, ()):

@@ -11,50 +11,40 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from firetree.collectives.graph import Graph, applied, bindings, fan_outs, moved
-from firetree.collectives.schedule import Operation, Program, Schedule
+from firetree.collectives.schedule import Program, Schedule
 
 WINDOW = 4
 """Receives posted ahead on a channel: enough that the next chunk lands while this one is added."""
 
 
 @dataclass(frozen=True, slots=True)
-class Receive:
-    """One receive to wait for; `slot` is its staging slot if it reduces.
+class Stage:
+    """What becomes possible at once: receives to post, sends, and receives to post after those.
 
-    `guarded` says that the chunk's earlier sends must be over before it is posted, `confirmed` that
-    its sender waits to hear that it has arrived.
+    By their places in the program. Late ones must not be posted while the sends have not left.
     """
 
-    operation: Operation
-    slot: int | None
-    guarded: bool
-    confirmed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """One send; before the next, a `confirmed` one has arrived."""
-
-    operation: Operation
-    confirmed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What becomes possible at once: receives to post, by their index, and sends."""
-
     posts: tuple[int, ...]
-    sends: tuple[Send, ...]
+    sends: tuple[int, ...]
+    late_posts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """`stages[0]` comes first; then each of `order` is waited for, and the next stage follows it."""
+    """`stages[0]` comes first; then each of `order` is waited for, and the next stage follows it.
 
-    receives: dict[int, Receive]
+    What is waited for are receives, and sends that are `confirmed`: both of their ranks know that
+    the receiver says when they have arrived. `slot_of` has the staging slots of reducing receives,
+    `guarded` the receives before whose posting the chunk's earlier sends must be over.
+    """
+
+    program: Program
     order: tuple[int, ...]
     stages: tuple[Stage, ...]
+    slot_of: dict[int, int]
     slots: int
+    guarded: frozenset[int]
+    confirmed: frozenset[int]
 
 
 def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
@@ -67,30 +57,45 @@ def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
     """
     program = schedule.programs[rank]
     transfer_of = _transfers_of(graph, rank)
+    confirmed = _confirmed(schedule, graph, transfer_of)
     receives = [index for index, op in enumerate(program) if op.kind != "send"]
-    order = sorted(receives, key=lambda index: (graph.level[applied(transfer_of[index])], index))
+    # By level, no rank waits for what comes after its peers' own waiting; confirmations, which
+    # follow from receives of the same level elsewhere, come last.
+    order = sorted(
+        {*receives, *confirmed},
+        key=lambda i: (graph.level[applied(transfer_of[i])], program[i].kind == "send", i),
+    )
     stage_after = {index: place + 1 for place, index in enumerate(order)}
     stage_of = _stages_of_sends(program, stage_after)
-    slot_of, slots = _staging_slots(program)
     unsafe = _unsafe_until_over(program, graph, rank, transfer_of)
-    earlier, confirmed = _window(program), _confirmed(schedule, graph)
     stage_over = {**stage_after, **stage_of}
-    posts: dict[int, list[int]] = defaultdict(list)
-    sends: dict[int, list[Send]] = defaultdict(list)
+    stages = _stages(program, len(order) + 1, stage_of, stage_over, unsafe)
+    slot_of, slots = _staging_slots(program)
+    return Walk(program, tuple(order), stages, slot_of, slots, frozenset(unsafe), confirmed)
+
+
+def _stages(
+    program: Program,
+    number: int,
+    stage_of: dict[int, int],
+    stage_over: dict[int, int],
+    unsafe: dict[int, list[int]],
+) -> tuple[Stage, ...]:
+    posts: list[list[int]] = [[] for _ in range(number)]
+    sends: list[list[int]] = [[] for _ in range(number)]
     last_post: dict[int, int] = defaultdict(int)
-    for index in receives:
-        causes = [stage_over[i] for i in unsafe[index] + earlier[index]]
+    for index, earlier in _window(program).items():
         peer = program[index].peer
+        causes = [stage_over[i] for i in [*unsafe.get(index, ()), *earlier]]
         last_post[peer] = max([last_post[peer], *causes])
         posts[last_post[peer]].append(index)
-    for index in sorted(stage_of, key=lambda i: (graph.level[moved(transfer_of[i])], i)):
-        sends[stage_of[index]].append(Send(program[index], transfer_of[index] in confirmed))
-    stages = tuple(Stage(tuple(posts[k]), tuple(sends[k])) for k in range(len(order) + 1))
-    receive_at = {
-        i: Receive(program[i], slot_of.get(i), bool(unsafe[i]), transfer_of[i] in confirmed)
-        for i in order
-    }
-    return Walk(receive_at, tuple(order), stages, slots)
+    for index, stage in stage_of.items():
+        sends[stage].append(index)
+    stages = []
+    for posted, sent in zip(posts, sends, strict=True):
+        late = next((k for k, index in enumerate(posted) if index in unsafe), len(posted))
+        stages.append(Stage(tuple(posted[:late]), tuple(sent), tuple(posted[late:])))
+    return tuple(stages)
 
 
 def _transfers_of(graph: Graph, rank: int) -> list[int]:
@@ -99,23 +104,27 @@ def _transfers_of(graph: Graph, rank: int) -> list[int]:
     return [found[index] for index in range(len(found))]
 
 
-def _confirmed(schedule: Schedule, graph: Graph) -> set[int]:
-    """Transfers that others of the same chunk wait for; both of their ranks know it."""
+def _confirmed(schedule: Schedule, graph: Graph, transfer_of: list[int]) -> frozenset[int]:
+    """Where in the program are halves of transfers that others of the same chunk wait for."""
     if not schedule.one_port:
-        return set()
+        return frozenset()
     first = {(r, i) for r, p in enumerate(schedule.programs) for i, _ in fan_outs(p)}
-    return {t for t, x in enumerate(graph.transfers) if (x.sender, x.send_index) in first}
+    transfers = {t for t, x in enumerate(graph.transfers) if (x.sender, x.send_index) in first}
+    return frozenset(index for index, t in enumerate(transfer_of) if t in transfers)
 
 
 def _stages_of_sends(program: Program, stage_after: dict[int, int]) -> dict[int, int]:
-    """A send goes out after the last write of its chunk, and not before those of its channel."""
+    """A send goes out after the last write of its chunk, and not before those of its channel.
+
+    Where the send of its chunk before it is confirmed, it waits for that as well.
+    """
     last_write: dict[int, int] = defaultdict(int)
     last_send: dict[int, int] = defaultdict(int)
     stage_of = {}
     for index, op in enumerate(program):
         if op.kind == "send":
             stage_of[index] = last_send[op.peer] = max(last_write[op.chunk], last_send[op.peer])
-        else:
+        if index in stage_after:
             last_write[op.chunk] = stage_after[index]
     return stage_of
 

@@ -14,7 +14,7 @@ from firetree.errors import UserError
 
 NETWORK_VERSION = 1
 
-_BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9, "tbit": 1e12}
+_BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,14 @@ class Network:
     uplink_bytes_s: float | None = None
 
     def __post_init__(self) -> None:
-        rates = (*self.port_bytes_s, *([self.uplink_bytes_s] if self.uplink_bytes_s else []))
-        if not self.port_bytes_s or min(rates) <= 0:
+        uplink = [] if self.uplink_bytes_s is None else [self.uplink_bytes_s]
+        rates = (*self.port_bytes_s, *uplink)
+        if not self.port_bytes_s or not all(0 < rate < float("inf") for rate in rates):
             raise UserError(f"a network with rates {rates}; expected each above 0")
         if (self.uplink_bytes_s is None) != (not self.racks):
             raise UserError("racks without an uplink, or an uplink without racks; give both")
+        if self.racks and (len(self.racks) < 2 or not all(self.racks)):
+            raise UserError(f"racks {self.racks}; expected two or more, none of them empty")
         if self.racks and sorted(h for rack in self.racks for h in rack) != list(range(self.hosts)):
             raise UserError(
                 f"racks {self.racks}; expected each host from 0 to {self.hosts - 1} once"
@@ -80,16 +83,24 @@ class Network:
             version = document["version"]
             if version != NETWORK_VERSION:
                 raise UserError(f"a network of version {version}; expected {NETWORK_VERSION}")
-            uplink = document["uplink_bytes_s"]
-            return Network(
-                tuple(float(rate) for rate in document["port_bytes_s"]),
-                tuple(tuple(int(host) for host in rack) for rack in document["racks"]),
-                None if uplink is None else float(uplink),
+            uplink, ports, racks = (
+                document[name] for name in ("uplink_bytes_s", "port_bytes_s", "racks")
             )
-        except (ValueError, KeyError, TypeError) as error:
+            return Network(
+                tuple(float(_number(rate, float)) for rate in ports),
+                tuple(tuple(int(_number(host, int)) for host in rack) for rack in racks),
+                None if uplink is None else float(_number(uplink, float)),
+            )
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(
                 f"not a network: {error!r}; expected the JSON that Network.to_json writes"
             ) from error
+
+
+def _number(value: object, kind: type[int] | type[float]) -> float:
+    if type(value) is not int and type(value) is not kind:
+        raise TypeError(f"{value!r}, expected a number")
+    return value
 
 
 def parse_rate(text: str) -> float:
@@ -98,7 +109,7 @@ def parse_rate(text: str) -> float:
     Raises:
         UserError: the text is no such rate, or not above zero.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]?bit)", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)([kmg]?bit)", text.strip().lower())
     if not found or float(found[1]) == 0:
         raise UserError(f"rate '{text}'; expected a number and kbit, mbit or gbit, as in 200mbit")
     return float(found[1]) * _BITS[found[2]] / 8

@@ -1,0 +1,500 @@
+"""The order in which a rank carries out its program is safe, whatever arrives first."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ranks import run_on_ranks
+
+from firetree import collectives
+from firetree.collectives import Executor, Schedule, prove
+from firetree.collectives.graph import applied, build_graph, fan_outs, moved
+from firetree.collectives.rounds import plan_rounds
+from firetree.collectives.schedule import Operation, recv, recv_reduce, send
+from firetree.collectives.walk import WINDOW, Stage, Walk, plan_walk
+
+ALGORITHMS = (*collectives.names(), "kary_tree:2", "sharded_parameter_server:2", "hierarchical:4")
+quick = settings(max_examples=100, deadline=None)
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    """Schedules of all algorithms as they are, and with one port where they had many."""
+    algorithm = draw(st.sampled_from(ALGORITHMS))
+    built = collectives.build(algorithm, draw(st.integers(2, 9)), draw(st.integers(1, 9)))
+    return dataclasses.replace(built, one_port=built.one_port or draw(st.booleans()))
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> tuple[Schedule, int, Walk]:
+    schedule = draw(schedules())
+    rank = draw(st.integers(0, schedule.world_size - 1))
+    return schedule, rank, plan_walk(schedule, prove(schedule), rank)
+
+
+def posts(stage: Stage) -> tuple[int, ...]:
+    return stage.posts + stage.late_posts
+
+
+def receives_of(walk: Walk) -> list[int]:
+    return [index for index, op in enumerate(walk.program) if op.kind != "send"]
+
+
+def open_receives(walk: Walk) -> Iterator[list[int]]:
+    """The receives that are posted and not yet over, after each stage."""
+    being_open: list[int] = []
+    for place, stage in enumerate(walk.stages):
+        if place and walk.order[place - 1] in being_open:
+            being_open.remove(walk.order[place - 1])
+        being_open += posts(stage)
+        yield being_open
+
+
+@quick
+@given(walks())
+def test_every_receive_is_posted_once_and_before_it_is_waited_for(
+    drawn: tuple[Schedule, int, Walk],
+) -> None:
+    schedule, rank, walk = drawn
+    receives = receives_of(walk)
+    assert walk.program == schedule.programs[rank]
+    assert sorted({*walk.order} - walk.confirmed | {*receives}) == receives
+    assert sorted(walk.order) == sorted({*receives} | walk.confirmed)
+    assert sorted(index for stage in walk.stages for index in posts(stage)) == receives
+    posted = {index: place for place, stage in enumerate(walk.stages) for index in posts(stage)}
+    for place, index in enumerate(walk.order):
+        assert posted.get(index, 0) <= place
+
+
+@quick
+@given(walks())
+def test_every_send_is_issued_once(drawn: tuple[Schedule, int, Walk]) -> None:
+    *_, walk = drawn
+    issued = sorted(index for stage in walk.stages for index in stage.sends)
+    assert issued == [index for index, op in enumerate(walk.program) if op.kind == "send"]
+
+
+@quick
+@given(walks())
+def test_each_channel_keeps_the_order_of_the_program(drawn: tuple[Schedule, int, Walk]) -> None:
+    schedule, _, walk = drawn
+    posted = [index for stage in walk.stages for index in posts(stage)]
+    sent = [index for stage in walk.stages for index in stage.sends]
+    for peer in range(schedule.world_size):
+        for issued in (posted, sent):
+            channel = [index for index in issued if walk.program[index].peer == peer]
+            assert channel == sorted(channel)
+
+
+@quick
+@given(walks())
+def test_a_send_goes_out_between_the_writes_that_it_stands_between(
+    drawn: tuple[Schedule, int, Walk],
+) -> None:
+    *_, walk = drawn
+    place_of = {index: place for place, index in enumerate(walk.order)}
+    for number, stage in enumerate(walk.stages):
+        for index in stage.sends:
+            chunk = walk.program[index].chunk
+            writes = [i for i in receives_of(walk) if walk.program[i].chunk == chunk]
+            assert all(place_of[i] < number for i in writes if i < index)
+            assert all(number <= place_of[i] for i in writes if i > index)
+
+
+@quick
+@given(walks())
+def test_with_one_port_a_send_goes_out_once_the_one_before_was_confirmed(
+    drawn: tuple[Schedule, int, Walk],
+) -> None:
+    schedule, _, walk = drawn
+    stage_of = {index: number for number, stage in enumerate(walk.stages) for index in stage.sends}
+    for earlier, later in fan_outs(walk.program):
+        if schedule.one_port:
+            assert stage_of[earlier] <= walk.order.index(earlier) < stage_of[later]
+
+
+@quick
+@given(walks())
+def test_a_chunk_is_written_in_the_order_of_the_program(
+    drawn: tuple[Schedule, int, Walk],
+) -> None:
+    schedule, _, walk = drawn
+    for chunk in range(schedule.chunks):
+        writes = [
+            i
+            for i in walk.order
+            if walk.program[i][::2] in (("recv", chunk), ("recv_reduce", chunk))
+        ]
+        assert writes == sorted(writes)
+
+
+@quick
+@given(walks())
+def test_a_channel_never_has_more_open_receives_than_the_window(
+    drawn: tuple[Schedule, int, Walk],
+) -> None:
+    *_, walk = drawn
+    for being_open in open_receives(walk):
+        peers = Counter(walk.program[index].peer for index in being_open)
+        assert max(peers.values(), default=0) <= WINDOW
+
+
+@quick
+@given(walks())
+def test_receives_that_are_open_together_never_share_a_slot(
+    drawn: tuple[Schedule, int, Walk],
+) -> None:
+    *_, walk = drawn
+    assert {i for i, op in enumerate(walk.program) if op.kind == "recv_reduce"} == {*walk.slot_of}
+    for being_open in open_receives(walk):
+        taken = [walk.slot_of[index] for index in being_open if index in walk.slot_of]
+        assert len(set(taken)) == len(taken)
+        assert all(0 <= slot < walk.slots for slot in taken)
+
+
+def test_a_long_channel_is_received_a_window_ahead() -> None:
+    schedule = collectives.build("chain", 2, 4 * WINDOW)
+    root = next(r for r, p in enumerate(schedule.programs) if p[0].kind == "recv_reduce")
+    walk = plan_walk(schedule, prove(schedule), root)
+    most = max(len(being_open) for being_open in open_receives(walk))
+    assert (most, walk.slots) == (WINDOW, WINDOW)
+
+
+@dataclass
+class Message:
+    """What is on its way along a channel; `taken` holds the bytes once the sender needs them no more."""
+
+    source: Callable[[], int]
+    taken: int | None = None
+
+    def left(self) -> bool:
+        return self.taken is not None
+
+
+@dataclass
+class Network:
+    """Channels that carry messages in order, each as soon or as late as `chance` has it.
+
+    With `rendezvous` the bytes of a message stay with the sender until its receive is posted.
+    """
+
+    chance: random.Random
+    rendezvous: bool
+    sent: dict[tuple[int, int, int], deque[Message]] = field(
+        default_factory=lambda: defaultdict(deque)
+    )
+    posted: dict[tuple[int, int, int], deque[Callable[[int], None]]] = field(
+        default_factory=lambda: defaultdict(deque)
+    )
+
+    def send(self, channel: tuple[int, int, int], source: Callable[[], int]) -> Message:
+        message = Message(source)
+        self.sent[channel].append(message)
+        return message
+
+    def post(self, channel: tuple[int, int, int], target: Callable[[int], None]) -> None:
+        self.posted[channel].append(target)
+
+    def move(self) -> bool:
+        """Let one message leave its sender, or one arrive; False where nothing can."""
+        leaving = [
+            message
+            for channel, queue in self.sent.items()
+            for k, message in enumerate(queue)
+            if message.taken is None and (k < len(self.posted[channel]) or not self.rendezvous)
+        ]
+        arriving = [
+            channel
+            for channel, queue in self.sent.items()
+            if queue and queue[0].taken is not None and self.posted[channel]
+        ]
+        if not leaving and not arriving:
+            return False
+        if leaving and (not arriving or self.chance.random() < 0.5):
+            message = self.chance.choice(leaving)
+            message.taken = message.source()
+        else:
+            channel = self.chance.choice(arriving)
+            taken = self.sent[channel].popleft().taken
+            assert taken is not None
+            self.posted[channel].popleft()(taken)
+        return True
+
+
+def walking(
+    network: Network, rank: int, walk: Walk, held: list[int]
+) -> Iterator[Callable[[], bool]]:
+    """Carry a walk out as one thread would; yields what it waits for."""
+    staging = [0] * walk.slots
+    landed: set[int] = set()
+    confirming: dict[int, Message] = {}
+    open_sends: dict[int, list[Message]] = defaultdict(list)
+    asked: list[int] = []
+
+    def land(index: int, value: int) -> None:
+        if index in walk.slot_of:
+            staging[walk.slot_of[index]] = value
+        else:
+            held[walk.program[index].chunk] = value
+        landed.add(index)
+
+    def all_left(chunk: int) -> Callable[[], bool]:
+        messages = open_sends.pop(chunk, [])
+        return lambda: all(message.left() for message in messages)
+
+    def post(index: int) -> None:
+        network.post((walk.program[index].peer, rank, 0), partial(land, index))
+
+    for place, stage in enumerate(walk.stages):
+        if place:
+            index = walk.order[place - 1]
+            op = walk.program[index]
+            if op.kind == "send":
+                yield confirming.pop(index).left
+            else:
+                yield partial(landed.__contains__, index)
+                if index in walk.confirmed:
+                    network.post((op.peer, rank, 1), asked.append)
+                yield all_left(op.chunk)
+                if index in walk.slot_of:
+                    held[op.chunk] += staging[walk.slot_of[index]]
+        for index in stage.posts:
+            assert index not in walk.guarded
+            post(index)
+        for index in stage.sends:
+            op = walk.program[index]
+            message = network.send((rank, op.peer, 0), partial(held.__getitem__, op.chunk))
+            open_sends[op.chunk].append(message)
+            if index in walk.confirmed:
+                confirming[index] = network.send((rank, op.peer, 1), lambda: 0)
+        for index in stage.late_posts:
+            if index in walk.guarded:
+                yield all_left(walk.program[index].chunk)
+            post(index)
+    for chunk in list(open_sends):
+        yield all_left(chunk)
+    yield lambda: len(asked) == len(walk.confirmed & {*receives_of(walk)})
+
+
+def sums(schedule: Schedule, network: Network) -> list[list[int]]:
+    """What all ranks hold after their walks, in base 100; fails where none can go on."""
+    graph = build_graph(schedule)
+    held = [[100**rank] * schedule.chunks for rank in range(schedule.world_size)]
+    threads = [
+        walking(network, rank, plan_walk(schedule, graph, rank), held[rank])
+        for rank in range(schedule.world_size)
+    ]
+    waits = {rank: next(thread) for rank, thread in enumerate(threads)}
+    while waits:
+        ready = [rank for rank, over in waits.items() if over()]
+        if ready and network.chance.random() < 0.5:
+            rank = network.chance.choice(ready)
+            following = next(threads[rank], None)
+            waits.pop(rank)
+            if following is not None:
+                waits[rank] = following
+        elif not network.move():
+            assert ready, f"ranks {sorted(waits)} wait for one another"
+    return held
+
+
+@settings(max_examples=150, deadline=None)
+@given(schedules(), st.booleans(), st.integers(0, 1000))
+def test_the_walks_of_all_ranks_give_the_sum_whatever_arrives_first(
+    schedule: Schedule, rendezvous: bool, seed: int
+) -> None:
+    everyone = sum(100**rank for rank in range(schedule.world_size))
+    held = sums(schedule, Network(random.Random(seed), rendezvous))
+    assert held == [[everyone] * schedule.chunks] * schedule.world_size
+
+
+@pytest.mark.parametrize("rendezvous", [False, True])
+@pytest.mark.parametrize(
+    ("programs", "held"),
+    [
+        # What overwrites rank 0's chunk is on its way before the chunk has left,
+        ([[send(1, 0), recv(2, 0)], [recv_reduce(0, 0)], [send(0, 0)]], [10000, 101, 10000]),
+        # or before what is added to it has arrived, which must not be lost or added on top.
+        (
+            [[recv_reduce(1, 0), send(1, 0), recv(2, 0)], [send(0, 0), recv(0, 0)], [send(0, 0)]],
+            [10000, 101, 10000],
+        ),
+        ([[recv_reduce(1, 0), recv(2, 0)], [send(0, 0)], [send(0, 0)]], [10000, 100, 10000]),
+        ([[recv(1, 0), recv(2, 0)], [send(0, 0)], [send(0, 0)]], [10000, 100, 10000]),
+    ],
+)
+def test_a_chunk_is_not_overwritten_early_by_what_nothing_holds_back(
+    programs: list[list[Operation]], held: list[int], rendezvous: bool
+) -> None:
+    schedule = Schedule(3, 1, tuple(map(tuple, programs)))
+    for seed in range(50):
+        assert sums(schedule, Network(random.Random(seed), rendezvous)) == [[sum_] for sum_ in held]
+
+
+# Rank 0 is overwritten by rank 2, which waits for nothing, after it has sent to rank 1.
+OVERWRITTEN = Schedule(
+    3,
+    1,
+    ((send(1, 0), recv(2, 0)), (recv_reduce(0, 0), recv_reduce(2, 0)), (send(1, 0), send(0, 0))),
+    "reduce",
+    (1,),
+)
+
+
+def sum_on_rank_1() -> set[float]:
+    group = dist.group.WORLD
+    assert group is not None
+    executor = Executor(OVERWRITTEN, group)
+    buffer = torch.full((2_000_000,), float(10 ** dist.get_rank()))
+    executor.run(buffer)
+    return set(buffer.tolist()) if dist.get_rank() == 1 else set()
+
+
+def test_real_ranks_keep_a_chunk_until_it_has_left() -> None:
+    prove(OVERWRITTEN)
+    assert run_on_ranks(3, sum_on_rank_1)[1] == {111.0}
+
+
+@st.composite
+def ranks_of_schedules(draw: st.DrawFn) -> tuple[Schedule, int]:
+    schedule = draw(schedules())
+    return schedule, draw(st.integers(0, schedule.world_size - 1))
+
+
+@quick
+@given(ranks_of_schedules())
+def test_the_rounds_of_a_rank_hold_each_of_its_transfers_once(drawn: tuple[Schedule, int]) -> None:
+    schedule, rank = drawn
+    rounds, _ = plan_rounds(prove(schedule), rank)
+    moves = [op for round_ in rounds for op, _ in round_.transfers]
+    assert Counter(moves) == Counter(schedule.programs[rank])
+
+
+@quick
+@given(ranks_of_schedules())
+def test_each_slot_is_added_once_after_its_transfer_and_before_the_next(
+    drawn: tuple[Schedule, int],
+) -> None:
+    schedule, rank = drawn
+    rounds, slots = plan_rounds(prove(schedule), rank)
+    staged: dict[int, int] = {}
+    for round_ in rounds:
+        for op, slot in round_.transfers:
+            assert (slot is not None) == (op.kind == "recv_reduce")
+            if slot is not None:
+                assert slot not in staged
+                assert 0 <= slot < slots
+                staged[slot] = op.chunk
+        for chunk, slot in round_.additions:
+            assert staged.pop(slot) == chunk
+    assert staged == {}
+
+
+@quick
+@given(ranks_of_schedules())
+def test_rounds_read_and_write_each_chunk_in_the_order_of_the_program(
+    drawn: tuple[Schedule, int],
+) -> None:
+    schedule, rank = drawn
+    happened: dict[int, list[Operation]] = defaultdict(list)
+    staged: dict[int, Operation] = {}
+    for round_ in plan_rounds(prove(schedule), rank)[0]:
+        for op, slot in round_.transfers:
+            if slot is None:
+                happened[op.chunk].append(op)
+            else:
+                staged[slot] = op
+        for chunk, slot in round_.additions:
+            happened[chunk].append(staged[slot])
+    for chunk in range(schedule.chunks):
+        program = [op for op in schedule.programs[rank] if op.chunk == chunk]
+        assert in_any_order_of_sends(happened[chunk]) == in_any_order_of_sends(program)
+
+
+def in_any_order_of_sends(operations: list[Operation]) -> list[Operation]:
+    """The operations with those sends sorted that no write stands between."""
+    runs = itertools.groupby(operations, key=lambda op: op.kind == "send")
+    return [op for sends, run in runs for op in (sorted(run) if sends else run)]
+
+
+@quick
+@given(ranks_of_schedules())
+def test_no_round_overwrites_a_chunk_that_it_also_uses(drawn: tuple[Schedule, int]) -> None:
+    schedule, rank = drawn
+    for round_ in plan_rounds(prove(schedule), rank)[0]:
+        overwritten = Counter(op.chunk for op, _ in round_.transfers if op.kind == "recv")
+        used = {op.chunk for op, _ in round_.transfers if op.kind == "send"}
+        assert set(overwritten.values()) <= {1}
+        assert overwritten.keys().isdisjoint(used | {chunk for chunk, _ in round_.additions})
+
+
+@quick
+@given(schedules())
+def test_both_ranks_of_a_channel_group_its_transfers_alike(schedule: Schedule) -> None:
+    graph = prove(schedule)
+    rounds = [plan_rounds(graph, rank)[0] for rank in range(schedule.world_size)]
+
+    def grouped(rank: int, peer: int, sends: bool) -> list[list[int]]:
+        groups = [
+            [o.chunk for o, _ in r.transfers if o.peer == peer and (o.kind == "send") == sends]
+            for r in rounds[rank]
+        ]
+        return [group for group in groups if group]
+
+    for sender in range(schedule.world_size):
+        for receiver in range(schedule.world_size):
+            assert grouped(sender, receiver, True) == grouped(receiver, sender, False)
+
+
+STAR = Schedule(
+    4, 1, ((send(1, 0), send(2, 0), send(3, 0)), *((recv(0, 0),),) * 3), "broadcast", (0,)
+)
+TWO_CHUNKS = Schedule(3, 2, ((send(1, 0), send(2, 1)), (recv(0, 0),), (recv(0, 1),)), "broadcast")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "one_port", "levels"),
+    [
+        (STAR, False, [1, 1, 1]),
+        (STAR, True, [1, 2, 3]),
+        (TWO_CHUNKS, True, [1, 1]),
+    ],
+)
+def test_one_port_orders_the_sends_of_one_chunk_and_of_no_others(
+    schedule: Schedule, one_port: bool, levels: list[int]
+) -> None:
+    graph = build_graph(dataclasses.replace(schedule, one_port=one_port))
+    assert [graph.level[moved(t)] for t in range(len(graph.transfers))] == levels
+
+
+@quick
+@given(schedules())
+def test_with_one_port_the_next_rank_is_served_once_the_one_before_has_the_chunk(
+    schedule: Schedule,
+) -> None:
+    graph = prove(dataclasses.replace(schedule, one_port=True))
+    number = {(t.sender, t.send_index): k for k, t in enumerate(graph.transfers)}
+    for rank, program in enumerate(schedule.programs):
+        for earlier, later in fan_outs(program):
+            first, second = number[rank, earlier], number[rank, later]
+            assert applied(first) in graph.before_sending[second]
+            assert graph.level[moved(second)] > graph.level[applied(first)]
+
+
+@pytest.mark.parametrize("chunks", [1, 3, 8])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_can_be_had_with_one_port(algorithm: str, chunks: int) -> None:
+    for world_size in range(1, 18):
+        schedule = collectives.build(algorithm, world_size, chunks)
+        prove(dataclasses.replace(schedule, one_port=True))
