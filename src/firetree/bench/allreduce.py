@@ -65,7 +65,7 @@ class Row:
 @dataclass(slots=True)
 class _Contestant:
     way: Way
-    chunks: int
+    chunks: int = 1
     seconds: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
@@ -80,13 +80,12 @@ def measure(settings: Settings) -> list[Row]:
     most, ranks = max(settings.world_sizes), dist.get_world_size()
     if most > ranks:
         raise UserError(f"--world-size {most} on {ranks} ranks; expected no more than there are")
+    backend = "nccl" if settings.device == "cuda" else "gloo"
     rows: list[Row] = []
     for world_size in settings.world_sizes:
-        backend = "nccl" if settings.device == "cuda" else "gloo"
-        timeout = timedelta(seconds=settings.timeout_s)
-        group = dist.new_group(list(range(world_size)), timeout=timeout, backend=backend)
+        groups = _groups(world_size, backend, settings)
         if dist.get_rank() < world_size:
-            rows += _measure_group(cast(dist.ProcessGroup, group), backend, settings)
+            rows += _measure_groups(groups, backend, settings)
         dist.barrier()
     finish_peers()
     everyone: list[list[Row]] = [rows]
@@ -94,27 +93,33 @@ def measure(settings: Settings) -> list[Row]:
     return everyone[0]
 
 
-def _measure_group(group: dist.ProcessGroup, backend: str, settings: Settings) -> list[Row]:
+def _groups(world_size: int, backend: str, settings: Settings) -> dict[str, dist.ProcessGroup]:
+    """A group for each way: connections of its own, which remember nothing of the others' traffic."""
+    timeout, ranks = timedelta(seconds=settings.timeout_s), list(range(world_size))
+    return {
+        name: cast(dist.ProcessGroup, dist.new_group(ranks, timeout=timeout, backend=backend))
+        for name in (*peer_names(backend), *settings.algorithms)
+    }
+
+
+def _measure_groups(
+    groups: dict[str, dist.ProcessGroup], backend: str, settings: Settings
+) -> list[Row]:
+    group = groups[backend]
     network = settings.network and settings.network.first(group.size())
     network = network or _equal_ports(group, torch.device(settings.device))
     rows: list[Row] = []
     for size_bytes in settings.sizes_bytes:
-        contestants = _contestants(group, backend, size_bytes, network, settings)
+        contestants = {name: _Contestant(peer(name, groups[name])) for name in peer_names(backend)}
+        for name in settings.algorithms:
+            order, timeout_s = placement(network), settings.timeout_s
+            executor = ours(name, groups[name], size_bytes, order, timeout_s)
+            contestants[name] = _Contestant(executor.run, executor.schedule.chunks)
         for _ in range(settings.repeats):
             for name, contestant in contestants.items():
                 _take_turn(name, contestant, group, size_bytes, settings.device)
         rows += _rows(contestants, backend, group.size(), size_bytes, network)
     return rows
-
-
-def _contestants(
-    group: dist.ProcessGroup, backend: str, size_bytes: int, network: Network, settings: Settings
-) -> dict[str, _Contestant]:
-    contestants = {name: _Contestant(peer(name, group), chunks=1) for name in peer_names(backend)}
-    for algorithm in settings.algorithms:
-        executor = ours(algorithm, group, size_bytes, placement(network), settings.timeout_s)
-        contestants[algorithm] = _Contestant(executor.run, executor.schedule.chunks)
-    return contestants
 
 
 def _take_turn(

@@ -28,7 +28,8 @@ _PR_SET_PDEATHSIG = 1
 CONGESTION_CONTROL = "reno"
 """The hosts' TCP. CUBIC and BBR judge a link by its round-trip times, which here, where no packet
 travels, are those of a busy processor: with either, transfers stall now and then for no reason that
-a real link has."""
+a real link has. Nor do hosts start slowly after idling, so that a time does not depend on what was
+measured before."""
 
 
 class Lab:
@@ -84,7 +85,7 @@ class Lab:
             limit = topology.limit("eth0", rate_bytes_s, self._latency_s)
             iproute.batch("ip", topology.host_interface(host), self.namespace(host))
             iproute.batch("tc", limit, self.namespace(host))
-            namespaces.inside(self.namespace(host), partial(_use_congestion_control, self._tcp))
+            namespaces.inside(self.namespace(host), partial(_set_tcp, self._tcp))
 
     def _take_down(self) -> None:
         with _undisturbed():
@@ -222,10 +223,12 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _use_congestion_control(name: str) -> None:
+def _set_tcp(congestion_control: str) -> None:
     settings = Path("/proc/sys/net/ipv4")
     try:
-        (settings / "tcp_congestion_control").write_text(name)
+        (settings / "tcp_congestion_control").write_text(congestion_control)
     except OSError as error:
         allowed = (settings / "tcp_allowed_congestion_control").read_text().split()
-        raise UserError(f"no TCP '{name}' for hosts{nearest(name, allowed)}") from error
+        wrong = f"no TCP '{congestion_control}' for hosts"
+        raise UserError(wrong + nearest(congestion_control, allowed)) from error
+    (settings / "tcp_slow_start_after_idle").write_text("0")

@@ -11,7 +11,7 @@ from firetree.collectives.reduction import Hop
 MESSAGE_BYTES = 1536
 """What a message costs besides its bytes, in bytes: α·BW of Ethernet, 60 µs at 200 Mbit/s."""
 
-LEAST_CHUNK_BYTES = 1 << 14
+LEAST_CHUNK_BYTES = 1 << 15
 """Below this the processors that handle the messages are slower than the link."""
 
 LARGEST_CHUNK_BYTES = 1 << 21
