@@ -44,7 +44,8 @@ class Section:
 BENCH = "firetree bench allreduce"
 SMALL = f"{BENCH} --algorithms binomial_tree,kary_tree:3,kary_tree:7 --sizes 1kB,16kB,64kB,256kB"
 SLOW = (
-    f"{BENCH} --algorithms chain,pipelined_binary_tree,hierarchical:7,ring --sizes 5MB --repeats 7"
+    f"{BENCH} --algorithms chain,pipelined_binary_tree,hierarchical:3,hierarchical:7,ring "
+    "--sizes 5MB --repeats 7"
 )
 RACKS = f"{BENCH} --algorithms chain,hierarchical:4,ring --sizes 5MB --repeats 7"
 
@@ -168,16 +169,29 @@ SECTIONS = (
         "As above; a perfect ring would take 1.75 times the bound.",
     ),
     Section(
+        "slow4-bbr",
+        "One slow host among four, with BBR",
+        f"firetree lab --hosts 4 --rate 200mbit --slow 1=50mbit --tcp bbr -- {SLOW}",
+        "As above, on hosts that use this machine's own congestion control.",
+    ),
+    Section(
         "slow8-bbr",
-        "One slow host among eight, with this machine's own TCP",
+        "One slow host among eight, with BBR",
         f"firetree lab --hosts 8 --rate 200mbit --slow 1=50mbit --tcp bbr -- {SLOW}",
-        "As above, on hosts that use BBR instead of Reno.",
+        "As above.",
     ),
     Section(
         "racks",
         "Two racks of four behind thin uplinks, ranks in rack order",
         f"firetree lab --hosts 8 --rate 200mbit --rack 0-3 --rack 4-7 --uplink 100mbit -- {RACKS}",
         "The bound is W/BW_uplink.",
+    ),
+    Section(
+        "racks-bbr",
+        "Two racks of four behind thin uplinks, ranks in rack order, with BBR",
+        "firetree lab --hosts 8 --rate 200mbit --rack 0-3 --rack 4-7 --uplink 100mbit --tcp bbr "
+        f"-- {RACKS}",
+        "As above, on hosts that use this machine's own congestion control.",
     ),
     Section(
         "alternating",
