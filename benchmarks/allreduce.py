@@ -203,9 +203,9 @@ SECTIONS = (
     ),
     Section(
         "small",
-        "Small messages on loopback, more ranks than cores",
+        "Small messages on loopback",
         f"{SMALL} --world-size 2,4,8,16 --repeats 15",
-        "With two ranks, one a core, Gloo is on a par; the rest of the gap is what waking one process "
+        "Two ranks have a core each; what the ratio falls by from there on is what waking one process "
         "after another costs where they share cores.",
         then=conclude_small,
     ),
