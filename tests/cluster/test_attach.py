@@ -45,14 +45,18 @@ def train_attached(algorithm: str) -> tuple[list[Tensor], str, int]:
     return weights, digest, len(synchroniser.take_spans())
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
-def test_ranks_agree_to_the_bit_and_equal_one_process_on_the_whole_batch(algorithm: str) -> None:
-    results = run_on_ranks(4, train_attached, algorithm)
+def train_by_every_algorithm() -> list[tuple[list[Tensor], str, int]]:
+    return [train_attached(algorithm) for algorithm in algorithm_names()]
+
+
+def test_ranks_agree_to_the_bit_and_equal_one_process_on_the_whole_batch() -> None:
+    of_ranks = run_on_ranks(4, train_by_every_algorithm)
     alone = train(net(), 0, 1)
-    assert len({digest for _, digest, _ in results}) == 1
-    for ours, expected in zip(results[0][0], alone, strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
-    assert results[0][2] > STEPS, "several buckets a step were synchronised"
+    for algorithm, *results in zip(algorithm_names(), *of_ranks, strict=True):
+        assert len({digest for _, digest, _ in results}) == 1, algorithm
+        for ours, expected in zip(results[0][0], alone, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
+        assert results[0][2] > STEPS, "several buckets a step were synchronised"
 
 
 def sent_by_count_and_by_kernel() -> tuple[int, int]:

@@ -71,21 +71,18 @@ def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
     return weights, hashlib.sha256(content).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[str, torch.Tensor]:
-    [(weights, _)] = run_on_ranks(1, train_steps, "gloo")
-    return weights
+def train_by_every_algorithm() -> list[tuple[dict[str, torch.Tensor], str]]:
+    return [train_steps(algorithm) for algorithm in algorithm_names()]
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
-def test_four_workers_end_with_the_weights_of_one_that_has_the_whole_batch(
-    algorithm: str, alone: dict[str, torch.Tensor]
-) -> None:
-    results = run_on_ranks(4, train_steps, algorithm)
-    assert len({digest for _, digest in results}) == 1, "ranks differ"
-    for name, ours in results[0][0].items():
-        difference = (ours - alone[name]).abs().max() / alone[name].abs().max()
-        assert difference <= 1e-4, name
+def test_four_workers_end_with_the_weights_of_one_that_has_the_whole_batch() -> None:
+    [(alone, _)] = run_on_ranks(1, train_steps, "gloo")
+    of_ranks = run_on_ranks(4, train_by_every_algorithm)
+    for algorithm, *results in zip(algorithm_names(), *of_ranks, strict=True):
+        assert len({digest for _, digest in results}) == 1, f"ranks differ with {algorithm}"
+        for name, ours in results[0][0].items():
+            difference = (ours - alone[name]).abs().max() / alone[name].abs().max()
+            assert difference <= 1e-4, (algorithm, name)
 
 
 @pytest.mark.parametrize("algorithm", ["parameter_server", "ring", "gloo"])
