@@ -225,7 +225,9 @@ def _bench_allreduce(arguments: list[str]) -> None:
         if place is None or place.rank == 0:
             print(bench.as_json(rows) if options.json else bench.as_text(rows))
             if options.html:
-                write_durably(options.html, bench.as_html(rows).encode())
+                from firetree.bench.plot import as_html
+
+                write_durably(options.html, as_html(rows).encode())
 
 
 def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from firetree.bench import Row, as_html, as_json, as_text
+from firetree.bench import Row, as_json, as_text
+from firetree.bench.plot import as_html
 from firetree.bench.table import format_size
 
 NAMES = ("gloo", "ring", "kary_tree:2")
@@ -87,11 +88,17 @@ def test_a_size_is_said_in_si_units(size_bytes: float, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The browser with the page of all rows open."""
+    """The browser with the page of all rows open, and drawn to the end."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
     path = tmp_path_factory.mktemp("page") / "bench.html"
     path.write_text(as_html(ROWS), encoding="utf-8")
     browser.get_log("browser")
     browser.get(path.as_uri())
+    for drawn_last in (".annotation-text", ".legendtext", ".cartesianlayer .point"):
+        WebDriverWait(browser, 10).until(
+            lambda page, part=drawn_last: page.find_elements("css selector", part)
+        )
     return browser
 
 
