@@ -1,9 +1,28 @@
-"""What lies between the hosts, as data, and what it allows at best."""
+"""What lies between the hosts, as data, what it allows at best, and what a schedule takes on it."""
 
 from __future__ import annotations
 
 from firetree.network.bound import lower_bound_s
-from firetree.network.network import Network, format_rate, parse_rate
+from firetree.network.document import from_json, to_json
+from firetree.network.network import Host, Machine, Network, Rack, rack_of
+from firetree.network.notation import load_network, parse_network
 from firetree.network.placement import placement
+from firetree.network.units import format_duration, format_rate, parse_duration, parse_rate
 
-__all__ = ["Network", "format_rate", "lower_bound_s", "parse_rate", "placement"]
+__all__ = [
+    "Host",
+    "Machine",
+    "Network",
+    "Rack",
+    "format_duration",
+    "format_rate",
+    "from_json",
+    "load_network",
+    "lower_bound_s",
+    "parse_duration",
+    "parse_network",
+    "parse_rate",
+    "placement",
+    "rack_of",
+    "to_json",
+]

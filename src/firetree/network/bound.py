@@ -8,14 +8,19 @@ from firetree.network.network import Network
 def lower_bound_s(network: Network, size_bytes: float) -> float:
     """Seconds that an all-reduce of `size_bytes` over all hosts takes at least, without latency.
 
-    The largest of three: every element has to be sent 2·(p − 1) times over all ports together
-    (p − 1 additions and p − 1 copies; Patarasuk and Yuan 2009), each port has to carry the buffer
-    once a direction, and so has each uplink. On equal ports that is 2·(p − 1)/p·W/BW.
+    From the network's cuts: each port and each uplink has to carry the buffer once a direction. And
+    from what is sent in all: every element travels 2·(p − 1) times over ports (p − 1 additions and
+    p − 1 copies; Patarasuk and Yuan 2009), 2·(R − 1) times over the uplinks of R racks. On equal ports
+    that is 2·(p − 1)/p·W/BW.
     """
-    hosts = network.hosts
-    if hosts == 1:
+    hosts, racks = network.hosts, network.racks
+    if network.size == 1:
         return 0.0
-    all_ports_s = 2 * (hosts - 1) * size_bytes / sum(network.port_bytes_s)
-    slowest_port_s = size_bytes / min(network.port_bytes_s)
-    uplink_s = size_bytes / network.uplink_bytes_s if network.uplink_bytes_s else 0.0
-    return max(all_ports_s, slowest_port_s, uplink_s)
+    links = [
+        ([host.up_bytes_s for host in hosts]),
+        ([host.down_bytes_s for host in hosts]),
+        ([rack.out_bytes_s for rack in racks]),
+        ([rack.in_bytes_s for rack in racks]),
+    ]
+    passages = [max(1 / min(rates), 2 * (len(rates) - 1) / sum(rates)) for rates in links if rates]
+    return size_bytes * max(passages)

@@ -1,124 +1,197 @@
-"""The network as data: what each host's port carries, and which hosts share an uplink.
+"""The network as data: what each host's port carries, which hosts share a link, what a message costs.
 
-Rates are of payload, in bytes a second and direction: what a TCP connection that is alone on the
-link moves, headers not counted. `bound` says what no all-reduce can beat on it.
+Rates are of payload, in bytes a second and direction: what TCP moves that is alone on the link,
+headers not counted. `bound` says what no all-reduce can beat on it, `price` what a schedule takes,
+`notation` reads a network from one line of text, and `document` from JSON.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from firetree.errors import UserError
 
-NETWORK_VERSION = 1
+MOST_HOSTS = 1024
 
-_BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+Table = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host: its port, and what messages and sums cost its processor.
+
+    `message_s` is the processor's time for a message, at its sender and again at its receiver,
+    `byte_s` for each of its bytes, `add_s` for adding a byte of float32 to another. `burst_bytes`
+    pass the port at once after it has idled, as shapers of clouds and of the lab allow. `flops_s` is
+    the speed of its computation, None where nobody measured it.
+    """
+
+    up_bytes_s: float
+    down_bytes_s: float
+    name: str = ""
+    message_s: float = 0.0
+    byte_s: float = 0.0
+    add_s: float = 0.0
+    burst_bytes: float = 0.0
+    flops_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rack:
+    """Hosts behind one link that they share: all they send to other hosts, and receive from them."""
+
+    hosts: tuple[int, ...]
+    out_bytes_s: float
+    in_bytes_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Hosts that are one machine in truth, as in the lab: they share its processor cores."""
+
+    hosts: tuple[int, ...]
+    cores: float
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """Hosts on one switch, or in racks with a switch each whose uplinks meet.
 
-    `port_bytes_s[h]` is the rate of host h's port in either direction. With `racks`, each host is
-    in exactly one, and `uplink_bytes_s` is the rate of each rack's uplink in either direction.
+    With `racks`, each host is in exactly one. `latency_s[a][b]` is how long a message from host a to
+    b is under way beyond its bytes' time at the ports, and `pair_bytes_s[a][b]` what a single
+    connection carries where that is less than both ports do; empty for no latency, and no such limit.
 
     Raises:
-        UserError: a rate is not above zero, or the racks do not hold every host once.
+        UserError: no hosts or over 1,024, a rate that is not above zero, a duration below it, racks or
+            machines that do not hold each host once, or a table that lacks a pair.
     """
 
-    port_bytes_s: tuple[float, ...]
-    racks: tuple[tuple[int, ...], ...] = ()
-    uplink_bytes_s: float | None = None
+    hosts: tuple[Host, ...]
+    racks: tuple[Rack, ...] = ()
+    machines: tuple[Machine, ...] = ()
+    latency_s: Table = ()
+    pair_bytes_s: Table = ()
 
     def __post_init__(self) -> None:
-        uplink = [] if self.uplink_bytes_s is None else [self.uplink_bytes_s]
-        rates = (*self.port_bytes_s, *uplink)
-        if not self.port_bytes_s or not all(0 < rate < float("inf") for rate in rates):
-            raise UserError(f"a network with rates {rates}; expected each above 0")
-        if (self.uplink_bytes_s is None) != (not self.racks):
-            raise UserError("racks without an uplink, or an uplink without racks; give both")
-        if self.racks and (len(self.racks) < 2 or not all(self.racks)):
-            raise UserError(f"racks {self.racks}; expected two or more, none of them empty")
-        if self.racks and sorted(h for rack in self.racks for h in rack) != list(range(self.hosts)):
-            raise UserError(
-                f"racks {self.racks}; expected each host from 0 to {self.hosts - 1} once"
-            )
-
-    @property
-    def hosts(self) -> int:
-        """How many hosts there are."""
-        return len(self.port_bytes_s)
-
-    def first(self, hosts: int) -> Network:
-        """The network of hosts 0 to `hosts` − 1 alone; a rack that is left alone needs no uplink."""
-        racks = tuple(
-            rack for rack in (tuple(h for h in r if h < hosts) for r in self.racks) if rack
-        )
-        split = len(racks) > 1
-        ports = self.port_bytes_s[:hosts]
-        return Network(ports, racks if split else (), self.uplink_bytes_s if split else None)
-
-    def to_json(self) -> str:
-        """Write as `{"version", "port_bytes_s": […], "racks": [[…], …], "uplink_bytes_s"}`."""
-        return json.dumps(
-            {
-                "version": NETWORK_VERSION,
-                "port_bytes_s": self.port_bytes_s,
-                "racks": self.racks,
-                "uplink_bytes_s": self.uplink_bytes_s,
-            }
-        )
+        if not 1 <= self.size <= MOST_HOSTS:
+            raise UserError(f"a network of {self.size} hosts; expected 1 to {MOST_HOSTS}")
+        for number, host in enumerate(self.hosts):
+            _check_host(number, host)
+        for rack in self.racks:
+            _check_rate(f"the uplink of rack {list(rack.hosts)}", rack.out_bytes_s, rack.in_bytes_s)
+        if len(self.racks) == 1:
+            raise UserError("one rack alone; expected two or more, or none")
+        for kind, groups in (("racks", self.racks), ("machines", self.machines)):
+            members = [host for group in groups for host in group.hosts]
+            if groups and sorted(members) != list(range(self.size)):
+                listed = [list(group.hosts) for group in groups]
+                raise UserError(
+                    f"{kind} {listed}; expected each host from 0 to {self.size - 1} once"
+                )
+            if not all(group.hosts for group in groups):
+                raise UserError(f"{kind} with an empty one; expected hosts in each")
+        if not all(machine.cores > 0 for machine in self.machines):
+            raise UserError("a machine without cores; expected a number above 0")
+        _check_table("latency", self.latency_s, self.size, least=0.0)
+        _check_table("rate", self.pair_bytes_s, self.size, least=1e-9)
 
     @staticmethod
-    def from_json(text: str) -> Network:
-        """Read what `to_json` wrote.
+    def of_ports(
+        port_bytes_s: Sequence[float],
+        racks: Sequence[Sequence[int]] = (),
+        uplink_bytes_s: float | None = None,
+    ) -> Network:
+        """Hosts whose ports are as fast in both directions, perhaps in racks with equal uplinks."""
+        if (uplink_bytes_s is None) != (not racks):
+            raise UserError("racks without an uplink, or an uplink without racks; give both")
+        hosts = tuple(Host(rate, rate) for rate in port_bytes_s)
+        uplink = uplink_bytes_s or 0.0
+        return Network(hosts, tuple(Rack(tuple(rack), uplink, uplink) for rack in racks))
 
-        Raises:
-            UserError: the text is not a network of this version; the first fault is named.
-        """
-        try:
-            document = json.loads(text)
-            version = document["version"]
-            if version != NETWORK_VERSION:
-                raise UserError(f"a network of version {version}; expected {NETWORK_VERSION}")
-            uplink, ports, racks = (
-                document[name] for name in ("uplink_bytes_s", "port_bytes_s", "racks")
-            )
-            return Network(
-                tuple(float(_number(rate, float)) for rate in ports),
-                tuple(tuple(int(_number(host, int)) for host in rack) for rack in racks),
-                None if uplink is None else float(_number(uplink, float)),
-            )
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise UserError(
-                f"not a network: {error!r}; expected the JSON that Network.to_json writes"
-            ) from error
+    @property
+    def size(self) -> int:
+        """How many hosts there are."""
+        return len(self.hosts)
+
+    def latency(self, sender: int, receiver: int) -> float:
+        """Seconds that a message is under way beyond its bytes' time at the ports."""
+        return self.latency_s[sender][receiver] if self.latency_s else 0.0
+
+    def pair_rate(self, sender: int, receiver: int) -> float:
+        """Bytes a second that one connection carries; infinite where only the ports limit it."""
+        return self.pair_bytes_s[sender][receiver] if self.pair_bytes_s else float("inf")
+
+    def name(self, host: int) -> str:
+        """What to call a host: its own name, or `host 3`."""
+        return self.hosts[host].name or f"host {host}"
+
+    def first(self, count: int) -> Network:
+        """The network of hosts 0 to `count` − 1 alone."""
+        return self.of(range(count))
+
+    def of(self, chosen: Sequence[int]) -> Network:
+        """The network of these hosts alone, in this order; a rack that is left alone has no uplink."""
+        place = {host: index for index, host in enumerate(chosen)}
+
+        def within(hosts: Sequence[int]) -> tuple[int, ...]:
+            return tuple(sorted(place[host] for host in hosts if host in place))
+
+        racks = [replace(rack, hosts=within(rack.hosts)) for rack in self.racks]
+        racks = [rack for rack in racks if rack.hosts]
+        machines = [replace(machine, hosts=within(machine.hosts)) for machine in self.machines]
+        return Network(
+            tuple(self.hosts[host] for host in chosen),
+            tuple(racks) if len(racks) > 1 else (),
+            tuple(machine for machine in machines if machine.hosts),
+            _part(self.latency_s, chosen),
+            _part(self.pair_bytes_s, chosen),
+        )
 
 
-def _number(value: object, kind: type[int] | type[float]) -> float:
-    if type(value) is not int and type(value) is not kind:
-        raise TypeError(f"{value!r}, expected a number")
-    return value
+def rack_of(network: Network) -> list[int]:
+    """For each host the number of its rack; all in rack 0 where there are none."""
+    found = [0] * network.size
+    for number, rack in enumerate(network.racks):
+        for host in rack.hosts:
+            found[host] = number
+    return found
 
 
-def parse_rate(text: str) -> float:
-    """Bytes a second of a rate in bits: `200mbit`, `1gbit`, `2.5gbit`.
-
-    Raises:
-        UserError: the text is no such rate, or not above zero.
-    """
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)([kmg]?bit)", text.strip().lower())
-    if not found or float(found[1]) == 0:
-        raise UserError(f"rate '{text}'; expected a number and kbit, mbit or gbit, as in 200mbit")
-    return float(found[1]) * _BITS[found[2]] / 8
+def uniform(value: float, size: int) -> Table:
+    """A table with the same value for all pairs of different hosts."""
+    return tuple(tuple(0.0 if a == b else value for b in range(size)) for a in range(size))
 
 
-def format_rate(rate_bytes_s: float) -> str:
-    """The rate in bits a second as people say it: `200 Mbit/s`."""
-    bits = rate_bytes_s * 8
-    for unit, factor in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
-        if bits >= factor:
-            return f"{bits / factor:.4g} {unit}"
-    return f"{bits:.4g} bit/s"
+def _part(table: Table, chosen: Sequence[int]) -> Table:
+    return tuple(tuple(table[a][b] for b in chosen) for a in chosen) if table else ()
+
+
+def _check_host(number: int, host: Host) -> None:
+    _check_rate(f"host {number}", host.up_bytes_s, host.down_bytes_s)
+    for what in ("message_s", "byte_s", "add_s", "burst_bytes"):
+        if not 0 <= getattr(host, what) < float("inf"):
+            raise UserError(f"host {number}: {what} {getattr(host, what):g}; expected 0 or more")
+    if host.flops_s is not None:
+        _check_rate(f"host {number}'s computation", host.flops_s)
+
+
+def _check_rate(of: str, *rates: float) -> None:
+    for rate in rates:
+        if not 0 < rate < float("inf"):
+            raise UserError(f"{of}: rate {rate:g}; expected it above 0")
+
+
+def _check_table(what: str, table: Table, size: int, least: float) -> None:
+    if not table:
+        return
+    for a in range(size):
+        for b in range(size):
+            if len(table) <= a or len(table[a]) <= b:
+                raise UserError(f"no {what} from host {a} to host {b}; expected one for every pair")
+            if a != b and not table[a][b] >= least:
+                raise UserError(
+                    f"{what} from host {a} to {b}: {table[a][b]:g}; expected it above 0"
+                )
+    if len(table) > size or any(len(row) > size for row in table):
+        raise UserError(f"a table of each {what} for more hosts than the {size} there are")

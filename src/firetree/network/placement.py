@@ -11,10 +11,7 @@ def placement(network: Network) -> tuple[int, ...]:
     Neighbouring parts exchange the most, so a rack stays together; the last part is a leaf of every
     tree here, and the end of the chain.
     """
-    racks = network.racks or (tuple(range(network.hosts)),)
-    slowest_last = sorted(racks, key=lambda rack: -min(network.port_bytes_s[h] for h in rack))
-    return tuple(
-        host
-        for rack in slowest_last
-        for host in sorted(rack, key=lambda h: -network.port_bytes_s[h])
-    )
+    rates = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
+    racks = [rack.hosts for rack in network.racks] or [tuple(range(network.size))]
+    slowest_last = sorted(racks, key=lambda rack: -min(rates[host] for host in rack))
+    return tuple(host for rack in slowest_last for host in sorted(rack, key=lambda h: -rates[h]))

@@ -1,0 +1,222 @@
+"""Bytes that flow over shared links, and work that queues at processors, in simulated time.
+
+Links are divided max-min fairly among the flows that cross them. A host's processor does one piece
+of work after another; hosts that are one machine in truth share its cores evenly. `price` says what
+flows and works; nothing here knows of schedules.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+
+Done = Callable[[float], None]
+
+
+class Clock:
+    """Calls what was planned, in the order of time; what is planned first comes first at a tie."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._planned: list[tuple[float, int, Done]] = []
+        self._count = 0
+
+    def at(self, time_s: float, call: Done) -> None:
+        """Call `call(time_s)` when the time has come."""
+        self._count += 1
+        heapq.heappush(self._planned, (time_s, self._count, call))
+
+    def run(self) -> None:
+        """Go on until nothing is planned any more."""
+        while self._planned:
+            self.now_s, _, call = heapq.heappop(self._planned)
+            call(self.now_s)
+
+
+class _Flow:
+    __slots__ = ("done", "left_bytes", "links", "rate_bytes_s", "since_s", "version")
+
+    def __init__(self, size_bytes: float, links: Sequence[int], now_s: float, done: Done):
+        self.left_bytes, self.links, self.since_s, self.done = size_bytes, links, now_s, done
+        self.rate_bytes_s, self.version = 0.0, 0
+
+
+class Links:
+    """Links of given rates (bytes a second), each of which lets a burst pass after it has idled."""
+
+    def __init__(self, clock: Clock):
+        self._clock = clock
+        self.rates_bytes_s: list[float] = []
+        self.carried_bytes: list[float] = []
+        self._flows: list[dict[_Flow, None]] = []
+        self._bursts: list[float] = []
+        self._tokens: list[float] = []
+        self._tokens_since_s: list[float] = []
+
+    def add(self, rate_bytes_s: float, burst_bytes: float = 0.0) -> int:
+        """Add a link; gives the number by which `send` knows it."""
+        self.rates_bytes_s.append(rate_bytes_s)
+        self.carried_bytes.append(0.0)
+        self._flows.append({})
+        self._bursts.append(burst_bytes)
+        self._tokens.append(burst_bytes)
+        self._tokens_since_s.append(0.0)
+        return len(self._flows) - 1
+
+    def send(self, size_bytes: float, links: Sequence[int], done: Done) -> None:
+        """Let bytes flow over these links all at once, and call `done` when the last has passed."""
+        now_s = self._clock.now_s
+        for link in links:
+            self.carried_bytes[link] += size_bytes
+        flow = _Flow(size_bytes - self._take_burst(size_bytes, links), links, now_s, done)
+        if flow.left_bytes <= 0:
+            self._clock.at(now_s, done)
+            return
+        for link in links:
+            self._flows[link][flow] = None
+        self._share(links)
+
+    def _take_burst(self, size_bytes: float, links: Sequence[int]) -> float:
+        """What passes at once: the least that has been saved up on any of the links."""
+        if not any(self._bursts[link] for link in links):
+            return 0.0
+        for link in links:
+            self._save_up(link)
+        credit = min(size_bytes, *(self._tokens[link] for link in links))
+        for link in links:
+            self._tokens[link] -= credit
+        return credit
+
+    def _save_up(self, link: int) -> None:
+        """A burst grows again at what the link's flows leave of its rate."""
+        used = sum(flow.rate_bytes_s for flow in self._flows[link])
+        idle_s = self._clock.now_s - self._tokens_since_s[link]
+        saved = self._tokens[link] + (self.rates_bytes_s[link] - used) * idle_s
+        self._tokens[link] = min(self._bursts[link], saved)
+        self._tokens_since_s[link] = self._clock.now_s
+
+    def _share(self, changed: Sequence[int]) -> None:
+        """Give new rates to all flows that share links with one that has begun or ended."""
+        now_s = self._clock.now_s
+        flows, links = self._affected(changed)
+        if self._bursts[changed[0]]:
+            for link in links:
+                self._save_up(link)
+        if len(flows) == 1:
+            new = [min(self.rates_bytes_s[link] for link in flows[0].links)]
+        else:
+            new = self._fair_rates(flows, links)
+        for flow, rate in zip(flows, new, strict=True):
+            if rate != flow.rate_bytes_s:
+                flow.left_bytes -= (now_s - flow.since_s) * flow.rate_bytes_s
+                flow.since_s, flow.rate_bytes_s = now_s, rate
+                flow.version += 1
+                self._plan_end(flow, flow.version, now_s + max(flow.left_bytes, 0.0) / rate)
+
+    def _affected(self, changed: Sequence[int]) -> tuple[list[_Flow], list[int]]:
+        links, flows = list(changed), dict[_Flow, None]()
+        seen = set(changed)
+        for link in links:
+            for flow in self._flows[link]:
+                if flow not in flows:
+                    flows[flow] = None
+                    for other in flow.links:
+                        if other not in seen:
+                            seen.add(other)
+                            links.append(other)
+        return list(flows), links
+
+    def _fair_rates(self, flows: Sequence[_Flow], links: Sequence[int]) -> list[float]:
+        """Max-min fair: fill all flows alike, and stop those on the link that is full first."""
+        left = {link: self.rates_bytes_s[link] for link in links}
+        count = {link: len(self._flows[link]) for link in links}
+        rates: dict[_Flow, float] = {}
+        while len(rates) < len(flows):
+            full = min(
+                (link for link in links if count[link]), key=lambda link: left[link] / count[link]
+            )
+            share = left[full] / count[full]
+            for flow in self._flows[full]:
+                if flow not in rates:
+                    rates[flow] = share
+                    for link in flow.links:
+                        left[link] -= share
+                        count[link] -= 1
+        return [rates[flow] for flow in flows]
+
+    def _plan_end(self, flow: _Flow, version: int, time_s: float) -> None:
+        def end(now_s: float) -> None:
+            if flow.version != version:
+                return
+            for link in flow.links:
+                self._save_up(link)
+                del self._flows[link][flow]
+            flow.version += 1
+            self._share(flow.links)
+            flow.done(now_s)
+
+        self._clock.at(time_s, end)
+
+
+class Processors:
+    """A processor a host, which does its work in the order in which it comes.
+
+    `machine_of[host]` is the machine whose cores it shares; with more busy hosts than cores each
+    works at cores/hosts of its speed.
+    """
+
+    def __init__(self, clock: Clock, machine_of: Sequence[int], cores: Sequence[float]):
+        self._clock, self._machine_of, self._cores = clock, machine_of, cores
+        self._waiting: list[deque[tuple[float, Done]]] = [deque() for _ in machine_of]
+        self._busy: list[dict[int, float]] = [{} for _ in cores]  # work left for each busy host
+        self._since_s = [0.0] * len(cores)
+        self._version = [0] * len(cores)
+        self.worked_s = [0.0] * len(machine_of)
+
+    def work(self, host: int, work_s: float, done: Done) -> None:
+        """Do `work_s` of work on the host once what came before is done, then call `done`."""
+        if work_s == 0 and not self._waiting[host]:
+            done(self._clock.now_s)
+            return
+        self.worked_s[host] += work_s
+        self._waiting[host].append((work_s, done))
+        if len(self._waiting[host]) == 1:
+            machine = self._machine_of[host]
+            self._catch_up(machine)
+            self._busy[machine][host] = work_s
+            self._plan(machine)
+
+    def _speed(self, machine: int) -> float:
+        return min(1.0, self._cores[machine] / len(self._busy[machine]))
+
+    def _catch_up(self, machine: int) -> None:
+        busy = self._busy[machine]
+        if busy:
+            worked_s = (self._clock.now_s - self._since_s[machine]) * self._speed(machine)
+            for host in busy:
+                busy[host] -= worked_s
+        self._since_s[machine] = self._clock.now_s
+
+    def _plan(self, machine: int) -> None:
+        busy = self._busy[machine]
+        self._version[machine] += 1
+        if not busy:
+            return
+        version, first = self._version[machine], min(busy, key=busy.__getitem__)
+
+        def end(now_s: float) -> None:
+            if version == self._version[machine]:
+                self._catch_up(machine)
+                self._finish(machine, first, now_s)
+
+        self._clock.at(self._clock.now_s + max(busy[first], 0.0) / self._speed(machine), end)
+
+    def _finish(self, machine: int, host: int, now_s: float) -> None:
+        _, done = self._waiting[host].popleft()
+        if self._waiting[host]:
+            self._busy[machine][host] = self._waiting[host][0][0]
+        else:
+            del self._busy[machine][host]
+        self._plan(machine)
+        done(now_s)

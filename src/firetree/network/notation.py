@@ -1,0 +1,77 @@
+"""A network in one line of text: `8 x 1gbit`, or `4 x 10gbit | 4 x 10gbit / 1gbit` for two racks.
+
+Hosts of different rates are joined by `+`, as in `7 x 1gbit + 1 x 100mbit`; `50mbit:200mbit` is what
+a host sends and receives at. Racks have `|` between them and the rate of their uplinks behind `/`. A
+latency may follow a comma: `8 x 1gbit, 80us`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from firetree.errors import UserError
+from firetree.network.document import from_json
+from firetree.network.network import Host, Network, Rack, uniform
+from firetree.network.units import parse_duration, parse_rate
+
+
+def parse_network(text: str) -> Network:
+    """The network that a line of text describes, in this module's notation.
+
+    Raises:
+        UserError: the text cannot be read; the part that is wrong is named.
+    """
+    links, comma, latency = text.partition(",")
+    ports, slash, uplink = links.partition("/")
+    racks = [_hosts(part, text) for part in ports.split("|")]
+    hosts = tuple(host for rack in racks for host in rack)
+    if (len(racks) > 1) != bool(slash):
+        raise UserError(
+            f"network '{text}'; expected racks with | between them and their uplink's rate behind /, "
+            "as in '4 x 10gbit | 4 x 10gbit / 1gbit'"
+        )
+    latency_s = parse_duration(latency) if comma else 0.0
+    starts = [sum(map(len, racks[:number])) for number in range(len(racks))]
+    return Network(
+        hosts,
+        tuple(
+            Rack(tuple(range(start, start + len(rack))), parse_rate(uplink), parse_rate(uplink))
+            for start, rack in zip(starts, racks, strict=True)
+            if slash
+        ),
+        latency_s=uniform(latency_s, len(hosts)) if latency_s else (),
+    )
+
+
+def load_network(text_or_path: str) -> Network:
+    """A network from a JSON file, or from one line of text.
+
+    Raises:
+        UserError: no such file, or neither a file's name nor a network.
+    """
+    path = Path(text_or_path)
+    if path.suffix != ".json":
+        return parse_network(text_or_path)
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"network {path} cannot be read: {error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _hosts(text: str, whole: str) -> list[Host]:
+    hosts: list[Host] = []
+    for part in text.split("+"):
+        found = re.fullmatch(r"\s*(\d{1,6})\s*x\s*([^:]+?)(?::(.+))?\s*", part)
+        if not found:
+            raise UserError(
+                f"'{part.strip()}' in network '{whole}'; expected a number of hosts and their rate, "
+                "as in '8 x 1gbit'"
+            )
+        up, down = parse_rate(found[2]), parse_rate(found[3] or found[2])
+        if not 1 <= int(found[1]) <= 1024:
+            raise UserError(f"{found[1]} hosts in network '{whole}'; expected 1 to 1024")
+        hosts += [Host(up, down)] * int(found[1])
+    return hosts

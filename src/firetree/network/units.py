@@ -1,0 +1,52 @@
+"""Rates and durations as people write them, with their units: `200mbit`, `1gbit`, `80us`, `0.1s`."""
+
+from __future__ import annotations
+
+import re
+
+from firetree.errors import UserError
+
+_BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_NUMBER = r"(\d{1,12}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)"
+
+
+def parse_rate(text: str) -> float:
+    """Bytes a second of a rate in bits: `200mbit`, `1gbit`, `2.5gbit`.
+
+    Raises:
+        UserError: the text is no such rate, or not above zero.
+    """
+    found = re.fullmatch(_NUMBER + r"\s?([kmg]?bit)(?:/s)?", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise UserError(f"rate '{text}'; expected a number and kbit, mbit or gbit, as in 200mbit")
+    return float(found[1]) * _BITS[found[2]] / 8
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration: `80us`, `1.5ms`, `0.1s`.
+
+    Raises:
+        UserError: the text is no such duration.
+    """
+    found = re.fullmatch(_NUMBER + r"\s?([num]?s)", text.strip().lower())
+    if not found:
+        raise UserError(f"duration '{text}'; expected a number and us, ms or s, as in 80us")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def format_rate(rate_bytes_s: float) -> str:
+    """The rate in bits a second as people say it: `200 Mbit/s`."""
+    bits = rate_bytes_s * 8
+    for unit, factor in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bits >= factor:
+            return f"{bits / factor:.4g} {unit}"
+    return f"{bits:.4g} bit/s"
+
+
+def format_duration(duration_s: float) -> str:
+    """The duration as people say it: `80 µs`, `1.5 ms`, `2 s`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if duration_s >= factor:
+            return f"{duration_s / factor:.3g} {unit}"
+    return f"{duration_s * 1e6:.3g} µs"
