@@ -19,6 +19,7 @@ import tyro
 from firetree import __version__, bench, collectives, data, lab, launch, models, report, train
 from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError, nearest
+from firetree.network import Network
 from firetree.sync import algorithm_names
 
 USAGE = """\
@@ -81,11 +82,15 @@ class LabOptions:
     rate: str = "200mbit"
     """Rate of every host's link, each direction, of payload."""
     slow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A host with another rate, as in 3=50mbit; can be given several times."""
+    """A host with another rate, as in 3=50mbit, or 3=50mbit:200mbit for one up and one down; can be
+    given several times."""
     rack: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """The hosts of a rack, as in 0-3 or 0,2,4,6; once a rack."""
     uplink: str | None = None
     """Rate of each rack's uplink."""
+    network: str | None = None
+    """All of these at once: '3 x 200mbit + 1 x 50mbit:200mbit', '4 x 1gbit | 4 x 1gbit / 1gbit' for
+    two racks and their uplinks, perhaps a latency behind a comma, or a network's JSON file."""
     latency_ms: float = 0.0
     """Delay of every packet, where the kernel has netem."""
     tcp: str = lab.CONGESTION_CONTROL
@@ -246,13 +251,13 @@ def _lab(arguments: list[str]) -> None:
         removed = lab.clean()
         print("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
         return
-    network = lab.describe(options.hosts, options.rate, options.slow, options.rack, options.uplink)
-    faults = [lab.parse_fault(text, options.hosts) for text in options.fault]
+    network, latency_s = _lab_network(options)
+    faults = [lab.parse_fault(text, network.size) for text in options.fault]
     if not options.check:
         lab.require_command(command)
     elif command:
         raise UserError("--check and a command; expected one of them")
-    with lab.Lab(network, options.latency_ms / 1e3, options.tcp) as cluster:
+    with lab.Lab(network, latency_s, options.tcp) as cluster:
         if options.check:
             checks = lab.check(cluster)
             print(lab.render(checks))
@@ -260,6 +265,21 @@ def _lab(arguments: list[str]) -> None:
                 raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
         else:
             lab.run_command(cluster, command, faults)
+
+
+def _lab_network(options: LabOptions) -> tuple[Network, float]:
+    """The network to emulate and its latency in seconds, from one text or from an option for each."""
+    latency_s = options.latency_ms / 1e3
+    if options.network is None:
+        described = options.hosts, options.rate, options.slow, options.rack, options.uplink
+        return lab.describe(*described), latency_s
+    for name in ("hosts", "rate", "slow", "rack", "uplink"):
+        if getattr(options, name) != getattr(LabOptions, name):
+            raise UserError(f"--network and --{name}; expected one of them")
+    network, own_latency_s = lab.load_description(options.network)
+    if own_latency_s and latency_s:
+        raise UserError("--network with a latency and --latency-ms; expected one of them")
+    return network, own_latency_s or latency_s
 
 
 def _split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], list[str]]:

@@ -10,9 +10,9 @@ import pytest
 from firetree import collectives
 from firetree.bench.options import AllreduceOptions, parse_size, parse_world_size, settings_of
 from firetree.errors import UserError
-from firetree.network import Network
+from firetree.network import Network, to_json
 
-TWO_HOSTS = Network((25e6, 12.5e6))
+TWO_HOSTS = Network.of_ports((25e6, 12.5e6))
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +100,8 @@ def test_the_defaults_are_few_algorithms_and_all_ranks_that_were_started(
         ({"repeats": 1}, "repeats", 1),
         ({"timeout_s": 0.5}, "timeout_s", 0.5),
         ({"device": "cuda"}, "device", "cuda"),
-        ({"rate": "200mbit", "world_size": "2,4"}, "network", Network((25e6,) * 4)),
-        ({"rate": "1gbit"}, "network", Network((125e6,) * 4)),
+        ({"rate": "200mbit", "world_size": "2,4"}, "network", Network.of_ports((25e6,) * 4)),
+        ({"rate": "1gbit"}, "network", Network.of_ports((125e6,) * 4)),
     ],
 )
 def test_an_option_becomes_a_setting(asked: dict[str, Any], field: str, value: object) -> None:
@@ -141,18 +141,26 @@ def test_a_wrong_option_is_named_with_what_was_expected(
 def test_the_network_of_the_lab_around_is_what_the_bound_is_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FIRETREE_NETWORK", TWO_HOSTS.to_json())
+    monkeypatch.setenv("FIRETREE_NETWORK", to_json(TWO_HOSTS))
     assert settings_of(AllreduceOptions(), 2).network == TWO_HOSTS
+
+
+def test_more_ranks_than_the_lab_around_has_hosts_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FIRETREE_NETWORK", to_json(TWO_HOSTS))
+    with pytest.raises(UserError, match="3 ranks in a lab of 2 hosts; expected one a host"):
+        settings_of(AllreduceOptions(), 3)
 
 
 def test_a_rate_that_is_asked_for_counts_more_than_the_lab_around(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FIRETREE_NETWORK", TWO_HOSTS.to_json())
-    assert settings_of(AllreduceOptions(rate="8mbit"), 2).network == Network((1e6, 1e6))
+    monkeypatch.setenv("FIRETREE_NETWORK", to_json(TWO_HOSTS))
+    assert settings_of(AllreduceOptions(rate="8mbit"), 2).network == Network.of_ports((1e6, 1e6))
 
 
 def test_a_broken_network_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRETREE_NETWORK", "{}")
-    with pytest.raises(UserError, match="not a network"):
+    with pytest.raises(UserError, match="a network without 'version'"):
         settings_of(AllreduceOptions(), 2)

@@ -17,6 +17,7 @@ from test_bench import assert_one_line, firetree_loaded
 
 from firetree.errors import UserError
 from firetree.lab import iproute, namespaces
+from firetree.network import from_json, parse_network
 
 FIRETREE = (sys.executable, "-m", "firetree")
 LONG = ("sh", "-c", "sleep 300 & sleep 300 & wait")
@@ -44,13 +45,14 @@ def lab(*arguments: object) -> tuple[int, str, str]:
 
 
 def test_the_command_runs_once_a_host_with_its_place_and_the_network() -> None:
-    script = 'echo "$RANK/$WORLD_SIZE $LOCAL_RANK/$LOCAL_WORLD_SIZE $FIRETREE_NETWORK"'
-    code, out, err = lab("--hosts", 2, "--rate", "200mbit", "--", "sh", "-c", script)
+    script = 'echo "$RANK/$WORLD_SIZE $LOCAL_RANK/$LOCAL_WORLD_SIZE" $FIRETREE_NETWORK'
+    text = "1 x 200mbit + 1 x 50mbit:100mbit"
+    code, out, err = lab("--network", text, "--", "sh", "-c", script)
     assert (code, err) == (0, "")
     first, second = sorted(out.splitlines(), key=lambda line: line.startswith("host 1: "))
     assert first.startswith("0/2 0/1 {")
     assert second == "host 1: 1" + first[1:]
-    assert json.loads(first.split(maxsplit=2)[2])["port_bytes_s"] == [25e6, 25e6]
+    assert from_json(first.split(maxsplit=2)[2]) == parse_network(text)
 
 
 def test_the_command_keeps_options_that_are_also_ours() -> None:
@@ -74,14 +76,14 @@ def test_an_all_reduce_is_measured_against_the_bound_of_the_lab() -> None:
 
 
 def test_check_prints_a_line_a_link() -> None:
-    code, out, err = lab("--hosts", 2, "--rate", "100mbit", "--slow", "1=40mbit", "--check")
+    code, out, err = lab("--hosts", 2, "--rate", "100mbit", "--slow", "1=20mbit:40mbit", "--check")
     assert (code, err) == (0, "")
     heading, *lines = out.splitlines()
     assert heading.split() == ["link", "asked", "measured", "off", "by"]
     assert [line.partition("bit/s")[0].split() for line in lines] == [
         ["host", "0", "up", "100", "M"],
         ["host", "0", "down", "100", "M"],
-        ["host", "1", "up", "40", "M"],
+        ["host", "1", "up", "20", "M"],
         ["host", "1", "down", "40", "M"],
     ]
 
@@ -162,8 +164,33 @@ MISTAKES = {
     ),
     "unknown fault": (("--fault", "2 explode 1", "--", "true"), "fault '2 explode 1'; expected"),
     "fault on no host": (("--fault", "2 kill 4", "--", "true"), "on host 4; the hosts are 0 to 3"),
-    "no hosts": (("--hosts", "0", "--", "true"), "0 hosts; expected 1 or more"),
-    "too many hosts": (("--hosts", "100000", "--", "true"), "a lab has "),
+    "no hosts": (("--hosts", "0", "--", "true"), "0 hosts; expected 1 to 250"),
+    "too many hosts": (("--hosts", "100000", "--", "true"), "100000 hosts; expected 1 to 250"),
+    "network too large": (
+        ("--network", "251 x 1gbit", "--", "true"),
+        "251 hosts; a lab has 250 at most",
+    ),
+    "network and its hosts": (
+        ("--network", "2 x 1gbit", "--hosts", "3", "--", "true"),
+        "--network and --hosts; expected one of them",
+    ),
+    "network and a rack": (
+        ("--rack", "0-1", "--network", "2 x 1gbit", "--", "true"),
+        "--network and --rack; expected one of them",
+    ),
+    "network and latency": (
+        ("--network", "2 x 1gbit, 1ms", "--latency-ms", "2", "--", "true"),
+        "--network with a latency and --latency-ms; expected one of them",
+    ),
+    "bad network": (("--network", "2 x", "--", "true"), "'2 x' in network '2 x'; expected"),
+    "no file of a network": (
+        ("--network", "no-such.json", "--", "true"),
+        "network no-such.json cannot be read: No such file or directory",
+    ),
+    "fault on no host of the network": (
+        ("--network", "2 x 1gbit", "--fault", "2 kill 2", "--", "true"),
+        "on host 2; the hosts are 0 to 1",
+    ),
     "latency below 0": (("--latency-ms", "-1", "--", "true"), "expected 0 or more"),
     "misspelt option": (
         ("--host", "2", "--", "true"),

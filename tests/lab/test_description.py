@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from firetree.errors import UserError
-from firetree.lab import Fault, describe, parse_fault
-from firetree.network import Network
+from firetree.lab import Fault, describe, load_description, parse_fault
+from firetree.network import Host, Machine, Network, parse_network, to_json
 
 MBIT = 1e6 / 8
 
 
 def test_hosts_have_the_rate_but_for_the_slow_ones() -> None:
-    network = describe(4, "200mbit", slow=["3=50mbit", "1=1gbit"])
-    assert network == Network((200 * MBIT, 1000 * MBIT, 200 * MBIT, 50 * MBIT))
+    network = describe(4, "200mbit", slow=["3=50mbit", "1=1gbit", "2=50mbit:400mbit"])
+    rates = [(200, 200), (1000, 1000), (50, 400), (50, 50)]
+    assert network == Network(tuple(Host(up * MBIT, down * MBIT) for up, down in rates))
 
 
 @pytest.mark.parametrize(
@@ -28,16 +32,20 @@ def test_racks_are_ranges_and_lists(
     racks: list[str], expected: tuple[tuple[int, ...], ...]
 ) -> None:
     network = describe(8, "200mbit", racks=racks, uplink="100mbit")
-    assert (network.racks, network.uplink_bytes_s) == (expected, 100 * MBIT)
+    assert tuple(rack.hosts for rack in network.racks) == expected
+    assert {(rack.out_bytes_s, rack.in_bytes_s) for rack in network.racks} == {(100 * MBIT,) * 2}
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"hosts": 0}, "0 hosts; expected 1 or more"),
+        ({"hosts": 0}, "0 hosts; expected 1 to 250"),
+        ({"hosts": 10**9}, "1000000000 hosts; expected 1 to 250"),
         ({"rate": "fast"}, "rate 'fast'; expected a number and kbit"),
         ({"slow": ["3"]}, "slow host '3'; expected a host and its rate"),
         ({"slow": ["3=quick"]}, "rate 'quick'"),
+        ({"slow": ["3=50mbit:"]}, "rate ''"),
+        ({"slow": ["3=50mbit:1gbit:1gbit"]}, "rate '1gbit:1gbit'"),
         ({"slow": ["x=50mbit"]}, "host 'x' in 'x=50mbit'; expected a number from 0 to 3"),
         ({"slow": ["4=50mbit"]}, "host 4 in '4=50mbit'; the hosts are 0 to 3"),
         ({"slow": ["1=50mbit", "1=5mbit"]}, "host 1 is named twice in --slow"),
@@ -56,6 +64,59 @@ def test_a_wrong_description_is_refused_in_one_line(options: dict[str, object], 
     with pytest.raises(UserError) as refusal:
         describe(**{"hosts": 4, "rate": "200mbit", **options})  # type: ignore[arg-type]
     assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["2 x 1gbit + 1 x 50mbit:200mbit", "2 x 1gbit | 1 x 8mbit / 2mbit"]
+)
+def test_a_whole_network_is_one_text(text: str) -> None:
+    assert load_description(text) == (parse_network(text), 0.0)
+
+
+@pytest.mark.parametrize("text", ["1 x 1gbit", "2 x 1gbit", "2 x 1gbit, 0us"])
+def test_a_network_without_latency_has_none(text: str) -> None:
+    assert load_description(text)[1] == 0.0
+
+
+def test_a_latency_of_all_pairs_is_that_of_the_packets() -> None:
+    assert load_description("3 x 1gbit, 0.5ms") == (parse_network("3 x 1gbit"), 0.0005)
+
+
+def probed(**changes: object) -> Network:
+    """A network as a probe finds it: what messages cost, and on how many cores."""
+    hosts = (Host(1e6, 2e6, "north", 1e-5, 1e-9, 2e-10, 3e4, 1e9), Host(2e6, 1e6, "south"))
+    return replace(Network(hosts, machines=(Machine((0, 1), 2.0),)), **changes)  # type: ignore[arg-type]
+
+
+def test_of_a_probed_network_the_rates_and_names_are_emulated(tmp_path: Path) -> None:
+    found = probed(pair_bytes_s=((0.0, 1e6), (float("inf"), 0.0)))
+    (tmp_path / "found.json").write_text(to_json(found))
+    network, latency_s = load_description(str(tmp_path / "found.json"))
+    assert network == Network((Host(1e6, 2e6, "north"), Host(2e6, 1e6, "south")))
+    assert latency_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            {"latency_s": ((0.0, 8e-5), (2e-3, 0.0))},
+            "latencies from 80 µs to 2 ms; a lab delays all packets alike",
+        ),
+        (
+            {"pair_bytes_s": ((0.0, 1e6), (1e6, 0.0))},
+            "a connection from host 1 to host 0 with 8 Mbit/s; a lab limits ports and uplinks only",
+        ),
+    ],
+)
+def test_what_a_lab_cannot_emulate_is_refused_in_one_line(
+    found: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "found.json").write_text(to_json(probed(**found)))
+    with pytest.raises(UserError) as refusal:
+        load_description(str(tmp_path / "found.json"))
+    assert str(refusal.value).startswith(words)
     assert "\n" not in str(refusal.value)
 
 

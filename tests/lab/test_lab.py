@@ -20,7 +20,7 @@ import pytest
 
 from firetree.errors import RunFailedError, UserError
 from firetree.lab import Lab, clean, describe, namespaces, topology
-from firetree.network import Network
+from firetree.network import Network, from_json, parse_network
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -171,7 +171,7 @@ def test_a_host_sees_what_torchrun_would_tell_it_and_the_network(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MASTER_PORT", "1")
-    network = describe(3, "200mbit", slow=["2=50mbit"])
+    network = describe(3, "200mbit", slow=["2=50mbit:100mbit"])
     show = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
     with Lab(network) as lab:
         process = lab.start(2, show, stdout=subprocess.PIPE, env={"MINE": "yes"})
@@ -188,12 +188,20 @@ def test_a_host_sees_what_torchrun_would_tell_it_and_the_network(
         "MINE": "yes",
     }
     assert {name: seen.get(name) for name in expected} == expected
-    assert Network.from_json(seen["FIRETREE_NETWORK"]) == network
+    assert from_json(seen["FIRETREE_NETWORK"]) == network
 
 
 def test_the_callers_number_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert "OMP_NUM_THREADS" not in Lab(TWO).environment(0)
+
+
+def test_the_network_of_the_environment_has_the_latency_of_the_lab_and_no_other() -> None:
+    delayed = parse_network("250 x 1gbit, 2ms")
+    for latency_s in (0.0, 0.001):
+        told = Lab(delayed, latency_s).environment(0)["FIRETREE_NETWORK"]
+        assert from_json(told).latency(0, 1) == latency_s
+        assert len(told) < 1 << 17  # more does not fit into a variable
 
 
 def test_a_host_reaches_the_others_and_nothing_else() -> None:
@@ -295,7 +303,10 @@ def test_a_second_lab_in_a_process_is_refused_and_the_first_stays() -> None:
 
 @pytest.mark.parametrize(
     ("network", "latency_s", "words"),
-    [(Network((1e6,) * 251), 0, "251 hosts; a lab has 250 at most"), (TWO, -1, "a latency of -1")],
+    [
+        (Network.of_ports((1e6,) * 251), 0, "251 hosts; a lab has 250 at most"),
+        (TWO, -1, "a latency of -1"),
+    ],
 )
 def test_a_lab_that_cannot_be_is_refused(network: Network, latency_s: float, words: str) -> None:
     with pytest.raises(UserError, match=words):

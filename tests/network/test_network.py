@@ -6,157 +6,274 @@ import dataclasses
 import itertools
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firetree.errors import UserError
-from firetree.network import Network, format_rate, lower_bound_s, parse_rate, placement
+from firetree.network import (
+    Host,
+    Machine,
+    Network,
+    Rack,
+    from_json,
+    lower_bound_s,
+    parse_network,
+    placement,
+    rack_of,
+    to_json,
+)
+
+MBIT = 1e6 / 8
 
 rates = st.floats(1e3, 1e12)
+durations = st.just(0.0) | st.floats(1e-12, 10.0)
+
+
+@st.composite
+def groups(draw: st.DrawFn, size: int) -> list[tuple[int, ...]]:
+    """The hosts cut into two groups or more; none for a host alone."""
+    if size == 1 or not draw(st.booleans()):
+        return []
+    hosts = draw(st.permutations(range(size)))
+    cuts = sorted(draw(st.sets(st.integers(1, size - 1), min_size=1)))
+    return [tuple(hosts[a:b]) for a, b in itertools.pairwise([0, *cuts, size])]
+
+
+@st.composite
+def tables(draw: st.DrawFn, size: int, values: st.SearchStrategy[float]) -> Any:
+    alike = draw(values)
+    entries = draw(st.sampled_from([values, st.just(alike)]))
+    table = [[0.0 if a == b else draw(entries) for b in range(size)] for a in range(size)]
+    return tuple(map(tuple, table)) if draw(st.booleans()) else ()
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
-    ports = tuple(draw(st.lists(rates, min_size=1, max_size=9)))
-    hosts = draw(st.permutations(range(len(ports))))
-    if len(ports) == 1 or not draw(st.booleans()):
-        return Network(ports)
-    cuts = sorted(draw(st.sets(st.integers(1, len(ports) - 1), min_size=1)))
-    bounds = zip([0, *cuts], [*cuts, len(ports)], strict=True)
-    return Network(ports, tuple(tuple(hosts[a:b]) for a, b in bounds), draw(rates))
+    hosts = draw(
+        st.lists(
+            st.builds(
+                Host,
+                rates,
+                rates,
+                st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
+                *[durations] * 3,
+                st.floats(0, 1e9),
+                st.none() | st.floats(1.0, 1e18),
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    size = len(hosts)
+    return Network(
+        tuple(hosts),
+        tuple(Rack(members, draw(rates), draw(rates)) for members in draw(groups(size))),
+        tuple(Machine(members, draw(st.floats(0.5, 64))) for members in draw(groups(size))),
+        draw(tables(size, durations)),
+        draw(tables(size, rates | st.just(math.inf))),
+    )
+
+
+def alike(read: Any, written: Any) -> bool:
+    """Whether both are the same but for what a figure's unit rounds."""
+    if isinstance(written, tuple):
+        return len(read) == len(written) and all(map(alike, read, written))
+    if isinstance(written, float):
+        return math.isclose(read, written, rel_tol=1e-12)
+    return read == written
 
 
 @given(networks())
 def test_json_gives_back_the_same_network(network: Network) -> None:
-    assert Network.from_json(network.to_json()) == network
+    read = from_json(to_json(network))
+    assert alike(dataclasses.astuple(read), dataclasses.astuple(network))
+
+
+def test_json_is_written_in_units_and_a_table_of_one_value_as_that_value() -> None:
+    network = parse_network("1 x 50mbit:200mbit | 1 x 1gbit / 100mbit, 80us")
+    assert json.loads(to_json(network)) == {
+        "version": 2,
+        "hosts": [
+            {"up": "50.0mbit", "down": "200.0mbit"},
+            {"up": "1000.0mbit", "down": "1000.0mbit"},
+        ],
+        "racks": [{"hosts": [host], "out": "100.0mbit", "in": "100.0mbit"} for host in (0, 1)],
+        "latency": "80.0us",
+    }
+
+
+def test_a_person_may_write_a_table_of_latencies_and_rates() -> None:
+    network = from_json(
+        json_of(
+            hosts=[{"up": "1 Gbit/s", "down": "1gbit"}] * 2,
+            racks=[],
+            latency=[[None, "80us"], ["0.1ms", None]],
+            rate=[[None, "port"], ["500mbit", None]],
+        )
+    )
+    assert network.latency(0, 1) == pytest.approx(80e-6)
+    assert network.latency(1, 0) == pytest.approx(100e-6)
+    assert (network.pair_rate(0, 1), network.pair_rate(1, 0)) == (math.inf, 500 * MBIT)
+
+
+PORT = {"up": "8mbit", "down": "8mbit"}
 
 
 def json_of(**changes: object) -> str:
-    """A network's JSON with some fields changed."""
-    racked = Network((1e6,) * 3, ((0, 1), (2,)), 5e5)
-    return json.dumps({**json.loads(racked.to_json()), **changes})
+    """The JSON of three hosts in two racks, with some fields changed."""
+    racks = [{"hosts": hosts, "out": "4mbit", "in": "4mbit"} for hosts in ([0, 1], [2])]
+    return json.dumps({"version": 2, "hosts": [PORT] * 3, "racks": racks, **changes})
+
+
+def host_of(**changes: object) -> str:
+    """The JSON of two hosts, the second one with some fields changed."""
+    return json_of(hosts=[PORT, {**PORT, **changes}], racks=[])
+
+
+def racks_of(*members: object) -> str:
+    return json_of(racks=[{"hosts": hosts, "out": "4mbit", "in": "4mbit"} for hosts in members])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "not a network: .*expected the JSON that Network.to_json writes"),
-        ("[]", "not a network"),
-        ("3", "not a network"),
-        ("{}", "not a network: KeyError"),
-        (json_of(version=2), "a network of version 2; expected 1"),
-        (json_of(version=None), "a network of version None; expected 1"),
-        (json_of(port_bytes_s=["fast"] * 3), "not a network: .*fast"),
-        (json_of(port_bytes_s=7), "not a network"),
-        (json_of(port_bytes_s=[]), "expected each above 0"),
-        (json_of(port_bytes_s=[1, 0, 1]), "expected each above 0"),
-        (json_of(port_bytes_s=[1, -5, 1]), "expected each above 0"),
-        (json_of(uplink_bytes_s=-1), "expected each above 0"),
-        (json_of(uplink_bytes_s=0), "expected each above 0"),
-        (json_of(port_bytes_s=[1, math.nan, 1]), "expected"),
-        (json_of(port_bytes_s=[10**400, 1, 1]), "not a network"),
-        (json_of(racks=[[0, 1]]), "racks .*; expected two or more, none of them empty"),
-        (json_of(racks=[[0, 1], [1, 2]]), "expected each host from 0 to 2 once"),
-        (json_of(racks=[[0, 1], [3]]), "expected each host from 0 to 2 once"),
-        (json_of(racks=[0, 1, 2]), "not a network"),
-        (json_of(racks=[]), "an uplink without racks; give both"),
-        (json_of(uplink_bytes_s=None), "racks without an uplink"),
+        ("nonsense", "not a network: not JSON: Expecting value"),
+        ("[" * 100_000, "not a network: not JSON"),
+        ("[]", "a network: []; expected an object"),
+        ("3", "a network: 3; expected an object"),
+        ("{}", "a network without 'version'"),
+        (json_of(version=1), "a network of version 1; expected 2"),
+        (json_of(version=None), "a network of version None; expected 2"),
+        (json_of(latncy="80us"), "a network has no field 'latncy'; did you mean 'latency'?"),
+        ('{"version": 2}', "a network without 'hosts'"),
+        (json_of(hosts=7), "hosts: 7; expected a list"),
+        (json_of(hosts=[]), "a network of 0 hosts; expected 1 to 1024"),
+        (json_of(hosts=[PORT] * 10_000, latency="1us"), "a network of 10000 hosts; expected 1 to"),
+        (json_of(hosts=[5]), "host 0: 5; expected an object"),
+        (json_of(hosts=[{"up": "8mbit"}]), "host 0 without 'down'"),
+        (host_of(upp="8mbit"), "host 1 has no field 'upp'; did you mean 'up'?"),
+        (host_of(up="-8mbit"), "host 1: up: rate '-8mbit'; expected a number and kbit"),
+        (host_of(down="0mbit"), "host 1: down: rate '0mbit'; expected"),
+        (host_of(up="8mb"), "host 1: up: rate '8mb'; expected"),
+        (host_of(up=8), "host 1: up: 8; expected text with a unit"),
+        (host_of(up=None), "host 1: up: None; expected text with a unit"),
+        (host_of(message="5 minutes"), "host 1: message: duration '5 minutes'; expected"),
+        (host_of(burst=-1), "host 1: burst_bytes -1; expected 0 or more"),
+        (host_of(burst=10**400), "host 1: burst: 1000"),
+        (host_of(flops_s=math.nan), "host 1: flops_s: nan; expected a number"),
+        (host_of(flops_s=0), "host 1's computation: rate 0; expected it above 0"),
+        (racks_of([0, 1, 2]), "one rack alone; expected two or more"),
+        (racks_of([0, 1], [1, 2]), "racks [[0, 1], [1, 2]]; expected each host from 0 to 2 once"),
+        (racks_of([0], [2]), "racks [[0], [2]]; expected each host from 0 to 2 once"),
+        (racks_of([0, 1], [3]), "expected each host from 0 to 2 once"),
+        (racks_of([0, 1, 2], []), "racks with an empty one"),
+        (racks_of([0, 1], 2), "rack 1: hosts: 2; expected a list"),
+        (racks_of([0, 1], ["2"]), "rack 1: host '2'; expected a number"),
+        (json_of(racks=[0, 1, 2]), "rack 0: 0; expected an object"),
+        (json_of(racks=[{"hosts": [0], "out": "1gbit"}]), "rack 0 without 'in'"),
+        (json_of(machines=[{"hosts": [0, 1, 2], "cores": 0}]), "a machine without cores"),
+        (json_of(machines=[{"hosts": [0], "cores": 2}]), "machines [[0]]; expected each host"),
+        (json_of(latency="fast"), "latency: duration 'fast'; expected"),
+        (json_of(latency=5), "latency: 5; expected a list"),
+        (json_of(latency=["1us"] * 3), "latency from host 0: '1us'; expected a list"),
+        (json_of(latency=[[None, "1us", None]] * 3), "no latency from host 0 to host 2"),
+        (json_of(latency=[["1us"] * 3] * 2), "no latency from host 2 to host 0"),
+        (json_of(rate=[["1gbit"] * 2] * 3), "no rate from host 0 to host 2"),
+        (json_of(rate=[["1gbit"] * 4] * 4), "a table of each rate for more hosts than"),
+        (json_of(rate=[[None, "1us", "1us"]]), "rate from host 0 to host 1: rate '1us'; expected"),
     ],
 )
-def test_a_text_that_is_no_network_is_refused(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        Network.from_json(text)
-
-
-RACKED = Network((1.0, 2.0, 3.0, 4.0), ((0, 2), (1, 3)), 5.0)
-
-
-@pytest.mark.parametrize(
-    ("network", "hosts", "expected"),
-    [
-        (Network((1.0, 2.0, 3.0)), 2, Network((1.0, 2.0))),
-        (Network((1.0, 2.0, 3.0)), 3, Network((1.0, 2.0, 3.0))),
-        (RACKED, 4, RACKED),
-        (RACKED, 3, Network((1.0, 2.0, 3.0), ((0, 2), (1,)), 5.0)),
-        (RACKED, 2, Network((1.0, 2.0), ((0,), (1,)), 5.0)),
-        (RACKED, 1, Network((1.0,))),
-        (Network((1.0,) * 4, ((2, 3), (0, 1)), 5.0), 2, Network((1.0, 1.0))),
-    ],
-)
-def test_the_first_hosts_keep_their_ports_and_those_racks_that_still_meet(
-    network: Network, hosts: int, expected: Network
-) -> None:
-    assert network.first(hosts) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "rate_bytes_s"),
-    [
-        ("8bit", 1.0),
-        ("800kbit", 1e5),
-        ("200mbit", 25e6),
-        ("1gbit", 125e6),
-        ("2.5gbit", 312.5e6),
-        ("0.5mbit", 62_500.0),
-        (" 200MBit ", 25e6),
-    ],
-)
-def test_a_rate_in_bits_is_read_as_bytes(text: str, rate_bytes_s: float) -> None:
-    assert parse_rate(text) == rate_bytes_s
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "200", "200mb", "0mbit", "0.0gbit", "-5mbit", "1e3kbit", "fast", "1 gbit", ".", "infbit"],
-)
-def test_a_text_that_is_no_rate_is_refused_with_an_example(text: str) -> None:
+def test_a_text_that_is_no_network_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError) as refusal:
-        parse_rate(text)
-    assert f"rate '{text}'; expected" in str(refusal.value)
-    assert "as in 200mbit" in str(refusal.value)
+        from_json(text)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+ONE = Host(1.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("rate_bytes_s", "text"),
+    ("fields", "message"),
     [
-        (25e6, "200 Mbit/s"),
-        (125e6, "1 Gbit/s"),
-        (312.5e6, "2.5 Gbit/s"),
-        (1e3, "8 kbit/s"),
-        (10.0, "80 bit/s"),
-        (23.456e6, "187.6 Mbit/s"),
-        (12.5e9, "100 Gbit/s"),
+        ({"hosts": (ONE, Host(1.0, -2.0))}, "host 1: rate -2; expected it above 0"),
+        ({"hosts": (ONE, Host(math.inf, 1.0))}, "host 1: rate inf; expected"),
+        ({"hosts": (ONE, Host(1.0, math.nan))}, "host 1: rate nan; expected"),
+        ({"hosts": (ONE, Host(1.0, 1.0, byte_s=-1.0))}, "host 1: byte_s -1; expected 0 or more"),
+        ({"racks": (Rack((0,), 1.0, 0.0), Rack((1,), 1.0, 1.0))}, "uplink of rack [0]: rate 0;"),
+        ({"latency_s": ((0.0, -1.0), (1.0, 0.0))}, "latency from host 0 to host 1: -1; expected 0"),
+        ({"latency_s": ((0.0, 1.0), (math.inf, 0.0))}, "latency from host 1 to host 0: inf;"),
+        ({"pair_bytes_s": ((0.0, 0.0), (1.0, 0.0))}, "rate from host 0 to host 1: 0; expected it"),
     ],
 )
-def test_a_rate_is_said_in_bits(rate_bytes_s: float, text: str) -> None:
-    assert format_rate(rate_bytes_s) == text
+def test_data_that_is_no_network_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        Network(**{"hosts": (ONE, ONE), **fields})
+    assert message in str(refusal.value)
 
 
-@given(st.floats(1.0, 1e11))
-def test_a_rate_that_is_said_and_read_again_is_off_by_its_rounding_only(
-    rate_bytes_s: float,
+FOUR = Network.of_ports((1.0, 2.0, 3.0, 4.0), ((0, 2), (1, 3)), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ((0, 1, 2, 3), FOUR),
+        ((0, 1, 2), Network.of_ports((1.0, 2.0, 3.0), ((0, 2), (1,)), 5.0)),
+        ((3, 0), Network.of_ports((4.0, 1.0), ((1,), (0,)), 5.0)),
+        ((2, 0), Network.of_ports((3.0, 1.0))),
+        ((1,), Network.of_ports((2.0,))),
+    ],
+)
+def test_some_hosts_keep_their_ports_and_those_racks_that_still_meet(
+    chosen: tuple[int, ...], expected: Network
 ) -> None:
-    said = format_rate(rate_bytes_s).replace(" ", "").removesuffix("/s")
-    assert parse_rate(said) == pytest.approx(rate_bytes_s, rel=5.1e-4)
+    assert FOUR.of(chosen) == expected
+    if chosen == (*range(len(chosen)),):
+        assert FOUR.first(len(chosen)) == expected
+
+
+@given(networks(), st.data())
+def test_some_hosts_keep_what_is_between_them(network: Network, data: st.DataObject) -> None:
+    hosts = st.integers(0, network.size - 1)
+    chosen = data.draw(st.lists(hosts, min_size=1, unique=True))
+    part = network.of(chosen)
+    assert part.hosts == tuple(network.hosts[host] for host in chosen)
+    for a, b in itertools.permutations(range(len(chosen)), 2):
+        assert part.latency(a, b) == network.latency(chosen[a], chosen[b])
+        assert part.pair_rate(a, b) == network.pair_rate(chosen[a], chosen[b])
+        together = rack_of(network)[chosen[a]] == rack_of(network)[chosen[b]]
+        assert (rack_of(part)[a] == rack_of(part)[b]) == together
 
 
 @pytest.mark.parametrize("hosts", [2, 3, 4, 8, 64])
 def test_on_equal_ports_the_bound_is_that_of_the_ring(hosts: int) -> None:
-    bound_s = lower_bound_s(Network((25e6,) * hosts), 5e6)
+    bound_s = lower_bound_s(Network.of_ports((25e6,) * hosts), 5e6)
     assert bound_s == pytest.approx(2 * (hosts - 1) / hosts * 5e6 / 25e6)
+
+
+RACKS = ((0, 1), (2, 3))
+EQUAL = (10.0,) * 4
 
 
 @pytest.mark.parametrize(
     ("network", "bound_s"),
     [
-        (Network((5.0,)), 0.0),
-        (Network((10.0, 10.0, 10.0, 1.0)), 100.0),  # the buffer once through the slow port
-        (Network((10.0, 10.0, 10.0, 9.0)), 600 / 39),  # not slow enough to count
-        (Network((10.0,) * 4, ((0, 1), (2, 3)), 4.0), 25.0),  # the buffer once through an uplink
-        (Network((10.0,) * 4, ((0, 1), (2, 3)), 10.0), 15.0),  # not slow enough to count
-        (Network((10.0, 10.0, 10.0, 1.0), ((0, 1), (2, 3)), 0.5), 200.0),
+        (Network.of_ports((5.0,)), 0.0),
+        (Network.of_ports((10.0, 10.0, 10.0, 1.0)), 100.0),  # the buffer once through the port
+        (Network.of_ports((10.0, 10.0, 10.0, 9.0)), 600 / 39),  # not slow enough to count
+        (Network((Host(1.0, 10.0), *[Host(10.0, 10.0)] * 3)), 100.0),  # slow up only
+        (Network((*[Host(10.0, 10.0)] * 3, Host(10.0, 1.0))), 100.0),  # slow down only
+        (Network((Host(2.0, 10.0),) * 4), 75.0),
+        (Network.of_ports(EQUAL, RACKS, 4.0), 25.0),  # the buffer once through an uplink
+        (Network.of_ports(EQUAL, RACKS, 10.0), 15.0),  # not slow enough to count
+        (Network((Host(10.0, 10.0),) * 4, (Rack((0, 1), 9.0, 9.0), Rack((2, 3), 9.0, 2.0))), 50.0),
+        # Over three uplinks 2·(3 − 1) buffers travel in all.
+        (Network.of_ports((10.0,) * 6, ((0, 1), (2, 3), (4, 5)), 4.0), 400 / 12),
+        (Network.of_ports((10.0,) * 6, ((0, 1), (2, 3), (4, 5)), 9.0), 1000 / 60),
     ],
 )
 def test_the_slowest_of_ports_and_uplinks_sets_the_bound(network: Network, bound_s: float) -> None:
@@ -167,15 +284,21 @@ def test_the_slowest_of_ports_and_uplinks_sets_the_bound(network: Network, bound
 def test_the_bound_never_falls_when_a_rate_does(
     network: Network, factor: float, data: st.DataObject
 ) -> None:
-    host = data.draw(st.integers(0, network.hosts - 1))
-    ports = list(network.port_bytes_s)
-    ports[host] *= factor
-    slower = [dataclasses.replace(network, port_bytes_s=tuple(ports))]
-    if network.uplink_bytes_s:
-        slower.append(dataclasses.replace(network, uplink_bytes_s=network.uplink_bytes_s * factor))
+    number = data.draw(st.integers(0, network.size - 1))
+    host, racks = network.hosts[number], network.racks
+    slower_up = dataclasses.replace(host, up_bytes_s=host.up_bytes_s * factor)
+    slower_down = dataclasses.replace(host, down_bytes_s=host.down_bytes_s * factor)
+    before, after = network.hosts[:number], network.hosts[number + 1 :]
+    changes: list[dict[str, Any]] = [
+        {"hosts": (*before, slower, *after)} for slower in (slower_up, slower_down)
+    ]
+    if racks:
+        rack = dataclasses.replace(racks[0], in_bytes_s=racks[0].in_bytes_s * factor)
+        changes.append({"racks": (rack, *racks[1:])})
     bound_s = lower_bound_s(network, 1e6)
-    for other in slower:
-        assert lower_bound_s(other, 1e6) >= bound_s * (1 - 1e-12)
+    for change in changes:
+        slower_s = lower_bound_s(dataclasses.replace(network, **change), 1e6)
+        assert slower_s >= bound_s * (1 - 1e-12)
 
 
 @given(networks(), st.floats(1.0, 1e9), st.floats(0.1, 10.0))
@@ -185,24 +308,26 @@ def test_the_bound_scales_with_the_size(network: Network, size_bytes: float, fac
 
 
 @given(networks())
-def test_every_host_has_one_place(network: Network) -> None:
-    assert sorted(placement(network)) == list(range(network.hosts))
-
-
-@given(networks())
-def test_the_hosts_of_a_rack_are_placed_together(network: Network) -> None:
-    rack_of = {host: rack for rack, hosts in enumerate(network.racks) for host in hosts}
-    racks = [rack_of.get(host) for host in placement(network)]
+def test_every_host_has_one_place_with_its_rack_and_the_slowest_is_last(network: Network) -> None:
+    placed = placement(network)
+    assert sorted(placed) == list(range(network.size))
+    racks = [rack_of(network)[host] for host in placed]
     changes = sum(a != b for a, b in itertools.pairwise(racks))
     assert changes == max(len(network.racks), 1) - 1
+    slower = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
+    assert slower[placed[-1]] == min(slower)
 
 
-@given(networks())
-def test_the_slowest_host_is_placed_last(network: Network) -> None:
-    last = placement(network)[-1]
-    assert network.port_bytes_s[last] == min(network.port_bytes_s)
-
-
-def test_equal_hosts_keep_their_order() -> None:
-    assert placement(Network((25e6,) * 5)) == (0, 1, 2, 3, 4)
-    assert placement(Network((25e6,) * 4, ((0, 2), (1, 3)), 5e6)) == (0, 2, 1, 3)
+@pytest.mark.parametrize(
+    ("network", "order"),
+    [
+        (Network.of_ports((25e6,) * 5), (0, 1, 2, 3, 4)),
+        (Network.of_ports((25e6,) * 4, ((0, 2), (1, 3)), 5e6), (0, 2, 1, 3)),
+        (Network((Host(1.0, 9.0), Host(9.0, 9.0), Host(9.0, 2.0))), (1, 2, 0)),
+        (Network.of_ports((1.0, 9.0, 9.0, 9.0), ((0, 1), (2, 3)), 5.0), (2, 3, 1, 0)),
+    ],
+)
+def test_hosts_keep_their_order_but_for_racks_and_slow_ones(
+    network: Network, order: tuple[int, ...]
+) -> None:
+    assert placement(network) == order

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from firetree.bench.ways import Way, expected_sum, finish_peers, ours, peer, peer_names
 from firetree.errors import RunFailedError, UserError
-from firetree.network import Network, lower_bound_s, placement
+from firetree.network import Network, from_json, lower_bound_s, placement
 
 WINDOW_S = 0.03
 """How long the calls in one timing last at least, so that the ranks' uneven start does not count."""
@@ -169,7 +169,7 @@ def _equal_ports(group: dist.ProcessGroup, device: torch.device) -> Network:
     outgoing, incoming = torch.ones(2, 2_000_000, device=device)
     rank, size = group.rank(), group.size()
     if size == 1:
-        return Network((1e9,))
+        return Network.of_ports((1e9,))
     best_s = float("inf")
     for _ in range(3):
         dist.barrier(group)
@@ -181,7 +181,7 @@ def _equal_ports(group: dist.ProcessGroup, device: torch.device) -> Network:
         best_s = min(best_s, time.perf_counter() - start_s)
     rate = torch.tensor([outgoing.nbytes / best_s], dtype=torch.float64)
     _all_reduce_on(rate, dist.ReduceOp.MIN, group, device.type)
-    return Network((rate.item(),) * size)
+    return Network.of_ports((rate.item(),) * size)
 
 
 def _rows(
@@ -214,4 +214,4 @@ def _rows(
 def network_around() -> Network | None:
     """The network that the lab says it emulates, if a lab started this process."""
     text = os.environ.get("FIRETREE_NETWORK")
-    return Network.from_json(text) if text else None
+    return from_json(text) if text else None

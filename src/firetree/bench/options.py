@@ -84,10 +84,10 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
 
 def _network(rate: str | None, hosts: int) -> Network | None:
     if rate is not None:
-        return Network((parse_rate(rate),) * hosts)
+        return Network.of_ports((parse_rate(rate),) * hosts)
     network = network_around()
-    if network and network.hosts < hosts:
-        raise UserError(f"{hosts} ranks in a lab of {network.hosts} hosts; expected one a host")
+    if network and network.size < hosts:
+        raise UserError(f"{hosts} ranks in a lab of {network.size} hosts; expected one a host")
     return network
 
 

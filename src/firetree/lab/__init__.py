@@ -6,7 +6,7 @@ Linux only, as root. What a network would allow is priced elsewhere; here real c
 from __future__ import annotations
 
 from firetree.lab.check import LinkCheck, check, render
-from firetree.lab.description import describe
+from firetree.lab.description import describe, load_description
 from firetree.lab.faults import Fault, parse_fault
 from firetree.lab.lab import CONGESTION_CONTROL, Lab
 from firetree.lab.namespaces import clean
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "clean",
     "describe",
+    "load_description",
     "parse_fault",
     "render",
     "require_command",

@@ -10,10 +10,11 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from firetree.lab.lab import Lab
 from firetree.lab.traffic import Load, measure
-from firetree.network import Network, format_rate
+from firetree.network import Network, format_rate, rack_of
 
 TOLERANCE = 0.03
 
@@ -87,36 +88,44 @@ def render(checks: Sequence[LinkCheck]) -> str:
 
 
 def _loads(network: Network) -> Iterator[Load]:
-    ports, racks, uplink_bytes_s = network.port_bytes_s, network.racks, network.uplink_bytes_s
-    for host, rate_bytes_s in enumerate(ports):
-        this = {host: math.inf}
-        others = _reach(network, set(range(network.hosts)) - {host}, _rack_of(network)[host])
-        yield _load(f"host {host} up", rate_bytes_s, this, others)
-        yield _load(f"host {host} down", rate_bytes_s, others, this)
-    for rack, hosts in enumerate(racks):
-        assert uplink_bytes_s is not None
-        inside = _reach(network, hosts, rack)
-        outside = _reach(network, set(range(network.hosts)) - set(hosts))
-        yield _load(f"rack {rack} uplink out", uplink_bytes_s, inside, outside)
-        yield _load(f"rack {rack} uplink in", uplink_bytes_s, outside, inside)
+    everyone, racks = range(network.size), rack_of(network)
+    for number, host in enumerate(network.hosts):
+        this = {number: math.inf}
+        others = {*everyone} - {number}
+        receivers = _reach(network, others, "receive", racks[number])
+        senders = _reach(network, others, "send", racks[number])
+        yield _load(f"host {number} up", host.up_bytes_s, this, receivers)
+        yield _load(f"host {number} down", host.down_bytes_s, senders, this)
+    for number, rack in enumerate(network.racks):
+        inside, outside = rack.hosts, {*everyone} - {*rack.hosts}
+        senders = _reach(network, inside, "send", number)
+        receivers = _reach(network, outside, "receive")
+        yield _load(f"rack {number} uplink out", rack.out_bytes_s, senders, receivers)
+        senders = _reach(network, outside, "send")
+        receivers = _reach(network, inside, "receive", number)
+        yield _load(f"rack {number} uplink in", rack.in_bytes_s, senders, receivers)
 
 
-def _rack_of(network: Network) -> dict[int, int]:
-    racks = network.racks or (tuple(range(network.hosts)),)
-    return {host: rack for rack, hosts in enumerate(racks) for host in hosts}
-
-
-def _reach(network: Network, hosts: Iterable[int], rack: int | None = None) -> dict[int, float]:
-    """What each host can exchange with one inside `rack`, or with the core, all at the same time.
+def _reach(
+    network: Network,
+    hosts: Iterable[int],
+    task: Literal["send", "receive"],
+    rack: int | None = None,
+) -> dict[int, float]:
+    """What each host can send to one inside `rack`, or to the core, all at once; or receive from it.
 
     The nearest hosts come first, then the fastest; those that are left nothing of an uplink are out.
     """
-    rack_of, ports = _rack_of(network), network.port_bytes_s
-    left = dict.fromkeys([*rack_of.values(), rack], network.uplink_bytes_s or math.inf)
-    left[None] = math.inf
+    racks, sends = rack_of(network), task == "send"
+    ports = [host.up_bytes_s if sends else host.down_bytes_s for host in network.hosts]
+    # Where their own racks' uplinks go out, that of the rack they send to goes in.
+    left: dict[int | None, float] = {
+        number: link.out_bytes_s if sends == (number != rack) else link.in_bytes_s
+        for number, link in enumerate(network.racks)
+    }
     reach: dict[int, float] = {}
-    for host in sorted(hosts, key=lambda host: (rack_of[host] != rack, -ports[host], host)):
-        uplinks = {rack_of[host], rack} if rack_of[host] != rack else set()
+    for host in sorted(hosts, key=lambda host: (racks[host] != rack, -ports[host], host)):
+        uplinks = ({racks[host], rack} if racks[host] != rack else set()) & left.keys()
         rate_bytes_s = min([ports[host], *(left[uplink] for uplink in uplinks)])
         for uplink in uplinks:
             left[uplink] -= rate_bytes_s
@@ -148,15 +157,15 @@ def _load(
 
 def _rounds(network: Network, loads: Iterable[Load]) -> Iterator[list[Load]]:
     """Loads that are measured at once: no host and no uplink carries two of them."""
-    rack_of = _rack_of(network)
+    racks = rack_of(network)
     waiting = [*loads]
     while waiting:
         together: list[Load] = []
         used: set[tuple[str, int]] = set()
         for load in [*waiting]:
-            crossings = [s for s in load.streams if rack_of[s[0]] != rack_of[s[1]]]
+            crossings = [s for s in load.streams if racks[s[0]] != racks[s[1]]]
             uses = {("host", host) for stream in load.streams for host in stream}
-            uses |= {("rack", rack_of[host]) for stream in crossings for host in stream}
+            uses |= {("rack", racks[host]) for stream in crossings for host in stream}
             total_bytes_s = sum(other.rate_bytes_s for other in [*together, load])
             if not together or (used.isdisjoint(uses) and total_bytes_s <= _AT_ONCE_BYTES_S):
                 together.append(load)

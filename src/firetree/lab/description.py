@@ -1,16 +1,28 @@
 """From what a user writes about a cluster to the Network that it means.
 
-`3=50mbit` is a host with a rate of its own; `0-3`, `0,2,4,6` and `0-1,6` are racks.
+`3=50mbit` is a host with a rate of its own, `3=50mbit:200mbit` with one up and one down; `0-3`,
+`0,2,4,6` and `0-1,6` are racks. A whole network comes from a file, or in `network.notation`.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from firetree.errors import UserError
-from firetree.network import Network, parse_rate
+from firetree.lab.topology import MOST_HOSTS
+from firetree.network import (
+    Host,
+    Network,
+    Rack,
+    format_duration,
+    format_rate,
+    load_network,
+    parse_rate,
+)
+from firetree.network.units import parse_rates
 
 
 def describe(
@@ -26,23 +38,72 @@ def describe(
         UserError: a text that cannot be read, a host that is not there or named twice, a host in no
             rack, one rack alone, racks without an uplink or an uplink without racks.
     """
-    if hosts < 1:
-        raise UserError(f"{hosts} hosts; expected 1 or more")
-    ports = [parse_rate(rate)] * hosts
-    own_rates = [_own_rate(text, hosts) for text in slow]
-    _refuse_repeated("--slow", [host for host, _ in own_rates])
-    for host, rate_bytes_s in own_rates:
-        ports[host] = rate_bytes_s
+    if not 1 <= hosts <= MOST_HOSTS:
+        raise UserError(f"{hosts} hosts; expected 1 to {MOST_HOSTS}")
+    port_bytes_s = parse_rate(rate)
+    described = [Host(port_bytes_s, port_bytes_s)] * hosts
+    slow_hosts = [_slow_host(text, hosts) for text in slow]
+    _refuse_repeated("--slow", [number for number, _ in slow_hosts])
+    for number, host in slow_hosts:
+        described[number] = host
     members = tuple(_rack(text, hosts) for text in racks)
     _check_racks(members, hosts, uplink)
-    return Network(tuple(ports), members, None if uplink is None else parse_rate(uplink))
+    uplink_bytes_s = parse_rate(uplink) if uplink is not None else 0.0
+    return Network(
+        tuple(described), tuple(Rack(rack, uplink_bytes_s, uplink_bytes_s) for rack in members)
+    )
 
 
-def _own_rate(text: str, hosts: int) -> tuple[int, float]:
-    host, equals, rate = text.partition("=")
+def load_description(text_or_path: str) -> tuple[Network, float]:
+    """The part of a network that a lab emulates, and the seconds by which it delays each packet.
+
+    That is the hosts' names and rates, and the racks. What a message costs a host, its bursts, the
+    speed of its computation and what machines hosts share, as a probe finds them, are left out: here
+    all hosts share this machine.
+
+    Raises:
+        UserError: no network, one whose pairs differ in latency, or one with a connection that carries
+            less than both its ports.
+    """
+    network = load_network(text_or_path)
+    hosts = tuple(Host(host.up_bytes_s, host.down_bytes_s, host.name) for host in network.hosts)
+    _refuse_slow_pairs(network)
+    return Network(hosts, network.racks), _latency_of_all_s(network)
+
+
+def _pairs(network: Network) -> list[tuple[int, int]]:
+    return [*itertools.permutations(range(network.size), 2)]
+
+
+def _latency_of_all_s(network: Network) -> float:
+    latencies = {network.latency(sender, receiver) for sender, receiver in _pairs(network)} or {0.0}
+    if len(latencies) > 1:
+        least, most = format_duration(min(latencies)), format_duration(max(latencies))
+        raise UserError(
+            f"latencies from {least} to {most}; a lab delays all packets alike, so give it one for "
+            'all pairs, as in "latency": "80us"'
+        )
+    return latencies.pop()
+
+
+def _refuse_slow_pairs(network: Network) -> None:
+    for sender, receiver in _pairs(network):
+        rate_bytes_s = network.pair_rate(sender, receiver)
+        ports = network.hosts[sender].up_bytes_s, network.hosts[receiver].down_bytes_s
+        if rate_bytes_s < min(ports) * (1 - 1e-9):
+            raise UserError(
+                f"a connection from host {sender} to host {receiver} with {format_rate(rate_bytes_s)}; "
+                'a lab limits ports and uplinks only, so leave out "rate"'
+            )
+
+
+def _slow_host(text: str, hosts: int) -> tuple[int, Host]:
+    host, equals, rates = text.partition("=")
     if not equals:
-        raise UserError(f"slow host '{text}'; expected a host and its rate, as in 3=50mbit")
-    return _host(host, hosts, text), parse_rate(rate)
+        raise UserError(
+            f"slow host '{text}'; expected a host and its rate, as in 3=50mbit or 3=50mbit:200mbit"
+        )
+    return _host(host, hosts, text), Host(*parse_rates(rates))
 
 
 def _rack(text: str, hosts: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,8 @@ from typing import Any
 
 from firetree.errors import UserError, nearest
 from firetree.lab import iproute, namespaces, topology
-from firetree.network import Network
+from firetree.network import Network, to_json
+from firetree.network.network import uniform
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,9 +40,10 @@ class Lab:
         with Lab(describe(4, "200mbit", slow=["3=50mbit"])) as lab:
             lab.start(0, ["ping", "-c", "1", lab.address(3)]).wait()
 
-    `latency_s` delays every packet on its way from one host to another, `tcp` is the hosts'
-    congestion control. Enter it in the main thread
-    where signals should end it: SIGTERM and SIGHUP then end the process by SystemExit.
+    `latency_s` delays every packet on its way from one host to another, in place of any that
+    `network` has; `tcp` is the hosts' congestion control. Each port and each uplink has the rate of
+    each of its directions; what else the network says of hosts and pairs is not emulated. Enter it in
+    the main thread where signals should end it: SIGTERM and SIGHUP then end the process by SystemExit.
 
     Raises:
         UserError: more hosts than addresses, or a latency below 0; on entering, that this machine
@@ -52,11 +55,13 @@ class Lab:
     def __init__(
         self, network: Network, latency_s: float = 0.0, tcp: str = CONGESTION_CONTROL
     ) -> None:
-        if network.hosts > topology.MOST_HOSTS:
-            raise UserError(f"{network.hosts} hosts; a lab has {topology.MOST_HOSTS} at most")
+        if network.size > topology.MOST_HOSTS:
+            raise UserError(f"{network.size} hosts; a lab has {topology.MOST_HOSTS} at most")
         if latency_s < 0:
             raise UserError(f"a latency of {latency_s} s; expected 0 or more")
-        self.network = network
+        self.network = replace(
+            network, latency_s=uniform(latency_s, network.size) if latency_s else ()
+        )
         self._latency_s = latency_s
         self._tcp = tcp
         self._prefix = namespaces.prefix(os.getpid())
@@ -81,11 +86,11 @@ class Lab:
         iproute.batch("ip", topology.links(self.network, self._prefix))
         iproute.batch("ip", topology.switch(self.network), self._switch)
         iproute.batch("tc", topology.switch_limits(self.network), self._switch)
-        for host, rate_bytes_s in enumerate(self.network.port_bytes_s):
-            limit = topology.limit("eth0", rate_bytes_s, self._latency_s)
-            iproute.batch("ip", topology.host_interface(host), self.namespace(host))
-            iproute.batch("tc", limit, self.namespace(host))
-            namespaces.inside(self.namespace(host), partial(_set_tcp, self._tcp))
+        for number, host in enumerate(self.network.hosts):
+            limit = topology.limit("eth0", host.up_bytes_s, self._latency_s)
+            iproute.batch("ip", topology.host_interface(number), self.namespace(number))
+            iproute.batch("tc", limit, self.namespace(number))
+            namespaces.inside(self.namespace(number), partial(_set_tcp, self._tcp))
 
     def _take_down(self) -> None:
         with _undisturbed():
@@ -113,7 +118,7 @@ class Lab:
 
         `OMP_NUM_THREADS` is 1 unless the caller's environment has it: all hosts share our cores.
         """
-        rank, hosts = str(host), str(self.network.hosts)
+        rank, hosts = str(host), str(self.network.size)
         threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
         return threads | {
             "RANK": rank,
@@ -129,7 +134,7 @@ class Lab:
             "GLOO_SOCKET_IFNAME": "eth0",
             "NCCL_SOCKET_IFNAME": "eth0",
             "TP_SOCKET_IFNAME": "eth0",
-            "FIRETREE_NETWORK": self.network.to_json(),
+            "FIRETREE_NETWORK": to_json(self.network),
         }
 
     def start(self, host: int, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:

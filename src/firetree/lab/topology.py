@@ -35,7 +35,7 @@ def address(host: int) -> str:
 def links(network: Network, prefix: str) -> Iterator[str]:
     """`ip` commands that make all namespaces and the veth pairs between them."""
     yield f"netns add {prefix}-sw"
-    for host in range(network.hosts):
+    for host in range(network.size):
         yield f"netns add {prefix}-h{host}"
         yield (
             f"link add name h{host} netns {prefix}-sw type veth"
@@ -45,7 +45,7 @@ def links(network: Network, prefix: str) -> Iterator[str]:
 
 def switch(network: Network) -> Iterator[str]:
     """`ip` commands inside the switch namespace."""
-    racks = network.racks or (tuple(range(network.hosts)),)
+    racks = [rack.hosts for rack in network.racks] or [tuple(range(network.size))]
     bridges = [f"rack{rack}" for rack in range(len(racks))] + (["core"] if network.racks else [])
     for bridge in bridges:
         yield f"link add {bridge} type bridge mcast_snooping 0"
@@ -68,12 +68,11 @@ def host_interface(host: int) -> Iterator[str]:
 
 def switch_limits(network: Network) -> Iterator[str]:
     """`tc` commands inside the switch namespace: to each host, and both ways of each uplink."""
-    for host, rate_bytes_s in enumerate(network.port_bytes_s):
-        yield from limit(f"h{host}", rate_bytes_s)
-    if network.uplink_bytes_s:
-        for rack in range(len(network.racks)):
-            yield from limit(f"up{rack}", network.uplink_bytes_s)
-            yield from limit(f"core{rack}", network.uplink_bytes_s)
+    for number, host in enumerate(network.hosts):
+        yield from limit(f"h{number}", host.down_bytes_s)
+    for number, rack in enumerate(network.racks):
+        yield from limit(f"up{number}", rack.out_bytes_s)
+        yield from limit(f"core{number}", rack.in_bytes_s)
 
 
 def limit(device: str, rate_bytes_s: float, latency_s: float = 0.0) -> Iterator[str]:

@@ -49,7 +49,7 @@ def run_command(
     require_command(command)
     with contextlib.ExitStack() as files:
         run = _Run(lab, grace_s, files)
-        for host in range(lab.network.hosts):
+        for host in range(lab.network.size):
             run.start(host, command)
         run.finish(faults)
 

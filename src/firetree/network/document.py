@@ -13,7 +13,8 @@ Of a host only `up` and `down` must be there; `name`, `message`, `byte` and `add
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from reprlib import repr as short
 from typing import Any
 
 from firetree.errors import UserError, nearest
@@ -57,31 +58,24 @@ def from_json(text: str) -> Network:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"not a network: not JSON: {error}") from error
-    try:
-        if document["version"] != NETWORK_VERSION:
-            raise UserError(
-                f"a network of version {document['version']}; expected {NETWORK_VERSION}"
-            )
-        _check_fields(document, _FIELDS, "a network")
-        hosts = tuple(_host(entry) for entry in document["hosts"])
-        return Network(
-            hosts,
-            tuple(
-                Rack(_numbers(r["hosts"]), parse_rate(r["out"]), parse_rate(r["in"]))
-                for r in document.get("racks", ())
-            ),
-            tuple(
-                Machine(_numbers(m["hosts"]), _number(m["cores"]))
-                for m in document.get("machines", ())
-            ),
-            _table(document.get("latency"), parse_duration, len(hosts), "latency"),
-            _table(document.get("rate"), _pair_rate, len(hosts), "rate"),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = f"no field {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"not a network: {what}; see `firetree plan --help`") from error
+    version = _field(document, "version", "a network")
+    if version != NETWORK_VERSION:
+        raise UserError(f"a network of version {short(version)}; expected {NETWORK_VERSION}")
+    _check_fields(document, _FIELDS, "a network")
+    hosts = [
+        _host(entry, f"host {number}")
+        for number, entry in enumerate(_list(_field(document, "hosts", "a network"), "hosts"))
+    ]
+    racks, machines = (_list(document.get(name, []), name) for name in ("racks", "machines"))
+    return Network(
+        tuple(hosts),
+        tuple(_rack(entry, f"rack {number}") for number, entry in enumerate(racks)),
+        tuple(_machine(entry, f"machine {number}") for number, entry in enumerate(machines)),
+        _table(document.get("latency"), parse_duration, len(hosts), "latency"),
+        _table(document.get("rate"), _pair_rate, len(hosts), "rate"),
+    )
 
 
 def _host_document(host: Host) -> dict[str, Any]:
@@ -101,37 +95,78 @@ def _host_document(host: Host) -> dict[str, Any]:
     return document
 
 
-def _host(entry: Mapping[str, Any]) -> Host:
-    _check_fields(entry, _HOST_FIELDS, "a host")
+def _host(entry: Any, of: str) -> Host:
+    _check_fields(entry, _HOST_FIELDS, of)
     return Host(
-        up_bytes_s=parse_rate(entry["up"]),
-        down_bytes_s=parse_rate(entry["down"]),
+        up_bytes_s=_parsed(_field(entry, "up", of), parse_rate, f"{of}: up"),
+        down_bytes_s=_parsed(_field(entry, "down", of), parse_rate, f"{of}: down"),
         name=str(entry.get("name", "")),
-        message_s=parse_duration(entry.get("message", "0s")),
-        byte_s=parse_duration(entry.get("byte", "0s")),
-        add_s=parse_duration(entry.get("add", "0s")),
-        burst_bytes=_number(entry.get("burst", 0.0)),
-        flops_s=_number(entry["flops_s"]) if "flops_s" in entry else None,
+        message_s=_parsed(entry.get("message", "0s"), parse_duration, f"{of}: message"),
+        byte_s=_parsed(entry.get("byte", "0s"), parse_duration, f"{of}: byte"),
+        add_s=_parsed(entry.get("add", "0s"), parse_duration, f"{of}: add"),
+        burst_bytes=_number(entry.get("burst", 0.0), f"{of}: burst"),
+        flops_s=_number(entry["flops_s"], f"{of}: flops_s") if "flops_s" in entry else None,
     )
 
 
-def _check_fields(entry: Mapping[str, Any], known: Sequence[str], of: str) -> None:
-    for name in entry:
+def _rack(entry: Any, of: str) -> Rack:
+    _check_fields(entry, ("hosts", "out", "in"), of)
+    out, into = (
+        _parsed(_field(entry, name, of), parse_rate, f"{of}: {name}") for name in ("out", "in")
+    )
+    return Rack(_members(entry, of), out, into)
+
+
+def _machine(entry: Any, of: str) -> Machine:
+    _check_fields(entry, ("hosts", "cores"), of)
+    return Machine(_members(entry, of), _number(_field(entry, "cores", of), f"{of}: cores"))
+
+
+def _members(entry: Any, of: str) -> tuple[int, ...]:
+    hosts = _list(_field(entry, "hosts", of), f"{of}: hosts")
+    for host in hosts:
+        if type(host) is not int:
+            raise UserError(f"{of}: host {short(host)}; expected a number from 0")
+    return tuple(hosts)
+
+
+def _field(entry: Any, name: str, of: str) -> Any:
+    if name not in _object(entry, of):
+        raise UserError(f"{of} without '{name}'; expected that field")
+    return entry[name]
+
+
+def _check_fields(entry: Any, known: Sequence[str], of: str) -> None:
+    for name in _object(entry, of):
         if name not in known:
             raise UserError(f"{of} has no field '{name}'{nearest(name, known)}")
 
 
-def _number(value: object) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(f"{value!r}, expected a number")
-    return float(value)  # type: ignore[arg-type]
+def _object(value: Any, of: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{of}: {short(value)}; expected an object with fields")
+    return value
 
 
-def _numbers(values: Sequence[object]) -> tuple[int, ...]:
-    for value in values:
-        if type(value) is not int:
-            raise TypeError(f"{value!r}, expected a host's number")
-    return tuple(values)  # type: ignore[arg-type]
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise UserError(f"{what}: {short(value)}; expected a list")
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if type(value) not in (int, float) or not abs(value) < 1e300:
+        raise UserError(f"{what}: {short(value)}; expected a number")
+    return float(value)
+
+
+def _parsed(text: Any, read: Callable[[str], float], what: str) -> float:
+    if not isinstance(text, str):
+        raise UserError(f"{what}: {short(text)}; expected text with a unit")
+    try:
+        return read(text)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
 
 
 def _table(value: Any, read: Callable[[str], float], size: int, what: str) -> Table:
@@ -139,20 +174,27 @@ def _table(value: Any, read: Callable[[str], float], size: int, what: str) -> Ta
     if value is None:
         return ()
     if isinstance(value, str):
-        return uniform(read(value), size)
+        return uniform(_parsed(value, read, what), size)
     return tuple(
-        tuple(0.0 if a == b else _entry(entry, read, what, a, b) for b, entry in enumerate(row))
-        for a, row in enumerate(value)
+        tuple(
+            0.0 if a == b else _entry(entry, read, what, a, b)
+            for b, entry in enumerate(_list(row, f"{what} from host {a}"))
+        )
+        for a, row in enumerate(_list(value, what))
     )
 
 
 def _entry(entry: Any, read: Callable[[str], float], what: str, a: int, b: int) -> float:
     if entry is None:
         raise UserError(f"no {what} from host {a} to host {b}; expected one for every pair")
-    return read(entry)
+    return _parsed(entry, read, f"{what} from host {a} to host {b}")
 
 
-def _table_document(table: Table, write: Callable[[float], str]) -> list[list[str | None]]:
+def _table_document(table: Table, write: Callable[[float], str]) -> str | list[list[str | None]]:
+    """One text where all pairs have the same value, else a table."""
+    values = {value for a, row in enumerate(table) for b, value in enumerate(row) if a != b}
+    if len(values) == 1:
+        return write(values.pop())
     return [
         [None if a == b else write(value) for b, value in enumerate(row)]
         for a, row in enumerate(table)

@@ -7,7 +7,7 @@ headers not counted. `bound` says what no all-reduce can beat on it, `price` wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from firetree.errors import UserError
@@ -74,8 +74,7 @@ class Network:
     pair_bytes_s: Table = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= MOST_HOSTS:
-            raise UserError(f"a network of {self.size} hosts; expected 1 to {MOST_HOSTS}")
+        _check_size(self.size)
         for number, host in enumerate(self.hosts):
             _check_host(number, host)
         for rack in self.racks:
@@ -93,8 +92,10 @@ class Network:
                 raise UserError(f"{kind} with an empty one; expected hosts in each")
         if not all(machine.cores > 0 for machine in self.machines):
             raise UserError("a machine without cores; expected a number above 0")
-        _check_table("latency", self.latency_s, self.size, least=0.0)
-        _check_table("rate", self.pair_bytes_s, self.size, least=1e-9)
+        _check_table(
+            "latency", self.latency_s, self.size, lambda it: 0 <= it < float("inf"), "0 or more"
+        )
+        _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "it above 0")
 
     @staticmethod
     def of_ports(
@@ -160,11 +161,17 @@ def rack_of(network: Network) -> list[int]:
 
 def uniform(value: float, size: int) -> Table:
     """A table with the same value for all pairs of different hosts."""
+    _check_size(size)  # before a table is made of far too many
     return tuple(tuple(0.0 if a == b else value for b in range(size)) for a in range(size))
 
 
 def _part(table: Table, chosen: Sequence[int]) -> Table:
     return tuple(tuple(table[a][b] for b in chosen) for a in chosen) if table else ()
+
+
+def _check_size(size: int) -> None:
+    if not 1 <= size <= MOST_HOSTS:
+        raise UserError(f"a network of {size} hosts; expected 1 to {MOST_HOSTS}")
 
 
 def _check_host(number: int, host: Host) -> None:
@@ -182,16 +189,18 @@ def _check_rate(of: str, *rates: float) -> None:
             raise UserError(f"{of}: rate {rate:g}; expected it above 0")
 
 
-def _check_table(what: str, table: Table, size: int, least: float) -> None:
+def _check_table(
+    what: str, table: Table, size: int, allowed: Callable[[float], bool], expected: str
+) -> None:
     if not table:
         return
     for a in range(size):
         for b in range(size):
             if len(table) <= a or len(table[a]) <= b:
                 raise UserError(f"no {what} from host {a} to host {b}; expected one for every pair")
-            if a != b and not table[a][b] >= least:
+            if a != b and not allowed(table[a][b]):
                 raise UserError(
-                    f"{what} from host {a} to {b}: {table[a][b]:g}; expected it above 0"
+                    f"{what} from host {a} to host {b}: {table[a][b]:g}; expected {expected}"
                 )
     if len(table) > size or any(len(row) > size for row in table):
         raise UserError(f"a table of each {what} for more hosts than the {size} there are")

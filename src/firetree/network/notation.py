@@ -7,13 +7,14 @@ latency may follow a comma: `8 x 1gbit, 80us`.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from firetree.errors import UserError
 from firetree.network.document import from_json
-from firetree.network.network import Host, Network, Rack, uniform
-from firetree.network.units import parse_duration, parse_rate
+from firetree.network.network import MOST_HOSTS, Host, Network, Rack, uniform
+from firetree.network.units import parse_duration, parse_rate, parse_rates
 
 
 def parse_network(text: str) -> Network:
@@ -51,12 +52,14 @@ def load_network(text_or_path: str) -> Network:
         UserError: no such file, or neither a file's name nor a network.
     """
     path = Path(text_or_path)
-    if path.suffix != ".json":
+    if path.suffix != ".json" and not os.path.exists(text_or_path):
         return parse_network(text_or_path)
     try:
         return from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"network {path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"network {path} is not text; expected a JSON file") from error
+    except OSError as error:
+        raise UserError(f"network {path} cannot be read: {error.strerror}") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -64,14 +67,14 @@ def load_network(text_or_path: str) -> Network:
 def _hosts(text: str, whole: str) -> list[Host]:
     hosts: list[Host] = []
     for part in text.split("+"):
-        found = re.fullmatch(r"\s*(\d{1,6})\s*x\s*([^:]+?)(?::(.+))?\s*", part)
+        found = re.fullmatch(r"\s*(\d{1,9})\s*x\s*(.+?)\s*", part)
         if not found:
             raise UserError(
                 f"'{part.strip()}' in network '{whole}'; expected a number of hosts and their rate, "
-                "as in '8 x 1gbit'"
+                "as in '8 x 1gbit', or the name of a JSON file"
             )
-        up, down = parse_rate(found[2]), parse_rate(found[3] or found[2])
-        if not 1 <= int(found[1]) <= 1024:
-            raise UserError(f"{found[1]} hosts in network '{whole}'; expected 1 to 1024")
+        up, down = parse_rates(found[2])
+        if not 1 <= int(found[1]) <= MOST_HOSTS:
+            raise UserError(f"{found[1]} hosts in network '{whole}'; expected 1 to {MOST_HOSTS}")
         hosts += [Host(up, down)] * int(found[1])
     return hosts

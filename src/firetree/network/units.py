@@ -8,7 +8,7 @@ from firetree.errors import UserError
 
 _BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
-_NUMBER = r"(\d{1,12}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)"
+_NUMBER = r"(\d{1,17}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)"
 
 
 def parse_rate(text: str) -> float:
@@ -21,6 +21,16 @@ def parse_rate(text: str) -> float:
     if not found or float(found[1]) == 0:
         raise UserError(f"rate '{text}'; expected a number and kbit, mbit or gbit, as in 200mbit")
     return float(found[1]) * _BITS[found[2]] / 8
+
+
+def parse_rates(text: str) -> tuple[float, float]:
+    """Bytes a second up and down: `50mbit:200mbit`, or one rate for both directions.
+
+    Raises:
+        UserError: one of them is no rate.
+    """
+    up, colon, down = text.partition(":")
+    return parse_rate(up), parse_rate(down if colon else up)
 
 
 def parse_duration(text: str) -> float:
@@ -46,7 +56,8 @@ def format_rate(rate_bytes_s: float) -> str:
 
 def format_duration(duration_s: float) -> str:
     """The duration as people say it: `80 µs`, `1.5 ms`, `2 s`."""
-    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
-        if duration_s >= factor:
-            return f"{duration_s / factor:.3g} {unit}"
-    return f"{duration_s * 1e6:.3g} µs"
+    units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
+    # From 999.5 on, three digits would round up to 1e+03 of the smaller unit.
+    unit = next((unit for unit in units if duration_s >= 0.9995 * units[unit]), "µs")
+    value = duration_s / units[unit]
+    return f"{value:.0f} {unit}" if value >= 999.5 else f"{value:.3g} {unit}"

@@ -1,0 +1,122 @@
+"""Choose the forest for a network: start from good ones, and improve the best by local search.
+
+What a change brings is said by `price`. The search ends after a number of simulated transfers, so it
+takes as long and finds the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from statistics import median
+
+from firetree.network.growth import LEAF_PARTS, Growth
+from firetree.network.network import Network
+from firetree.network.placement import placement
+from firetree.network.price import price
+
+TRANSFERS = 200_000
+"""Simulated transfers in one search: a quarter of a minute."""
+
+MOST_CHUNKS = 256
+LEAST_CHUNK_BYTES = 1 << 14
+
+_SLOW = (0.8, 0.5)
+"""Hosts below these parts of the usual rate are tried as leaves."""
+
+
+def grow(
+    network: Network, size_bytes: float, *, seed: int = 0, transfers: int = TRANSFERS
+) -> Growth:
+    """The best forest found for an all-reduce of `size_bytes`: the same for the same seed.
+
+    `transfers` bounds the search: it ends once so many have been simulated.
+    """
+    search = _Search(network, size_bytes, transfers)
+    for start in _starts(network, size_bytes):
+        search.consider(start)
+    changes = random.Random(seed)
+    # Most changes of a forest are to no effect, or were tried: a bound for networks without a choice.
+    for _ in range(transfers):
+        if not search.consider(_changed(search.best, network, size_bytes, changes)):
+            break
+    return search.best
+
+
+class _Search:
+    """The best forest so far, and what may still be spent on others."""
+
+    def __init__(self, network: Network, size_bytes: float, transfers: int):
+        self._network, self._size_bytes, self._left = network, size_bytes, transfers
+        self._tried: set[Growth] = set()
+        self._best_s = math.inf
+        self.best = _plain(network)
+
+    def consider(self, growth: Growth) -> bool:
+        """Take it where it is faster; False once nothing is left to spend."""
+        self._left -= 1
+        if growth not in self._tried and self._left > 0:
+            self._tried.add(growth)
+            self._left -= 2 * (self._network.size - 1) * growth.chunks
+            time_s = price(growth.schedule(), self._network, self._size_bytes).time_s
+            if time_s < self._best_s:
+                self.best, self._best_s = growth, time_s
+        return self._left > 0
+
+
+def _plain(network: Network) -> Growth:
+    """Racks as they are, hosts in the order of their ports, a gate a rack, one chunk a rack."""
+    members = [set(rack.hosts) for rack in network.racks] or [set(range(network.size))]
+    order = placement(network)
+    racks = tuple(tuple(host for host in order if host in rack) for rack in members)
+    return Growth(racks, (0,) * network.size, gates=1, chunks=len(racks))
+
+
+def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
+    """No leaves or the slow hosts, one gate or all, passed on or handed in at once, more or fewer chunks."""
+    plain = _plain(network)
+    rates = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
+    usual = median(rates)
+    leaves = {(0,) * network.size} | {
+        tuple(LEAF_PARTS if rate < part * usual else 0 for rate in rates) for part in _SLOW
+    }
+    for leaf_parts, gates, stars in product(
+        sorted(leaves), sorted({1, max(map(len, plain.racks))}), (False, True)
+    ):
+        start = replace(plain, leaf_parts=leaf_parts, gates=gates, stars=stars)
+        for chunks in _chunk_counts(start, size_bytes):
+            yield replace(start, chunks=chunks)
+
+
+def _chunk_counts(growth: Growth, size_bytes: float) -> list[int]:
+    """Whole periods: one, and about a third and all of the most that a buffer should be cut into."""
+    most = min(MOST_CHUNKS, size_bytes / LEAST_CHUNK_BYTES)
+    periods = max(1, int(most / growth.period))
+    return [growth.period * count for count in sorted({1, -(-periods // 3), periods})]
+
+
+def _changed(growth: Growth, network: Network, size_bytes: float, changes: random.Random) -> Growth:
+    """The forest with one thing changed: a leaf's share, the order, the gates, or the chunks."""
+    match changes.choice(("leaf", "order", "gates", "chunks", "chunks")):
+        case "leaf":
+            parts = list(growth.leaf_parts)
+            host = changes.randrange(network.size)
+            parts[host] = changes.choice([0, LEAF_PARTS // 4, LEAF_PARTS // 2, LEAF_PARTS])
+            growth = replace(growth, leaf_parts=tuple(parts))
+        case "order":
+            rack = changes.randrange(len(growth.racks))
+            hosts = list(growth.racks[rack])
+            one, other = changes.randrange(len(hosts)), changes.randrange(len(hosts))
+            hosts[one], hosts[other] = hosts[other], hosts[one]
+            racks = (*growth.racks[:rack], tuple(hosts), *growth.racks[rack + 1 :])
+            growth = replace(growth, racks=racks)
+        case "gates":
+            growth = replace(growth, gates=changes.randint(1, max(map(len, growth.racks))))
+        case "chunks":
+            growth = replace(growth, chunks=round(growth.chunks * changes.uniform(0.6, 1.6)))
+    most = min(MOST_CHUNKS, max(1.0, size_bytes / LEAST_CHUNK_BYTES))
+    periods = max(1, round(min(growth.chunks, most) / growth.period))
+    return replace(growth, chunks=periods * growth.period)
