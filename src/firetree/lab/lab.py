@@ -179,8 +179,8 @@ class Lab:
 
     def set_rate(self, host: int, rate_bytes_s: float) -> None:
         """Give the host's link another rate in both directions; `network` stays as described."""
-        iproute.batch("tc", [topology.change_limit("eth0", rate_bytes_s)], self.namespace(host))
-        iproute.batch("tc", [topology.change_limit(f"h{host}", rate_bytes_s)], self._switch)
+        iproute.batch("tc", topology.change_limit("eth0", rate_bytes_s), self.namespace(host))
+        iproute.batch("tc", topology.change_limit(f"h{host}", rate_bytes_s), self._switch)
 
     def pause(self, host: int) -> None:
         """Stop every process on the host; its link still answers."""

@@ -27,6 +27,9 @@ _QUANTUM_BYTES = 60_000
 """Without siblings it changes nothing; given, so that the kernel does not warn about a derived one."""
 
 
+_BULK, _SMALL = 10, 20  # classes
+
+
 def address(host: int) -> str:
     """The host's IPv4 address."""
     return f"10.77.0.{host + 1}"
@@ -76,23 +79,42 @@ def switch_limits(network: Network) -> Iterator[str]:
 
 
 def limit(device: str, rate_bytes_s: float, latency_s: float = 0.0) -> Iterator[str]:
-    """`tc` commands that limit what leaves through a device, and delay it."""
-    yield f"qdisc add dev {device} root handle 1: htb default 1"
-    yield f"class add {_rate(device, rate_bytes_s)}"
+    """`tc` commands that limit what leaves through a device, and delay it.
+
+    Small packets leave first, as they do on hosts with fq_codel, the usual queue of Linux: otherwise
+    acknowledgements would wait behind all that a host has to send.
+    """
+    yield f"qdisc add dev {device} root handle 1: htb default {_BULK}"
+    yield from _classes("add", device, rate_bytes_s)
+    yield (
+        f"filter add dev {device} parent 1: protocol ip prio 1"
+        f" u32 match u16 0x0000 0xff00 at 2 flowid 1:{_SMALL}"  # an IP packet below 256 bytes
+    )
     if latency_s:
-        # Its default of 1000 packets would drop on a fast link.
-        yield f"qdisc add dev {device} parent 1:1 netem delay {latency_s * 1e6:.0f}us limit 100000"
+        for handle, minor in ((2, _BULK), (3, _SMALL)):
+            # Its default of 1000 packets would drop on a fast link.
+            yield (
+                f"qdisc add dev {device} parent 1:{minor} handle {handle}: netem"
+                f" delay {latency_s * 1e6:.0f}us limit 100000"
+            )
 
 
-def change_limit(device: str, rate_bytes_s: float) -> str:
-    """The `tc` command that gives another rate to a device that has a limit."""
-    return f"class change {_rate(device, rate_bytes_s)}"
+def change_limit(device: str, rate_bytes_s: float) -> Iterator[str]:
+    """The `tc` commands that give another rate to a device that has a limit."""
+    return _classes("change", device, rate_bytes_s)
 
 
-def _rate(device: str, rate_bytes_s: float) -> str:
+def _classes(verb: str, device: str, rate_bytes_s: float) -> Iterator[str]:
+    """The link, which both kinds of packets may fill, and the part of it that is each one's own."""
     wire_bytes_s = rate_bytes_s * _WIRE_BYTES_PER_PAYLOAD
     burst_bytes = max(_LEAST_BURST_BYTES, round(wire_bytes_s * _BURST_S))
-    return (
-        f"dev {device} parent 1: classid 1:1 htb rate {round(wire_bytes_s * 8)}bit"
-        f" burst {burst_bytes} cburst {burst_bytes} quantum {_QUANTUM_BYTES}"
-    )
+    for parent, classid, part, order in (
+        ("1:", "1:1", 1.0, 0),
+        ("1:1", f"1:{_BULK}", 0.9, 1),
+        ("1:1", f"1:{_SMALL}", 0.1, 0),
+    ):
+        yield (
+            f"class {verb} dev {device} parent {parent} classid {classid} htb"
+            f" rate {round(part * wire_bytes_s * 8)}bit ceil {round(wire_bytes_s * 8)}bit"
+            f" burst {burst_bytes} cburst {burst_bytes} quantum {_QUANTUM_BYTES} prio {order}"
+        )
