@@ -18,8 +18,18 @@ from firetree.network.network import Network
 from firetree.network.placement import placement
 from firetree.network.price import price
 
-TRANSFERS = 200_000
-"""Simulated transfers in one search: a quarter of a minute."""
+TRANSFERS = 100_000
+"""Simulated transfers in one search: some seconds."""
+
+FRUITLESS = 100
+"""A search ends after so many changes in a row to forests that were tried before."""
+
+WORTHWHILE = 0.995
+"""A change must bring the time down to this part, or the search would chase noise."""
+
+WIDEST_STAR = 8
+"""Larger racks are cut into few chunks where all hosts hand in at once: it would cost more messages
+than it saves steps."""
 
 MOST_CHUNKS = 256
 LEAST_CHUNK_BYTES = 1 << 14
@@ -39,10 +49,8 @@ def grow(
     for start in _starts(network, size_bytes):
         search.consider(start)
     changes = random.Random(seed)
-    # Most changes of a forest are to no effect, or were tried: a bound for networks without a choice.
-    for _ in range(transfers):
-        if not search.consider(_changed(search.best, network, size_bytes, changes)):
-            break
+    while search.goes_on:
+        search.consider(_changed(search.best, network, size_bytes, changes))
     return search.best
 
 
@@ -52,19 +60,26 @@ class _Search:
     def __init__(self, network: Network, size_bytes: float, transfers: int):
         self._network, self._size_bytes, self._left = network, size_bytes, transfers
         self._tried: set[Growth] = set()
+        self._fruitless = 0
         self._best_s = math.inf
         self.best = _plain(network)
 
-    def consider(self, growth: Growth) -> bool:
-        """Take it where it is faster; False once nothing is left to spend."""
-        self._left -= 1
-        if growth not in self._tried and self._left > 0:
-            self._tried.add(growth)
-            self._left -= 2 * (self._network.size - 1) * growth.chunks
-            time_s = price(growth.schedule(), self._network, self._size_bytes).time_s
-            if time_s < self._best_s:
-                self.best, self._best_s = growth, time_s
-        return self._left > 0
+    @property
+    def goes_on(self) -> bool:
+        """Whether something is left to spend, and to be found."""
+        return self._left > 0 and self._fruitless < FRUITLESS
+
+    def consider(self, growth: Growth) -> None:
+        """Take it where it is faster, by what is worth a change."""
+        self._fruitless += 1
+        if growth in self._tried or not self.goes_on:
+            return
+        self._fruitless = 0
+        self._tried.add(growth)
+        self._left -= 2 * (self._network.size - 1) * growth.chunks
+        time_s = price(growth.schedule(), self._network, self._size_bytes).time_s
+        if time_s < WORTHWHILE * self._best_s:
+            self.best, self._best_s = growth, time_s
 
 
 def _plain(network: Network) -> Growth:
@@ -93,9 +108,14 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
 
 def _chunk_counts(growth: Growth, size_bytes: float) -> list[int]:
     """Whole periods: one, and about a third and all of the most that a buffer should be cut into."""
-    most = min(MOST_CHUNKS, size_bytes / LEAST_CHUNK_BYTES)
-    periods = max(1, int(most / growth.period))
+    periods = max(1, int(_most_chunks(growth, size_bytes) / growth.period))
     return [growth.period * count for count in sorted({1, -(-periods // 3), periods})]
+
+
+def _most_chunks(growth: Growth, size_bytes: float) -> float:
+    if growth.stars and max(map(len, growth.racks)) > WIDEST_STAR:
+        return growth.period
+    return min(MOST_CHUNKS, max(1.0, size_bytes / LEAST_CHUNK_BYTES))
 
 
 def _changed(growth: Growth, network: Network, size_bytes: float, changes: random.Random) -> Growth:
@@ -117,6 +137,6 @@ def _changed(growth: Growth, network: Network, size_bytes: float, changes: rando
             growth = replace(growth, gates=changes.randint(1, max(map(len, growth.racks))))
         case "chunks":
             growth = replace(growth, chunks=round(growth.chunks * changes.uniform(0.6, 1.6)))
-    most = min(MOST_CHUNKS, max(1.0, size_bytes / LEAST_CHUNK_BYTES))
-    periods = max(1, round(min(growth.chunks, most) / growth.period))
+    chunks = min(growth.chunks, _most_chunks(growth, size_bytes))
+    periods = max(1, round(chunks / growth.period))
     return replace(growth, chunks=periods * growth.period)
