@@ -98,6 +98,13 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
     leaves = {(0,) * network.size} | {
         tuple(LEAF_PARTS if rate < part * usual else 0 for rate in rates) for part in _SLOW
     }
+    slow = [host for host, rate in enumerate(rates) if rate < min(_SLOW) * usual]
+    if len(slow) == 1 and not network.racks and network.size > 2:
+        # Alone behind a gate it sends and receives from the start, each chunk one way and back.
+        fast = tuple(host for host in plain.racks[0] if host != slow[0])
+        apart = replace(plain, racks=(fast, (slow[0],)))
+        for chunks in _chunk_counts(apart, size_bytes):
+            yield replace(apart, chunks=chunks)
     for leaf_parts, gates, stars in product(
         sorted(leaves), sorted({1, max(map(len, plain.racks))}), (False, True)
     ):

@@ -8,12 +8,13 @@ import atexit
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
@@ -21,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from firetree import collectives
 from firetree.collectives import Executor
 from firetree.errors import UserError, nearest
+from firetree.network.choice import NATIVE, Choice
+from firetree.network.plan import Plan
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.trace import BucketSpan
 
@@ -41,9 +44,25 @@ def check_algorithm(name: str) -> None:
         collectives.find(name)
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One algorithm for all buckets, in `chunks` parts or as many as suit each."""
+
+    algorithm: str
+    world_size: int
+    chunks: int | None = None
+
+    def choice_for(self, size_bytes: int) -> Choice:
+        """How a bucket is summed."""
+        if self.algorithm == GLOO:
+            return Choice(NATIVE, 1)
+        chunks = self.chunks or collectives.chunks_for(self.algorithm, self.world_size, size_bytes)
+        return Choice(self.algorithm, chunks, tuple(range(self.world_size)))
+
+
 def attach(
     model: DistributedDataParallel,
-    algorithm: str = "binomial_tree",
+    algorithm: str | Plan = "binomial_tree",
     *,
     chunks: int | None = None,
     timeout_s: float = 60.0,
@@ -57,35 +76,45 @@ def attach(
 
     Args:
         model: wraps any module; its ranks are those of its process group.
-        algorithm: one of `firetree.collectives.names()`, or "gloo" for the backend's own all-reduce.
+        algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
+            a `firetree.network.Plan`, for whose buckets the model is wrapped with
+            `bucket_cap_mb=plan.bucket_bytes / 2**20`.
         chunks: parts that each bucket is cut into; by default what suits the algorithm and its size.
         timeout_s: how long to wait for another rank, in seconds.
 
     Raises:
-        UserError: an unknown algorithm, or a model that DDP does not wrap.
+        UserError: an unknown algorithm, a plan for another model or cluster, or a model that DDP does
+            not wrap.
     """
-    check_algorithm(algorithm)
+    if not isinstance(algorithm, Plan):
+        check_algorithm(algorithm)
     if not isinstance(model, DistributedDataParallel):
         kind = type(model).__name__
         raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…))")
     ranks = dist.get_process_group_ranks(model.process_group)
+    if isinstance(algorithm, Plan):
+        algorithm.check(len(ranks), gradient_bytes(model))
+    way = algorithm if isinstance(algorithm, Plan) else Named(algorithm, len(ranks), chunks)
     # A group of our own: its messages never meet those of DDP, nor of the user's script.
     group = cast(dist.ProcessGroup, dist.new_group(ranks, backend="gloo"))
-    synchroniser = Synchroniser(algorithm, group, chunks, timeout_s)
+    synchroniser = Synchroniser(way, group, timeout_s)
     model.register_comm_hook(None, synchroniser.hook)
     return synchroniser
+
+
+def gradient_bytes(model: nn.Module) -> int:
+    """|W|: bytes that are summed over the ranks in a step."""
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 class Synchroniser:
     """Averages each bucket that DDP hands over, one after another, in a thread of its own."""
 
-    def __init__(
-        self, algorithm: str, group: dist.ProcessGroup, chunks: int | None, timeout_s: float
-    ):
-        self.algorithm = algorithm
+    def __init__(self, way: Named | Plan, group: dist.ProcessGroup, timeout_s: float):
+        self.way = way
         self.error: BaseException | None = None
-        self._chunks, self._timeout_s = chunks, timeout_s
-        self._executors: dict[int, Executor] = {}
+        self._timeout_s = timeout_s
+        self._executors: dict[Choice, Executor] = {}
         self._group = group
         self._world_size: int = group.size()
         self._spans: list[BucketSpan] = []
@@ -94,34 +123,53 @@ class Synchroniser:
         self._thread.start()
         atexit.register(self.close)  # the interpreter must not go before the thread
 
+    @property
+    def algorithm(self) -> str:
+        """What sums the buckets now; of a plan, what sums the largest."""
+        return self.way.algorithm
+
+    def follow(self, plan: Plan) -> None:
+        """Sum along another plan from the next step on; call it on all ranks between the same steps."""
+        self.way = plan
+
     def hook(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """DDP's communication hook: takes a bucket of gradients, promises their mean."""
         ready_s = time.monotonic()
         buffer, index = bucket.buffer(), bucket.index()
         future: Future[Tensor] = torch.futures.Future()
-        self._work.put(lambda: self._average(buffer, index, ready_s, future))
+        self.submit(buffer, index, ready_s, future)
         return future
+
+    def submit(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
+        """Average a buffer in place once those before it are done, then fulfil the promise."""
+        self._work.put(lambda: self._average(buffer, index, ready_s, future))
 
     @property
     def bytes_counted_by(self) -> str:
-        """Who measures `sent_bytes`: our executor, or the kernel for the backend's all-reduce."""
-        return "kernel" if self.algorithm == GLOO else "executor"
+        """Who measures `sent_bytes`: our executor, or the kernel where the backend sums too."""
+        return "kernel" if self._backend_sums else "executor"
+
+    @property
+    def _backend_sums(self) -> bool:
+        if isinstance(self.way, Plan):
+            return any(choice.algorithm == NATIVE for _, choice in self.way.choices)
+        return self.way.algorithm == GLOO
 
     def sent_bytes(self) -> int:
         """Bytes this rank has sent to all peers so far; take differences around what is measured.
 
         The kernel counts all TCP traffic of the process, so nothing else may be sent in between.
         """
-        if self.algorithm == GLOO:
+        if self._backend_sums:
             return tcp_sent_bytes()
         return sum(sum(executor.sent_bytes) for executor in self._executors.values())
 
     def formula_bytes(self, size_bytes: int) -> float | None:
         """The closed form of what the busiest rank sends for that many bytes of gradients."""
-        if self.algorithm == GLOO:
+        if isinstance(self.way, Plan) or self.way.algorithm == GLOO:
             return None
         links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
-        chunks = self._chunks_for(size_bytes)
+        chunks = self.way.choice_for(size_bytes).chunks
         cost = collectives.find(self.algorithm).cost(self._world_size, chunks, size_bytes, links)
         return cost.sent_bytes
 
@@ -140,20 +188,14 @@ class Synchroniser:
             average()
 
     def _sum(self, buffer: Tensor) -> None:
-        if self.algorithm == GLOO:
+        choice = self.way.choice_for(buffer.nbytes)
+        if choice.algorithm == NATIVE:
             dist.all_reduce(buffer, group=self._group)
-        else:
-            self._executor_for(buffer.nbytes).run(buffer)
-
-    def _executor_for(self, size_bytes: int) -> Executor:
-        chunks = self._chunks_for(size_bytes)
-        if chunks not in self._executors:
-            schedule = collectives.build(self.algorithm, self._world_size, chunks)
-            self._executors[chunks] = Executor(schedule, self._group, self._timeout_s)
-        return self._executors[chunks]
-
-    def _chunks_for(self, size_bytes: int) -> int:
-        return self._chunks or collectives.chunks_for(self.algorithm, self._world_size, size_bytes)
+            return
+        if choice not in self._executors:
+            schedule = choice.schedule(self._world_size)
+            self._executors[choice] = Executor(schedule, self._group, self._timeout_s)
+        self._executors[choice].run(buffer)
 
     def _average(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
         start_s = time.monotonic()

@@ -1,0 +1,116 @@
+"""The ways to sum a buffer on a network, each with its price: the known ones, the backend's, a grown one.
+
+A `Choice` is what a plan stores for a bucket; from it follows the schedule that is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from firetree import collectives
+from firetree.collectives.schedule import Schedule
+from firetree.network.grow import grow
+from firetree.network.growth import Growth
+from firetree.network.network import Network
+from firetree.network.placement import placement
+from firetree.network.price import Price, price
+
+NATIVE = "native"
+"""The backend's own all-reduce: Gloo's on processors, NCCL's on GPUs."""
+
+GROWN = "grown"
+
+GLOO_SEGMENT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to sum a buffer: an algorithm, its number of chunks, and which host takes which part.
+
+    `growth` is the forest of the algorithm `grown`.
+    """
+
+    algorithm: str
+    chunks: int
+    order: tuple[int, ...] = ()
+    growth: Growth | None = None
+
+    def schedule(self, world_size: int) -> Schedule:
+        """What is run; for `native` what Gloo does, as near as a schedule can say it."""
+        if self.growth is not None:
+            return self.growth.schedule()
+        if self.algorithm == NATIVE:
+            return collectives.build("ring", world_size, self.chunks)
+        return collectives.build(self.algorithm, world_size, self.chunks).placed(self.order)
+
+    def price(self, network: Network, size_bytes: float) -> Price:
+        """What it takes on a network."""
+        if network.size == 1:
+            return Price(0.0, "nothing")
+        return price(self.schedule(network.size), network, size_bytes)
+
+    def to_document(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_document(document: dict[str, Any]) -> Choice:
+        """Read what `to_document` gave (KeyError, TypeError where it is no such thing)."""
+        growth = document["growth"]
+        return Choice(
+            str(document["algorithm"]),
+            int(document["chunks"]),
+            tuple(map(int, document["order"])),
+            None
+            if growth is None
+            else Growth(
+                tuple(tuple(map(int, rack)) for rack in growth["racks"]),
+                tuple(map(int, growth["leaf_parts"])),
+                int(growth["gates"]),
+                int(growth["chunks"]),
+                bool(growth["stars"]),
+            ),
+        )
+
+
+def known(name: str, network: Network, size_bytes: float) -> Choice:
+    """A named algorithm, cut as its rule says and placed as the network suggests."""
+    if name == NATIVE:
+        return native(network.size, size_bytes)
+    chunks = collectives.chunks_for(name, network.size, size_bytes)
+    return Choice(name, chunks, placement(network))
+
+
+def native(world_size: int, size_bytes: float) -> Choice:
+    """Gloo's ring: each rank's share in two segments at least, none above 1 MiB."""
+    segments = max(2, -(-int(size_bytes / world_size) // GLOO_SEGMENT_BYTES))
+    return Choice(NATIVE, world_size * segments)
+
+
+def grown(network: Network, size_bytes: float, **search: int) -> Choice:
+    """A forest of the network's own; `search` goes to `grow`."""
+    growth = grow(network, size_bytes, **search)
+    return Choice(GROWN, growth.chunks, growth=growth)
+
+
+def candidate_names(network: Network) -> Iterator[str]:
+    """Every algorithm by name, those that take a number with what fits the network, and the backend's."""
+    yield NATIVE
+    yield from collectives.names()
+    sizes = {len(rack.hosts) for rack in network.racks}
+    ports = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
+    slow = sum(port < max(ports) / 2 for port in ports)
+    if len(sizes) == 1:
+        yield f"hierarchical:{sizes.pop()}"
+    elif slow and not sizes:
+        yield f"hierarchical:{network.size - slow}"
+    if network.size > 3:
+        yield f"kary_tree:{network.size - 1}"
+
+
+def is_uneven(network: Network) -> bool:
+    """Whether ports differ or hosts share uplinks, so that a forest of its own may be worth it."""
+    ports = [rate for host in network.hosts for rate in (host.up_bytes_s, host.down_bytes_s)]
+    return bool(network.racks) or max(ports) > 1.1 * min(ports)

@@ -1,0 +1,256 @@
+"""Before training: what a step takes on 1, 2, 4 … hosts, and the best way to sum each of its buckets.
+
+Every candidate is priced for every bucket size; a `Plan` is the best of them as data, which
+`firetree.attach` and `firetree train --plan` run. `advice` says what would change the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from firetree.errors import UserError
+from firetree.network.choice import (
+    GROWN,
+    NATIVE,
+    Choice,
+    candidate_names,
+    grown,
+    is_uneven,
+    known,
+)
+from firetree.network.network import Network
+from firetree.network.step import Profile, Step, bucketed, step
+
+PLAN_VERSION = 1
+
+BUCKETS_BYTES = (1 << 20, 4 << 20, 25 << 20, 1 << 40)
+"""Bucket sizes that are tried; the last puts all gradients into one."""
+
+_COMPUTATION_SHARE = 0.05
+"""A step that waits for less than this part of its time is limited by its computation."""
+
+_ANCHORS = tuple(1 << 2 * k for k in range(6, 30))
+
+_GROWN_TRANSFERS = 30_000
+_GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a step would take with one algorithm for all buckets, at its best bucket size."""
+
+    algorithm: str
+    bucket_bytes: int
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the gradients of a model are summed on a network: one choice for each bucket's size.
+
+    `gradient_bytes` and `world_size` say what it was made for, `compute_s` and `step_s` what it
+    predicts, `candidates` what every other way would take, fastest first.
+    """
+
+    model: str
+    world_size: int
+    gradient_bytes: int
+    bucket_bytes: int
+    choices: tuple[tuple[int, Choice], ...]
+    compute_s: float
+    step_s: float
+    limited_by: str
+    candidates: tuple[Candidate, ...]
+
+    def choice_for(self, size_bytes: int) -> Choice:
+        """The choice that was made for the bucket nearest in size."""
+        return min(self.choices, key=lambda made: abs(made[0] - size_bytes))[1]
+
+    @property
+    def algorithm(self) -> str:
+        """What sums the largest bucket."""
+        return max(self.choices, key=lambda made: made[0])[1].algorithm if self.choices else NATIVE
+
+    def check(self, world_size: int, gradient_bytes: int) -> None:
+        """Raise UserError where it was made for other ranks or another model."""
+        if self.world_size != world_size:
+            raise UserError(
+                f"a plan for {self.world_size} ranks on {world_size}; make one for this cluster with "
+                "firetree plan"
+            )
+        if self.gradient_bytes != gradient_bytes:
+            raise UserError(
+                f"a plan for {self.model} with {self.gradient_bytes:,} bytes of gradients; this model "
+                f"has {gradient_bytes:,}; make one for it with firetree plan"
+            )
+
+    def to_json(self) -> str:
+        """All fields, and the version."""
+        choices = [[size, choice.to_document()] for size, choice in self.choices]
+        return json.dumps({"version": PLAN_VERSION, **asdict(self), "choices": choices}, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Read what `to_json` wrote (UserError for anything else)."""
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document.pop("version") != PLAN_VERSION:
+                raise UserError(f"a plan of another version; expected {PLAN_VERSION}")
+            choices = tuple(
+                (int(size), Choice.from_document(choice)) for size, choice in document["choices"]
+            )
+            candidates = tuple(Candidate(**candidate) for candidate in document["candidates"])
+            made = Plan(**{**document, "choices": choices, "candidates": candidates})
+            for _, choice in made.choices:
+                choice.schedule(int(made.world_size))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"not a plan: {error!r}; expected what firetree plan -o writes"
+            ) from error
+        return made
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan's file (UserError where it cannot be)."""
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"plan {path} cannot be read: {error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+class Prices:
+    """What each candidate takes on one network for any size: priced at sizes a factor of four apart,
+    and straight lines between."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self._priced: dict[tuple[str, int], float] = {}
+        self._grown: dict[int, Choice] = {}
+        self.names = list(candidate_names(network))
+        if is_uneven(network) and network.size > 2:
+            self.names.append(GROWN)
+
+    def choice(self, name: str, size_bytes: float) -> Choice:
+        """The candidate of that name for a size."""
+        if name != GROWN:
+            return known(name, self.network, size_bytes)
+        anchor = min(_GROWN_ANCHORS, key=lambda a: max(a, size_bytes) / min(a, size_bytes))
+        if anchor not in self._grown:
+            self._grown[anchor] = grown(self.network, anchor, transfers=_GROWN_TRANSFERS)
+        return self._grown[anchor]
+
+    def seconds(self, name: str, size_bytes: int) -> float:
+        """The time of one all-reduce of that size."""
+        below, above = next((a, b) for a, b in pairwise(_ANCHORS) if size_bytes <= b)
+        part = max(0.0, (size_bytes - below) / (above - below))
+        return (1 - part) * self._at(name, below) + part * self._at(name, above)
+
+    def _at(self, name: str, size_bytes: int) -> float:
+        if (name, size_bytes) not in self._priced:
+            choice = self.choice(name, size_bytes)
+            self._priced[name, size_bytes] = choice.price(self.network, size_bytes).time_s
+        return self._priced[name, size_bytes]
+
+    def best(self, size_bytes: int) -> str:
+        """The name of the fastest candidate for a size."""
+        return min(self.names, key=lambda name: self.seconds(name, size_bytes))
+
+    def best_seconds(self, size_bytes: int) -> float:
+        """The time of the fastest candidate."""
+        return self.seconds(self.best(size_bytes), size_bytes)
+
+
+def make_plan(model: str, profile: Profile, prices: Prices) -> Plan:
+    """The bucket size and the choices with which a step is fastest."""
+    if prices.network.size == 1:
+        compute_s = profile.compute_s
+        return Plan(
+            model, 1, profile.size_bytes, BUCKETS_BYTES[-2], (), compute_s, compute_s, "", ()
+        )
+    bucket_bytes = min(
+        BUCKETS_BYTES, key=lambda size: step(profile, size, prices.best_seconds).step_s
+    )
+    best = step(profile, bucket_bytes, prices.best_seconds)
+    sizes = sorted({bucket.size_bytes for bucket in bucketed(profile, bucket_bytes)})
+    choices = tuple((size, prices.choice(prices.best(size), size)) for size in sizes)
+    return Plan(
+        model,
+        prices.network.size,
+        profile.size_bytes,
+        min(bucket_bytes, profile.size_bytes),
+        choices,
+        profile.compute_s,
+        best.step_s,
+        _limit(best, prices.network, choices[-1]),
+        _candidates(profile, prices),
+    )
+
+
+def _candidates(profile: Profile, prices: Prices) -> tuple[Candidate, ...]:
+    found = []
+    for name in prices.names:
+        steps = [
+            Candidate(name, size, step(profile, size, partial(prices.seconds, name)).step_s)
+            for size in BUCKETS_BYTES
+        ]
+        found.append(min(steps, key=lambda candidate: candidate.step_s))
+    return tuple(sorted(found, key=lambda candidate: candidate.step_s))
+
+
+def _limit(best: Step, network: Network, largest: tuple[int, Choice]) -> str:
+    if best.exposed_s < _COMPUTATION_SHARE * best.step_s:
+        return "computation"
+    size_bytes, choice = largest
+    return choice.price(network, size_bytes).limited_by
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a step takes on so many hosts, each with as many samples as the one host alone.
+
+    `speedup` is the number of samples a second against one host's, `efficiency` that over the hosts.
+    """
+
+    world_size: int
+    step_s: float
+    speedup: float
+    efficiency: float
+    algorithm: str
+    limited_by: str
+
+
+def scaling(
+    model: str, profile: Profile, network: Network, tell: Tell
+) -> Iterator[tuple[Point, Plan]]:
+    """A point and a plan for 1, 2, 4 … hosts of the network, and for all of them."""
+    for world_size in world_sizes(network.size):
+        tell(f"pricing {world_size} of {network.size} hosts")
+        made = make_plan(model, profile, Prices(network.first(world_size)))
+        efficiency = profile.compute_s / made.step_s
+        limited_by = made.limited_by or "computation"
+        yield (
+            Point(
+                world_size,
+                made.step_s,
+                world_size * efficiency,
+                efficiency,
+                made.algorithm if world_size > 1 else "none",
+                limited_by,
+            ),
+            made,
+        )
+
+
+def world_sizes(most: int) -> Sequence[int]:
+    """1, 2, 4 … up to `most`, and that."""
+    return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
