@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-import io
+import json
 import os
 import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast, get_type_hints
+from typing import Annotated
 
 import tyro
 
-from firetree import __version__, bench, collectives, data, lab, launch, models, report, train
+from firetree import __version__, bench, collectives, data, lab, launch, models, plan, report, train
+from firetree.arguments import parse, split_at
 from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError, nearest
-from firetree.network import Network
+from firetree.network import load_network
 from firetree.sync import algorithm_names
 
 USAGE = """\
@@ -27,17 +27,17 @@ usage: firetree COMMAND …
 
   train RECIPE   train on one or several workers, along a reduction tree
   report RUN …   where the time of a run went, or several runs side by side
-  bench          all-reduces side by side, on this machine, a cluster or the lab
+  plan           what more machines would bring, and the best way to synchronise them
+  bench          all-reduces side by side, or a step replayed in the lab
   lab            run a command on every host of an emulated cluster
+  probe          what the network between the hosts carries, and what is wrong with it
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
-COMMANDS = ("train", "report", "bench", "lab")
+COMMANDS = ("train", "report", "plan", "bench", "lab")
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
-
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -70,43 +70,29 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
-class LabOptions:
-    """Run a command once a host on an emulated cluster: `firetree lab --hosts 4 -- COMMAND`.
+class ProbeOptions:
+    """Measure the network between all hosts: rates, latencies, shared links, and what to look at.
 
-    Hosts are network namespaces of this Linux machine, joined by links of the rates you name; root,
-    `ip` and `tc` are needed. Each host's command gets torchrun's environment variables.
+    Start it once on every host with torchrun, srun, mpirun or `firetree lab`, or here with --workers.
     """
 
-    hosts: int = 4
-    """Number of hosts."""
-    rate: str = "200mbit"
-    """Rate of every host's link, each direction, of payload."""
-    slow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A host with another rate, as in 3=50mbit, or 3=50mbit:200mbit for one up and one down; can be
-    given several times."""
-    rack: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """The hosts of a rack, as in 0-3 or 0,2,4,6; once a rack."""
-    uplink: str | None = None
-    """Rate of each rack's uplink."""
-    network: str | None = None
-    """All of these at once: '3 x 200mbit + 1 x 50mbit:200mbit', '4 x 1gbit | 4 x 1gbit / 1gbit' for
-    two racks and their uplinks, perhaps a latency behind a comma, or a network's JSON file."""
-    latency_ms: float = 0.0
-    """Delay of every packet, where the kernel has netem."""
-    tcp: str = lab.CONGESTION_CONTROL
-    """The hosts' congestion control; reno holds a shaped link's rate most steadily."""
-    fault: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """What happens after how many seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0';
-    also link up, pause and resume. Can be given several times."""
-    check: bool = False
-    """Measure every link's rate with plain sockets; fails where one is off by over 3 %."""
-    clean: bool = False
-    """Take down what labs that were killed have left behind."""
+    workers: int | None = None
+    """Local processes to start, where nobody else started any."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the network as JSON to this file."""
+    json: bool = False
+    """Print JSON: the network, intervals and warnings."""
+    html: Path | None = None
+    """Write a page with a heat map of all pairs to this file."""
+    brief: bool = False
+    """Measure for a few seconds only, with less confidence."""
+    seed: int = 0
+    """Of the order in which pairs are measured."""
 
 
 def main() -> None:
     """Run this process's command line; ends the process."""
-    ours, dashes, theirs = _split_at(sys.argv[1:], "--")
+    ours, dashes, theirs = split_at(sys.argv[1:], "--")
     code = 0
     try:
         _run([*(argument for argument in ours if argument != "--debug"), *dashes, *theirs])
@@ -154,10 +140,16 @@ def _run(arguments: list[str]) -> None:
             _report(rest)
         case ["bench", "allreduce", *rest]:
             _bench_allreduce(rest)
+        case ["bench", "step", *rest]:
+            _bench_step(rest)
         case ["bench", *_]:
-            raise UserError("expected what to measure: firetree bench allreduce")
+            raise UserError("expected what to measure: firetree bench allreduce, or bench step")
+        case ["plan", *rest]:
+            _plan(rest)
         case ["lab", *rest]:
             _lab(rest)
+        case ["probe", *rest]:
+            _probe(rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, COMMANDS)}")
 
@@ -191,9 +183,9 @@ def _train_options(arguments: list[str]) -> TrainOptions:
     named = None
     given = [argument for argument in arguments if argument not in ("-h", "--help")]
     if given:
-        name = _parse(TrainOptions, "firetree train", given).name
+        name = parse(TrainOptions, "firetree train", given).name
         named = TrainOptions(name, recipe=train.load_recipe(name))
-    return _parse(TrainOptions, "firetree train", arguments, named)
+    return parse(TrainOptions, "firetree train", arguments, named, _names())
 
 
 def _names() -> str:
@@ -208,7 +200,7 @@ def _new_run_dir(recipe_name: str) -> Path:
 
 
 def _report(arguments: list[str]) -> None:
-    options = _parse(ReportOptions, "firetree report", arguments)
+    options = parse(ReportOptions, "firetree report", arguments)
     if not options.runs:
         raise UserError("no run named; expected the folders of one or more runs")
     print(report.render([report.summarise(run) for run in options.runs], as_json=options.json))
@@ -217,7 +209,7 @@ def _report(arguments: list[str]) -> None:
 def _bench_allreduce(arguments: list[str]) -> None:
     place = launch.find_place(os.environ)
     launch.follow_launcher()
-    options = _parse(bench.AllreduceOptions, "firetree bench allreduce", arguments)
+    options = parse(bench.AllreduceOptions, "firetree bench allreduce", arguments)
     if options.explain is not None:
         _explain_allreduce(options, options.explain)
         return
@@ -244,14 +236,52 @@ def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
     print(f"\nThe same as an animated page: {page}")
 
 
+def _bench_step(arguments: list[str]) -> None:
+    options = parse(bench.StepOptions, "firetree bench step", arguments)
+    if options.part and options.result:
+        place = launch.find_place(os.environ) or launch.ALONE
+        with launch.joined(place, timeout_s=_LONG_S):
+            seconds = bench.replay(options.part)
+            if place.rank == 0:
+                write_durably(options.result, json.dumps(seconds).encode())
+        return
+    network = load_network(options.network)
+    workload = plan.load_workload(options.model, options.batch, options.size, options.compute)
+    sizes = bench.items(options.world_size or str(network.size))
+    rows = bench.replay_in_lab(
+        workload,
+        network,
+        [bench.parse_world_size(size) for size in sizes],
+        bench.items(options.ways),
+        options.repeats,
+        _tell,
+    )
+    print(bench.steps_as_json(rows) if options.json else bench.steps_as_text(rows))
+
+
+def _plan(arguments: list[str]) -> None:
+    options = parse(plan.PlanOptions, "firetree plan", arguments)
+    network = load_network(options.network)
+    workload = plan.load_workload(options.model, options.batch, options.size, options.compute)
+    found = plan.answer(workload, network, _tell)
+    if options.output:
+        write_durably(options.output, found.plan.to_json().encode())
+    print(plan.as_json(found) if options.json else plan.as_text(found))
+
+
+def _tell(what: str) -> None:
+    """Say on standard error what takes its time."""
+    print(f"{what} …", file=sys.stderr, flush=True)
+
+
 def _lab(arguments: list[str]) -> None:
-    ours, _, command = _split_at(arguments, "--")
-    options = _parse(LabOptions, "firetree lab", ours)
+    ours, _, command = split_at(arguments, "--")
+    options = parse(lab.LabOptions, "firetree lab", ours)
     if options.clean:
         removed = lab.clean()
         print("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
         return
-    network, latency_s = _lab_network(options)
+    network, latency_s = lab.network_of(options)
     faults = [lab.parse_fault(text, network.size) for text in options.fault]
     if not options.check:
         lab.require_command(command)
@@ -265,79 +295,3 @@ def _lab(arguments: list[str]) -> None:
                 raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
         else:
             lab.run_command(cluster, command, faults)
-
-
-def _lab_network(options: LabOptions) -> tuple[Network, float]:
-    """The network to emulate and its latency in seconds, from one text or from an option for each."""
-    latency_s = options.latency_ms / 1e3
-    if options.network is None:
-        described = options.hosts, options.rate, options.slow, options.rack, options.uplink
-        return lab.describe(*described), latency_s
-    for name in ("hosts", "rate", "slow", "rack", "uplink"):
-        if getattr(options, name) != getattr(LabOptions, name):
-            raise UserError(f"--network and --{name}; expected one of them")
-    network, own_latency_s = lab.load_description(options.network)
-    if own_latency_s and latency_s:
-        raise UserError("--network with a latency and --latency-ms; expected one of them")
-    return network, own_latency_s or latency_s
-
-
-def _split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], list[str]]:
-    """What stands before the first mark, the mark if there is one, and what stands behind it."""
-    place = arguments.index(mark) if mark in arguments else len(arguments)
-    return arguments[:place], arguments[place : place + 1], arguments[place + 1 :]
-
-
-def _parse(
-    kind: type[Options], program: str, arguments: list[str], default: Options | None = None
-) -> Options:
-    """Read options through tyro, whose framed page about a wrong one becomes one line."""
-    known = _flags(kind)
-    for flag in (argument.partition("=")[0] for argument in arguments):
-        if flag.startswith("--") and flag.replace("_", "-") not in known:
-            raise UserError(f"no option '{flag}'{nearest(flag, known)}")
-    description = f"{inspect.getdoc(kind)} {_names() if kind is TrainOptions else ''}"
-    page = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(page):
-            options, unknown = tyro.cli(
-                kind,
-                prog=program,
-                description=description,
-                args=arguments,
-                default=default,
-                return_unknown_args=True,
-            )
-    except SystemExit as end:
-        if end.code == 0:
-            raise
-        raise UserError(_first_paragraph(page.getvalue())) from end
-    if unknown:
-        raise UserError(f"unexpected '{unknown[0]}'; see {program} --help")
-    return cast(Options, options)
-
-
-def _first_paragraph(page: str) -> str:
-    """The text of a framed page from below its title to the first empty row or rule."""
-    rows = [row.strip("│ ") for row in page.splitlines()[1:]]
-    end = next((k for k, row in enumerate(rows) if not row or row[0] in "─╰"), len(rows))
-    return " ".join(rows[:end])
-
-
-def _flags(kind: type[Any], prefix: str = "--") -> list[str]:
-    """Every option of a dataclass, as tyro spells it."""
-    flags = ["--help"]
-    hints = get_type_hints(kind)
-    for entry in fields(kind):
-        if entry.name == "recipe":
-            flags += _flags(hints[entry.name], prefix)
-        elif is_dataclass(hints[entry.name]):
-            flags += _flags(hints[entry.name], f"{prefix}{entry.name}.")
-        else:
-            name = entry.name.replace("_", "-")
-            flags += (
-                [prefix + name, f"{prefix}no-{name}"]
-                if hints[entry.name] is bool
-                else [prefix + name]
-            )
-    return flags

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from firetree.bench.allreduce import Row, Settings, measure
 from firetree.bench.explain import explain_html, explain_text
-from firetree.bench.options import AllreduceOptions, parse_world_size, settings_of
-from firetree.bench.table import as_json, as_text
+from firetree.bench.options import (
+    AllreduceOptions,
+    StepOptions,
+    items,
+    parse_world_size,
+    settings_of,
+)
+from firetree.bench.step import StepRow, replay, replay_in_lab, steps_as_json
+from firetree.bench.table import as_json, as_text, steps_as_text
 
 __all__ = [
     "AllreduceOptions",
     "Row",
     "Settings",
+    "StepOptions",
+    "StepRow",
     "as_json",
     "as_text",
     "explain_html",
     "explain_text",
+    "items",
     "measure",
     "parse_world_size",
+    "replay",
+    "replay_in_lab",
     "settings_of",
+    "steps_as_json",
+    "steps_as_text",
 ]

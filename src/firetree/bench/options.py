@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from firetree import collectives
 from firetree.bench.allreduce import Settings, network_around
@@ -52,19 +54,47 @@ class AllreduceOptions:
     """With --explain: parts that the buffer is cut into."""
 
 
+@dataclass(frozen=True)
+class StepOptions:
+    """Replay a model's training step on an emulated cluster, and compare it with its prediction.
+
+    Gradients of the real sizes become ready when a real backward pass has them; nothing is computed,
+    everything is sent. Needs root, ip and tc, as firetree lab does.
+    """
+
+    model: str = "squeezenet_v1_1"
+    """A network's name, or module:function that returns a torch module."""
+    network: str = "4 x 200mbit"
+    """A network in one line, or its JSON file."""
+    world_size: str | None = None
+    """Comma-separated numbers of hosts; by default all of the network's."""
+    ways: str = "plan,native"
+    """Comma-separated: plan for the best way for each bucket, or an algorithm for all."""
+    batch: int = 32
+    """Samples a step on each host."""
+    size: int | None = None
+    """Height and width of the pictures; by default the network's own."""
+    compute: str | None = None
+    """How long a host computes a step, as in 0.1s; by default measured on this machine."""
+    repeats: int = 3
+    """Replays of each way, taken in turn."""
+    json: bool = False
+    """Print JSON: a list of rows."""
+    part: Annotated[Path | None, tyro.conf.Suppress] = None
+    result: Annotated[Path | None, tyro.conf.Suppress] = None
+
+
 def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
     """The settings for `world_size` ranks that were started by someone else, None for local ones.
 
     Raises:
         UserError: an option that cannot be; it is named, with what was expected.
     """
-    names = tuple(
-        collectives.names() if options.algorithms == "all" else _items(options.algorithms)
-    )
+    names = tuple(collectives.names() if options.algorithms == "all" else items(options.algorithms))
     for name in names:
         collectives.find(name)
     default = "2,4" if world_size is None else str(world_size)
-    world_sizes = tuple(map(parse_world_size, _items(options.world_size or default)))
+    world_sizes = tuple(map(parse_world_size, items(options.world_size or default)))
     if options.repeats < 1:
         raise UserError(f"--repeats {options.repeats}; expected 1 or more")
     if not 0 < options.timeout_s < 1e6:
@@ -73,7 +103,7 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
         raise UserError("--chunks goes with --explain; a measurement cuts by each algorithm's rule")
     return Settings(
         algorithms=names,
-        sizes_bytes=tuple(parse_size(text) for text in _items(options.sizes)),
+        sizes_bytes=tuple(parse_size(text) for text in items(options.sizes)),
         world_sizes=world_sizes,
         repeats=options.repeats,
         device=options.device,
@@ -91,7 +121,7 @@ def _network(rate: str | None, hosts: int) -> Network | None:
     return network
 
 
-def _items(text: str) -> list[str]:
+def items(text: str) -> list[str]:
     items = [item.strip() for item in text.split(",")]
     if not all(items):
         raise UserError(f"'{text}'; expected names or numbers with a comma between")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firetree.bench.allreduce import Row
+from firetree.bench.step import StepRow
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -38,6 +39,31 @@ def as_text(rows: Sequence[Row]) -> str:
             f"{row.ratio_to_bound:.2f}",
             f"{row.cpu_s * 1e3:.1f}",
         )
+    return _printed(table)
+
+
+def steps_as_text(rows: Sequence[StepRow]) -> str:
+    """A table of replayed steps: predicted, measured, and the speed-ups."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("hosts", "way", "largest by"):
+        table.add_column(heading)
+    for heading in ("predicted s", "measured s", "least to most", "off by", "speed-up"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row.world_size),
+            row.way,
+            row.algorithm,
+            f"{row.predicted_s:.3f}",
+            f"{row.measured_s:.3f}",
+            f"{row.least_s:.3f} to {row.most_s:.3f}",
+            f"{row.predicted_s / row.measured_s - 1:+.1%}",
+            f"{row.speedup:.2f}",
+        )
+    return _printed(table)
+
+
+def _printed(table: Table) -> str:
     page = io.StringIO()
     Console(file=page, width=120).print(table)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())

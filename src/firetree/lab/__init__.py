@@ -10,17 +10,20 @@ from firetree.lab.description import describe, load_description
 from firetree.lab.faults import Fault, parse_fault
 from firetree.lab.lab import CONGESTION_CONTROL, Lab
 from firetree.lab.namespaces import clean
+from firetree.lab.options import LabOptions, network_of
 from firetree.lab.workload import require_command, run_command
 
 __all__ = [
     "CONGESTION_CONTROL",
     "Fault",
     "Lab",
+    "LabOptions",
     "LinkCheck",
     "check",
     "clean",
     "describe",
     "load_description",
+    "network_of",
     "parse_fault",
     "render",
     "require_command",

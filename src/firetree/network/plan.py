@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from firetree.errors import UserError
+from firetree.errors import UserError, nearest
 from firetree.network.choice import (
     GROWN,
     NATIVE,
@@ -170,15 +171,33 @@ class Prices:
         return self.seconds(self.best(size_bytes), size_bytes)
 
 
-def make_plan(model: str, profile: Profile, prices: Prices) -> Plan:
-    """The bucket size and the choices with which a step is fastest."""
+def restricted(prices: Prices, name: str) -> Prices:
+    """The same prices with one candidate alone.
+
+    Raises:
+        UserError: no candidate of that name on this network.
+    """
+    if name not in prices.names:
+        raise UserError(f"no way '{name}'{nearest(name, prices.names)}")
+    alone = copy(prices)
+    alone.names = [name]
+    return alone
+
+
+def make_plan(
+    model: str,
+    profile: Profile,
+    prices: Prices,
+    buckets_bytes: Sequence[int] = BUCKETS_BYTES,
+) -> Plan:
+    """The bucket size, of those given, and the choices with which a step is fastest."""
     if prices.network.size == 1:
         compute_s = profile.compute_s
         return Plan(
             model, 1, profile.size_bytes, BUCKETS_BYTES[-2], (), compute_s, compute_s, "", ()
         )
     bucket_bytes = min(
-        BUCKETS_BYTES, key=lambda size: step(profile, size, prices.best_seconds).step_s
+        buckets_bytes, key=lambda size: step(profile, size, prices.best_seconds).step_s
     )
     best = step(profile, bucket_bytes, prices.best_seconds)
     sizes = sorted({bucket.size_bytes for bucket in bucketed(profile, bucket_bytes)})

@@ -1,0 +1,120 @@
+"""What `firetree plan` is asked, and what it answers: points, the plan for all hosts, advice."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from firetree.network import Network, format_duration, lower_bound_s, to_json
+from firetree.network.advice import advise, describe_point
+from firetree.network.plan import Plan, Point, scaling
+from firetree.plan.workload import Workload
+
+_CANDIDATES_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Predict what 1, 2, 4 … machines bring for a model on a network, and how to synchronise them.
+
+    Each machine keeps its batch: `speedup` counts samples a second against one machine.
+    """
+
+    model: str = "squeezenet_v1_1"
+    """A network's name, or module:function that returns a torch module."""
+    network: str = "8 x 1gbit"
+    """A network's JSON file, as firetree probe writes it, or '8 x 1gbit', '4 x 10gbit | 4 x 10gbit /
+    1gbit' for two racks."""
+    batch: int = 32
+    """Samples a step on each machine."""
+    size: int | None = None
+    """Height and width of the pictures; by default the network's own."""
+    compute: str | None = None
+    """How long a machine computes a step, as in 0.1s; by default measured on this one."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the plan for all machines, for firetree train --plan."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything that is predicted for a model on a network."""
+
+    workload: Workload
+    network: Network
+    points: tuple[Point, ...]
+    plan: Plan
+    advice: tuple[str, ...]
+
+
+def answer(workload: Workload, network: Network, tell: Callable[[str], None]) -> Answer:
+    """Price everything; `tell` hears what is being done, as it takes seconds to minutes."""
+    points_and_plans = list(scaling(workload.model, workload.profile, network, tell))
+    points = tuple(point for point, _ in points_and_plans)
+    plan = points_and_plans[-1][1]
+    tell("pricing what would change the answer")
+    advice = advise(workload.profile, network, points, plan, workload.layers)
+    return Answer(workload, network, points, plan, tuple(advice))
+
+
+def as_json(found: Answer) -> str:
+    """`{"model", "network", "points", "advice", "plan"}`."""
+    return json.dumps(
+        {
+            "model": found.workload.model,
+            "network": json.loads(to_json(found.network)),
+            "points": [asdict(point) for point in found.points],
+            "advice": found.advice,
+            "plan": json.loads(found.plan.to_json()),
+        },
+        indent=1,
+    )
+
+
+def as_text(found: Answer) -> str:
+    """For a person: the points as a table, the ways to synchronise all, and the advice."""
+    profile, plan = found.workload.profile, found.plan
+    page = io.StringIO()
+    console = Console(file=page, width=140)
+    console.print(
+        f"{found.workload.model}: {profile.size_bytes / 1e6:.1f} MB of gradients, "
+        f"{format_duration(profile.compute_s)} of computation a step\n",
+        highlight=False,
+    )
+    headings = ("machines", "step", "speed-up", "efficiency", "synchronised by", "limited by")
+    _print(console, headings, map(describe_point, found.points))
+    if plan.candidates:
+        bound_s = lower_bound_s(found.network, profile.size_bytes)
+        console.print(
+            f"\nWays to synchronise {plan.world_size} machines; no all-reduce of all gradients can take "
+            f"less than {format_duration(bound_s)}:",
+            highlight=False,
+        )
+        ways = [("the plan", format_duration(plan.step_s))]
+        ways += [
+            (way.algorithm, format_duration(way.step_s))
+            for way in plan.candidates[:_CANDIDATES_SHOWN]
+        ]
+        _print(console, ("way", "step"), ways)
+    console.print()
+    for sentence in found.advice:
+        console.print(f"- {sentence}", highlight=False)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+
+def _print(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if 0 < place < 4 else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
