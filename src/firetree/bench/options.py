@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from firetree import collectives
 from firetree.bench.allreduce import Settings, network_around
@@ -80,8 +78,6 @@ class StepOptions:
     """Replays of each way, taken in turn."""
     json: bool = False
     """Print JSON: a list of rows."""
-    part: Annotated[Path | None, tyro.conf.Suppress] = None
-    result: Annotated[Path | None, tyro.conf.Suppress] = None
 
 
 def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:

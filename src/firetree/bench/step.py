@@ -20,13 +20,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.lab import Lab, run_command
-from firetree.network import Network, from_json
+from firetree.network import Network
 from firetree.network.plan import Plan, Prices, make_plan, restricted
-from firetree.network.step import Profile, bucketed
+from firetree.network.step import Bucket, Gradient, Profile, bucketed
 from firetree.plan import Workload
+from firetree.probe import probe
 from firetree.sync import Synchroniser
 
 _TIMEOUT_S = 300.0
@@ -69,105 +69,94 @@ def replay_in_lab(
     repeats: int,
     tell: Callable[[str], None],
 ) -> list[StepRow]:
-    """Set up a lab for each number of hosts, probe it, plan, and replay every way there.
+    """Set up a lab for each number of hosts, whose ranks probe it, plan, and replay every way.
 
     Raises:
-        UserError: more hosts than the network has, or a machine that can hold no lab.
+        UserError: more hosts than the network has, no such way, or a machine that can hold no lab.
         RunFailedError: a replay failed.
     """
     rows: list[StepRow] = []
     for world_size in world_sizes:
         if not 2 <= world_size <= network.size:
             raise UserError(f"{world_size} hosts; expected 2 to the network's {network.size}")
+        tell(f"replaying {', '.join(ways)} on {world_size} hosts")
         with Lab(network.first(world_size)) as lab, tempfile.TemporaryDirectory() as folder:
-            probed = _probed(lab, Path(folder))
-            tell(f"planning for {world_size} hosts")
-            plans = plans_for(workload, probed, ways)
-            tell(f"replaying {', '.join(plans)} on {world_size} hosts")
-            seconds = _replayed(lab, Path(folder), workload.profile, plans, repeats)
-        rows += [
-            StepRow(
-                workload.model,
-                world_size,
-                way,
-                plan.algorithm,
-                workload.profile.compute_s,
-                plan.step_s,
-                median(seconds[way]),
-                min(seconds[way]),
-                max(seconds[way]),
-            )
-            for way, plan in plans.items()
-        ]
+            part, result = Path(folder, "part.json"), Path(folder, "result.json")
+            part.write_text(json.dumps(_document(workload, ways, repeats)), encoding="utf-8")
+            replaying = ("bench", "replay", str(part), str(result))
+            run_command(lab, [sys.executable, "-m", "firetree", *replaying])
+            rows += [StepRow(**row) for row in json.loads(result.read_text(encoding="utf-8"))]
     return rows
 
 
-def plans_for(workload: Workload, network: Network, ways: Sequence[str]) -> dict[str, Plan]:
-    """The plan with all candidates, or with one alone, for each way."""
-    prices = Prices(network)
+def _document(workload: Workload, ways: Sequence[str], repeats: int) -> dict[str, Any]:
     return {
-        way: make_plan(
-            workload.model, workload.profile, prices if way == PLAN else restricted(prices, way)
-        )
-        for way in ways
-    }
-
-
-def _firetree(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "firetree", *map(str, arguments)]
-
-
-def _probed(lab: Lab, folder: Path) -> Network:
-    path = folder / "network.json"
-    run_command(lab, _firetree("probe", "--quiet", "-o", path))
-    return from_json(path.read_text(encoding="utf-8"))
-
-
-def _replayed(
-    lab: Lab, folder: Path, profile: Profile, plans: dict[str, Plan], repeats: int
-) -> dict[str, list[float]]:
-    """Seconds of each repeat, for each way."""
-    part, result = folder / "part.json", folder / "result.json"
-    gradients = [(bucket_ways(profile, plan), plan.to_json()) for plan in plans.values()]
-    document = {
-        "compute_s": profile.compute_s,
-        "forward_s": profile.forward_s,
+        "model": workload.model,
+        "profile": asdict(workload.profile),
+        "ways": list(ways),
         "repeats": repeats,
-        "ways": dict(zip(plans, gradients, strict=True)),
-    }
-    write_durably(part, json.dumps(document).encode())
-    run_command(lab, _firetree("bench", "step", "--part", part, "--result", result))
-    return {
-        str(way): [float(s) for s in seconds]
-        for way, seconds in json.loads(result.read_text(encoding="utf-8")).items()
     }
 
 
-def bucket_ways(profile: Profile, plan: Plan) -> list[tuple[int, float]]:
-    """The buckets of a plan: bytes, and seconds from the backward pass's start."""
-    return [(b.size_bytes, b.ready_s) for b in bucketed(profile, plan.bucket_bytes)]
-
-
-def replay(part: Path) -> dict[str, list[float]]:
-    """On the ranks of the default process group: replay what a part says; seconds of the slowest."""
+def replay(part: Path) -> list[StepRow]:
+    """On the ranks of the default process group: probe, plan, and replay what a part says."""
     document: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
-    ways = {
-        name: (buckets, Plan.from_json(plan)) for name, (buckets, plan) in document["ways"].items()
-    }
-    largest = max(size for buckets, _ in ways.values() for size, _ in buckets)
+    profile = _profile(document["profile"])
+    plans = _plans(document["model"], profile, document["ways"])
+    largest = max(
+        bucket.size_bytes for plan in plans.values() for bucket in _buckets(profile, plan)
+    )
     memory = torch.ones(-(-largest // 4))
-    synchronisers = {name: _synchroniser(plan) for name, (_, plan) in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    synchronisers = {way: _synchroniser(plan) for way, plan in plans.items()}
+    seconds: dict[str, list[float]] = {way: [] for way in plans}
     # The first turn, in which connections are made and schedules proved, does not count.
-    for turn, name in itertools.product(range(document["repeats"] + 1), ways):
-        taken_s = _step(
-            synchronisers[name], ways[name][0], memory, document["forward_s"], document["compute_s"]
-        )
+    for turn, (way, plan) in itertools.product(range(document["repeats"] + 1), plans.items()):
+        taken_s = _step(synchronisers[way], _buckets(profile, plan), memory, profile)
         if turn:
-            seconds[name].append(taken_s)
+            seconds[way].append(taken_s)
     if not bool((memory == 1).all()):
         raise RunFailedError(f"a mean of ones is not one on rank {dist.get_rank()}")
-    return seconds
+    return [_row(plan, way, seconds[way]) for way, plan in plans.items()]
+
+
+def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]:
+    """Probe the network; rank 0 plans, with all candidates or with one alone, and all get the same."""
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    found = probe(dist.distributed_c10d._get_default_store(), rank, world_size, brief=True)
+    plans: list[dict[str, Plan]] = [{}]
+    if rank == 0:
+        prices = Prices(found.network)
+        plans = [
+            {
+                way: make_plan(model, profile, prices if way == PLAN else restricted(prices, way))
+                for way in ways
+            }
+        ]
+    dist.broadcast_object_list(plans, src=0)
+    return plans[0]
+
+
+def _profile(document: dict[str, Any]) -> Profile:
+    gradients = tuple(Gradient(**gradient) for gradient in document["gradients"])
+    return Profile(document["forward_s"], document["backward_s"], gradients)
+
+
+def _buckets(profile: Profile, plan: Plan) -> list[Bucket]:
+    return bucketed(profile, plan.bucket_bytes)
+
+
+def _row(plan: Plan, way: str, seconds: Sequence[float]) -> StepRow:
+    return StepRow(
+        model=plan.model,
+        world_size=plan.world_size,
+        way=way,
+        algorithm=plan.algorithm,
+        compute_s=plan.compute_s,
+        predicted_s=plan.step_s,
+        measured_s=median(seconds),
+        least_s=min(seconds),
+        most_s=max(seconds),
+    )
 
 
 def _synchroniser(plan: Plan) -> Synchroniser:
@@ -179,21 +168,21 @@ def _synchroniser(plan: Plan) -> Synchroniser:
 
 def _step(
     synchroniser: Synchroniser,
-    buckets: Sequence[tuple[int, float]],
+    buckets: Sequence[Bucket],
     memory: torch.Tensor,
-    forward_s: float,
-    compute_s: float,
+    profile: Profile,
 ) -> float:
     """Sleep where a real step computes; the seconds that the slowest rank took."""
     dist.barrier()
     start_s = time.monotonic()
     promises = []
-    for index, (size_bytes, ready_s) in enumerate(buckets):
-        time.sleep(max(0.0, start_s + forward_s + ready_s - time.monotonic()))
+    for index, bucket in enumerate(buckets):
+        time.sleep(max(0.0, start_s + profile.forward_s + bucket.ready_s - time.monotonic()))
         promise: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-        synchroniser.submit(memory[: size_bytes // 4], index, time.monotonic(), promise)
+        gradients = memory[: bucket.size_bytes // 4]
+        synchroniser.submit(gradients, index, time.monotonic(), promise)
         promises.append(promise)
-    time.sleep(max(0.0, start_s + compute_s - time.monotonic()))
+    time.sleep(max(0.0, start_s + profile.compute_s - time.monotonic()))
     for promise in promises:
         promise.wait()
     slowest = torch.tensor([time.monotonic() - start_s], dtype=torch.float64)
