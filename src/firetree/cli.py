@@ -9,17 +9,19 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from firetree import __version__, bench, collectives, data, lab, launch, models, plan, report, train
+from firetree import probe as probing
 from firetree.arguments import parse, split_at
 from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError, nearest
-from firetree.network import load_network
+from firetree.network import load_network, to_json
+from firetree.network.plan import load_plan
 from firetree.sync import algorithm_names
 
 USAGE = """\
@@ -34,7 +36,7 @@ usage: firetree COMMAND …
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
-COMMANDS = ("train", "report", "plan", "bench", "lab")
+COMMANDS = ("train", "report", "plan", "bench", "lab", "probe")
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
@@ -56,6 +58,9 @@ class TrainOptions:
     """The run's folder; by default runs/RECIPE-TIME."""
     resume: bool = False
     """Go on from the newest complete checkpoint in --run-dir."""
+    plan: str | None = None
+    """A plan's file, as firetree plan -o writes it, or auto: probe, plan, and plan anew when links
+    change. Replaces --sync.algorithm and --sync.bucket-bytes."""
     recipe: Annotated[train.Recipe, tyro.conf.arg(name="")] = field(default_factory=train.Recipe)
 
 
@@ -67,27 +72,6 @@ class ReportOptions:
     """Folders of runs."""
     json: bool = False
     """Print JSON: an object, or a list for several runs."""
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """Measure the network between all hosts: rates, latencies, shared links, and what to look at.
-
-    Start it once on every host with torchrun, srun, mpirun or `firetree lab`, or here with --workers.
-    """
-
-    workers: int | None = None
-    """Local processes to start, where nobody else started any."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Write the network as JSON to this file."""
-    json: bool = False
-    """Print JSON: the network, intervals and warnings."""
-    html: Path | None = None
-    """Write a page with a heat map of all pairs to this file."""
-    brief: bool = False
-    """Measure for a few seconds only, with less confidence."""
-    seed: int = 0
-    """Of the order in which pairs are measured."""
 
 
 def main() -> None:
@@ -142,6 +126,8 @@ def _run(arguments: list[str]) -> None:
             _bench_allreduce(rest)
         case ["bench", "step", *rest]:
             _bench_step(rest)
+        case ["bench", "replay", part, result]:
+            _bench_replay(Path(part), Path(result))
         case ["bench", *_]:
             raise UserError("expected what to measure: firetree bench allreduce, or bench step")
         case ["plan", *rest]:
@@ -164,6 +150,8 @@ def _train(arguments: list[str]) -> None:
     if options.resume and options.run_dir is None:
         raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
     run_dir = options.run_dir or _new_run_dir(options.name)
+    if options.plan not in (None, train.AUTO):
+        load_plan(Path(options.plan))
     if place is None and options.workers is not None and options.workers > 1:
         train.check_world_size(options.recipe, options.workers)
         chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
@@ -175,7 +163,7 @@ def _train(arguments: list[str]) -> None:
         raise UserError(
             f"--workers {options.workers} among {place.world_size} started workers; leave it out"
         )
-    train.train(options.recipe, place, run_dir, options.resume)
+    train.train(options.recipe, place, run_dir, options.resume, options.plan)
 
 
 def _train_options(arguments: list[str]) -> TrainOptions:
@@ -238,13 +226,6 @@ def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
 
 def _bench_step(arguments: list[str]) -> None:
     options = parse(bench.StepOptions, "firetree bench step", arguments)
-    if options.part and options.result:
-        place = launch.find_place(os.environ) or launch.ALONE
-        with launch.joined(place, timeout_s=_LONG_S):
-            seconds = bench.replay(options.part)
-            if place.rank == 0:
-                write_durably(options.result, json.dumps(seconds).encode())
-        return
     network = load_network(options.network)
     workload = plan.load_workload(options.model, options.batch, options.size, options.compute)
     sizes = bench.items(options.world_size or str(network.size))
@@ -257,6 +238,15 @@ def _bench_step(arguments: list[str]) -> None:
         _tell,
     )
     print(bench.steps_as_json(rows) if options.json else bench.steps_as_text(rows))
+
+
+def _bench_replay(part: Path, result: Path) -> None:
+    """What firetree bench step starts on every host."""
+    place = launch.find_place(os.environ) or launch.ALONE
+    with launch.joined(place, timeout_s=_LONG_S):
+        rows = bench.replay(part)
+        if place.rank == 0:
+            result.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
 
 
 def _plan(arguments: list[str]) -> None:
@@ -295,3 +285,37 @@ def _lab(arguments: list[str]) -> None:
                 raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
         else:
             lab.run_command(cluster, command, faults)
+
+
+def _probe(arguments: list[str]) -> None:
+    place = launch.find_place(os.environ)
+    launch.follow_launcher()
+    options = parse(probing.ProbeOptions, "firetree probe", arguments)
+    if place is None:
+        if options.workers is None or options.workers < 2:
+            raise UserError(
+                "one host alone; start it on every host with torchrun, srun or mpirun, "
+                "or with --workers 2 or more"
+            )
+        launch.launch(options.workers, sys.argv[1:])
+        return
+    address, port, size = place.master_addr, place.master_port, place.world_size
+    store = probing.meeting_store(os.environ, address, port, place.rank, probing.JOIN_S)
+    show = _tell if place.rank == 0 else None
+    if show:
+        show(probing.announce(size, options.brief))
+    found = probing.probe(
+        store, place.rank, size, brief=options.brief, seed=options.seed, show=show
+    )
+    if place.rank == 0:
+        _present(found, options)
+
+
+def _present(found: probing.Probe, options: probing.ProbeOptions) -> None:
+    print(found.to_json() if options.json else probing.as_text(found))
+    if options.output:
+        write_durably(options.output, to_json(found.network).encode())
+    if options.html:
+        from firetree.probe.page import as_html
+
+        write_durably(options.html, as_html(found).encode())

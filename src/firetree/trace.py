@@ -32,7 +32,8 @@ class StepTrace:
     """One step of one rank.
 
     `backward_s` includes what the step waited for its buckets after the last gradient was computed.
-    `sent_bytes` counts gradient bytes to all peers; `samples` is this rank's share of the batch.
+    `sent_bytes` counts gradient bytes to all peers; `samples` is this rank's share of the batch;
+    `algorithm` is what summed the largest bucket, which a new plan changes.
     """
 
     step: int
@@ -44,6 +45,7 @@ class StepTrace:
     samples: int
     sent_bytes: int
     buckets: tuple[BucketSpan, ...]
+    algorithm: str = ""
 
     @property
     def step_s(self) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from firetree.train.loop import check_world_size, train
+from firetree.train.planning import AUTO
 from firetree.train.recipe import Recipe, check_recipe, known_recipes, load_recipe
 
 __all__ = [
+    "AUTO",
     "Recipe",
     "check_recipe",
     "check_world_size",

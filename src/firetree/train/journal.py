@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed as dist
 
 from firetree.errors import UserError
+from firetree.sync import gradient_bytes
 from firetree.trace import StepTrace, TraceHeader, shifted
 from firetree.train import checkpoint
 from firetree.train.clock import offset_to_rank_0_s
@@ -59,28 +60,29 @@ class Journal:
             found = [newest, self._folder.last_accuracy()]
             for damage in passed_over:
                 where = f"step {first_step}" if newest else "the start"
-                self._say(f"{damage}; going back to {where}")
+                self.say(f"{damage}; going back to {where}")
             if self._folder.changed:
-                self._say(f"other than in the run so far: {', '.join(self._folder.changed)}")
+                self.say(f"other than in the run so far: {', '.join(self._folder.changed)}")
         dist.broadcast_object_list(found, src=0)
         newest, accuracy = found
         if newest is None:
             if resume:
-                self._say("no checkpoint to resume from; starting from the beginning")
+                self.say("no checkpoint to resume from; starting from the beginning")
             return 0, None
         checkpoint.restore(newest, self._worker.model, self._worker.optimizer)
-        self._say(f"resumed at step {newest.state.step} of {self._total_steps}")
+        self.say(f"resumed at step {newest.state.step} of {self._total_steps}")
         return newest.state.step, accuracy
 
     def _headers(self) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser
+        size_bytes = gradient_bytes(self._worker.model)
         header = TraceHeader(
             rank=0,
             world_size=self._worker.world_size,
             algorithm=synchroniser.algorithm,
             bytes_counted_by=synchroniser.bytes_counted_by,
-            gradient_bytes=self._worker.gradient_bytes,
-            formula_bytes=synchroniser.formula_bytes(self._worker.gradient_bytes),
+            gradient_bytes=size_bytes,
+            formula_bytes=synchroniser.formula_bytes(size_bytes),
         )
         return [replace(header, rank=rank) for rank in range(header.world_size)]
 
@@ -111,7 +113,7 @@ class Journal:
             return
         with self._display.shown():
             yield
-        self._say(f"run folder: {self._folder.path}")
+        self.say(f"run folder: {self._folder.path}")
 
     def add(self, step: StepTrace, loss_sum: float) -> None:
         """One step of this rank, on its own clock, with the sum of its losses."""
@@ -135,7 +137,7 @@ class Journal:
             "samples_per_s": progress.samples / progress.duration_s,
         }
         self._folder.add_metrics(step, values)
-        self._say(
+        self.say(
             f"epoch {epoch}  step {step}/{self._total_steps}"
             f"  train loss {values['train_loss']:.3f}  test loss {evaluation.loss:.3f}"
             f"  test accuracy {evaluation.accuracy:.2%}  {values['samples_per_s']:,.0f} samples/s"
@@ -164,12 +166,13 @@ class Journal:
     def _add_damaged(self, damaged: dict[str, str]) -> None:
         for name in damaged.keys() - self._damaged:
             self._damaged.add(name)
-            self._say(
+            self.say(
                 f"skipped damaged picture {name}: {damaged[name]} ({len(self._damaged)} so far)"
             )
         self._worker.loader.note_damaged(damaged)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Show a line to whoever watches the run."""
         if self._display:
             self._display.say(text)
 

@@ -19,8 +19,10 @@ from firetree.train.run_folder import RunFolder
 from firetree.train.worker import build_worker, evaluate, load_splits, settle, train_step
 
 
-def train(recipe: Recipe, place: Place, run_dir: Path, resume: bool) -> None:
-    """Train one rank of a job to the end of its recipe.
+def train(
+    recipe: Recipe, place: Place, run_dir: Path, resume: bool, plan: str | None = None
+) -> None:
+    """Train one rank of a job to the end of its recipe, along a plan where one is given.
 
     Raises:
         UserError: the recipe, the data, the folder or the port cannot be used.
@@ -34,7 +36,7 @@ def train(recipe: Recipe, place: Place, run_dir: Path, resume: bool) -> None:
         folder = None
         if place.rank == 0:
             folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))
-        worker = build_worker(recipe, place, splits)
+        worker = build_worker(recipe, place, splits, plan)
         settle(worker)
         steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
@@ -45,7 +47,11 @@ def train(recipe: Recipe, place: Place, run_dir: Path, resume: bool) -> None:
 
         while step < total_steps and not _good_enough(recipe, accuracy):
             rate = learning_rate(optim, step, total_steps, steps_an_epoch)
-            journal.add(*train_step(worker, batches, step, rate))
+            trace, loss_sum = train_step(worker, batches, step, rate)
+            journal.add(trace, loss_sum)
+            if worker.planner and (news := worker.planner.look(trace)):
+                worker.synchroniser.follow(worker.planner.plan)
+                journal.say(news)
             step += 1
             if step == total_steps or step % (steps_an_epoch * recipe.evaluate_epochs) == 0:
                 evaluation = evaluate(worker)

@@ -19,8 +19,10 @@ from firetree import data, models
 from firetree.data import Augmentation, Batch, Loader, Splits
 from firetree.errors import RunFailedError
 from firetree.launch import Place
+from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
 from firetree.trace import StepTrace
+from firetree.train.planning import AUTO, Planner, read_plan
 from firetree.train.recipe import Recipe
 
 
@@ -39,11 +41,7 @@ class Worker:
     synchroniser: Synchroniser
     loader: Loader
     splits: Splits
-
-    @property
-    def gradient_bytes(self) -> int:
-        """|W|: bytes that are summed over the ranks in a step."""
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+    planner: Planner | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +52,13 @@ class Evaluation:
     loss: float
 
 
-def build_worker(recipe: Recipe, place: Place, splits: Splits) -> Worker:
+def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None = None) -> Worker:
     """Build the network from the recipe's seed and join it to those of the other ranks.
 
+    `plan` is a plan's file, or `auto` to probe and make one; by default the recipe's algorithm.
+
     Raises:
-        UserError: the network cannot have the recipe's fields.
+        UserError: the network cannot have the recipe's fields, or the plan is not for it.
     """
     fields = asdict(recipe.model)
     torch.manual_seed(recipe.seed)
@@ -69,9 +69,11 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits) -> Worker:
         size=splits.size,
         **fields,
     ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are 1.2 to 1.6 times faster on a CPU
+    planner, way = _way(recipe, model, splits, plan)
+    bucket_bytes = way.bucket_bytes if isinstance(way, Plan) else recipe.sync.bucket_bytes
     parallel = DistributedDataParallel(
         model,
-        bucket_cap_mb=recipe.sync.bucket_bytes / 2**20,
+        bucket_cap_mb=bucket_bytes / 2**20,
         gradient_as_bucket_view=True,
     )
     optim = recipe.optim
@@ -90,7 +92,7 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits) -> Worker:
             nesterov=optim.nesterov,
             weight_decay=optim.weight_decay,
         ),
-        synchroniser=attach(parallel, recipe.sync.algorithm, timeout_s=recipe.sync.timeout_s),
+        synchroniser=attach(parallel, way, timeout_s=recipe.sync.timeout_s),
         loader=Loader(
             splits,
             batch_size=optim.batch_size,
@@ -100,7 +102,22 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits) -> Worker:
             augmentation=Augmentation(recipe.data.flip, recipe.data.crop_padding),
         ),
         splits=splits,
+        planner=planner,
     )
+
+
+def _way(
+    recipe: Recipe, model: nn.Module, splits: Splits, plan: str | None
+) -> tuple[Planner | None, str | Plan]:
+    """How gradients are summed, and who looks after it."""
+    world_size = dist.get_world_size()
+    if plan is None or (plan == AUTO and world_size == 1):
+        return None, recipe.sync.algorithm
+    if plan != AUTO:
+        return None, read_plan(plan, model)
+    share = -(-recipe.optim.batch_size // world_size)
+    planner = Planner(model, torch.zeros(share, splits.channels, splits.size, splits.size))
+    return planner, planner.plan
 
 
 def load_splits(recipe: Recipe) -> Splits:
@@ -126,7 +143,7 @@ def settle(worker: Worker) -> None:
     size = worker.splits.size
     x_BCHW = torch.empty(0, worker.splits.channels, size, size)
     for _ in range(2):
-        worker.parallel(x_BCHW).sum().backward()
+        models.total(worker.parallel(x_BCHW)).backward()  # type: ignore[no-untyped-call]
     worker.synchroniser.take_spans()
 
 
@@ -169,6 +186,7 @@ def train_step(
         samples=len(batch.y_B),
         sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
         buckets=tuple(worker.synchroniser.take_spans()),
+        algorithm=worker.synchroniser.algorithm,
     )
     return trace, loss_sum
 
@@ -181,8 +199,8 @@ def _step_seed(worker: Worker, step: int) -> int:
 
 def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
-        logits_BK = worker.parallel(batch.x_BCHW)
-    return cross_entropy(logits_BK.float(), batch.y_B, reduction="sum")
+        outputs = worker.parallel(batch.x_BCHW)
+    return models.summed_loss(outputs, batch.y_B)
 
 
 def _backward(worker: Worker, loss: Tensor) -> None:
