@@ -16,14 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from firetree.errors import UserError
+from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
 
 Bypass = Literal["none", "simple", "complex"]
-
-CLASSIC_STEM_SIZE = 100
-"""Pictures of at least this many pixels a side keep the published stem and all its pools."""
-
-THREE_POOL_SIZE = 48
-"""Smaller pictures are pooled at most twice, so that 8x8 still ends in 2x2."""
 
 BRANCH_GAIN = 0.1
 """First scale, relative to He's, of what is added to a bypass (in the spirit of Fixup, Zhang et al.

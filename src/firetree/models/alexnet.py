@@ -1,0 +1,63 @@
+"""AlexNet (Krizhevsky, Sutskever, Hinton 2012), as Caffe has it: pictures of 227x227.
+
+Axes: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from firetree.models.initial import initialise
+from firetree.models.normalisation import local_response_norm
+from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
+
+
+class AlexNet(nn.Module):
+    """Pictures (B, channels, H, W) to logits (B, K).
+
+    For 1,000 classes of colour pictures 62,378,344 parameters (249 MB, FireCaffe's figure), or
+    60,965,224 (244 MB) where conv2, conv4 and conv5 are grouped. Below 100 pixels the convolutions
+    have half the filters, those of one of the paper's two towers, and fc6 and fc7 an eighth.
+    """
+
+    def __init__(
+        self, *, classes: int, channels: int, size: int, grouped: bool = False, dropout: float = 0.5
+    ) -> None:
+        """
+        Args:
+            grouped: conv2, conv4 and conv5 see half of the channels each, as on the paper's two GPUs.
+            dropout: probability before fc6 and fc7.
+        """
+        super().__init__()
+        published = size >= CLASSIC_STEM_SIZE
+        width, hidden, cells = (96, 4096, 6) if published else (48, 512, 4)
+        groups = 2 if grouped else 1
+        self.pools = (1, 2, 5) if size >= THREE_POOL_SIZE else (1, 2)
+        self.dropout = dropout
+        stem = (11, 4, 0) if published else (5, 1, 2)
+        conv2, conv3, conv5 = width * 8 // 3, width * 4, width * 8 // 3
+        self.conv1 = nn.Conv2d(channels, width, *stem)
+        self.conv2 = nn.Conv2d(width, conv2, 5, padding=2, groups=groups)
+        self.conv3 = nn.Conv2d(conv2, conv3, 3, padding=1)
+        self.conv4 = nn.Conv2d(conv3, conv3, 3, padding=1, groups=groups)
+        self.conv5 = nn.Conv2d(conv3, conv5, 3, padding=1, groups=groups)
+        # At the published 227 pixels pool5 leaves 6x6, and this changes nothing.
+        self.to_cells = nn.AdaptiveAvgPool2d(cells)
+        self.fc6 = nn.Linear(conv5 * cells**2, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+        self.fc8 = nn.Linear(hidden, classes)
+        initialise(self, [self.fc8])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        for k in range(1, 6):
+            x_BCHW = F.relu(self.get_submodule(f"conv{k}")(x_BCHW))
+            if k <= 2:
+                x_BCHW = local_response_norm(x_BCHW)
+            if k in self.pools:
+                x_BCHW = F.max_pool2d(x_BCHW, 3, stride=2, ceil_mode=True)
+        x_BF = self.to_cells(x_BCHW).flatten(1)
+        for layer in (self.fc6, self.fc7):
+            x_BF = F.relu(layer(F.dropout(x_BF, self.dropout, self.training)))
+        logits_BK: Tensor = self.fc8(x_BF)
+        return logits_BK

@@ -1,0 +1,54 @@
+"""What a network gives in training, and the loss over it.
+
+Most networks give logits alone. One with auxiliary classifiers gives `Outputs` in training mode, and
+logits in evaluation.
+
+Axes: B batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+AUXILIARY_WEIGHT = 0.3
+"""Weight of each auxiliary classifier's loss (Szegedy et al. 2015, section 5)."""
+
+
+class Outputs(NamedTuple):
+    """Logits of the classifier that is kept, and of those that only help to train."""
+
+    logits_BK: Tensor
+    auxiliary: tuple[Tensor, ...]
+    """Each (B, K)."""
+
+
+def summed_loss(outputs: Tensor | Outputs, y_B: Tensor) -> Tensor:
+    """Cross-entropy summed over the batch, in float32, with that of auxiliary classifiers at 0.3."""
+    if not isinstance(outputs, Outputs):
+        return cross_entropy(outputs.float(), y_B, reduction="sum")
+    loss = summed_loss(outputs.logits_BK, y_B)
+    for logits_BK in outputs.auxiliary:
+        loss = loss + AUXILIARY_WEIGHT * summed_loss(logits_BK, y_B)
+    return loss
+
+
+def tensors(outputs: object) -> Iterator[Tensor]:
+    """All tensors in what a network gives: a tensor, or tuples, lists and mappings of them."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, Mapping):
+        yield from tensors(list(outputs.values()))
+    elif isinstance(outputs, tuple | list):
+        for output in outputs:
+            yield from tensors(output)
+
+
+def total(outputs: object) -> Tensor:
+    """The sum of all numbers that a backward pass can start from; it reaches every parameter in use."""
+    sums = [tensor.sum() for tensor in tensors(outputs) if tensor.requires_grad]
+    return torch.stack(sums).sum() if sums else torch.zeros(())
