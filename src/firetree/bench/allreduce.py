@@ -17,10 +17,14 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore
 
-from firetree.bench.ways import Way, expected_sum, finish_peers, ours, peer, peer_names
+from firetree.bench.ways import Way, expected_sum, finish_peers, peer, peer_names
+from firetree.collectives import Executor
 from firetree.errors import RunFailedError, UserError
-from firetree.network import Network, from_json, lower_bound_s, placement
+from firetree.network import Network, from_json, lower_bound_s
+from firetree.network.choice import GROWN, NATIVE, Choice, grown, known
+from firetree.probe import probe
 
 WINDOW_S = 0.03
 """How long the calls in one timing last at least, so that the ranks' uneven start does not count."""
@@ -30,7 +34,10 @@ MOST_CALLS = 30
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to measure; `network` is what the bound is computed for, None to measure the rate."""
+    """What to measure; `network` is what the bound is computed for, None to measure the rate.
+
+    With `predict` the network is probed first, and each way's time predicted from what is found.
+    """
 
     algorithms: tuple[str, ...]
     sizes_bytes: tuple[int, ...]
@@ -39,6 +46,7 @@ class Settings:
     device: str = "cpu"
     timeout_s: float = 60.0
     network: Network | None = None
+    predict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +68,14 @@ class Row:
     ratio_to_gloo: float
     cpu_s: float
     bound_s: float
+    predicted_s: float | None = None
 
 
 @dataclass(slots=True)
 class _Contestant:
     way: Way
     chunks: int = 1
+    predicted_s: float | None = None
     seconds: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
@@ -108,18 +118,43 @@ def _measure_groups(
     group = groups[backend]
     network = settings.network and settings.network.first(group.size())
     network = network or _equal_ports(group, torch.device(settings.device))
+    priced = _probed(group) if settings.predict or GROWN in settings.algorithms else None
     rows: list[Row] = []
     for size_bytes in settings.sizes_bytes:
         contestants = {name: _Contestant(peer(name, groups[name])) for name in peer_names(backend)}
-        for name in settings.algorithms:
-            order, timeout_s = placement(network), settings.timeout_s
-            executor = ours(name, groups[name], size_bytes, order, timeout_s)
-            contestants[name] = _Contestant(executor.run, executor.schedule.chunks)
+        entries = _choices(settings, priced or network, size_bytes, group)
+        for name, (choice, _) in entries.items():
+            if name in settings.algorithms:
+                executor = Executor(choice.schedule(group.size()), groups[name], settings.timeout_s)
+                contestants[name] = _Contestant(executor.run, choice.chunks)
+        for name, contestant in contestants.items():
+            contestant.predicted_s = entries.get(name if name != backend else NATIVE, (None, None))[
+                1
+            ]
         for _ in range(settings.repeats):
             for name, contestant in contestants.items():
                 _take_turn(name, contestant, group, size_bytes, settings.device)
         rows += _rows(contestants, backend, group.size(), size_bytes, network)
     return rows
+
+
+def _choices(
+    settings: Settings, network: Network, size_bytes: int, group: dist.ProcessGroup
+) -> dict[str, tuple[Choice, float | None]]:
+    """What is run for each name, and its predicted time; rank 0 decides for all."""
+    made: list[dict[str, tuple[Choice, float | None]]] = [{}]
+    if group.rank() == 0:
+        for name in (NATIVE, *settings.algorithms):
+            choice = (grown if name == GROWN else partial(known, name))(network, size_bytes)
+            time_s = choice.price(network, size_bytes).time_s if settings.predict else None
+            made[0][name] = choice, time_s
+    dist.broadcast_object_list(made, src=0, group=group)
+    return made[0]
+
+
+def _probed(group: dist.ProcessGroup) -> Network:
+    store = PrefixStore(f"probe of {group.size()}", dist.distributed_c10d._get_default_store())
+    return probe(store, group.rank(), group.size()).network
 
 
 def _take_turn(
@@ -206,6 +241,7 @@ def _rows(
             ratio_to_gloo=median(a / b for a, b in zip(contestant.seconds, gloo_s, strict=True)),
             cpu_s=median(contestant.cpu_s),
             bound_s=bound_s,
+            predicted_s=contestant.predicted_s,
         )
         for name, contestant in contestants.items()
     ]

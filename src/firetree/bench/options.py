@@ -12,6 +12,7 @@ from firetree import collectives
 from firetree.bench.allreduce import Settings, network_around
 from firetree.errors import UserError
 from firetree.network import Network, parse_rate
+from firetree.network.choice import GROWN
 
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9} | {
     "kib": 2**10,
@@ -29,7 +30,8 @@ class AllreduceOptions:
     """
 
     algorithms: str = "binomial_tree,chain,double_binary_tree,ring"
-    """Comma-separated; `all` for every one. Gloo's own all-reduce is always beside them."""
+    """Comma-separated; `all` for every one, `grown` for a forest made for the network once it has been
+    probed. Gloo's own all-reduce is always beside them."""
     sizes: str = "1kB,64kB,1MB,5MB"
     """Comma-separated sizes of the buffer, as in 64kB or 5MB."""
     world_size: str | None = None
@@ -38,6 +40,8 @@ class AllreduceOptions:
     """Timings of each, taken in turn."""
     rate: str | None = None
     """Rate of every host's link for the lower bound, as in 1gbit; by default measured."""
+    predict: bool = False
+    """Probe the network first, and print the predicted time beside the measured one."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the buffer lies: `cuda` compares with NCCL's own all-reduce."""
     timeout_s: float = 60.0
@@ -86,9 +90,14 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
     Raises:
         UserError: an option that cannot be; it is named, with what was expected.
     """
-    names = tuple(collectives.names() if options.algorithms == "all" else items(options.algorithms))
+    names = tuple(
+        name
+        for text in items(options.algorithms)
+        for name in (collectives.names() if text == "all" else [text])
+    )
     for name in names:
-        collectives.find(name)
+        if name != GROWN:
+            collectives.find(name)
     default = "2,4" if world_size is None else str(world_size)
     world_sizes = tuple(map(parse_world_size, items(options.world_size or default)))
     if options.repeats < 1:
@@ -105,6 +114,7 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
         device=options.device,
         timeout_s=options.timeout_s,
         network=_network(options.rate, max(world_sizes)),
+        predict=options.predict,
     )
 
 

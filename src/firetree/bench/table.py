@@ -27,6 +27,9 @@ def as_text(rows: Sequence[Row]) -> str:
     table.add_column("algorithm")
     for heading in ("chunks", "ms", "least to most", "× Gloo", "× bound", "CPU ms"):
         table.add_column(heading, justify="right")
+    predicted = any(row.predicted_s is not None for row in rows)
+    if predicted:
+        table.add_column("predicted ms", justify="right")
     for row in sorted(rows, key=lambda row: (row.world_size, row.size_bytes, row.median_s)):
         table.add_row(
             str(row.world_size),
@@ -38,6 +41,7 @@ def as_text(rows: Sequence[Row]) -> str:
             f"{row.ratio_to_gloo:.2f}",
             f"{row.ratio_to_bound:.2f}",
             f"{row.cpu_s * 1e3:.1f}",
+            *([f"{row.predicted_s * 1e3:.2f}" if row.predicted_s else ""] if predicted else []),
         )
     return _printed(table)
 

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-from firetree import collectives
-from firetree.collectives import Executor
 
 Way = Callable[[Tensor], None]
 
@@ -34,19 +31,6 @@ def peer(name: str, group: dist.ProcessGroup) -> Way:
     if name == OPEN_MPI:
         return _open_mpi(group.size())
     return lambda buffer: cast(None, dist.all_reduce(buffer, group=group))
-
-
-def ours(
-    algorithm: str,
-    group: dist.ProcessGroup,
-    size_bytes: int,
-    order: Sequence[int],
-    timeout_s: float,
-) -> Executor:
-    """The executor of an algorithm, cut as its rule says, with host `order[k]` in part k."""
-    chunks = collectives.chunks_for(algorithm, group.size(), size_bytes)
-    schedule = collectives.build(algorithm, group.size(), chunks).placed(order)
-    return Executor(schedule, group, timeout_s)
 
 
 def _open_mpi(world_size: int) -> Way:
