@@ -116,7 +116,7 @@ def test_an_exception_inside_leaves_nothing() -> None:
 
 
 def test_a_failed_set_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topology, "host_interface", lambda host: ["link set eth7 up"])
+    monkeypatch.setattr(topology, "host_interface", lambda *_: ["link set eth7 up"])
     with pytest.raises(RunFailedError, match="`ip link set eth7 up` failed: Cannot find"):
         Lab(TWO).__enter__()
 

@@ -88,7 +88,8 @@ class Lab:
         iproute.batch("tc", topology.switch_limits(self.network), self._switch)
         for number, host in enumerate(self.network.hosts):
             limit = topology.limit("eth0", host.up_bytes_s, self._latency_s)
-            iproute.batch("ip", topology.host_interface(number), self.namespace(number))
+            interface = topology.host_interface(number, host.up_bytes_s)
+            iproute.batch("ip", interface, self.namespace(number))
             iproute.batch("tc", limit, self.namespace(number))
             namespaces.inside(self.namespace(number), partial(_set_tcp, self._tcp))
 

@@ -18,7 +18,8 @@ _WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
 """A full packet over what TCP puts into it: htb counts the headers of Ethernet, IP and TCP (with
 timestamps), and a Network's rates are of payload."""
 
-_LEAST_BURST_BYTES = 15_360
+_LARGEST_PACKET_BYTES = 65_536
+_LEAST_BURST_BYTES = 6_144
 _BURST_S = 0.0005
 """What may pass at once: enough to bridge the time until htb's timer fires at high rates, and too
 little to be seen beside the time that a gradient takes."""
@@ -62,10 +63,14 @@ def switch(network: Network) -> Iterator[str]:
         yield f"link set core{rack} master core up"
 
 
-def host_interface(host: int) -> Iterator[str]:
-    """`ip` commands inside a host's namespace; without a default route nothing leaves the lab."""
+def host_interface(host: int, rate_bytes_s: float) -> Iterator[str]:
+    """`ip` commands inside a host's namespace; without a default route nothing leaves the lab.
+
+    What TCP hands over as one packet passes a limit at once, and would be a burst on slow links.
+    """
+    packet_bytes = min(_LARGEST_PACKET_BYTES, max(_LEAST_BURST_BYTES, rate_bytes_s * _BURST_S))
     yield "link set lo up"
-    yield "link set eth0 up"
+    yield f"link set eth0 gso_max_size {round(packet_bytes)} up"
     yield f"address add {address(host)}/24 dev eth0"
 
 
