@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from firetree import __version__, bench, collectives, data, lab, launch, models, plan, report, train
@@ -151,7 +152,7 @@ def _train(arguments: list[str]) -> None:
         raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
     run_dir = options.run_dir or _new_run_dir(options.name)
     if options.plan not in (None, train.AUTO):
-        load_plan(Path(options.plan))
+        load_plan(options.plan)
     if place is None and options.workers is not None and options.workers > 1:
         train.check_world_size(options.recipe, options.workers)
         chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
@@ -299,6 +300,8 @@ def _probe(arguments: list[str]) -> None:
             )
         launch.launch(options.workers, sys.argv[1:])
         return
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // place.local_world_size))
     address, port, size = place.master_addr, place.master_port, place.world_size
     store = probing.meeting_store(os.environ, address, port, place.rank, probing.JOIN_S)
     show = _tell if place.rank == 0 else None

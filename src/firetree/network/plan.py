@@ -119,8 +119,9 @@ class Plan:
         return made
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: str | Path) -> Plan:
     """Read a plan's file (UserError where it cannot be)."""
+    path = Path(path)
     try:
         return Plan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -106,7 +105,7 @@ class Planner:
 
 def read_plan(path: str, model: nn.Module) -> Plan:
     """A plan from a file, if it fits this model and these ranks (UserError where it does not)."""
-    plan = load_plan(Path(path))
+    plan = load_plan(path)
     plan.check(dist.get_world_size(), gradient_bytes(model))
     return plan
 
