@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import firetree
+from firetree import Plan
+from firetree.errors import UserError
+from firetree.network.choice import Choice
+from firetree.network.growth import Growth
 from firetree.sync import algorithm_names, tcp_sent_bytes
 
 BATCH, STEPS = 24, 6
@@ -37,7 +42,15 @@ def train(model: nn.Module, rank: int, world_size: int) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
-def train_attached(algorithm: str) -> tuple[list[Tensor], str, int]:
+def planned() -> Plan:
+    """One bucket size along a grown forest, the other by the backend's own all-reduce."""
+    forest = Growth(((0, 1), (3, 2)), leaf_parts=(0, 0, 8, 0), gates=1, chunks=6)
+    choices = ((100_000, Choice("grown", 6, growth=forest)), (500_000, Choice("native", 8)))
+    size = sum(parameter.nbytes for parameter in net().parameters())
+    return Plan("net", 4, size, 100_000, choices, 1.0, 1.1, "host 2 up", ())
+
+
+def train_attached(algorithm: str | Plan) -> tuple[list[Tensor], str, int]:
     model = DistributedDataParallel(net(), bucket_cap_mb=0.1)
     synchroniser = firetree.attach(model, algorithm=algorithm)
     weights = train(model, dist.get_rank(), dist.get_world_size())
@@ -46,17 +59,32 @@ def train_attached(algorithm: str) -> tuple[list[Tensor], str, int]:
 
 
 def train_by_every_algorithm() -> list[tuple[list[Tensor], str, int]]:
-    return [train_attached(algorithm) for algorithm in algorithm_names()]
+    return [train_attached(algorithm) for algorithm in (*algorithm_names(), planned())]
 
 
 def test_ranks_agree_to_the_bit_and_equal_one_process_on_the_whole_batch() -> None:
     of_ranks = run_on_ranks(4, train_by_every_algorithm)
     alone = train(net(), 0, 1)
-    for algorithm, *results in zip(algorithm_names(), *of_ranks, strict=True):
+    for algorithm, *results in zip((*algorithm_names(), "plan"), *of_ranks, strict=True):
         assert len({digest for _, digest, _ in results}) == 1, algorithm
         for ours, expected in zip(results[0][0], alone, strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
         assert results[0][2] > STEPS, "several buckets a step were synchronised"
+
+
+def attach_what_does_not_fit() -> list[str]:
+    messages = []
+    for plan in (planned(), dataclasses.replace(planned(), world_size=2)):
+        with pytest.raises(UserError) as refusal:
+            firetree.attach(DistributedDataParallel(nn.Linear(10, 10)), plan)
+        messages.append(str(refusal.value))
+    return messages
+
+
+def test_a_plan_for_another_cluster_or_model_is_refused() -> None:
+    for other_cluster, other_model in run_on_ranks(2, attach_what_does_not_fit):
+        assert "a plan for 4 ranks on 2" in other_cluster
+        assert "this model has 440" in other_model
 
 
 def sent_by_count_and_by_kernel() -> tuple[int, int]:

@@ -18,6 +18,9 @@ from command import firetree, last_weights
 from PIL import Image
 from ranks import free_port
 
+from firetree import Plan
+from firetree.network.choice import Choice
+
 SHORT = ("--optim.steps", 4)
 
 
@@ -51,7 +54,21 @@ def wrong_toml(path: Path) -> Path:
     return path
 
 
+def plan_for_three(path: Path) -> Path:
+    plan = Plan("other", 3, 4, 4, ((4, Choice("ring", 3, (0, 1, 2))),), 1.0, 1.0, "latency", ())
+    path.write_text(plan.to_json())
+    return path
+
+
 CASES = {
+    "a plan for another cluster": (
+        lambda folder: ["digits", "--plan", plan_for_three(folder / "plan.json")],
+        "a plan for 3 ranks on",
+    ),
+    "a plan that is none": (
+        lambda folder: ["digits", "--plan", wrong_toml(folder / "plan.json")],
+        "not a plan",
+    ),
     "unknown recipe": (lambda _: ["digitz"], "no recipe 'digitz'; did you mean 'digits'?"),
     "misspelt option": (
         lambda _: ["digits", "--optim.momentun", 0.5],

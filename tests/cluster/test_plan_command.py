@@ -1,0 +1,39 @@
+"""`firetree plan` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import firetree
+
+from firetree.network.plan import Plan, load_plan
+
+MODEL = ("--model", "squeezenet_small", "--compute", "50ms")
+
+
+def test_the_answer_is_json_and_the_plan_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    code, out, err = firetree("plan", "--network", "2 x 1gbit", *MODEL, "--json", "-o", path)
+    assert code == 0, err
+    said = json.loads(out)
+    assert set(said) == {"model", "network", "points", "advice", "plan"}
+    assert [point["world_size"] for point in said["points"]] == [1, 2]
+    assert said["points"][0]["step_s"] == pytest.approx(0.05)
+    assert load_plan(path) == Plan.from_json(json.dumps(said["plan"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--network", "2 x 1furlong", *MODEL), "rate '1furlong'; expected"),
+        (("--network", "2 x 1gbit", "--compute", "0s"), "--compute 0s; expected more than 0"),
+    ],
+)
+def test_a_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], message: str) -> None:
+    code, out, err = firetree("plan", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("firetree: ")
+    assert err.count("\n") == 1
