@@ -41,6 +41,8 @@ _ANCHORS = tuple(1 << 2 * k for k in range(6, 30))
 _GROWN_TRANSFERS = 30_000
 _GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
 
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 Tell = Callable[[str], None]
 
 
@@ -73,6 +75,8 @@ class Plan:
 
     def choice_for(self, size_bytes: int) -> Choice:
         """The choice that was made for the bucket nearest in size."""
+        if not self.choices:
+            return Choice(NATIVE, 1)
         return min(self.choices, key=lambda made: abs(made[0] - size_bytes))[1]
 
     @property
@@ -112,7 +116,7 @@ class Plan:
             made = Plan(**{**document, "choices": choices, "candidates": candidates})
             for _, choice in made.choices:
                 choice.schedule(int(made.world_size))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except _MALFORMED as error:
             raise UserError(
                 f"not a plan: {error!r}; expected what firetree plan -o writes"
             ) from error

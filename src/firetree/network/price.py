@@ -63,6 +63,8 @@ class _Simulation:
             for t, causes in enumerate(_causes(graph))
             for event, causes in ((moved(t), causes), (applied(t), {*graph.before_applying[t]}))
         ]
+        for events in self._followers:
+            events.sort(key=self._turn)
         self._arrived = [False] * len(graph.transfers)
         self._taken_in = [deque(order) for order in _walk_orders(graph, network.size)]
         self._end_s = 0.0
@@ -73,10 +75,15 @@ class _Simulation:
         return len(causes)
 
     def run(self) -> Price:
-        for t in [t for t in range(len(self._arrived)) if not self._missing[moved(t)]]:
-            self._start(t)
+        events = [moved(t) for t in range(len(self._arrived)) if not self._missing[moved(t)]]
+        for event in sorted(events, key=self._turn):
+            self._start(event // 2)
         self._clock.run()
         return Price(self._end_s, self._limit())
+
+    def _turn(self, event: int) -> tuple[bool, int]:
+        """Of what may happen at once, sends come first and in program order, as in the executor."""
+        return event % 2 == 1, self._graph.transfers[event // 2].send_index
 
     def _happen(self, event: int) -> None:
         for follower in self._followers[event]:

@@ -1,0 +1,417 @@
+"""Plans: steps by hand, buckets as DDP makes them, choices that no candidate beats, files read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firetree import collectives
+from firetree.errors import UserError
+from firetree.network import Network, parse_network
+from firetree.network.advice import SQUEEZENET_BYTES, LayerSizes, advise, describe_point
+from firetree.network.choice import GROWN, NATIVE, Choice, candidate_names, is_uneven, known
+from firetree.network.growth import Growth
+from firetree.network.plan import (
+    BUCKETS_BYTES,
+    Candidate,
+    Plan,
+    Point,
+    Prices,
+    load_plan,
+    make_plan,
+    restricted,
+    scaling,
+    world_sizes,
+)
+from firetree.network.step import Bucket, Gradient, Profile, bucketed, step
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_searches() -> Iterator[None]:
+    """Forests need not be good here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("firetree.network.plan._GROWN_TRANSFERS", 1_000)
+        yield
+
+
+def profile_of(*gradients: tuple[int, float], backward_s: float = 10.0) -> Profile:
+    """Gradients of so many bytes, ready after so many seconds of a backward pass behind 5 s forward."""
+    return Profile(
+        5.0, backward_s, tuple(Gradient(f"p{k}", *each) for k, each in enumerate(gradients))
+    )
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 2_000))
+def test_buckets_are_those_of_ddp(elements: list[int], bucket_bytes: int) -> None:
+    tensors = [torch.empty(count) for count in elements]
+    indices, _ = dist._compute_bucket_assignment_by_size(tensors, [bucket_bytes])
+    theirs = [sum(4 * elements[index] for index in bucket) for bucket in indices]
+    ours = bucketed(profile_of(*((4 * count, 0.0) for count in elements)), bucket_bytes)
+    assert [bucket.size_bytes for bucket in ours] == theirs
+
+
+@pytest.mark.parametrize(
+    ("bucket_bytes", "buckets"),
+    [
+        (1, [Bucket(10, 1.0), Bucket(20, 4.0), Bucket(30, 9.0)]),
+        (11, [Bucket(30, 4.0), Bucket(30, 9.0)]),
+        (31, [Bucket(60, 9.0)]),
+        (1000, [Bucket(60, 9.0)]),
+    ],
+)
+def test_a_bucket_is_ready_with_its_last_gradient(bucket_bytes: int, buckets: list[Bucket]) -> None:
+    assert bucketed(profile_of((10, 1.0), (20, 4.0), (30, 9.0)), bucket_bytes) == buckets
+
+
+THREE = profile_of((10, 2.0), (10, 6.0), (10, 10.0))
+
+
+@pytest.mark.parametrize(
+    ("profile", "bucket_bytes", "byte_s", "exposed_s"),
+    [
+        (THREE, 1, 0.0, 0.0),  # nothing to sum
+        (THREE, 1, 0.1, 1.0),  # all but the last are summed before the next is there
+        (THREE, 1, 0.4, 4.0),  # just so
+        (THREE, 1, 1.0, 22.0),  # 2 + 10 + 10 + 10: the network is never idle
+        (THREE, 15, 0.1, 1.0),  # 6 + 2, then 10 + 1
+        (THREE, 1000, 0.1, 3.0),  # one bucket is summed when the backward pass has ended
+        (profile_of((10, 2.0), backward_s=10.0), 1, 0.5, 0.0),  # hidden behind the rest
+        (profile_of((10, 2.0), backward_s=10.0), 1, 1.0, 2.0),
+    ],
+)
+def test_a_step_waits_for_what_its_backward_pass_does_not_hide(
+    profile: Profile, bucket_bytes: int, byte_s: float, exposed_s: float
+) -> None:
+    taken = step(profile, bucket_bytes, lambda size_bytes: byte_s * size_bytes)
+    assert taken.exposed_s == pytest.approx(exposed_s)
+    assert taken.step_s == pytest.approx(15.0 + exposed_s)
+
+
+def test_a_scaled_profile_keeps_its_course() -> None:
+    scaled = THREE.scaled(30.0)
+    assert (scaled.forward_s, scaled.backward_s) == pytest.approx((10.0, 20.0))
+    assert [gradient.ready_s for gradient in scaled.gradients] == pytest.approx([4.0, 12.0, 20.0])
+
+
+def training(size_bytes: int = 8 << 20, compute_s: float = 0.15) -> Profile:
+    """A step of four equal gradients, the first of them late in the backward pass."""
+    part = size_bytes // 4
+    return profile_of(*((part, 7.0 + k) for k in range(4))).scaled(compute_s)
+
+
+EVEN = parse_network("3 x 1gbit")
+SLOW = parse_network("3 x 1gbit + 1 x 200mbit")
+RACKS = parse_network("2 x 1gbit | 2 x 1gbit / 200mbit, 100us")
+
+
+@pytest.fixture(scope="module")
+def slow_plan() -> Plan:
+    return make_plan("a model", training(), Prices(SLOW))
+
+
+@pytest.mark.parametrize("network", [EVEN, RACKS], ids=["even", "racks"])
+def test_no_candidate_beats_the_plan(network: Network) -> None:
+    made = make_plan("a model", training(), Prices(network))
+    assert made.step_s <= min(candidate.step_s for candidate in made.candidates)
+
+
+def test_a_plan_lists_every_candidate_fastest_first(slow_plan: Plan) -> None:
+    names = {*candidate_names(SLOW), GROWN}
+    assert {candidate.algorithm for candidate in slow_plan.candidates} == names
+    steps_s = [candidate.step_s for candidate in slow_plan.candidates]
+    assert steps_s == sorted(steps_s)
+    assert slow_plan.step_s <= steps_s[0]
+
+
+def test_a_plan_has_a_choice_for_each_of_its_buckets(slow_plan: Plan) -> None:
+    sizes = {bucket.size_bytes for bucket in bucketed(training(), slow_plan.bucket_bytes)}
+    assert [size for size, _ in slow_plan.choices] == sorted(sizes)
+    for _, choice in slow_plan.choices:
+        collectives.prove(choice.schedule(SLOW.size))
+
+
+def test_a_plan_may_be_made_of_one_candidate_alone() -> None:
+    alone = restricted(Prices(EVEN), "chain")
+    made = make_plan("a model", training(), alone, (1 << 20,))
+    assert {choice.algorithm for _, choice in made.choices} == {"chain"}
+    assert made.bucket_bytes == 1 << 20
+
+
+def test_a_way_that_is_no_candidate_is_refused() -> None:
+    with pytest.raises(UserError, match="no way 'chian'; did you mean 'chain'"):
+        restricted(Prices(EVEN), "chian")
+
+
+def test_a_plan_for_one_host_sums_nothing() -> None:
+    made = make_plan("a model", training(), Prices(parse_network("1 x 1gbit")))
+    assert (made.choices, made.candidates) == ((), ())
+    assert made.step_s == made.compute_s
+    assert made.algorithm == NATIVE
+
+
+GROWTH = Growth(((2, 0), (1,)), (0, 8, 3), gates=2, chunks=4, stars=True)
+MADE = Plan(
+    "a model",
+    3,
+    3_000,
+    2_000,
+    (
+        (1_000, Choice("kary_tree:2", 4, (2, 0, 1))),
+        (2_000, Choice(GROWN, 4, growth=GROWTH)),
+        (9_000, Choice(NATIVE, 6)),
+    ),
+    0.5,
+    0.75,
+    "host 1 up",
+    (Candidate("ring", BUCKETS_BYTES[0], 0.8),),
+)
+
+
+def test_json_gives_back_the_same_plan(slow_plan: Plan) -> None:
+    for plan in (MADE, slow_plan):
+        assert Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "algorithm"),
+    [
+        (1, "kary_tree:2"),
+        (1_000, "kary_tree:2"),
+        (1_499, "kary_tree:2"),
+        (1_501, GROWN),
+        (5_000, GROWN),
+        (6_000, NATIVE),
+        (1 << 40, NATIVE),
+    ],
+)
+def test_a_bucket_gets_the_choice_of_the_nearest_size(size_bytes: int, algorithm: str) -> None:
+    assert MADE.choice_for(size_bytes).algorithm == algorithm
+
+
+@pytest.mark.parametrize(
+    ("world_size", "gradient_bytes", "message"),
+    [
+        (4, 3_000, "a plan for 3 ranks on 4; make one for this cluster with firetree plan"),
+        (3, 2_996, "with 3,000 bytes of gradients; this model has 2,996; make one for it"),
+    ],
+)
+def test_a_plan_for_another_cluster_or_model_is_refused(
+    world_size: int, gradient_bytes: int, message: str
+) -> None:
+    MADE.check(3, 3_000)
+    with pytest.raises(UserError) as refusal:
+        MADE.check(world_size, gradient_bytes)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def plan_file(**changes: object) -> str:
+    """The JSON of a plan with some fields changed; None takes one away."""
+    document = {**json.loads(MADE.to_json()), **changes}
+    return json.dumps({field: value for field, value in document.items() if value is not None})
+
+
+def choice_file(**changes: object) -> str:
+    choice: dict[str, Any] = {**Choice("ring", 3).to_document(), "order": [0, 1, 2], **changes}
+    return plan_file(choices=[[1_000, choice]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "not a plan: JSONDecodeError"),
+        ("[" * 100_000, "not a plan: RecursionError"),
+        ("[]", "not a plan: TypeError"),
+        ("7", "not a plan: AttributeError"),
+        ("{}", "not a plan: KeyError('version')"),
+        (plan_file(version=2), "a plan of another version; expected 1"),
+        (plan_file(version=None), "not a plan: KeyError('version')"),
+        (plan_file(choices=None), "not a plan: KeyError('choices')"),
+        (plan_file(candidates=None), "not a plan: KeyError('candidates')"),
+        (plan_file(world_size=None), "missing 1 required positional argument: 'world_size'"),
+        (plan_file(step_s=None), "missing 1 required positional argument: 'step_s'"),
+        (plan_file(colour="red"), "unexpected keyword argument 'colour'"),
+        (plan_file(choices=[[1]]), "not a plan: ValueError"),
+        (plan_file(candidates=[{}]), "not a plan: TypeError"),
+        (plan_file(choices=[[10**400, MADE.choices[0][1].to_document()]]).replace(str(10**400), "1e999"), "not a plan: OverflowError"),
+        (choice_file(algorithm="rnig"), "no algorithm 'rnig'; did you mean 'ring'?"),
+        (choice_file(chunks=0), "3 ranks and 0 chunks; expected at least one of each"),
+        (choice_file(order=[0, 1, 1]), "not a plan: KeyError"),
+        (choice_file(order=[0, 1]), "not a plan: "),
+        (choice_file(growth={}), "not a plan: KeyError"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_plan_is_refused_in_one_line(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(UserError) as refusal:
+        load_plan(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\x89PNG\xff"], ids=["missing", "binary"])
+def test_a_file_that_cannot_be_read_is_refused_by_its_name(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"plan .*plan\.json cannot be read: "):
+        load_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (11, [1, 2, 4, 8, 11])],
+)
+def test_world_sizes_double_up_to_all_hosts(most: int, expected: list[int]) -> None:
+    assert world_sizes(most) == expected
+
+
+def test_speedup_is_the_efficiency_of_all_hosts_together() -> None:
+    told: list[str] = []
+    points = [point for point, _ in scaling("a model", training(), EVEN, told.append)]
+    assert [point.world_size for point in points] == [1, 2, 3]
+    assert told == [f"pricing {size} of 3 hosts" for size in (1, 2, 3)]
+    for point in points:
+        assert point.efficiency == pytest.approx(0.15 / point.step_s)
+        assert point.speedup == pytest.approx(point.world_size * point.efficiency)
+    assert describe_point(points[0]) == ("1", "150 ms", "1.00", "100%", "none", "computation")
+
+
+PRICES = Prices(EVEN)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 1 << 28))
+def test_prices_between_sizes_grow_with_the_size(size_bytes: int) -> None:
+    for name in ("ring", "binomial_tree", NATIVE):
+        assert PRICES.seconds(name, size_bytes) <= PRICES.seconds(name, size_bytes + 1)
+
+
+@pytest.mark.parametrize("exponent", [6, 8, 10, 12])
+def test_a_price_at_a_power_of_four_is_that_of_the_schedule(exponent: int) -> None:
+    size_bytes = 4**exponent
+    for name in ("ring", "chain", NATIVE):
+        priced = known(name, EVEN, size_bytes).price(EVEN, size_bytes)
+        assert PRICES.seconds(name, size_bytes) == pytest.approx(priced.time_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("3 x 1gbit", set()),
+        ("5 x 1gbit", {"kary_tree:4"}),
+        ("4 x 1gbit + 2 x 400mbit", {"hierarchical:4", "kary_tree:5"}),
+        ("2 x 1gbit | 2 x 1gbit / 1gbit", {"hierarchical:2", "kary_tree:3"}),
+        ("3 x 1gbit | 1 x 1gbit / 1gbit", {"kary_tree:3"}),
+    ],
+)
+def test_candidates_with_a_number_fit_the_network(text: str, kinds: set[str]) -> None:
+    assert set(candidate_names(parse_network(text))) == {NATIVE, *collectives.names(), *kinds}
+
+
+@pytest.mark.parametrize(
+    ("text", "uneven"),
+    [
+        ("4 x 1gbit", False),
+        ("3 x 1gbit + 1 x 950mbit", False),
+        ("3 x 1gbit + 1 x 500mbit", True),
+        ("4 x 1gbit:500mbit", True),
+        ("2 x 1gbit | 2 x 1gbit / 2gbit", True),
+    ],
+)
+def test_a_forest_is_grown_where_ports_differ_or_uplinks_are_shared(
+    text: str, uneven: bool
+) -> None:
+    assert is_uneven(parse_network(text)) == uneven
+    assert (GROWN in Prices(parse_network(text)).names) == uneven
+
+
+def advised(profile: Profile, network: Network, layers: tuple[LayerSizes, ...] = ()) -> list[str]:
+    made = list(scaling("a model", profile, network, lambda _: None))
+    return advise(profile, network, [point for point, _ in made], made[-1][1], layers)
+
+
+def test_on_one_host_there_is_nothing_to_advise() -> None:
+    said = advised(training(), parse_network("1 x 1gbit"))
+    assert said == ["a network of one host: there is nothing to synchronise"]
+
+
+def test_a_fast_network_is_worth_it_and_the_processor_is_its_limit() -> None:
+    said = advised(training(1 << 16), parse_network("2 x 10gbit"))
+    assert said == [
+        "2 machines instead of 1 bring 2.00 times the samples a second: worth it",
+        "computation is the limit: a faster processor helps, a faster network does not",
+    ]
+
+
+def test_on_a_slow_network_one_machine_alone_is_fastest_and_remedies_are_named() -> None:
+    said = advised(training(8 << 20), parse_network("2 x 1mbit"))
+    assert said[0].startswith("one machine alone is fastest: 2 bring 0.0")
+    assert [sentence.partition(":")[0] for sentence in said[1:]] == [
+        "links ten times as fast",
+        "a batch four times as large on each machine (and its learning rate)",
+        "gradients sent as 16-bit numbers",
+    ]
+
+
+def test_a_model_as_small_as_squeezenet_is_advised_for_large_ones_only() -> None:
+    network = parse_network("2 x 100mbit")
+    for size_bytes, advises in ((10 * SQUEEZENET_BYTES, True), (SQUEEZENET_BYTES, False)):
+        said = advised(training(size_bytes), network)
+        assert any("a model as small as SqueezeNet (4.9 MB" in it for it in said) == advises
+
+
+@pytest.mark.parametrize(
+    ("speedups", "verdict"),
+    [
+        ((1.0, 1.9, 3.6), "4 machines instead of 2 bring 1.89 times the samples a second: worth it"),
+        ((1.0, 1.9, 2.0), "4 machines instead of 2 bring 1.05 times the samples a second: not worth it"),
+        ((1.0, 0.9, 1.04), "one machine alone is fastest: 4 bring 1.04 times its samples a second"),
+    ],
+)  # fmt: skip
+def test_the_last_doubling_is_worth_it_or_not(speedups: tuple[float, ...], verdict: str) -> None:
+    points = [
+        Point(2**k, 1 / speedup, speedup, speedup / 2**k, "ring", "computation")
+        for k, speedup in enumerate(speedups)
+    ]
+    assert advise(training(), parse_network("4 x 1gbit"), points, MADE)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        (
+            (LayerSizes("conv", 1_000_000, 8_000_000), LayerSizes("fc", 9_000_000, 5_000_000)),
+            "data parallelism sends less: |∇W| is 10.0 MB, |D| 13.0 MB a step on each machine; "
+            "by layer, model parallelism would for fc",
+        ),
+        (
+            (LayerSizes("fc", 9_000_000, 5_000_000),),
+            "model parallelism sends less: |∇W| is 9.0 MB, |D| 5.0 MB a step on each machine",
+        ),
+    ],
+)
+def test_data_and_model_parallelism_are_compared_by_layer(
+    layers: tuple[LayerSizes, ...], sentence: str
+) -> None:
+    points = [Point(k, 1.0, k, 1.0, "ring", "computation") for k in (1, 2)]
+    assert advise(training(), parse_network("2 x 1gbit"), points, MADE, layers)[-1] == sentence
+
+
+def test_a_plan_says_the_computation_is_the_limit_only_where_little_is_exposed() -> None:
+    for network, limit in (("2 x 10gbit", "computation"), ("2 x 10mbit", "host 0 up")):
+        assert make_plan("m", training(), Prices(parse_network(network))).limited_by == limit
