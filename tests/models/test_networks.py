@@ -61,7 +61,7 @@ def test_a_published_network_gives_a_logit_for_each_class(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [8, 9, 28, 32, 47, 48, 64, 99, 100, 150, 300])
+@pytest.mark.parametrize("size", [8, 28, 47, 48, 99, 100, 300])
 def test_any_size_of_pictures_gives_logits(name: str, size: int) -> None:
     network = described(name, size, classes=7)
     x_BCHW = torch.empty(2, 3, size, size, device="meta")
@@ -112,6 +112,24 @@ def test_the_first_loss_is_that_of_a_guess(name: str) -> None:
     with torch.no_grad():
         loss = F.cross_entropy(network(torch.randn(8, 3, 28, 28)), torch.arange(8))
     assert float(loss) == pytest.approx(torch.tensor(10.0).log().item(), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "nin"])
+def test_the_loss_halves_within_50_steps_on_32_pictures(name: str) -> None:
+    network = small(name, 8, dropout=0.0)
+    # Blocks of colour: white noise is gone after the average over all cells.
+    x_BCHW = F.interpolate(torch.randn(32, 3, 4, 4), size=8)
+    y_B = torch.arange(32) % 10
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    losses: list[float] = []
+    while len(losses) < 50 and (not losses or losses[-1] > losses[0] / 2):
+        optimizer.zero_grad()
+        loss = models.summed_loss(network(x_BCHW), y_B) / 32
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] <= losses[0] / 2
 
 
 @pytest.mark.parametrize("name", NAMES)

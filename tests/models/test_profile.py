@@ -17,8 +17,8 @@ DEEP = nn.Sequential(*(nn.Linear(64, 64) for _ in range(6)))
 
 @pytest.mark.parametrize("name", models.names())
 def test_gradients_add_up_to_the_weights(name: str) -> None:
-    network = models.build(name, classes=10, channels=3, size=16)
-    example = torch.randn(2, 3, 16, 16)
+    network = models.build(name, classes=10, channels=3, size=8)
+    example = torch.randn(2, 3, 8, 8)
     seen = measure(network, example, repeats=1)
     assert sum(g.size_bytes for g in seen.gradients) == cost(network, example).weight_bytes
     assert {g.name for g in seen.gradients} == {name for name, _ in network.named_parameters()}
