@@ -146,27 +146,6 @@ def test_an_addition_costs_its_receiver_time_for_each_byte() -> None:
     assert summed.time_s == pytest.approx(10 + 25)
 
 
-@pytest.mark.parametrize(
-    ("burst_bytes", "size_bytes", "time_s"),
-    [(0.0, 100.0, 10.0), (100.0, 100.0, 0.0), (100.0, 50.0, 0.0), (100.0, 300.0, 20.0)],
-)
-def test_a_burst_passes_a_port_at_once(
-    burst_bytes: float, size_bytes: float, time_s: float
-) -> None:
-    network = Network((Host(10.0, 10.0, burst_bytes=burst_bytes),) * 2)
-    priced = price(one_way(2, (0, 1)), network, size_bytes)
-    assert priced.time_s == pytest.approx(time_s)
-
-
-def test_a_burst_is_spent_until_the_port_has_idled() -> None:
-    network = Network((Host(10.0, 10.0, burst_bytes=100.0),) * 2)
-    back_to_back = price(one_way(2, (0, 1), (0, 1), (0, 1)), network, 300.0)
-    assert back_to_back.time_s == pytest.approx(20.0)
-    pausing = replace(network, latency_s=uniform(10.0, 2))
-    there_and_back = price(collectives.build("ring", 2, 2), pausing, 200.0)
-    assert there_and_back.time_s == pytest.approx(20.0)
-
-
 @pytest.mark.parametrize(("cores", "time_s"), [(8.0, 6.0), (4.0, 6.0), (2.0, 12.0), (1.0, 24.0)])
 def test_hosts_that_share_few_cores_slow_each_others_messages(cores: float, time_s: float) -> None:
     # Each host sends and receives one message of 3 s; its bytes take no time worth speaking of.

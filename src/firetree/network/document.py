@@ -5,9 +5,8 @@
      "racks": [{"hosts": [0, 1], "out": "100mbit", "in": "100mbit"}, …],
      "latency": "80us", or a table [[null, "80us"], ["80us", null]]}
 
-Of a host only `up` and `down` must be there; `name`, `message`, `byte` and `add` (durations),
-`burst` (bytes) and `flops_s` may. `machines` are `{"hosts": […], "cores": 2}`, `rate` is a table like
-`latency`.
+Of a host only `up` and `down` must be there; `name`, `message`, `byte` and `add` (durations) and
+`flops_s` may. `machines` are `{"hosts": […], "cores": 2}`, `rate` is a table like `latency`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from firetree.network.units import parse_duration, parse_rate
 NETWORK_VERSION = 2
 
 _FIELDS = ("version", "hosts", "racks", "machines", "latency", "rate")
-_HOST_FIELDS = ("name", "up", "down", "message", "byte", "add", "burst", "flops_s")
+_HOST_FIELDS = ("name", "up", "down", "message", "byte", "add", "flops_s")
 
 
 def to_json(network: Network) -> str:
@@ -88,8 +87,6 @@ def _host_document(host: Host) -> dict[str, Any]:
     ):
         if duration_s:
             document[name] = _duration(duration_s)
-    if host.burst_bytes:
-        document["burst"] = host.burst_bytes
     if host.flops_s is not None:
         document["flops_s"] = host.flops_s
     return document
@@ -104,7 +101,6 @@ def _host(entry: Any, of: str) -> Host:
         message_s=_parsed(entry.get("message", "0s"), parse_duration, f"{of}: message"),
         byte_s=_parsed(entry.get("byte", "0s"), parse_duration, f"{of}: byte"),
         add_s=_parsed(entry.get("add", "0s"), parse_duration, f"{of}: add"),
-        burst_bytes=_number(entry.get("burst", 0.0), f"{of}: burst"),
         flops_s=_number(entry["flops_s"], f"{of}: flops_s") if "flops_s" in entry else None,
     )
 

@@ -43,25 +43,19 @@ class _Flow:
 
 
 class Links:
-    """Links of given rates (bytes a second), each of which lets a burst pass after it has idled."""
+    """Links of given rates, in bytes a second."""
 
     def __init__(self, clock: Clock):
         self._clock = clock
         self.rates_bytes_s: list[float] = []
         self.carried_bytes: list[float] = []
         self._flows: list[dict[_Flow, None]] = []
-        self._bursts: list[float] = []
-        self._tokens: list[float] = []
-        self._tokens_since_s: list[float] = []
 
-    def add(self, rate_bytes_s: float, burst_bytes: float = 0.0) -> int:
+    def add(self, rate_bytes_s: float) -> int:
         """Add a link; gives the number by which `send` knows it."""
         self.rates_bytes_s.append(rate_bytes_s)
         self.carried_bytes.append(0.0)
         self._flows.append({})
-        self._bursts.append(burst_bytes)
-        self._tokens.append(burst_bytes)
-        self._tokens_since_s.append(0.0)
         return len(self._flows) - 1
 
     def send(self, size_bytes: float, links: Sequence[int], done: Done) -> None:
@@ -69,40 +63,15 @@ class Links:
         now_s = self._clock.now_s
         for link in links:
             self.carried_bytes[link] += size_bytes
-        flow = _Flow(size_bytes - self._take_burst(size_bytes, links), links, now_s, done)
-        if flow.left_bytes <= 0:
-            self._clock.at(now_s, done)
-            return
+        flow = _Flow(size_bytes, links, now_s, done)
         for link in links:
             self._flows[link][flow] = None
         self._share(links)
-
-    def _take_burst(self, size_bytes: float, links: Sequence[int]) -> float:
-        """What passes at once: the least that has been saved up on any of the links."""
-        if not any(self._bursts[link] for link in links):
-            return 0.0
-        for link in links:
-            self._save_up(link)
-        credit = min(size_bytes, *(self._tokens[link] for link in links))
-        for link in links:
-            self._tokens[link] -= credit
-        return credit
-
-    def _save_up(self, link: int) -> None:
-        """A burst grows again at what the link's flows leave of its rate."""
-        used = sum(flow.rate_bytes_s for flow in self._flows[link])
-        idle_s = self._clock.now_s - self._tokens_since_s[link]
-        saved = self._tokens[link] + (self.rates_bytes_s[link] - used) * idle_s
-        self._tokens[link] = min(self._bursts[link], saved)
-        self._tokens_since_s[link] = self._clock.now_s
 
     def _share(self, changed: Sequence[int]) -> None:
         """Give new rates to all flows that share links with one that has begun or ended."""
         now_s = self._clock.now_s
         flows, links = self._affected(changed)
-        if self._bursts[changed[0]]:
-            for link in links:
-                self._save_up(link)
         if len(flows) == 1:
             new = [min(self.rates_bytes_s[link] for link in flows[0].links)]
         else:
@@ -150,7 +119,6 @@ class Links:
             if flow.version != version:
                 return
             for link in flow.links:
-                self._save_up(link)
                 del self._flows[link][flow]
             flow.version += 1
             self._share(flow.links)

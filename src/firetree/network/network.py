@@ -22,9 +22,8 @@ class Host:
     """One host: its port, and what messages and sums cost its processor.
 
     `message_s` is the processor's time for a message, at its sender and again at its receiver,
-    `byte_s` for each of its bytes, `add_s` for adding a byte of float32 to another. `burst_bytes`
-    pass the port at once after it has idled, as shapers of clouds and of the lab allow. `flops_s` is
-    the speed of its computation, None where nobody measured it.
+    `byte_s` for each of its bytes, `add_s` for adding a byte of float32 to another. `flops_s`
+    is the speed of its computation, None where nobody measured it.
     """
 
     up_bytes_s: float
@@ -33,7 +32,6 @@ class Host:
     message_s: float = 0.0
     byte_s: float = 0.0
     add_s: float = 0.0
-    burst_bytes: float = 0.0
     flops_s: float | None = None
 
 
@@ -176,7 +174,7 @@ def _check_size(size: int) -> None:
 
 def _check_host(number: int, host: Host) -> None:
     _check_rate(f"host {number}", host.up_bytes_s, host.down_bytes_s)
-    for what in ("message_s", "byte_s", "add_s", "burst_bytes"):
+    for what in ("message_s", "byte_s", "add_s"):
         if not 0 <= getattr(host, what) < float("inf"):
             raise UserError(f"host {number}: {what} {getattr(host, what):g}; expected 0 or more")
     if host.flops_s is not None:

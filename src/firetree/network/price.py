@@ -225,8 +225,8 @@ class _Wires:
             name = f"{self._network.name(sender)} to {self._network.name(receiver)}"
             yield self._link(name, rate_bytes_s)
 
-    def _link(self, name: str, rate_bytes_s: float, burst_bytes: float = 0.0) -> int:
-        link = self._links.add(rate_bytes_s, burst_bytes)
+    def _link(self, name: str, rate_bytes_s: float) -> int:
+        link = self._links.add(rate_bytes_s)
         self.names[link] = name
         return link
 
@@ -235,9 +235,7 @@ class _Wires:
         rate_bytes_s = host.up_bytes_s if direction == "up" else host.down_bytes_s
         if host.byte_s:
             rate_bytes_s = min(rate_bytes_s, 1 / host.byte_s)
-        return self._link(
-            f"{self._network.name(number)} {direction}", rate_bytes_s, host.burst_bytes
-        )
+        return self._link(f"{self._network.name(number)} {direction}", rate_bytes_s)
 
     def _memories(self) -> dict[int, int]:
         """What the cores can copy that hosts share: twice for each byte, out of one and into another."""

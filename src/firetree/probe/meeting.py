@@ -1,0 +1,157 @@
+"""How hosts find rank 0: through a store that all of them reach, and then by TCP of our own.
+
+Rank 0 publishes every address it has; each host tries them until one answers with the same token.
+The connection's own end then tells the host which of its addresses faces the others.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import json
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+
+from firetree.errors import RunFailedError
+
+_TRY_S = 1.0
+_SIOCGIFCONF = 0x8912
+_ENTRY_BYTES, _MOST_INTERFACES = 40, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Where rank 0 listens, and what proves that one belongs to the same probe."""
+
+    addresses: tuple[str, ...]
+    port: int
+    token: bytes
+
+
+def call_meeting(store: Store, listener: socket.socket, preferred: str) -> Meeting:
+    """As rank 0, publish where `listener` is; `preferred` comes first if it is one of our addresses."""
+    own = sorted(
+        _own_addresses(), key=lambda address: (address != preferred, _is_loopback(address))
+    )
+    meeting = Meeting(tuple(own), listener.getsockname()[1], secrets.token_bytes(16))
+    document = {"addresses": own, "port": meeting.port, "token": meeting.token.hex()}
+    store.set(f"meeting-{_times_called(store, 0)}", json.dumps(document))
+    return meeting
+
+
+def find_meeting(store: Store, rank: int, limit_s: float) -> Meeting:
+    """Wait until rank 0 has published where it is.
+
+    Raises:
+        RunFailedError: it has not within `limit_s`.
+    """
+    key = f"meeting-{_times_called(store, rank)}"
+    try:
+        store.wait([key], timedelta(seconds=limit_s))
+        document = json.loads(store.get(key))
+    except RuntimeError as error:
+        raise RunFailedError(
+            f"rank {rank} heard nothing of rank 0 within {limit_s:.0f} s; is it running?"
+        ) from error
+    token = bytes.fromhex(document["token"])
+    return Meeting(tuple(document["addresses"]), int(document["port"]), token)
+
+
+def reach(meeting: Meeting, rank: int, limit_s: float) -> socket.socket:
+    """A connection to rank 0, greeted with the token.
+
+    Raises:
+        RunFailedError: none of its addresses answers.
+    """
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        for address in meeting.addresses:
+            if stream := _try(address, meeting):
+                return stream
+        time.sleep(0.05)
+    tried = ", ".join(meeting.addresses)
+    raise RunFailedError(
+        f"rank {rank} cannot reach rank 0 at {tried}, port {meeting.port}; "
+        "is there a firewall between them?"
+    )
+
+
+def answer(stream: socket.socket, meeting: Meeting) -> bool:
+    """As rank 0, see whether a new connection knows the token; closes it if not."""
+    with contextlib.suppress(OSError):
+        stream.settimeout(_TRY_S)
+        if stream.recv(len(meeting.token), socket.MSG_WAITALL) == meeting.token:
+            stream.sendall(meeting.token[::-1])
+            return True
+    stream.close()
+    return False
+
+
+def _try(address: str, meeting: Meeting) -> socket.socket | None:
+    try:
+        stream = socket.create_connection((address, meeting.port), _TRY_S)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        stream.sendall(meeting.token)
+        if stream.recv(len(meeting.token), socket.MSG_WAITALL) == meeting.token[::-1]:
+            return stream
+    stream.close()
+    return None
+
+
+def _times_called(store: Store, rank: int) -> int:
+    """Each rank counts its own probes on this store: the same count is the same probe."""
+    return int(store.add(f"rank-{rank}", 1))
+
+
+def _own_addresses() -> set[str]:
+    """The IPv4 addresses of this host's interfaces that are up."""
+    entries = array.array("B", bytes(_ENTRY_BYTES * _MOST_INTERFACES))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        request = struct.pack("iL", len(entries), entries.buffer_info()[0])
+        used_bytes = struct.unpack("iL", fcntl.ioctl(asked.fileno(), _SIOCGIFCONF, request))[0]
+    found = entries.tobytes()[:used_bytes]
+    return {socket.inet_ntoa(found[at + 20 : at + 24]) for at in range(0, used_bytes, _ENTRY_BYTES)}
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.")
+
+
+def meeting_store(
+    environ: Mapping[str, str], address: str, port: int, rank: int, limit_s: float
+) -> Store:
+    """The store at `address` and `port`: torchrun's own where it keeps one, else rank 0's.
+
+    Raises:
+        RunFailedError: it cannot be reached, or the port is in use.
+    """
+    kept_by_agent = environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    attempt = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    try:
+        store = TCPStore(
+            address,
+            port,
+            is_master=rank == 0 and not kept_by_agent,
+            timeout=timedelta(seconds=limit_s),
+            wait_for_workers=False,
+        )
+    except RuntimeError as error:
+        if "EADDRINUSE" in str(error):
+            raise RunFailedError(
+                f"port {port} is in use; set MASTER_PORT to a free one on every host"
+            ) from error
+        raise RunFailedError(
+            f"rank {rank} cannot reach rank 0 at {address}:{port}; is it running, and MASTER_ADDR "
+            "right?"
+        ) from error
+    return PrefixStore(f"firetree-probe-{attempt}", store)

@@ -1,0 +1,71 @@
+"""What a probe found, as data and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from firetree.errors import UserError
+from firetree.network import Network, from_json, to_json
+
+PROBE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The network that was measured, how sure that is, and what a person should look at.
+
+    `intervals` holds, for a figure such as `host 3 up` or `rack 0 out`, the least and the most it is
+    with 95 % confidence, in the figure's own unit (bytes a second, or seconds). `unmeasured` are the
+    ranks that did not answer; `network` lacks them. `sent_bytes` is over all hosts.
+    """
+
+    network: Network
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unmeasured: tuple[int, ...] = ()
+    seconds: float = 0.0
+    sent_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """The probe as JSON; the network in it is as `firetree.network.to_json` writes it."""
+        document = {
+            "version": PROBE_VERSION,
+            "network": json.loads(to_json(self.network)),
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "unmeasured": list(self.unmeasured),
+            "seconds": self.seconds,
+            "sent_bytes": self.sent_bytes,
+            "warnings": list(self.warnings),
+        }
+        return json.dumps(document, ensure_ascii=False, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Probe:
+        """Read what `to_json` wrote.
+
+        Raises:
+            UserError: the text is no probe of this version.
+        """
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document["version"] != PROBE_VERSION:
+                found = document["version"]
+                raise UserError(f"a probe of version {found}; expected {PROBE_VERSION}")
+            return Probe(
+                network=from_json(json.dumps(document["network"])),
+                intervals={
+                    name: (float(low), float(high))
+                    for name, (low, high) in document["intervals"].items()
+                },
+                unmeasured=tuple(document["unmeasured"]),
+                seconds=float(document["seconds"]),
+                sent_bytes=int(document["sent_bytes"]),
+                warnings=tuple(document["warnings"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"not a probe: {error}; expected what `firetree probe --json` prints"
+            ) from error
