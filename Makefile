@@ -21,8 +21,12 @@ demo: install
 	$(BIN)/firetree report $(RUNS)/binomial_tree
 	$(BIN)/firetree report $(RUNS)/binomial_tree $(RUNS)/parameter_server $(RUNS)/gloo
 
+# What measures rates runs alone, everything else on two cores at once.
+ALONE := tests/lab tests/probe
+
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest $(ALONE)
 
 lint: install
 	$(BIN)/ruff check
@@ -34,6 +38,8 @@ bench: install
 	$(BIN)/python benchmarks/allreduce.py
 	$(BIN)/python benchmarks/faults.py
 	$(BIN)/python benchmarks/hook.py
+	$(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/prediction.py
 
 clean:
 	rm -rf .venv runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
