@@ -1,4 +1,4 @@
-"""What every test with a real lab needs: a machine that can hold one, and nothing left behind."""
+"""For all tests: no deadlines; and what a real lab needs: a machine that can hold one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from firetree.errors import UserError
 from firetree.lab import iproute, namespaces
+
+# A busy machine is no reason to fail.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "is-a-second-machine-worth-it.md"
 COMMANDS = re.findall(r"^```\n(firetree .*?)\n```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 def test_five_commands_lead_to_an_answer(tmp_path: Path) -> None:
     assert len(COMMANDS) == 5

@@ -38,7 +38,7 @@ _COMPUTATION_SHARE = 0.05
 
 _ANCHORS = tuple(1 << 2 * k for k in range(6, 30))
 
-_GROWN_TRANSFERS = 30_000
+_GROWN_TRANSFERS = 15_000
 _GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
 
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
