@@ -85,7 +85,7 @@ def test_a_latency_of_all_pairs_is_that_of_the_packets() -> None:
 
 def probed(**changes: object) -> Network:
     """A network as a probe finds it: what messages cost, and on how many cores."""
-    hosts = (Host(1e6, 2e6, "north", 1e-5, 1e-9, 2e-10, 3e4, 1e9), Host(2e6, 1e6, "south"))
+    hosts = (Host(1e6, 2e6, "north", 1e-5, 1e-9, 2e-10, 1e9), Host(2e6, 1e6, "south"))
     return replace(Network(hosts, machines=(Machine((0, 1), 2.0),)), **changes)  # type: ignore[arg-type]
 
 
