@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from firetree import __version__, bench, collectives, data, lab, launch, models, plan, report, train
@@ -300,8 +299,7 @@ def _probe(arguments: list[str]) -> None:
             )
         launch.launch(options.workers, sys.argv[1:])
         return
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // place.local_world_size))
+    launch.share_cores(place)
     address, port, size = place.master_addr, place.master_port, place.world_size
     store = probing.meeting_store(os.environ, address, port, place.rank, probing.JOIN_S)
     show = _tell if place.rank == 0 else None

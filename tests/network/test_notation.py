@@ -82,6 +82,8 @@ def test_a_network_is_read_from_one_line(text: str, network: Network) -> None:
         ("8 x 1gbit:", "rate ''; expected"),
         ("8 x 0gbit", "rate '0gbit'; expected"),
         ("0 x 1gbit", "0 hosts in network '0 x 1gbit'; expected 1 to 1024"),
+        ("2 x 1furlong", "rate '1furlong'; expected"),
+        ("0 x 1gbit", "0 hosts"),
         ("10000 x 1gbit", "10000 hosts in network '10000 x 1gbit'; expected 1 to 1024"),
         ("999 x 1gbit + 99 x 1gbit, 1us", "a network of 1098 hosts; expected 1 to 1024"),
         (

@@ -282,7 +282,7 @@ def test_world_sizes_double_up_to_all_hosts(most: int, expected: list[int]) -> N
 
 def test_speedup_is_the_efficiency_of_all_hosts_together() -> None:
     told: list[str] = []
-    points = [point for point, _ in scaling("a model", training(), EVEN, told.append)]
+    points = [point for point, _ in scaling("a model", training(), Prices(EVEN), told.append)]
     assert [point.world_size for point in points] == [1, 2, 3]
     assert told == [f"pricing {size} of 3 hosts" for size in (1, 2, 3)]
     for point in points:
@@ -341,8 +341,9 @@ def test_a_forest_is_grown_where_ports_differ_or_uplinks_are_shared(
 
 
 def advised(profile: Profile, network: Network, layers: tuple[LayerSizes, ...] = ()) -> list[str]:
-    made = list(scaling("a model", profile, network, lambda _: None))
-    return advise(profile, network, [point for point, _ in made], made[-1][1], layers)
+    prices = Prices(network)
+    made = list(scaling("a model", profile, prices, lambda _: None))
+    return advise(profile, prices, [point for point, _ in made], made[-1][1], layers)
 
 
 def test_on_one_host_there_is_nothing_to_advise() -> None:
@@ -388,7 +389,7 @@ def test_the_last_doubling_is_worth_it_or_not(speedups: tuple[float, ...], verdi
         Point(2**k, 1 / speedup, speedup, speedup / 2**k, "ring", "computation")
         for k, speedup in enumerate(speedups)
     ]
-    assert advise(training(), parse_network("4 x 1gbit"), points, MADE)[0] == verdict
+    assert advise(training(), Prices(parse_network("4 x 1gbit")), points, MADE)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -409,7 +410,9 @@ def test_data_and_model_parallelism_are_compared_by_layer(
     layers: tuple[LayerSizes, ...], sentence: str
 ) -> None:
     points = [Point(k, 1.0, k, 1.0, "ring", "computation") for k in (1, 2)]
-    assert advise(training(), parse_network("2 x 1gbit"), points, MADE, layers)[-1] == sentence
+    assert (
+        advise(training(), Prices(parse_network("2 x 1gbit")), points, MADE, layers)[-1] == sentence
+    )
 
 
 def test_a_plan_says_the_computation_is_the_limit_only_where_little_is_exposed() -> None:

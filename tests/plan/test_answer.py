@@ -94,21 +94,6 @@ def test_a_network_that_cannot_be_is_refused_by_its_file(
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("2 x 1furlong", "rate '1furlong'; expected"),
-        ("0 x 1gbit", "0 hosts"),
-        ("10000 x 1gbit", "10000 hosts"),
-    ],
-)
-def test_a_network_that_cannot_be_is_refused(text: str, message: str) -> None:
-    with pytest.raises(UserError) as refusal:
-        load_network(text)
-    assert message in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
     ("model", "batch", "compute", "message"),
     [
         ("squeezenet_smal", 1, "1s", "no network 'squeezenet_smal'; did you mean"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firetree.network import Network, rack_of
-from firetree.probe.fair import Link, fair_rates
-from firetree.probe.plan import disjoint_rounds, effort, loaded_rounds, within_cores
+from firetree.network.fair import fair_rates
+from firetree.probe.plan import Link, disjoint_rounds, effort, loaded_rounds, within_cores
 from firetree.probe.racks import suspected
 
 NOISE = 0.03

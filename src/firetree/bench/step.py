@@ -103,15 +103,14 @@ def replay(part: Path) -> list[StepRow]:
     document: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
     profile = _profile(document["profile"])
     plans = _plans(document["model"], profile, document["ways"])
-    largest = max(
-        bucket.size_bytes for plan in plans.values() for bucket in _buckets(profile, plan)
-    )
+    buckets = {way: bucketed(profile, plan.bucket_bytes) for way, plan in plans.items()}
+    largest = max(bucket.size_bytes for several in buckets.values() for bucket in several)
     memory = torch.ones(-(-largest // 4))
     synchronisers = {way: _synchroniser(plan) for way, plan in plans.items()}
     seconds: dict[str, list[float]] = {way: [] for way in plans}
     # The first turn, in which connections are made and schedules proved, does not count.
-    for turn, (way, plan) in itertools.product(range(document["repeats"] + 1), plans.items()):
-        taken_s = _step(synchronisers[way], _buckets(profile, plan), memory, profile)
+    for turn, way in itertools.product(range(document["repeats"] + 1), plans):
+        taken_s = _step(synchronisers[way], buckets[way], memory, profile)
         if turn:
             seconds[way].append(taken_s)
     if not bool((memory == 1).all()):
@@ -139,10 +138,6 @@ def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]
 def _profile(document: dict[str, Any]) -> Profile:
     gradients = tuple(Gradient(**gradient) for gradient in document["gradients"])
     return Profile(document["forward_s"], document["backward_s"], gradients)
-
-
-def _buckets(profile: Profile, plan: Plan) -> list[Bucket]:
-    return bucketed(profile, plan.bucket_bytes)
 
 
 def _row(plan: Plan, way: str, seconds: Sequence[float]) -> StepRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firetree.launch.launcher import Interrupted, follow_launcher, launch, tell_launcher
-from firetree.launch.place import ALONE, Place, find_place, joined
+from firetree.launch.place import ALONE, Place, find_place, joined, share_cores
 
 __all__ = [
     "ALONE",
@@ -13,5 +13,6 @@ __all__ = [
     "follow_launcher",
     "joined",
     "launch",
+    "share_cores",
     "tell_launcher",
 ]

@@ -106,9 +106,7 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
         UserError: the port where the workers meet is in use.
         RunFailedError: rank 0 cannot be reached, or another rank is lost later.
     """
-    if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(max(1, cores // place.local_world_size))
+    share_cores(place)
     timeout = timedelta(seconds=timeout_s)
     if place.world_size == 1:
         dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
@@ -122,6 +120,13 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
         what = str(error).partition("] ")[2].partition(". ")[0]
         raise CollectiveError(f"rank {place.rank} lost another rank: {what}") from error
     dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
+
+
+def share_cores(place: Place) -> None:
+    """Compute on this worker's share of the host's cores, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // place.local_world_size))
 
 
 def _meet(place: Place, timeout: timedelta) -> None:

@@ -6,6 +6,7 @@ All are predictions of the same prices as the plan's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 from firetree.network.network import Network
@@ -31,20 +32,20 @@ class LayerSizes:
 
 def advise(
     profile: Profile,
-    network: Network,
+    prices: Prices,
     points: Sequence[Point],
     plan: Plan,
     layers: Sequence[LayerSizes] = (),
 ) -> list[str]:
     """Sentences for a person, most telling first; nothing on one host."""
-    if network.size == 1:
+    if prices.network.size == 1:
         return ["a network of one host: there is nothing to synchronise"]
     last = points[-1]
     said = [_worth(points)]
     if last.limited_by == "computation":
         said.append("computation is the limit: a faster processor helps, a faster network does not")
     else:
-        said += _remedies(profile, network, plan)
+        said += _remedies(profile, prices, plan)
     if layers:
         said.append(_parallelism(layers))
     return said
@@ -66,13 +67,12 @@ def _worth(points: Sequence[Point]) -> str:
     )
 
 
-def _remedies(profile: Profile, network: Network, plan: Plan) -> list[str]:
+def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
     """What each change would make of the efficiency."""
-    prices = Prices(network)
+    faster = Prices(_ten_times(prices.network))
+    prices = copy(prices)
     names = {choice.algorithm for _, choice in plan.choices} & set(prices.names)
-    prices.names = sorted(names) or prices.names
-    faster = Prices(_ten_times(network))
-    faster.names = prices.names
+    prices.names = faster.names = sorted(names) or prices.names
 
     def efficiency(changed: Profile, on: Prices) -> float:
         return changed.compute_s / step(changed, plan.bucket_bytes, on.best_seconds).step_s

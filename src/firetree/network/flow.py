@@ -11,6 +11,8 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from firetree.network.fair import fair_rates
+
 Done = Callable[[float], None]
 
 
@@ -75,7 +77,8 @@ class Links:
         if len(flows) == 1:
             new = [min(self.rates_bytes_s[link] for link in flows[0].links)]
         else:
-            new = self._fair_rates(flows, links)
+            rates_bytes_s = {link: self.rates_bytes_s[link] for link in links}
+            new = fair_rates([flow.links for flow in flows], rates_bytes_s)
         for flow, rate in zip(flows, new, strict=True):
             if rate != flow.rate_bytes_s:
                 flow.left_bytes -= (now_s - flow.since_s) * flow.rate_bytes_s
@@ -95,24 +98,6 @@ class Links:
                             seen.add(other)
                             links.append(other)
         return list(flows), links
-
-    def _fair_rates(self, flows: Sequence[_Flow], links: Sequence[int]) -> list[float]:
-        """Max-min fair: fill all flows alike, and stop those on the link that is full first."""
-        left = {link: self.rates_bytes_s[link] for link in links}
-        count = {link: len(self._flows[link]) for link in links}
-        rates: dict[_Flow, float] = {}
-        while len(rates) < len(flows):
-            full = min(
-                (link for link in links if count[link]), key=lambda link: left[link] / count[link]
-            )
-            share = left[full] / count[full]
-            for flow in self._flows[full]:
-                if flow not in rates:
-                    rates[flow] = share
-                    for link in flow.links:
-                        left[link] -= share
-                        count[link] -= 1
-        return [rates[flow] for flow in flows]
 
     def _plan_end(self, flow: _Flow, version: int, time_s: float) -> None:
         def end(now_s: float) -> None:

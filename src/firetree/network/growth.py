@@ -13,14 +13,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from firetree.collectives.algorithms.hierarchical import SLACK
 from firetree.collectives.reduction import Hop, collective
 from firetree.collectives.schedule import Schedule
 
 LEAF_PARTS = 8
 """A host is a leaf of so many eighths of the chunks."""
-
-SLACK = 8
-"""Steps between a chunk's hops: four chunks are under way before the answer to the first is due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,12 +254,14 @@ class Point:
 
 
 def scaling(
-    model: str, profile: Profile, network: Network, tell: Tell
+    model: str, profile: Profile, prices: Prices, tell: Tell
 ) -> Iterator[tuple[Point, Plan]]:
-    """A point and a plan for 1, 2, 4 … hosts of the network, and for all of them."""
-    for world_size in world_sizes(network.size):
-        tell(f"pricing {world_size} of {network.size} hosts")
-        made = make_plan(model, profile, Prices(network.first(world_size)))
+    """A point and a plan for 1, 2, 4 … hosts of the network that is priced, and for all of them."""
+    hosts = prices.network.size
+    for world_size in world_sizes(hosts):
+        tell(f"pricing {world_size} of {hosts} hosts")
+        some = Prices(prices.network.first(world_size)) if world_size < hosts else prices
+        made = make_plan(model, profile, some)
         efficiency = profile.compute_s / made.step_s
         limited_by = made.limited_by or "computation"
         yield (

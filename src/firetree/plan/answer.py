@@ -15,7 +15,7 @@ from rich.table import Table
 
 from firetree.network import Network, format_duration, lower_bound_s, to_json
 from firetree.network.advice import advise, describe_point
-from firetree.network.plan import Plan, Point, scaling
+from firetree.network.plan import Plan, Point, Prices, scaling
 from firetree.plan.workload import Workload
 
 _CANDIDATES_SHOWN = 6
@@ -58,11 +58,12 @@ class Answer:
 
 def answer(workload: Workload, network: Network, tell: Callable[[str], None]) -> Answer:
     """Price everything; `tell` hears what is being done, as it takes seconds to minutes."""
-    points_and_plans = list(scaling(workload.model, workload.profile, network, tell))
+    prices = Prices(network)
+    points_and_plans = list(scaling(workload.model, workload.profile, prices, tell))
     points = tuple(point for point, _ in points_and_plans)
     plan = points_and_plans[-1][1]
     tell("pricing what would change the answer")
-    advice = advise(workload.profile, network, points, plan, workload.layers)
+    advice = advise(workload.profile, prices, points, plan, workload.layers)
     return Answer(workload, network, points, plan, tuple(advice))
 
 

@@ -92,10 +92,9 @@ def _obey(command: Mapping[str, Any], streams: Streams) -> Reply:
             streams.drain(totals, limit_s)
             return {}
         case "ping":
-            messages = command["size_bytes"], command["count"], command["idle_s"]
-            return {"times_s": streams.ping(command["peer"], *messages, limit_s)}
+            return {"times_s": streams.ping(command["peer"], command["count"], limit_s)}
         case "echo":
-            streams.echo(command["peer"], command["size_bytes"], command["count"], limit_s)
+            streams.echo(command["peer"], command["count"], limit_s)
             return {}
     raise RunFailedError(
         f"rank 0 asks for '{command['do']}'; expected the same firetree everywhere"

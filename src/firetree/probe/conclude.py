@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from firetree.network import Host, Machine, Network, Rack
+from firetree.network.fair import fair_rates
 from firetree.probe.estimate import interval
-from firetree.probe.fair import Link, fair_rates
 from firetree.probe.observations import Observations
-from firetree.probe.plan import Pair
+from firetree.probe.plan import Link, Pair
 from firetree.probe.racks import LIMITED, Trial
 
 _AS_WELL = 0.97
@@ -126,7 +126,7 @@ def _machines(
     )
 
 
-def one_way_s(seen: Observations, a: int, b: int) -> float:
+def _one_way_s(seen: Observations, a: int, b: int) -> float:
     """Half the round trip of a tiny message; where a pair has none, that of the usual pair."""
     times_s = seen.echoes_s.get((min(a, b), max(a, b)), seen.echoes_s.get((max(a, b), min(a, b))))
     if not times_s:
@@ -139,7 +139,7 @@ def _latencies(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...],
     software = {rank: seen.costs[rank].software_s for rank in ranks}
     return tuple(
         tuple(
-            0.0 if a == b else one_way_s(seen, a, b) + (software[a] + software[b]) / 2
+            0.0 if a == b else _one_way_s(seen, a, b) + (software[a] + software[b]) / 2
             for b in ranks
         )
         for a in ranks

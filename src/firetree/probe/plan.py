@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Pair = tuple[int, int]
+Link = tuple[str, int]
+"""What kind of link, and of which host or rack: `("up", 3)`."""
 
 _MOST_PAIR_ROUNDS = 30
 _MOST_FANS_AT_ONCE = 8

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-Pair = tuple[int, int]
+from firetree.probe.plan import Pair
+
 Group = tuple[int, ...]
 
 _SLOWED = 0.07

@@ -1,4 +1,4 @@
-"""A host's data connections, and what flows over them: timed streams, messages, and their echoes.
+"""A host's data connections, and what flows over them: timed streams, and single bytes and their echoes.
 
 Every ordered pair of hosts has one TCP connection, on which the first sends; bytes that left it are
 counted, so that the receiver can be told how many it still has to take before the next measurement.
@@ -144,40 +144,33 @@ class Streams:
             except OSError:
                 self.receiving.pop(peer).socket.close()
 
-    def ping(
-        self, peer: int, size_bytes: int, count: int, idle_s: float, limit_s: float
-    ) -> list[float]:
-        """Seconds from sending each message to its one-byte echo; fewer where the peer stops."""
+    def ping(self, peer: int, count: int, limit_s: float) -> list[float]:
+        """Seconds from sending each byte to its echo; fewer where the peer stops."""
         times_s: list[float] = []
-        end_s, message, echo = (
-            time.monotonic() + limit_s,
-            bytes(size_bytes),
-            memoryview(bytearray(1)),
-        )
+        end_s, echo = time.monotonic() + limit_s, memoryview(bytearray(1))
         connection = self.sending.get(peer)
         if connection is None:
             return []
         try:
             for _ in range(count):
-                time.sleep(idle_s)
                 start_s = time.perf_counter()
                 connection.socket.settimeout(max(0.001, end_s - time.monotonic()))
-                connection.socket.sendall(message)
-                connection.passed_bytes += size_bytes
+                connection.socket.sendall(b"\1")
+                connection.passed_bytes += 1
                 _receive_exactly(connection.socket, echo, end_s)
                 times_s.append(time.perf_counter() - start_s)
         except OSError:
             self.sending.pop(peer).socket.close()  # a late echo would pass for that of another ping
         return times_s
 
-    def echo(self, peer: int, size_bytes: int, count: int, limit_s: float) -> None:
-        """Answer each of the peer's messages with one byte."""
-        end_s, message = time.monotonic() + limit_s, memoryview(bytearray(size_bytes))
+    def echo(self, peer: int, count: int, limit_s: float) -> None:
+        """Answer each of the peer's bytes with one."""
+        end_s, byte = time.monotonic() + limit_s, memoryview(bytearray(1))
         with contextlib.suppress(OSError, KeyError):
             connection = self.receiving[peer]
             for _ in range(count):
-                _receive_exactly(connection.socket, message, end_s)
-                connection.passed_bytes += size_bytes
+                _receive_exactly(connection.socket, byte, end_s)
+                connection.passed_bytes += 1
                 connection.socket.sendall(b"\1")
 
 

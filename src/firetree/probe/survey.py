@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from firetree.network.fair import fair_rates
 from firetree.probe.conclude import apart, port_rates, port_samples, unexplained
 from firetree.probe.costs import Costs
 from firetree.probe.estimate import half_width
-from firetree.probe.fair import Link, fair_rates
 from firetree.probe.observations import Observations
 from firetree.probe.plan import (
     OPTIONAL,
     Effort,
+    Link,
     Pair,
     disjoint_rounds,
     fans_at_once,
@@ -120,7 +121,7 @@ class Survey:
 
     def _note_echoes(self, pairs: Sequence[Pair]) -> None:
         """Keep the better of two measurements: a longer way stays long, a busy moment passes."""
-        for pair, times_s in self._ping(pairs, 1, self._chosen.pings, 0.0).items():
+        for pair, times_s in self._ping(pairs).items():
             settled = times_s[2:] or times_s
             self.seen.echoes_s[pair] = min(
                 self.seen.echoes_s.get(pair, settled), settled, key=median
@@ -239,21 +240,17 @@ class Survey:
                 for pair, rate in self._stream(part).items():
                     self.seen.alone.setdefault(pair, []).append(rate)
 
-    def _ping(
-        self, pairs: Sequence[Pair], size_bytes: int, count: int, idle_s: float
-    ) -> dict[Pair, list[float]]:
+    def _ping(self, pairs: Sequence[Pair]) -> dict[Pair, list[float]]:
         pairs = [pair for pair in pairs if self._team.members.keys() >= set(pair)]
-        message = {"size_bytes": size_bytes, "count": count, "idle_s": idle_s}
         commands: dict[int, dict[str, Any]] = {}
         for a, b in pairs:
-            commands[b] = {"do": "echo", "peer": a, **message}
-            commands[a] = {"do": "ping", "peer": b, **message}
-        answers = self._team.ask(commands, _STEP_LIMIT_S + 2 * count * idle_s)
+            commands[b] = {"do": "echo", "peer": a, "count": self._chosen.pings}
+            commands[a] = {"do": "ping", "peer": b, "count": self._chosen.pings}
+        answers = self._team.ask(commands, _STEP_LIMIT_S)
         found = {(a, b): answers[a]["times_s"] for a, b in pairs if a in answers}
         for pair, times_s in found.items():
-            sent_bytes = size_bytes * len(times_s)
-            self._totals[pair] = self._totals.get(pair, 0) + sent_bytes
-            self.sent_bytes += sent_bytes
+            self._totals[pair] = self._totals.get(pair, 0) + len(times_s)
+            self.sent_bytes += len(times_s)
         return {pair: times_s for pair, times_s in found.items() if times_s}
 
     def _stream(self, flows: Sequence[Pair]) -> dict[Pair, float]:

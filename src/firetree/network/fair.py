@@ -1,0 +1,34 @@
+"""How links divide among flows that last: max-min fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+Link = TypeVar("Link", bound=Hashable)
+
+
+def fair_rates(flows: Sequence[Sequence[Link]], rates_bytes_s: Mapping[Link, float]) -> list[float]:
+    """The rate of each flow, which is given by the links that it crosses; 0 where it crosses none.
+
+    All flows are filled alike, and those on the link that is full first stop there.
+    """
+    flows_on: dict[Link, list[int]] = {}
+    for number, links in enumerate(flows):
+        for link in links:
+            flows_on.setdefault(link, []).append(number)
+    left = {link: rates_bytes_s[link] for link in flows_on}
+    count = {link: len(numbers) for link, numbers in flows_on.items()}
+    rates: dict[int, float] = {}
+    while count:
+        full = min(count, key=lambda link: left[link] / count[link])
+        share = left[full] / count[full]
+        for number in flows_on[full]:
+            if number not in rates:
+                rates[number] = share
+                for link in flows[number]:
+                    left[link] = max(0.0, left[link] - share)
+                    count[link] -= 1
+                    if not count[link]:
+                        del count[link]
+    return [rates.get(number, 0.0) for number in range(len(flows))]
