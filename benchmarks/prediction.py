@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 import subprocess
 import sys
@@ -19,9 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from firetree.durable import write_durably
 from firetree.network import Network, Rack, lower_bound_s, parse_network, to_json
-from results import write_section
+from results import write_points, write_section
 
 POINTS = Path(__file__).with_name("prediction.csv")
 COMMAND = "bench allreduce --algorithms all,grown --predict --sizes 64kB,1MB,5MB --repeats 5 --json"
@@ -55,7 +53,7 @@ def main() -> None:
     points = [point for point in read_points() if point["network"] not in wanted]
     for name in wanted:
         points += [{"network": name, **row} for row in measured(NETWORKS[name])]
-        write_points(points)
+        write_points(POINTS, points)
     write_section(
         "Prediction against measurement",
         "python benchmarks/prediction.py",
@@ -80,14 +78,6 @@ def measured(network: Network) -> list[Row]:
         command = [firetree, "lab", "--network", file.name, "--", firetree, *COMMAND.split()]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return list(json.loads(done.stdout))
-
-
-def write_points(points: Sequence[Row]) -> None:
-    page = io.StringIO()
-    writer = csv.DictWriter(page, fieldnames=list(points[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(points)
-    write_durably(POINTS, page.getvalue().encode())
 
 
 def read_points() -> list[Row]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from firetree.durable import write_durably
 from firetree.environment import describe_environment
@@ -37,6 +40,15 @@ def write_section(title: str, command: str, text: str, rows: Sequence[Sequence[s
     new = old[: found.start()] + section + old[found.end() :] if found else old + section
     write_durably(RESULTS, new.encode())
     print(section)
+
+
+def write_points(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
+    """A CSV with a line for each point; the first one's keys are the heading."""
+    page = io.StringIO()
+    writer = csv.DictWriter(page, fieldnames=list(points[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(points)
+    write_durably(path, page.getvalue().encode())
 
 
 def median_and_spread(values: Sequence[float], digits: int = 2) -> str:

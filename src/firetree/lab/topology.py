@@ -24,11 +24,10 @@ _BURST_S = 0.0005
 """What may pass at once: enough to bridge the time until htb's timer fires at high rates, and too
 little to be seen beside the time that a gradient takes."""
 
-_QUANTUM_BYTES = 60_000
-"""Without siblings it changes nothing; given, so that the kernel does not warn about a derived one."""
+_QUEUES = 16
+"""Receivers that a link serves in turn, by the last bits of their addresses."""
 
-
-_BULK, _SMALL = 10, 20  # classes
+_ACKNOWLEDGEMENTS, _FIRST_QUEUE = 0x10, 0x100  # classes
 
 
 def address(host: int) -> str:
@@ -68,9 +67,8 @@ def host_interface(host: int, rate_bytes_s: float) -> Iterator[str]:
 
     What TCP hands over as one packet passes a limit at once, and would be a burst on slow links.
     """
-    packet_bytes = min(_LARGEST_PACKET_BYTES, max(_LEAST_BURST_BYTES, rate_bytes_s * _BURST_S))
     yield "link set lo up"
-    yield f"link set eth0 gso_max_size {round(packet_bytes)} up"
+    yield f"link set eth0 gso_max_size {_burst_bytes(rate_bytes_s)} up"
     yield f"address add {address(host)}/24 dev eth0"
 
 
@@ -86,20 +84,22 @@ def switch_limits(network: Network) -> Iterator[str]:
 def limit(device: str, rate_bytes_s: float, latency_s: float = 0.0) -> Iterator[str]:
     """`tc` commands that limit what leaves through a device, and delay it.
 
-    Small packets leave first, as they do on hosts with fq_codel, the usual queue of Linux: otherwise
-    acknowledgements would wait behind all that a host has to send.
+    As fq_codel does, the usual queue of Linux, a host serves its receivers in turn, and what is sent
+    to one of them waits for nothing but what went to it before. Packets of one connection keep their
+    order, which TCP takes the lack of for a loss; acknowledgements, which have none, come first.
     """
-    yield f"qdisc add dev {device} root handle 1: htb default {_BULK}"
+    yield f"qdisc add dev {device} root handle 1: htb default {_FIRST_QUEUE:x}"
     yield from _classes("add", device, rate_bytes_s)
-    yield (
-        f"filter add dev {device} parent 1: protocol ip prio 1"
-        f" u32 match u16 0x0000 0xff00 at 2 flowid 1:{_SMALL}"  # an IP packet below 256 bytes
-    )
+    filters = f"filter add dev {device} parent 1: protocol ip"
+    yield f"{filters} prio 1 u32 match u16 52 0xffff at 2 flowid 1:{_ACKNOWLEDGEMENTS:x}"
+    for queue in range(_QUEUES):
+        match = f"match u8 {queue} {_QUEUES - 1:#x} at 19"
+        yield f"{filters} prio 2 u32 {match} flowid 1:{_FIRST_QUEUE + queue:x}"
     if latency_s:
-        for handle, minor in ((2, _BULK), (3, _SMALL)):
+        for leaf in _leaves():
             # Its default of 1000 packets would drop on a fast link.
             yield (
-                f"qdisc add dev {device} parent 1:{minor} handle {handle}: netem"
+                f"qdisc add dev {device} parent 1:{leaf:x} handle {leaf:x}: netem"
                 f" delay {latency_s * 1e6:.0f}us limit 100000"
             )
 
@@ -110,16 +110,24 @@ def change_limit(device: str, rate_bytes_s: float) -> Iterator[str]:
 
 
 def _classes(verb: str, device: str, rate_bytes_s: float) -> Iterator[str]:
-    """The link, which both kinds of packets may fill, and the part of it that is each one's own."""
+    """The link, and its queues, each of which may fill it."""
     wire_bytes_s = rate_bytes_s * _WIRE_BYTES_PER_PAYLOAD
-    burst_bytes = max(_LEAST_BURST_BYTES, round(wire_bytes_s * _BURST_S))
-    for parent, classid, part, order in (
-        ("1:", "1:1", 1.0, 0),
-        ("1:1", f"1:{_BULK}", 0.9, 1),
-        ("1:1", f"1:{_SMALL}", 0.1, 0),
+    burst_bytes = _burst_bytes(wire_bytes_s)
+    for parent, leaf, share in (
+        ("1:", 1, 1.0),
+        *(("1:1", leaf, 1 / (_QUEUES + 1)) for leaf in _leaves()),
     ):
         yield (
-            f"class {verb} dev {device} parent {parent} classid {classid} htb"
-            f" rate {round(part * wire_bytes_s * 8)}bit ceil {round(wire_bytes_s * 8)}bit"
-            f" burst {burst_bytes} cburst {burst_bytes} quantum {_QUANTUM_BYTES} prio {order}"
+            f"class {verb} dev {device} parent {parent} classid 1:{leaf:x} htb"
+            f" rate {round(share * wire_bytes_s * 8)}bit ceil {round(wire_bytes_s * 8)}bit"
+            f" burst {burst_bytes} cburst {burst_bytes} quantum {burst_bytes}"
+            f" prio {int(leaf != _ACKNOWLEDGEMENTS)}"
         )
+
+
+def _leaves() -> list[int]:
+    return [_ACKNOWLEDGEMENTS, *range(_FIRST_QUEUE, _FIRST_QUEUE + _QUEUES)]
+
+
+def _burst_bytes(rate_bytes_s: float) -> int:
+    return round(min(_LARGEST_PACKET_BYTES, max(_LEAST_BURST_BYTES, rate_bytes_s * _BURST_S)))
