@@ -87,7 +87,7 @@ class Lab:
         iproute.batch("ip", topology.switch(self.network), self._switch)
         iproute.batch("tc", topology.switch_limits(self.network), self._switch)
         for number, host in enumerate(self.network.hosts):
-            limit = topology.limit("eth0", host.up_bytes_s, self._latency_s)
+            limit = topology.host_limit(host.up_bytes_s, self._latency_s)
             interface = topology.host_interface(number, host.up_bytes_s)
             iproute.batch("ip", interface, self.namespace(number))
             iproute.batch("tc", limit, self.namespace(number))

@@ -18,14 +18,19 @@ _WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
 """A full packet over what TCP puts into it: htb counts the headers of Ethernet, IP and TCP (with
 timestamps), and a Network's rates are of payload."""
 
-_LARGEST_PACKET_BYTES = 65_536
-_LEAST_BURST_BYTES = 6_144
-_BURST_S = 0.0005
-"""What may pass at once: enough to bridge the time until htb's timer fires at high rates, and too
-little to be seen beside the time that a gradient takes."""
+_FULL_PACKET_BYTES = 1_514
+_PACKET_S, _LEAST_PACKET_BYTES, _LARGEST_PACKET_BYTES = 0.0005, 2 * _FULL_PACKET_BYTES, 65_536
+"""What TCP hands over as one packet passes a limit at once; longer ones would be bursts that a
+gradient's time shows, shorter ones cost the lab's processor."""
+
+_BURST_S = 0.0001
+"""What may pass at once beside a packet: enough to bridge the time until htb's timer fires."""
 
 _QUEUES = 16
-"""Receivers that a link serves in turn, by the last bits of their addresses."""
+"""Peers that a link serves in turn, by the last bits of their addresses."""
+
+_SENDER_AT, _RECEIVER_AT = 15, 19
+"""Where in an IP packet the last byte of their addresses is."""
 
 _ACKNOWLEDGEMENTS, _FIRST_QUEUE = 0x10, 0x100  # classes
 
@@ -63,45 +68,47 @@ def switch(network: Network) -> Iterator[str]:
 
 
 def host_interface(host: int, rate_bytes_s: float) -> Iterator[str]:
-    """`ip` commands inside a host's namespace; without a default route nothing leaves the lab.
-
-    What TCP hands over as one packet passes a limit at once, and would be a burst on slow links.
-    """
+    """`ip` commands inside a host's namespace; without a default route nothing leaves the lab."""
     yield "link set lo up"
-    yield f"link set eth0 gso_max_size {_burst_bytes(rate_bytes_s)} up"
+    yield f"link set eth0 gso_max_size {_packet_bytes(rate_bytes_s)} up"
     yield f"address add {address(host)}/24 dev eth0"
 
 
 def switch_limits(network: Network) -> Iterator[str]:
     """`tc` commands inside the switch namespace: to each host, and both ways of each uplink."""
     for number, host in enumerate(network.hosts):
-        yield from limit(f"h{number}", host.down_bytes_s)
+        yield from limit(f"h{number}", host.down_bytes_s, _SENDER_AT)
     for number, rack in enumerate(network.racks):
-        yield from limit(f"up{number}", rack.out_bytes_s)
-        yield from limit(f"core{number}", rack.in_bytes_s)
+        yield from limit(f"up{number}", rack.out_bytes_s, _SENDER_AT)
+        yield from limit(f"core{number}", rack.in_bytes_s, _SENDER_AT)
 
 
-def limit(device: str, rate_bytes_s: float, latency_s: float = 0.0) -> Iterator[str]:
-    """`tc` commands that limit what leaves through a device, and delay it.
+def host_limit(rate_bytes_s: float, latency_s: float) -> Iterator[str]:
+    """`tc` commands inside a host's namespace: what it sends."""
+    yield from limit("eth0", rate_bytes_s, _RECEIVER_AT)
+    if latency_s:
+        for leaf in _leaves():
+            # Its default of 1000 packets would drop on a fast link.
+            yield (
+                f"qdisc add dev eth0 parent 1:{leaf:x} handle {leaf:x}: netem"
+                f" delay {latency_s * 1e6:.0f}us limit 100000"
+            )
 
-    As fq_codel does, the usual queue of Linux, a host serves its receivers in turn, and what is sent
-    to one of them waits for nothing but what went to it before. Packets of one connection keep their
-    order, which TCP takes the lack of for a loss; acknowledgements, which have none, come first.
+
+def limit(device: str, rate_bytes_s: float, address_at: int) -> Iterator[str]:
+    """`tc` commands that limit what leaves through a device.
+
+    As with fq_codel, the usual queue of Linux, peers are served in turn, and what is for one of them
+    waits for nothing but what was for it before. Packets of one connection keep their order, which
+    TCP takes the lack of for a loss; acknowledgements, which have none, come first.
     """
     yield f"qdisc add dev {device} root handle 1: htb default {_FIRST_QUEUE:x}"
     yield from _classes("add", device, rate_bytes_s)
     filters = f"filter add dev {device} parent 1: protocol ip"
     yield f"{filters} prio 1 u32 match u16 52 0xffff at 2 flowid 1:{_ACKNOWLEDGEMENTS:x}"
     for queue in range(_QUEUES):
-        match = f"match u8 {queue} {_QUEUES - 1:#x} at 19"
+        match = f"match u8 {queue} {_QUEUES - 1:#x} at {address_at}"
         yield f"{filters} prio 2 u32 {match} flowid 1:{_FIRST_QUEUE + queue:x}"
-    if latency_s:
-        for leaf in _leaves():
-            # Its default of 1000 packets would drop on a fast link.
-            yield (
-                f"qdisc add dev {device} parent 1:{leaf:x} handle {leaf:x}: netem"
-                f" delay {latency_s * 1e6:.0f}us limit 100000"
-            )
 
 
 def change_limit(device: str, rate_bytes_s: float) -> Iterator[str]:
@@ -112,7 +119,7 @@ def change_limit(device: str, rate_bytes_s: float) -> Iterator[str]:
 def _classes(verb: str, device: str, rate_bytes_s: float) -> Iterator[str]:
     """The link, and its queues, each of which may fill it."""
     wire_bytes_s = rate_bytes_s * _WIRE_BYTES_PER_PAYLOAD
-    burst_bytes = _burst_bytes(wire_bytes_s)
+    burst_bytes = max(_FULL_PACKET_BYTES, round(wire_bytes_s * _BURST_S))
     for parent, leaf, share in (
         ("1:", 1, 1.0),
         *(("1:1", leaf, 1 / (_QUEUES + 1)) for leaf in _leaves()),
@@ -120,7 +127,7 @@ def _classes(verb: str, device: str, rate_bytes_s: float) -> Iterator[str]:
         yield (
             f"class {verb} dev {device} parent {parent} classid 1:{leaf:x} htb"
             f" rate {round(share * wire_bytes_s * 8)}bit ceil {round(wire_bytes_s * 8)}bit"
-            f" burst {burst_bytes} cburst {burst_bytes} quantum {burst_bytes}"
+            f" burst {burst_bytes} cburst {burst_bytes} quantum {_packet_bytes(wire_bytes_s)}"
             f" prio {int(leaf != _ACKNOWLEDGEMENTS)}"
         )
 
@@ -129,5 +136,6 @@ def _leaves() -> list[int]:
     return [_ACKNOWLEDGEMENTS, *range(_FIRST_QUEUE, _FIRST_QUEUE + _QUEUES)]
 
 
-def _burst_bytes(rate_bytes_s: float) -> int:
-    return round(min(_LARGEST_PACKET_BYTES, max(_LEAST_BURST_BYTES, rate_bytes_s * _BURST_S)))
+def _packet_bytes(rate_bytes_s: float) -> int:
+    wanted = max(_LEAST_PACKET_BYTES, round(rate_bytes_s * _PACKET_S))
+    return min(_LARGEST_PACKET_BYTES, wanted)

@@ -5,7 +5,7 @@ A `Choice` is what a plan stores for a bucket; from it follows the schedule that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ NATIVE = "native"
 GROWN = "grown"
 
 GLOO_SEGMENT_BYTES = 1 << 20
+
+WORTH_A_CHANGE = 1.03
+"""Predictions are off by a few percent: less than this gain is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,14 @@ def candidate_names(network: Network) -> Iterator[str]:
         yield f"hierarchical:{network.size - slow}"
     if network.size > 3:
         yield f"kary_tree:{network.size - 1}"
+
+
+def best_of(seconds: Mapping[str, float]) -> str:
+    """The name with the least time; the backend's own unless another is faster by more than 3 %."""
+    best = min(seconds, key=seconds.__getitem__)
+    if NATIVE in seconds and seconds[NATIVE] <= WORTH_A_CHANGE * seconds[best]:
+        return NATIVE
+    return best
 
 
 def is_uneven(network: Network) -> bool:

@@ -20,6 +20,7 @@ from firetree.network.choice import (
     GROWN,
     NATIVE,
     Choice,
+    best_of,
     candidate_names,
     grown,
     is_uneven,
@@ -168,11 +169,11 @@ class Prices:
         return self._priced[name, size_bytes]
 
     def best(self, size_bytes: int) -> str:
-        """The name of the fastest candidate for a size."""
-        return min(self.names, key=lambda name: self.seconds(name, size_bytes))
+        """The name of the candidate to take for a size."""
+        return best_of({name: self.seconds(name, size_bytes) for name in self.names})
 
     def best_seconds(self, size_bytes: int) -> float:
-        """The time of the fastest candidate."""
+        """The time of that candidate."""
         return self.seconds(self.best(size_bytes), size_bytes)
 
 
