@@ -32,7 +32,7 @@ WIDEST_STAR = 8
 than it saves steps."""
 
 MOST_CHUNKS = 256
-LEAST_CHUNK_BYTES = 1 << 14
+LEAST_CHUNK_BYTES = 1 << 15
 
 _SLOW = (0.8, 0.5)
 """Hosts below these parts of the usual rate are tried as leaves."""
