@@ -19,11 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import matplotlib
-
-matplotlib.use("agg")
-
-from matplotlib import pyplot
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from firetree.durable import write_durably
@@ -72,6 +68,8 @@ def main() -> None:
     parser.parse_args()
     alike = network_alike()
     prices = {machines: Prices(alike(machines)) for machines in MACHINES[1:]}
+    for priced in prices.values():
+        priced.names = [*CANDIDATES]
     courses = {model: course_of(model) for model in MODELS}
     flops_s = fitted_flops_s(courses, prices)
     curves: dict[str, Speedups] = {}
@@ -133,7 +131,6 @@ def speedups(course: Course, prices: dict[int, Prices], flops_s: float) -> Speed
         for way, name in ((SERVER, "parameter_server"), (TREE, "binomial_tree")):
             late = step(mine, AT_ONCE, partial(priced.seconds, name))
             found[way][machines] = alone_s / late.step_s
-        priced.names = [*CANDIDATES]
         found[OURS][machines] = alone_s / make_plan("", mine, priced).step_s
     return found
 
@@ -167,7 +164,9 @@ def write(
 
 
 def drawn(curves: dict[str, Speedups], courses: dict[str, Course]) -> Figure:
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(16, 4.2), sharey=True)
+    rcParams["svg.hashsalt"] = "firetree"  # the same points give the same file
+    figure = Figure(figsize=(16, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(curves), sharey=True)
     for panel, (model, ways) in zip(panels, curves.items(), strict=True):
         panel.plot(MACHINES, MACHINES, color="#bbb", linestyle=":", label="perfect")
         for way, points in ways.items():
@@ -178,12 +177,10 @@ def drawn(curves: dict[str, Speedups], courses: dict[str, Course]) -> Figure:
         panel.set_yscale("log", base=2)
         panel.set_xticks(MACHINES, MACHINES)
         panel.set_yticks(MACHINES, MACHINES)
-        panel.set_ylim(0.25, 150)
-        panel.set_title(f"{model}\n|W| = {courses[model].profile.size_bytes / 1e6:.0f} MB")
-        panel.set_xlabel("machines")
+        size = f"|W| = {courses[model].profile.size_bytes / 1e6:.0f} MB"
+        panel.set(title=f"{model}\n{size}", xlabel="machines", ylim=(0.25, 150))
     panels[0].set_ylabel("speed-up over one machine")
     panels[1].legend(fontsize=8)
-    figure.tight_layout()
     return figure
 
 
