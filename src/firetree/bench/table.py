@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
-from rich.table import Table
-
+from firetree import tables
 from firetree.bench.allreduce import Row
 from firetree.bench.step import StepRow
 
@@ -21,40 +18,36 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def as_text(rows: Sequence[Row]) -> str:
     """A table, fastest first within each world size and size."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("ranks", justify="right")
-    table.add_column("size", justify="right")
-    table.add_column("algorithm")
-    for heading in ("chunks", "ms", "least to most", "× Gloo", "× bound", "CPU ms"):
-        table.add_column(heading, justify="right")
+    headings = ["ranks", "size", "algorithm", "chunks", "ms", "least to most"]
+    headings += ["× Gloo", "× bound", "CPU ms"]
     predicted = any(row.predicted_s is not None for row in rows)
-    if predicted:
-        table.add_column("predicted ms", justify="right")
-    for row in sorted(rows, key=lambda row: (row.world_size, row.size_bytes, row.median_s)):
-        table.add_row(
-            str(row.world_size),
-            format_size(row.size_bytes),
-            row.algorithm,
-            str(row.chunks),
-            f"{row.median_s * 1e3:.2f}",
-            f"{row.least_s * 1e3:.2f} to {row.most_s * 1e3:.2f}",
-            f"{row.ratio_to_gloo:.2f}",
-            f"{row.ratio_to_bound:.2f}",
-            f"{row.cpu_s * 1e3:.1f}",
-            *([f"{row.predicted_s * 1e3:.2f}" if row.predicted_s else ""] if predicted else []),
-        )
-    return _printed(table)
+    ordered = sorted(rows, key=lambda row: (row.world_size, row.size_bytes, row.median_s))
+    cells = [_cells(row)[: None if predicted else len(headings)] for row in ordered]
+    headings += ["predicted ms"] * predicted
+    return tables.as_text(headings, cells, left=("algorithm",))
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        str(row.world_size),
+        format_size(row.size_bytes),
+        row.algorithm,
+        str(row.chunks),
+        f"{row.median_s * 1e3:.2f}",
+        f"{row.least_s * 1e3:.2f} to {row.most_s * 1e3:.2f}",
+        f"{row.ratio_to_gloo:.2f}",
+        f"{row.ratio_to_bound:.2f}",
+        f"{row.cpu_s * 1e3:.1f}",
+        f"{row.predicted_s * 1e3:.2f}" if row.predicted_s else "",
+    ]
 
 
 def steps_as_text(rows: Sequence[StepRow]) -> str:
     """A table of replayed steps: predicted, measured, and the speed-ups."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("hosts", "way", "largest by"):
-        table.add_column(heading)
-    for heading in ("predicted s", "measured s", "least to most", "off by", "speed-up"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
+    headings = ["hosts", "way", "largest by", "predicted s", "measured s", "least to most"]
+    headings += ["off by", "speed-up"]
+    cells = [
+        (
             str(row.world_size),
             row.way,
             row.algorithm,
@@ -64,13 +57,9 @@ def steps_as_text(rows: Sequence[StepRow]) -> str:
             f"{row.predicted_s / row.measured_s - 1:+.1%}",
             f"{row.speedup:.2f}",
         )
-    return _printed(table)
-
-
-def _printed(table: Table) -> str:
-    page = io.StringIO()
-    Console(file=page, width=120).print(table)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+        for row in rows
+    ]
+    return tables.as_text(headings, cells, left=("hosts", "way", "largest by"))
 
 
 def format_size(size_bytes: float) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+from firetree import tables
 from firetree.network import Network, format_duration, lower_bound_s, to_json
 from firetree.network.advice import advise, describe_point
 from firetree.network.plan import Plan, Point, Prices, scaling
@@ -84,38 +82,24 @@ def as_json(found: Answer) -> str:
 def as_text(found: Answer) -> str:
     """For a person: the points as a table, the ways to synchronise all, and the advice."""
     profile, plan = found.workload.profile, found.plan
-    page = io.StringIO()
-    console = Console(file=page, width=140)
-    console.print(
-        f"{found.workload.model}: {profile.size_bytes / 1e6:.1f} MB of gradients, "
-        f"{format_duration(profile.compute_s)} of computation a step\n",
-        highlight=False,
-    )
     headings = ("machines", "step", "speed-up", "efficiency", "synchronised by", "limited by")
-    _print(console, headings, map(describe_point, found.points))
+    left = ("machines", "synchronised by", "limited by")
+    parts = [
+        f"{found.workload.model}: {profile.size_bytes / 1e6:.1f} MB of gradients, "
+        f"{format_duration(profile.compute_s)} of computation a step",
+        tables.as_text(headings, map(describe_point, found.points), left),
+    ]
     if plan.candidates:
         bound_s = lower_bound_s(found.network, profile.size_bytes)
-        console.print(
-            f"\nWays to synchronise {plan.world_size} machines; no all-reduce of all gradients can take "
-            f"less than {format_duration(bound_s)}:",
-            highlight=False,
-        )
         ways = [("the plan", format_duration(plan.step_s))]
         ways += [
             (way.algorithm, format_duration(way.step_s))
             for way in plan.candidates[:_CANDIDATES_SHOWN]
         ]
-        _print(console, ("way", "step"), ways)
-    console.print()
-    for sentence in found.advice:
-        console.print(f"- {sentence}", highlight=False)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
-
-
-def _print(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if 0 < place < 4 else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        parts.append(
+            f"Ways to synchronise {plan.world_size} machines; no all-reduce of all gradients can take "
+            f"less than {format_duration(bound_s)}:\n"
+            + tables.as_text(("way", "step"), ways, left=("way",))
+        )
+    parts.append("\n".join(f"- {sentence}" for sentence in found.advice))
+    return "\n\n".join(parts)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
-from rich.table import Table
-
+from firetree import tables
 from firetree.report.summary import Summary
 
 _PARTS = {
@@ -49,15 +46,10 @@ def _page(summary: Summary) -> str:
 
 
 def _table(summaries: Sequence[Summary]) -> str:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("algorithm")
-    for heading in ("workers", "accuracy", "steps", "ms a step", "of it exposed", "samples/s"):
-        table.add_column(heading, justify="right")
-    table.add_column("busiest sends a step", justify="right")
-    table.add_column("formula", justify="right")
-    table.add_column("run")
-    for summary in summaries:
-        table.add_row(
+    headings = ["algorithm", "workers", "accuracy", "steps", "ms a step", "of it exposed"]
+    headings += ["samples/s", "busiest sends a step", "formula", "run"]
+    rows = [
+        (
             summary.algorithm,
             str(summary.world_size),
             _percent(summary.accuracy),
@@ -69,9 +61,9 @@ def _table(summaries: Sequence[Summary]) -> str:
             _formula(summary),
             summary.run,
         )
-    page = io.StringIO()
-    Console(file=page, width=200, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+        for summary in summaries
+    ]
+    return tables.as_text(headings, rows, left=("algorithm", "run"))
 
 
 def _percent(share: float | None) -> str:
