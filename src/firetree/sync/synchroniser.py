@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,8 +25,11 @@ from firetree.collectives import Executor
 from firetree.errors import UserError, nearest
 from firetree.network.choice import NATIVE, Choice
 from firetree.network.plan import Plan
+from firetree.sync.compression import NONE, build_compression, check_compression
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.trace import BucketSpan
+
+_NO_BUCKET = -1
 
 GLOO = "gloo"
 """The backend's own all-reduce, beside our algorithms."""
@@ -64,6 +68,7 @@ def attach(
     model: DistributedDataParallel,
     algorithm: str | Plan = "binomial_tree",
     *,
+    compression: str = NONE,
     chunks: int | None = None,
     timeout_s: float = 60.0,
 ) -> "Synchroniser":
@@ -79,6 +84,9 @@ def attach(
         algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
             a `firetree.network.Plan`, for whose buckets the model is wrapped with
             `bucket_cap_mb=plan.bucket_bytes / 2**20`.
+        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`; what it loses in a
+            step is added to the next one's gradients. PowerSGD is PyTorch's own hook and sums by the
+            backend, top-k gathers; the others are summed by the algorithm.
         chunks: parts that each bucket is cut into; by default what suits the algorithm and its size.
         timeout_s: how long to wait for another rank, in seconds.
 
@@ -97,9 +105,14 @@ def attach(
     way = algorithm if isinstance(algorithm, Plan) else Named(algorithm, len(ranks), chunks)
     # A group of our own: its messages never meet those of DDP, nor of the user's script.
     group = cast(dist.ProcessGroup, dist.new_group(ranks, backend="gloo"))
-    synchroniser = Synchroniser(way, group, timeout_s)
+    synchroniser = Synchroniser(way, group, timeout_s, compression)
     model.register_comm_hook(None, synchroniser.hook)
     return synchroniser
+
+
+def _power_sgd(group: dist.ProcessGroup, rank: int) -> PowerSGDState:
+    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, when DDP's buckets stay."""
+    return PowerSGDState(group, matrix_approximation_rank=rank, start_powerSGD_iter=2)
 
 
 def gradient_bytes(model: nn.Module) -> int:
@@ -110,8 +123,17 @@ def gradient_bytes(model: nn.Module) -> int:
 class Synchroniser:
     """Averages each bucket that DDP hands over, one after another, in a thread of its own."""
 
-    def __init__(self, way: Named | Plan, group: dist.ProcessGroup, timeout_s: float):
+    def __init__(
+        self,
+        way: Named | Plan,
+        group: dist.ProcessGroup,
+        timeout_s: float,
+        compression: str = NONE,
+    ):
         self.way = way
+        self._compressed_by, rank = check_compression(compression)
+        self._compression = build_compression(compression, group)
+        self._low_rank = _power_sgd(group, int(rank)) if self._compressed_by == "powersgd" else None
         self.error: BaseException | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
@@ -136,9 +158,27 @@ class Synchroniser:
         """DDP's communication hook: takes a bucket of gradients, promises their mean."""
         ready_s = time.monotonic()
         buffer, index = bucket.buffer(), bucket.index()
+        if self._low_rank is not None:
+            return self._traced(powerSGD_hook(self._low_rank, bucket), buffer, index, ready_s)
         future: Future[Tensor] = torch.futures.Future()
         self.submit(buffer, index, ready_s, future)
         return future
+
+    def _traced(
+        self, future: Future[Tensor], buffer: Tensor, index: int, ready_s: float
+    ) -> Future[Tensor]:
+        def trace(done: Future[Tensor]) -> Tensor:
+            span = BucketSpan(index, buffer.nbytes, ready_s, ready_s, time.monotonic())
+            self._spans.append(span)
+            return done.value()
+
+        return future.then(trace)
+
+    def average(self, buffer: Tensor) -> None:
+        """Average a buffer (one axis) in place over all ranks, which call it together, and wait."""
+        future: Future[Tensor] = torch.futures.Future()
+        self.submit(buffer, _NO_BUCKET, time.monotonic(), future)
+        future.wait()
 
     def submit(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
         """Average a buffer in place once those before it are done, then fulfil the promise."""
@@ -151,6 +191,8 @@ class Synchroniser:
 
     @property
     def _backend_sums(self) -> bool:
+        if self._compressed_by in ("int8", "topk", "powersgd"):
+            return True
         if isinstance(self.way, Plan):
             return any(choice.algorithm == NATIVE for _, choice in self.way.choices)
         return self.way.algorithm == GLOO
@@ -166,12 +208,41 @@ class Synchroniser:
 
     def formula_bytes(self, size_bytes: int) -> float | None:
         """The closed form of what the busiest rank sends for that many bytes of gradients."""
-        if isinstance(self.way, Plan) or self.way.algorithm == GLOO:
+        if isinstance(self.way, Plan) or self.way.algorithm == GLOO or self._compressed_by != NONE:
             return None
         links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
         chunks = self.way.choice_for(size_bytes).chunks
         cost = collectives.find(self.algorithm).cost(self._world_size, chunks, size_bytes, links)
         return cost.sent_bytes
+
+    def state(self) -> dict[str, Tensor]:
+        """What compression keeps from step to step, by name; all ranks call it together.
+
+        Each goes on with the mean of what all have kept back: the next averages see no more of it, so
+        that any number of ranks can go on from it.
+        """
+        kept = self._memories()
+        for index, error in sorted(kept["error"].items()):
+            dist.all_reduce(error, group=self._group)
+            kept["error"][index] = error.div_(self._world_size)
+        return {f"{name}.{i}": it for name, memory in kept.items() for i, it in memory.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on with what `state` gave, perhaps on another number of ranks."""
+        kept = self._memories()
+        for key, tensor in state.items():
+            name, _, index = key.partition(".")
+            kept[name][int(index)] = tensor.clone()
+
+    def _memories(self) -> dict[str, dict[int, Tensor]]:
+        if self._low_rank is None:
+            return {"error": self._compression.errors}
+        low_rank = self._low_rank
+        return {
+            "error": low_rank.error_dict,
+            "p": low_rank.p_memory_dict,
+            "q": low_rank.q_memory_dict,
+        }
 
     def take_spans(self) -> list[BucketSpan]:
         """The spans of all buckets since the last call; call it after the backward pass."""
@@ -202,7 +273,7 @@ class Synchroniser:
         try:
             if self.error is not None:
                 raise self.error
-            self._sum(buffer)
+            self._compression.sum(index, buffer, self._sum)
             buffer.div_(self._world_size)
         except Exception as error:
             self.error = error
