@@ -15,7 +15,19 @@ from typing import Annotated
 
 import tyro
 
-from firetree import __version__, bench, collectives, data, lab, launch, models, plan, report, train
+from firetree import (
+    __version__,
+    bench,
+    collectives,
+    data,
+    inspect,
+    lab,
+    launch,
+    models,
+    plan,
+    report,
+    train,
+)
 from firetree import probe as probing
 from firetree.arguments import parse, split_at
 from firetree.durable import write_durably
@@ -33,10 +45,11 @@ usage: firetree COMMAND …
   bench          all-reduces side by side, or a step replayed in the lab
   lab            run a command on every host of an emulated cluster
   probe          what the network between the hosts carries, and what is wrong with it
+  inspect MODEL  parameters, arithmetic and activations of a network, layer by layer
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
-COMMANDS = ("train", "report", "plan", "bench", "lab", "probe")
+COMMANDS = ("train", "report", "plan", "bench", "lab", "probe", "inspect")
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
@@ -61,6 +74,8 @@ class TrainOptions:
     plan: str | None = None
     """A plan's file, as firetree plan -o writes it, or auto: probe, plan, and plan anew when links
     change. Replaces --sync.algorithm and --sync.bucket-bytes."""
+    find_lr: bool = False
+    """Instead of training, find out at which learning rates the loss falls, with a plot."""
     recipe: Annotated[train.Recipe, tyro.conf.arg(name="")] = field(default_factory=train.Recipe)
 
 
@@ -136,6 +151,8 @@ def _run(arguments: list[str]) -> None:
             _lab(rest)
         case ["probe", *rest]:
             _probe(rest)
+        case ["inspect", *rest]:
+            _inspect(rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, COMMANDS)}")
 
@@ -163,7 +180,10 @@ def _train(arguments: list[str]) -> None:
         raise UserError(
             f"--workers {options.workers} among {place.world_size} started workers; leave it out"
         )
-    train.train(options.recipe, place, run_dir, options.resume, options.plan)
+    if options.find_lr:
+        train.find_rate(options.recipe, place, run_dir, print)
+    else:
+        train.train(options.recipe, place, run_dir, options.resume, options.plan)
 
 
 def _train_options(arguments: list[str]) -> TrainOptions:
@@ -257,6 +277,12 @@ def _plan(arguments: list[str]) -> None:
     if options.output:
         write_durably(options.output, found.plan.to_json().encode())
     print(plan.as_json(found) if options.json else plan.as_text(found))
+
+
+def _inspect(arguments: list[str]) -> None:
+    options = parse(inspect.InspectOptions, "firetree inspect", arguments)
+    found = inspect.inspect(options)
+    print(inspect.as_json(found) if options.json else inspect.as_text(found))
 
 
 def _tell(what: str) -> None:

@@ -10,9 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from firetree.train import checkpoint
 from firetree.train.checkpoint import State
+from firetree.train.optimizers import build_optimizer
+from firetree.train.recipe import OptimRecipe
 
 
 def trained(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -42,6 +45,37 @@ def test_weights_and_momentum_come_back_to_the_bit(tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
         momentum = optimizer.state[ours]["momentum_buffer"]
         assert torch.equal(momentum, expected_optimizer.state[theirs]["momentum_buffer"])
+
+
+def test_the_order_of_an_optimisers_groups_does_not_matter(tmp_path: Path) -> None:
+    model, _ = trained(0)
+    optim = OptimRecipe(batch_rule="lamb")
+    optimizer = build_optimizer(optim, model)
+    optimizer.step()
+    captured = checkpoint.capture(model, optimizer, State(1, {}, {}))
+    other, _ = trained(1)
+    others = build_optimizer(optim, other)
+    checkpoint.restore(captured, other, others)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        for name, value in optimizer.state[ours].items():
+            assert torch.equal(value, others.state[theirs][name])
+
+
+def test_a_moving_average_is_the_checkpoints_model_and_training_goes_on_from_its_own() -> None:
+    model, optimizer = trained(0)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    average.update_parameters(model)
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    average.update_parameters(model)
+    captured = checkpoint.capture(model, optimizer, State(1, {}, {}), average)
+    assert torch.equal(captured.model["0.weight"], average.module[0].weight)
+    other, others = trained(1)
+    its_average = AveragedModel(other, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    checkpoint.restore(captured, other, others, its_average)
+    assert torch.equal(other[0].weight, model[0].weight)
+    assert torch.equal(its_average.module[0].weight, average.module[0].weight)
+    assert its_average.n_averaged == 2
 
 
 def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:

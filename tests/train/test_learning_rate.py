@@ -45,7 +45,7 @@ def test_the_step_rule_drops_every_so_many_epochs() -> None:
 def test_the_rate_rises_to_lr_in_the_warm_up_and_never_above(
     rule: str, warmup_steps: int, step: int
 ) -> None:
-    optim = OptimRecipe(lr=0.3, rule=rule, warmup_steps=warmup_steps)  # type: ignore[arg-type]
+    optim = OptimRecipe(lr=0.3, rule=rule, warmup_epochs=warmup_steps / EPOCH)  # type: ignore[arg-type]
     rate = learning_rate(optim, step, TOTAL, EPOCH)
     assert 0 < rate <= 0.3
     if step < warmup_steps:

@@ -37,6 +37,11 @@ class Batch:
     y_B: Tensor
     global_count: int
 
+    def parts(self, number: int) -> list[Batch]:
+        """The batch cut into so many parts of nearly equal size, some perhaps empty."""
+        halves = self.x_BCHW.tensor_split(number), self.y_B.tensor_split(number)
+        return [Batch(x_BCHW, y_B, self.global_count) for x_BCHW, y_B in zip(*halves, strict=True)]
+
 
 class Loader:
     """One rank's batches, and `damaged`: why a picture is left out of them, by its name."""

@@ -13,12 +13,12 @@ from firetree.errors import UserError, nearest
 from firetree.models.alexnet import AlexNet
 from firetree.models.googlenet import GoogLeNet
 from firetree.models.nin import NetworkInNetwork
-from firetree.models.outputs import Outputs, summed_loss, total
+from firetree.models.outputs import Outputs, summed_loss, tensors, total
 from firetree.models.sizes import SMALLEST_SIZE
 from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
 from firetree.models.vgg import VGG
 
-__all__ = ["Outputs", "build", "names", "parameter_count", "summed_loss", "total"]
+__all__ = ["Outputs", "build", "names", "parameter_count", "summed_loss", "tensors", "total"]
 
 _SQUEEZENETS = {
     "squeezenet_v1_0": SqueezeNetShape(Stem(96, 7, 2, 0), pools=(1, 4, 8), conv10_padding=1),

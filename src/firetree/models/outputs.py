@@ -27,13 +27,17 @@ class Outputs(NamedTuple):
     """Each (B, K)."""
 
 
-def summed_loss(outputs: Tensor | Outputs, y_B: Tensor) -> Tensor:
-    """Cross-entropy summed over the batch, in float32, with that of auxiliary classifiers at 0.3."""
+def summed_loss(outputs: Tensor | Outputs, y_B: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy summed over the batch, in float32, with that of auxiliary classifiers at 0.3.
+
+    `label_smoothing` is the share of each label that is spread over all classes (Szegedy et al. 2016,
+    section 7).
+    """
     if not isinstance(outputs, Outputs):
-        return cross_entropy(outputs.float(), y_B, reduction="sum")
-    loss = summed_loss(outputs.logits_BK, y_B)
+        return cross_entropy(outputs.float(), y_B, reduction="sum", label_smoothing=label_smoothing)
+    loss = summed_loss(outputs.logits_BK, y_B, label_smoothing)
     for logits_BK in outputs.auxiliary:
-        loss = loss + AUXILIARY_WEIGHT * summed_loss(logits_BK, y_B)
+        loss = loss + AUXILIARY_WEIGHT * summed_loss(logits_BK, y_B, label_smoothing)
     return loss
 
 

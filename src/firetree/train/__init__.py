@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firetree.train.loop import check_world_size, train
 from firetree.train.planning import AUTO
+from firetree.train.range_test import find_rate
 from firetree.train.recipe import Recipe, check_recipe, known_recipes, load_recipe
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Recipe",
     "check_recipe",
     "check_world_size",
+    "find_rate",
     "known_recipes",
     "load_recipe",
     "train",

@@ -9,19 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from firetree.durable import sync_folder, write_synced
 
 STATE_VERSION = 1
 _FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 _SUMS = "SHA256SUMS"
+_TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,26 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
 
+    @property
+    def sync(self) -> dict[str, Tensor]:
+        """What synchronisation keeps from step to step."""
+        keys = [key for key in self.optimizer if key.endswith(f"/{_SYNC}")]
+        return {key.rpartition("/")[0]: self.optimizer[key] for key in keys}
 
-def capture(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> Checkpoint:
-    """The present weights and the optimiser's tensors, named `parameter/quantity`."""
-    names = [name for name, _ in model.named_parameters()]
+
+def capture(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    average: AveragedModel | None = None,
+    sync: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Checkpoint:
+    """The present weights and the optimiser's tensors, named `parameter/quantity`.
+
+    Where there is a moving average, it is the checkpoint's model: it is what was evaluated. The
+    weights that are trained are then a quantity beside the optimiser's.
+    """
+    names = _names(model, optimizer)
     moments = optimizer.state_dict()["state"]
     tensors = {
         f"{names[index]}/{quantity}": value.contiguous()
@@ -53,19 +73,43 @@ def capture(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) ->
         for quantity, value in quantities.items()
         if isinstance(value, Tensor)
     }
+    tensors |= {f"{name}/{_SYNC}": value for name, value in sync.items()}
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"{name}/{_TRAINED}": value for name, value in weights.items()}
+        tensors[_AVERAGED] = average.n_averaged
+        kept = average.module.state_dict()
+        weights = {name: value.contiguous() for name, value in kept.items()}
     return Checkpoint(state, weights, tensors)
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None = None,
+) -> None:
     """Put the checkpoint's tensors back in place."""
-    model.load_state_dict(checkpoint.model)
-    names = [name for name, _ in model.named_parameters()]
+    names = _names(model, optimizer)
+    trained: dict[str, Tensor] = {}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in checkpoint.optimizer.items():
-        parameter, quantity = key.rsplit("/", 1)
-        moments.setdefault(names.index(parameter), {})[quantity] = value.clone()
+        name, _, quantity = key.rpartition("/")
+        if quantity == _TRAINED:
+            trained[name] = value
+        elif name and quantity != _SYNC:
+            moments.setdefault(names.index(name), {})[quantity] = value.clone()
+    model.load_state_dict(trained or checkpoint.model)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    if average is not None:
+        average.module.load_state_dict(checkpoint.model)
+        average.n_averaged.copy_(checkpoint.optimizer.get(_AVERAGED, torch.tensor(0)))
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The parameters' names in the optimiser's order."""
+    name_of = {parameter: name for name, parameter in model.named_parameters()}
+    return [name_of[p] for group in optimizer.param_groups for p in group["params"]]
 
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:

@@ -69,7 +69,9 @@ class Journal:
             if resume:
                 self.say("no checkpoint to resume from; starting from the beginning")
             return 0, None
-        checkpoint.restore(newest, self._worker.model, self._worker.optimizer)
+        worker = self._worker
+        checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
+        worker.restore_sync(newest.sync)
         self.say(f"resumed at step {newest.state.step} of {self._total_steps}")
         return newest.state.step, accuracy
 
@@ -146,9 +148,13 @@ class Journal:
     def add_checkpoint(self, step: int) -> None:
         """Weights and optimiser after `step` steps."""
         self._flush()
+        worker = self._worker
+        sync = worker.sync_state()
         if self._folder:
             state = checkpoint.State(step, asdict(self._recipe.model), self._pictures())
-            captured = checkpoint.capture(self._worker.model, self._worker.optimizer, state)
+            captured = checkpoint.capture(
+                worker.model, worker.optimizer, state, worker.average, sync
+            )
             self._folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
 
     def _flush(self) -> None:

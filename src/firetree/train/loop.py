@@ -12,11 +12,15 @@ from pathlib import Path
 from firetree.data import Batch, Loader, epoch_steps
 from firetree.errors import UserError
 from firetree.launch import Place, joined
+from firetree.train.finite import NotFiniteError
 from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
 from firetree.train.worker import build_worker, evaluate, load_splits, settle, train_step
+
+MOST_LEFT_OUT = 10
+"""Steps in a row that may be left out because a number is not finite."""
 
 
 def train(
@@ -43,17 +47,27 @@ def train(
         journal = Journal(folder, recipe, worker, total_steps)
         step, accuracy = journal.begin(resume)
         stack.enter_context(journal.shown())
-        batches = stack.enter_context(closing(_batches(worker.loader, step, steps_an_epoch)))
+        batches = stack.enter_context(closing(batches_from(worker.loader, step, steps_an_epoch)))
 
+        left_out = 0
         while step < total_steps and not _good_enough(recipe, accuracy):
             rate = learning_rate(optim, step, total_steps, steps_an_epoch)
-            trace, loss_sum = train_step(worker, batches, step, rate)
-            journal.add(trace, loss_sum)
-            if worker.planner and (news := worker.planner.look(trace)):
-                worker.synchroniser.follow(worker.planner.plan)
-                journal.say(news)
+            try:
+                average = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
+                trace, loss_sum = train_step(worker, batches, step, rate, average)
+            except NotFiniteError as error:
+                left_out += 1
+                if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
+                    raise
+                journal.say(f"{error}; the step is left out")
+            else:
+                left_out = 0
+                journal.add(trace, loss_sum)
+                if worker.planner and (news := worker.planner.look(trace)):
+                    worker.synchroniser.follow(worker.planner.plan)
+                    journal.say(news)
             step += 1
-            if step == total_steps or step % (steps_an_epoch * recipe.evaluate_epochs) == 0:
+            if _is_evaluated(recipe, step, total_steps, steps_an_epoch):
                 evaluation = evaluate(worker)
                 accuracy = evaluation.accuracy
                 epoch = -(-step // steps_an_epoch)
@@ -61,6 +75,16 @@ def train(
             over = step == total_steps or _good_enough(recipe, accuracy)
             if over or step % recipe.checkpoint_steps == 0:
                 journal.add_checkpoint(step)
+
+
+def _is_evaluated(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:
+    return step == total_steps or step % (steps_an_epoch * recipe.evaluate_epochs) == 0
+
+
+def _is_recorded(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:
+    """Whether someone looks at the weights after so many steps, so that all ranks must share them."""
+    evaluated = _is_evaluated(recipe, step, total_steps, steps_an_epoch)
+    return evaluated or step % recipe.checkpoint_steps == 0
 
 
 def check_world_size(recipe: Recipe, world_size: int) -> None:
@@ -72,7 +96,7 @@ def check_world_size(recipe: Recipe, world_size: int) -> None:
         )
 
 
-def _batches(loader: Loader, step: int, steps_an_epoch: int) -> Generator[Batch]:
+def batches_from(loader: Loader, step: int, steps_an_epoch: int) -> Generator[Batch]:
     """This rank's share of every batch from `step` on, epoch after epoch."""
     epoch, first = divmod(step, steps_an_epoch)
     while True:

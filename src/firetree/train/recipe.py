@@ -18,7 +18,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from firetree import data, models
 from firetree.errors import UserError, nearest
-from firetree.sync import check_algorithm
+from firetree.sync import check_algorithm, check_compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, slots=True)
 class OptimRecipe:
-    """SGD with momentum, and the learning rate over time."""
+    """How weights follow gradients, and the learning rate over time."""
 
     batch_size: int = 64
     """Samples a step over all workers together."""
@@ -76,7 +76,12 @@ class OptimRecipe:
     steps: int | None = None
     """Steps to do instead of whole epochs."""
     lr: float = 0.1
-    """Highest learning rate."""
+    """Highest learning rate, for a batch of base_batch where a batch_rule scales it."""
+    batch_rule: Literal["none", "linear", "sqrt", "lars", "lamb"] = "none"
+    """How the rate grows with the batch: linear or sqrt; lars is linear with LARS for SGD, lamb is
+    sqrt with LAMB."""
+    base_batch: int = 64
+    """The batch size that lr is meant for."""
     momentum: float = 0.9
     """Momentum of SGD."""
     nesterov: bool = False
@@ -93,8 +98,14 @@ class OptimRecipe:
     """Epochs between two drops of the step rule."""
     step_factor: float = 0.1
     """Factor of a drop of the step rule."""
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises from 0."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
+    accumulate: int = 1
+    """Parts in which each worker computes its share of a batch, to save memory."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, which is evaluated and kept; None for no average."""
     target_accuracy: float | None = None
     """End early at this top-1 accuracy (0 to 1) on the test set."""
 
@@ -105,6 +116,14 @@ class SyncRecipe:
 
     algorithm: str = "binomial_tree"
     """A collective of firetree.collectives, or gloo for the backend's own all-reduce."""
+    compression: str = "none"
+    """How gradients are made smaller: none, fp16, bf16, int8, topk:SHARE or powersgd:RANK."""
+    local_steps: int = 1
+    """Steps that each worker takes alone before the workers are averaged."""
+    outer_lr: float = 1.0
+    """Part of the averaged change that is taken after local steps; DiLoCo takes 0.7."""
+    outer_momentum: float = 0.0
+    """Nesterov momentum of the averaged changes; DiLoCo takes 0.9."""
     bucket_bytes: int = 25_000_000
     """Gradients summed in one go, at most about this many bytes."""
     timeout_s: float = 60.0
@@ -129,6 +148,8 @@ class Recipe:
     """Steps between two checkpoints; the last step always has one."""
     keep_checkpoints: int = 3
     """Checkpoints kept on disk."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """When a loss or gradient is no finite number: end the run, or leave the step out."""
 
 
 def known_recipes() -> tuple[str, ...]:
@@ -196,6 +217,7 @@ def check_recipe(recipe: Recipe) -> None:
         if name not in known:
             raise UserError(f"{kind} = '{name}' is unknown{nearest(name, known)}")
     check_algorithm(recipe.sync.algorithm)
+    check_compression(recipe.sync.compression)
 
 
 Check = tuple[Callable[[Any], bool], str]
@@ -220,15 +242,22 @@ _RANGES: dict[str, Check] = {
     "optim.epochs": _AT_LEAST_ONE,
     "optim.steps": _AT_LEAST_ONE,
     "optim.lr": _POSITIVE,
+    "optim.base_batch": _AT_LEAST_ONE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _NOT_NEGATIVE,
     "optim.clip_norm": _POSITIVE,
     "optim.power": _POSITIVE,
     "optim.step_epochs": _AT_LEAST_ONE,
     "optim.step_factor": _FRACTION,
-    "optim.warmup_steps": _NOT_NEGATIVE,
+    "optim.warmup_epochs": _NOT_NEGATIVE,
+    "optim.label_smoothing": _SHARE,
+    "optim.accumulate": _AT_LEAST_ONE,
+    "optim.ema": _SHARE,
     "optim.target_accuracy": _FRACTION,
     "sync.bucket_bytes": _AT_LEAST_ONE,
+    "sync.local_steps": _AT_LEAST_ONE,
+    "sync.outer_lr": _POSITIVE,
+    "sync.outer_momentum": _SHARE,
     "sync.timeout_s": _POSITIVE,
 }
 

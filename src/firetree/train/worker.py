@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,34 +15,55 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from firetree import data, models
 from firetree.data import Augmentation, Batch, Loader, Splits
-from firetree.errors import RunFailedError
 from firetree.launch import Place
 from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
 from firetree.trace import StepTrace
+from firetree.train.finite import not_finite
+from firetree.train.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
+from firetree.train.optimizers import build_optimizer
 from firetree.train.planning import AUTO, Planner, read_plan
-from firetree.train.recipe import Recipe
+from firetree.train.recipe import OptimRecipe, Recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a rank trains with. `parallel` wraps `model`; both hold the same weights."""
+    """What a rank trains with. `parallel` wraps `model`; both hold the same weights.
+
+    `average` holds their moving average, where the recipe wants one.
+    """
 
     rank: int
     world_size: int
     seed: int
     bfloat16: bool
-    clip_norm: float | None
+    optim: OptimRecipe
     model: nn.Module
+    average: AveragedModel | None
     parallel: DistributedDataParallel
     optimizer: torch.optim.Optimizer
     synchroniser: Synchroniser
+    local: LocalSteps | None
     loader: Loader
     splits: Splits
     planner: Planner | None
+
+    def sync_state(self) -> dict[str, Tensor]:
+        """What synchronisation keeps from step to step; all ranks call it together."""
+        if self.local:
+            share_moments(self.optimizer)
+        return self.synchroniser.state() | (self.local.state() if self.local else {})
+
+    def restore_sync(self, state: dict[str, Tensor]) -> None:
+        """Go on with what `sync_state` gave, the model having its weights already."""
+        buckets = {name: it for name, it in state.items() if name != OUTER_MOMENTUM}
+        self.synchroniser.restore(buckets)
+        if self.local:
+            self.local.restore(state.get(OUTER_MOMENTUM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +98,22 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None 
         bucket_cap_mb=bucket_bytes / 2**20,
         gradient_as_bucket_view=True,
     )
+    synchroniser = attach(
+        parallel, way, compression=recipe.sync.compression, timeout_s=recipe.sync.timeout_s
+    )
     optim = recipe.optim
     return Worker(
         rank=place.rank,
         world_size=place.world_size,
         seed=recipe.seed,
         bfloat16=recipe.precision == "bfloat16",
-        clip_norm=optim.clip_norm,
+        optim=optim,
         model=model,
+        average=None if optim.ema is None else _average(model, optim.ema),
         parallel=parallel,
-        optimizer=torch.optim.SGD(
-            model.parameters(),
-            lr=optim.lr,
-            momentum=optim.momentum,
-            nesterov=optim.nesterov,
-            weight_decay=optim.weight_decay,
-        ),
-        synchroniser=attach(parallel, way, timeout_s=recipe.sync.timeout_s),
+        optimizer=build_optimizer(optim, model),
+        synchroniser=synchroniser,
+        local=_local_steps(recipe, model, synchroniser),
         loader=Loader(
             splits,
             batch_size=optim.batch_size,
@@ -104,6 +125,15 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None 
         splits=splits,
         planner=planner,
     )
+
+
+def _local_steps(recipe: Recipe, model: nn.Module, synchroniser: Synchroniser) -> LocalSteps | None:
+    return LocalSteps(model, synchroniser, recipe.sync) if recipe.sync.local_steps > 1 else None
+
+
+def _average(model: nn.Module, decay: float) -> AveragedModel:
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
 def _way(
@@ -148,13 +178,21 @@ def settle(worker: Worker) -> None:
 
 
 def train_step(
-    worker: Worker, batches: Iterator[Batch], step: int, learning_rate: float
+    worker: Worker,
+    batches: Iterator[Batch],
+    step: int,
+    learning_rate: float,
+    average: bool = True,
 ) -> tuple[StepTrace, float]:
     """One step of synchronous SGD; gives its trace and the sum of this rank's losses.
 
+    With local steps the workers are averaged at their end, and not before unless `average` says so.
+    Of a batch that is computed in parts, the trace counts all but the last part's backward pass as
+    forward.
+
     Raises:
         CollectiveError: another rank went away.
-        RunFailedError: the loss is no number any more.
+        NotFiniteError: a loss or gradient is no finite number, on all ranks alike; the step is undone.
     """
     for group in worker.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -164,17 +202,21 @@ def train_step(
     batch = next(batches)
     loaded_s = time.monotonic()
     worker.optimizer.zero_grad()
-    loss = _summed_loss(worker, batch)
-    loss_sum = float(loss.detach())
-    if not math.isfinite(loss_sum):
-        raise RunFailedError(f"the loss is {loss_sum} at step {step}; lower optim.lr")
-    forward_s = time.monotonic()
-    # DDP takes the mean over ranks; this makes it the mean over the samples of the whole batch.
-    _backward(worker, loss * (worker.world_size / batch.global_count))
-    backward_s = time.monotonic()
-    if worker.clip_norm is not None:
-        nn.utils.clip_grad_norm_(worker.model.parameters(), worker.clip_norm)
-    worker.optimizer.step()
+    loss_sum, forward_s = _gradients(worker, batch)
+    shared = worker.local is None or average or (step + 1) % worker.local.every == 0
+    if worker.local is not None:
+        if not _stepped(worker):
+            worker.local.spoil()
+        if shared:
+            worker.local.average(step)
+        backward_s = time.monotonic()
+    else:
+        backward_s = time.monotonic()
+        if not _stepped(worker):
+            worker.synchroniser.take_spans()
+            raise not_finite(worker.model, batch.x_BCHW, loss_sum, step)
+    if worker.average is not None and shared:
+        worker.average.update_parameters(worker.model)
     end_s = time.monotonic()
     trace = StepTrace(
         step=step,
@@ -200,31 +242,69 @@ def _step_seed(worker: Worker, step: int) -> int:
 def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
         outputs = worker.parallel(batch.x_BCHW)
-    return models.summed_loss(outputs, batch.y_B)
+    return models.summed_loss(outputs, batch.y_B, worker.optim.label_smoothing)
 
 
-def _backward(worker: Worker, loss: Tensor) -> None:
+def _gradients(worker: Worker, batch: Batch) -> tuple[float, float]:
+    """Compute the gradients of a batch: the sum of its losses, and when the last forward pass ended."""
+    # Alone, a worker's mean is over its own samples; DDP takes the mean over the ranks too.
+    count = batch.global_count / worker.world_size if worker.local is None else len(batch.y_B)
+    loss_sum = 0.0
+    *earlier, last = batch.parts(worker.optim.accumulate)
+    with worker.parallel.no_sync():
+        for part in earlier:
+            loss_sum += _backward(worker, _summed_loss(worker, part), count)
+    with worker.parallel.no_sync() if worker.local is not None else nullcontext():
+        loss = _summed_loss(worker, last)
+        forward_s = time.monotonic()
+        loss_sum += _backward(worker, loss, count)
+    return loss_sum, forward_s
+
+
+def _backward(worker: Worker, loss: Tensor, count: float) -> float:
+    """Add the gradients of a sum of losses over `count`; gives the sum.
+
+    One that is no number makes gradients that are none, so that every rank learns of it.
+    """
+    value = float(loss.detach())
+    scale = 1 / count if count else 0.0
+    if not math.isfinite(value):
+        scale = math.nan
     try:
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * scale).backward()  # type: ignore[no-untyped-call]
     except RuntimeError:
         # Autograd hides the hook's own error, which names the rank, behind a text of its own.
         if worker.synchroniser.error is not None:
             raise worker.synchroniser.error from None
         raise
+    return value
+
+
+def _stepped(worker: Worker) -> bool:
+    """Clip the gradients and step along them; False where they are not finite."""
+    parameters = [p for p in worker.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not math.isfinite(norm):
+        return False
+    if worker.optim.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, worker.optim.clip_norm, norm)
+    worker.optimizer.step()
+    return True
 
 
 @torch.no_grad()
 def evaluate(worker: Worker) -> Evaluation:
     """Every rank tries its share of the test set; all get the result over all of it."""
     totals = torch.zeros(3, dtype=torch.float64)
-    worker.model.eval()
+    model = worker.average.module if worker.average is not None else worker.model
+    model.eval()
     for batch in worker.loader.test_batches():
         with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
-            logits_BK = worker.model(batch.x_BCHW).float()
+            logits_BK = model(batch.x_BCHW).float()
         correct = (logits_BK.argmax(1) == batch.y_B).sum()
         loss = cross_entropy(logits_BK, batch.y_B, reduction="sum")
         totals += torch.stack([correct, loss, torch.tensor(len(batch.y_B))])
-    worker.model.train()
+    model.train()
     dist.all_reduce(totals)
     correct_count, loss_sum, count = totals.tolist()
     return Evaluation(correct_count / count, loss_sum / count)

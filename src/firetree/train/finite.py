@@ -1,0 +1,65 @@
+"""What to say when a loss or a gradient is no finite number any more: where it began.
+
+A rank whose loss is none sends gradients that are none, so that all ranks see it on the same step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from firetree.errors import RunFailedError
+from firetree.models import tensors
+
+
+class NotFiniteError(RunFailedError):
+    """A loss or gradient is NaN or infinite; the weights are as they were before the step."""
+
+
+def not_finite(model: nn.Module, x_BCHW: Tensor, loss: float, step: int) -> NotFiniteError:
+    """The same error on every rank; all call it together, each with its own batch and loss.
+
+    Names the first layer of the forward pass that gives such a number, or else the last layer whose
+    gradient has one, where the backward pass met it first.
+    """
+    mine = loss, None if math.isfinite(loss) else first_layer(model, x_BCHW)
+    everyone: list[tuple[float, str | None]] = [mine] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    for rank, (its_loss, layer) in enumerate(everyone):
+        if not math.isfinite(its_loss):
+            where = f" in layer {layer}" if layer else ""
+            return NotFiniteError(
+                f"the loss is {its_loss} at step {step}, first{where} on rank {rank}; lower optim.lr"
+            )
+    named = [name for name, p in model.named_parameters() if not _is_finite(p.grad)]
+    return NotFiniteError(
+        f"the gradient of {named[-1]} is not finite at step {step}; lower optim.lr"
+    )
+
+
+@torch.no_grad()
+def first_layer(model: nn.Module, x_BCHW: Tensor) -> str | None:
+    """The name of the first layer that gives a number that is not finite; None where none does."""
+    found: list[str] = []
+    handles = [
+        module.register_forward_hook(
+            lambda _, __, output, name=name: (
+                found.append(name) if not all(map(_is_finite, tensors(output))) else None
+            )
+        )
+        for name, module in model.named_modules()
+        if not any(True for _ in module.children())
+    ]
+    try:
+        model(x_BCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None
+
+
+def _is_finite(values: Tensor | None) -> bool:
+    return values is None or bool(torch.isfinite(values).all())

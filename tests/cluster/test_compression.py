@@ -1,0 +1,134 @@
+"""Fewer bytes on real ranks: what is summed, what is kept back, and that a run goes on the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from command import firetree, last_weights
+from ranks import run_on_ranks
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree import collectives
+from firetree.errors import UserError
+from firetree.sync import attach, check_compression
+from firetree.sync.compression import build_compression
+
+ALGORITHMS = ("binomial_tree", "ring", "double_binary_tree", "gloo")
+LOSSY = ("int8", "topk:0.1", "topk:1")
+
+
+def gradients(rank: int, step: int) -> torch.Tensor:
+    return torch.randn(3000, generator=torch.Generator().manual_seed(100 * rank + step))
+
+
+def sums_of_many_steps(name: str) -> tuple[float, float]:
+    """How far the sum over all steps is off, of the exact sum's length, and what was kept back."""
+    rank, ranks = dist.get_rank(), range(dist.get_world_size())
+    compression = build_compression(name, dist.group.WORLD)
+    summed, exact = torch.zeros(3000), torch.zeros(3000)
+    for step in range(60):
+        buffer = gradients(rank, step)
+        compression.sum(0, buffer, lambda it: dist.all_reduce(it))
+        summed += buffer
+        exact += sum(gradients(other, step) for other in ranks)
+    kept = compression.errors[0].clone()
+    dist.all_reduce(kept)
+    same = summed.clone()
+    dist.broadcast(same, src=0)
+    assert torch.equal(same, summed)
+    return ((summed + kept - exact).norm() / exact.norm()).item(), kept.norm().item()
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_what_is_lost_in_a_step_is_kept_back_and_comes_later(name: str) -> None:
+    for off, kept in run_on_ranks(3, sums_of_many_steps, name):
+        assert off < 1e-5
+        assert (kept == 0) == (name == "topk:1")
+
+
+def hook_against_pytorchs() -> tuple[torch.Tensor, torch.Tensor]:
+    found = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        model = DistributedDataParallel(torch.nn.Linear(50, 20))
+        if ours:
+            attach(model, "ring", compression="fp16")
+        else:
+            model.register_comm_hook(None, fp16_compress_hook)
+        torch.manual_seed(dist.get_rank())
+        model(torch.randn(8, 50)).square().mean().backward()
+        found.append(model.module.weight.grad)
+    return found[0], found[1]
+
+
+def test_16_bits_give_what_pytorchs_own_hook_gives() -> None:
+    for ours, theirs in run_on_ranks(2, hook_against_pytorchs):
+        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=1e-5)
+
+
+def short(run_dir: Path, *options: object) -> tuple[object, ...]:
+    return (
+        *("train", "digits", "--workers", 2, "--run-dir", run_dir, "--optim.batch-size", 32),
+        *("--optim.lr", 0.05, *options),
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--sync.compression", "int8", "--sync.algorithm", "ring"),
+        ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars"),
+        (
+            *("--sync.local-steps", 4, "--sync.outer-lr", 0.7, "--sync.outer-momentum", 0.9),
+            *("--sync.compression", "topk:0.05", "--optim.ema", 0.9, "--optim.accumulate", 2),
+        ),
+    ],
+    ids=["int8", "powersgd", "local steps"],
+)
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
+    tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    always = (*options, "--checkpoint-steps", 10, "--optim.rule", "constant")
+    assert firetree(*short(whole, *always, "--optim.steps", 20))[0] == 0
+    assert firetree(*short(halves, *always, "--optim.steps", 10))[0] == 0
+    code, _, err = firetree(*short(halves, *always, "--optim.steps", 20, "--resume"))
+    assert (code, err) == (0, "")
+    assert last_weights(whole) == last_weights(halves)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("int9", "did you mean 'int8'?"),
+        ("fp16:2", "expected fp16 without a number"),
+        ("topk:2", "expected a share above 0 and at most 1, as topk:0.01"),
+        ("powersgd:0", "expected a rank of 1 or more, as powersgd:4"),
+    ],
+)
+def test_a_compression_that_cannot_be_is_refused(text: str, end: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_compression(text)
+    assert str(caught.value).endswith(end)
+
+
+def int8_by_each_algorithm() -> list[torch.Tensor]:
+    found = []
+    for algorithm in ALGORITHMS:
+        torch.manual_seed(0)
+        model = DistributedDataParallel(torch.nn.Linear(100, 30))
+        attach(model, algorithm, compression="int8")
+        torch.manual_seed(dist.get_rank())
+        model(torch.randn(8, 100)).square().mean().backward()
+        found.append(model.module.weight.grad)
+    return found
+
+
+def test_8_bits_add_up_alike_along_every_algorithm() -> None:
+    assert set(ALGORITHMS[:-1]) <= set(collectives.names())
+    for found in run_on_ranks(4, int8_by_each_algorithm):
+        assert all(torch.equal(found[0], other) for other in found[1:])
