@@ -17,7 +17,15 @@ from firetree import collectives
 from firetree.errors import UserError
 from firetree.network import Network, parse_network
 from firetree.network.advice import SQUEEZENET_BYTES, LayerSizes, advise, describe_point
-from firetree.network.choice import GROWN, NATIVE, Choice, candidate_names, is_uneven, known
+from firetree.network.choice import (
+    GROWN,
+    NATIVE,
+    Choice,
+    best_of,
+    candidate_names,
+    is_uneven,
+    known,
+)
 from firetree.network.growth import Growth
 from firetree.network.plan import (
     BUCKETS_BYTES,
@@ -418,3 +426,9 @@ def test_data_and_model_parallelism_are_compared_by_layer(
 def test_a_plan_says_the_computation_is_the_limit_only_where_little_is_exposed() -> None:
     for network, limit in (("2 x 10gbit", "computation"), ("2 x 10mbit", "host 0 up")):
         assert make_plan("m", training(), Prices(parse_network(network))).limited_by == limit
+
+
+def test_the_backends_own_is_taken_unless_another_is_clearly_faster() -> None:
+    assert best_of({"ring": 1.0, NATIVE: 1.029, "chain": 1.2}) == NATIVE
+    assert best_of({"ring": 1.0, NATIVE: 1.031, "chain": 1.2}) == "ring"
+    assert best_of({"ring": 1.0, "chain": 0.9}) == "chain"
