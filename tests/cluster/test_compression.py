@@ -108,6 +108,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         ("fp16:2", "expected fp16 without a number"),
         ("topk:2", "expected a share above 0 and at most 1, as topk:0.01"),
         ("powersgd:0", "expected a rank of 1 or more, as powersgd:4"),
+        ("powersgd:two", "expected a rank of 1 or more, as powersgd:4"),
+        ("powersgd:inf", "expected a rank of 1 or more, as powersgd:4"),
     ],
 )
 def test_a_compression_that_cannot_be_is_refused(text: str, end: str) -> None:

@@ -22,20 +22,16 @@ NAMES = (NONE, "fp16", "bf16", "int8", "topk", "powersgd")
 BLOCK = 1024
 """Numbers that share a scale of 8-bit numbers."""
 
-_TOP_SHARE, _RANK = 0.01, 4
+_TOP_SHARE, _RANK = 0.01, 4.0
 
 Sum = Callable[[Tensor], None]
 """Sums a buffer over all ranks, in place."""
 
 
 class Compression(Protocol):
-    """Sums buffers over the ranks of a group; `errors` are what each bucket has kept back, by index.
-
-    `wire_share` is about what is sent of the bytes of float32.
-    """
+    """Sums buffers over the ranks of a group; `errors` are what each bucket has kept back, by index."""
 
     errors: dict[int, Tensor]
-    wire_share: float
 
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
         """Replace a bucket (float32, one axis) by its sum over all ranks, alike on each."""
@@ -43,8 +39,6 @@ class Compression(Protocol):
 
 class Exact:
     """Every bit is sent."""
-
-    wire_share = 1.0
 
     def __init__(self) -> None:
         self.errors: dict[int, Tensor] = {}
@@ -56,8 +50,6 @@ class Exact:
 
 class Half:
     """Numbers of 16 bits, in which they are added too."""
-
-    wire_share = 0.5
 
     def __init__(self, dtype: torch.dtype):
         self.errors: dict[int, Tensor] = {}
@@ -76,8 +68,6 @@ class Int8:
     A block's scale is the same on all ranks: the largest number in it anywhere becomes ⌊127/p⌋ on p
     ranks, so that their sum fits. More ranks leave fewer steps for each; what is rounded off is kept.
     """
-
-    wire_share = 0.25 * (1 + 4 / BLOCK)
 
     def __init__(self, group: dist.ProcessGroup):
         self.errors: dict[int, Tensor] = {}
@@ -111,7 +101,6 @@ class TopK:
     def __init__(self, share: float, group: dist.ProcessGroup):
         self.errors: dict[int, Tensor] = {}
         self._share, self._group = share, group
-        self.wire_share = share * group.size()
 
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
         """Sum what each rank has of the largest numbers."""
@@ -155,7 +144,7 @@ def check_compression(text: str) -> tuple[str, float]:
         raise UserError(
             f"compression '{text}'; expected a share above 0 and at most 1, as topk:0.01"
         )
-    if name == "powersgd" and (value < 1 or value != int(value)):
+    if name == "powersgd" and not (value >= 1 and value.is_integer()):
         raise UserError(f"compression '{text}'; expected a rank of 1 or more, as powersgd:4")
     return name, value
 
