@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
-from rich.table import Table as RichTable
-
+from firetree import tables
 from firetree.network import Network, format_duration, format_rate, rack_of
 from firetree.probe.result import Probe
 
@@ -16,14 +12,12 @@ _MOST_COLUMNS = 16
 def as_text(found: Probe) -> str:
     """A matrix of rates in Mbit/s from row to column, a line a shared link, and the warnings."""
     network = found.network
-    page = io.StringIO()
-    console = Console(file=page, width=max(80, 14 + 8 * min(network.size, _MOST_COLUMNS)))
-    console.print(_matrix(network) if network.size <= _MOST_COLUMNS else _ports(network))
+    table = _matrix(network) if network.size <= _MOST_COLUMNS else _ports(network)
     lines = [*_racks(network), *(f"warning: {warning}" for warning in found.warnings)]
     lines.append(
         f"measured in {found.seconds:.1f} s with {found.sent_bytes / 1e6:,.0f} MB over all links"
     )
-    return page.getvalue() + "\n".join(lines)
+    return "\n".join([table, *lines])
 
 
 def pair_rate(network: Network, a: int, b: int) -> float:
@@ -35,28 +29,31 @@ def pair_rate(network: Network, a: int, b: int) -> float:
     return min(limits)
 
 
-def _matrix(network: Network) -> RichTable:
-    table = RichTable("Mbit/s", box=None, header_style="")
-    for b in range(network.size):
-        table.add_column(network.name(b).removeprefix("host "), justify="right")
-    table.add_column("latency", justify="right")
-    for a in range(network.size):
-        rates = [
-            "-" if a == b else f"{pair_rate(network, a, b) * 8 / 1e6:.0f}"
-            for b in range(network.size)
-        ]
-        table.add_row(network.name(a), *rates, _latency(network, a))
-    return table
+def _matrix(network: Network) -> str:
+    everyone = range(network.size)
+    names = [network.name(host).removeprefix("host ") for host in everyone]
+    rows = [
+        (
+            network.name(a),
+            *("-" if a == b else f"{pair_rate(network, a, b) * 8 / 1e6:.0f}" for b in everyone),
+            _latency(network, a),
+        )
+        for a in everyone
+    ]
+    return tables.as_text(("Mbit/s", *names, "latency"), rows, left=("Mbit/s",))
 
 
-def _ports(network: Network) -> RichTable:
-    table = RichTable("host", box=None, header_style="")
-    for name in ("up", "down", "latency"):
-        table.add_column(name, justify="right")
-    for number, host in enumerate(network.hosts):
-        rates = format_rate(host.up_bytes_s), format_rate(host.down_bytes_s)
-        table.add_row(network.name(number), *rates, _latency(network, number))
-    return table
+def _ports(network: Network) -> str:
+    rows = [
+        (
+            network.name(number),
+            format_rate(host.up_bytes_s),
+            format_rate(host.down_bytes_s),
+            _latency(network, number),
+        )
+        for number, host in enumerate(network.hosts)
+    ]
+    return tables.as_text(("host", "up", "down", "latency"), rows, left=("host",))
 
 
 def _latency(network: Network, a: int) -> str:
