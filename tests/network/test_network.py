@@ -70,7 +70,10 @@ def networks(draw: st.DrawFn) -> Network:
     return Network(
         tuple(hosts),
         tuple(Rack(members, draw(rates), draw(rates)) for members in draw(groups(size))),
-        tuple(Machine(members, draw(st.floats(0.5, 64))) for members in draw(groups(size))),
+        tuple(
+            Machine(members, draw(st.floats(0.5, 64)), draw(durations))
+            for members in draw(groups(size))
+        ),
         draw(tables(size, durations)),
         draw(tables(size, rates | st.just(math.inf))),
     )
@@ -172,6 +175,10 @@ def racks_of(*members: object) -> str:
         (json_of(racks=[0, 1, 2]), "rack 0: 0; expected an object"),
         (json_of(racks=[{"hosts": [0], "out": "1gbit"}]), "rack 0 without 'in'"),
         (json_of(machines=[{"hosts": [0, 1, 2], "cores": 0}]), "a machine without cores"),
+        (
+            json_of(machines=[{"hosts": [0, 1, 2], "cores": 2, "message": "-1us"}]),
+            "machine 0: message: duration '-1us'",
+        ),
         (json_of(machines=[{"hosts": [0], "cores": 2}]), "machines [[0]]; expected each host"),
         (json_of(latency="fast"), "latency: duration 'fast'; expected"),
         (json_of(latency=5), "latency: 5; expected a list"),

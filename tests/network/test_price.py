@@ -155,6 +155,16 @@ def test_hosts_that_share_few_cores_slow_each_others_messages(cores: float, time
     assert price(around, network, 4.0).time_s == pytest.approx(time_s)
 
 
+@pytest.mark.parametrize(("cores", "time_s"), [(8.0, 6.0), (4.0, 12.0), (2.0, 24.0)])
+def test_what_messages_cost_shared_cores_beside_them_delays_them_only_where_cores_are_few(
+    cores: float, time_s: float
+) -> None:
+    hosts = (Host(1e12, 1e12, message_s=3.0),) * 4
+    network = Network(hosts, machines=(Machine((0, 1, 2, 3), cores, message_s=3.0),))
+    around = one_way(4, (0, 1), (1, 2), (2, 3), (3, 0))
+    assert price(around, network, 4.0).time_s == pytest.approx(time_s)
+
+
 @pytest.mark.parametrize(
     ("network", "limited_by"),
     [

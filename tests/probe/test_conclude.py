@@ -15,6 +15,7 @@ from firetree.probe import Probe
 from firetree.probe.conclude import conclude
 from firetree.probe.costs import Costs
 from firetree.probe.estimate import half_width, interval
+from firetree.probe.messages import RING_BYTES
 from firetree.probe.observations import Observations
 from firetree.probe.racks import Trial
 
@@ -54,6 +55,14 @@ def test_a_clean_network_has_ports_and_latencies_only() -> None:
 def test_hosts_of_one_machine_share_its_cores() -> None:
     network, _ = conclude(observations(3, "one"), renamed=False)
     assert network.machines == (Machine((0, 1, 2), 2.0),)
+
+
+def test_what_messages_cost_more_where_all_send_is_the_machines() -> None:
+    seen = observations(3, "one")
+    seen.ring_message_s = {0: 80e-6, 2: 100e-6}  # host 1 did not answer
+    network, _ = conclude(seen, renamed=False)
+    alone_s = COSTS.message_s + RING_BYTES * COSTS.byte_s
+    assert network.machines[0].message_s == pytest.approx(90e-6 - alone_s)
 
 
 @pytest.mark.parametrize(

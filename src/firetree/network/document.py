@@ -6,7 +6,8 @@
      "latency": "80us", or a table [[null, "80us"], ["80us", null]]}
 
 Of a host only `up` and `down` must be there; `name`, `message`, `byte` and `add` (durations) and
-`flops_s` may. `machines` are `{"hosts": […], "cores": 2}`, `rate` is a table like `latency`.
+`flops_s` may. `machines` are `{"hosts": […], "cores": 2}`, perhaps with `message`; `rate` is a
+table like `latency`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def to_json(network: Network) -> str:
         ]
     if network.machines:
         document["machines"] = [
-            {"hosts": machine.hosts, "cores": machine.cores} for machine in network.machines
+            {"hosts": machine.hosts, "cores": machine.cores} | _costs_document(machine, "message")
+            for machine in network.machines
         ]
     if network.latency_s:
         document["latency"] = _table_document(network.latency_s, _duration)
@@ -80,16 +82,22 @@ def from_json(text: str) -> Network:
 def _host_document(host: Host) -> dict[str, Any]:
     document: dict[str, Any] = {"name": host.name} if host.name else {}
     document |= {"up": _rate(host.up_bytes_s), "down": _rate(host.down_bytes_s)}
-    for name, duration_s in (
-        ("message", host.message_s),
-        ("byte", host.byte_s),
-        ("add", host.add_s),
-    ):
-        if duration_s:
-            document[name] = _duration(duration_s)
+    document |= _costs_document(host, "message", "byte", "add")
     if host.flops_s is not None:
         document["flops_s"] = host.flops_s
     return document
+
+
+def _costs_document(figures: Host | Machine, *names: str) -> dict[str, str]:
+    durations_s = {name: getattr(figures, f"{name}_s") for name in names}
+    return {name: _duration(value_s) for name, value_s in durations_s.items() if value_s}
+
+
+def _costs(entry: Any, of: str, *names: str) -> dict[str, float]:
+    return {
+        f"{name}_s": _parsed(entry.get(name, "0s"), parse_duration, f"{of}: {name}")
+        for name in names
+    }
 
 
 def _host(entry: Any, of: str) -> Host:
@@ -98,10 +106,8 @@ def _host(entry: Any, of: str) -> Host:
         up_bytes_s=_parsed(_field(entry, "up", of), parse_rate, f"{of}: up"),
         down_bytes_s=_parsed(_field(entry, "down", of), parse_rate, f"{of}: down"),
         name=str(entry.get("name", "")),
-        message_s=_parsed(entry.get("message", "0s"), parse_duration, f"{of}: message"),
-        byte_s=_parsed(entry.get("byte", "0s"), parse_duration, f"{of}: byte"),
-        add_s=_parsed(entry.get("add", "0s"), parse_duration, f"{of}: add"),
         flops_s=_number(entry["flops_s"], f"{of}: flops_s") if "flops_s" in entry else None,
+        **_costs(entry, of, "message", "byte", "add"),
     )
 
 
@@ -114,8 +120,9 @@ def _rack(entry: Any, of: str) -> Rack:
 
 
 def _machine(entry: Any, of: str) -> Machine:
-    _check_fields(entry, ("hosts", "cores"), of)
-    return Machine(_members(entry, of), _number(_field(entry, "cores", of), f"{of}: cores"))
+    _check_fields(entry, ("hosts", "cores", "message"), of)
+    cores = _number(_field(entry, "cores", of), f"{of}: cores")
+    return Machine(_members(entry, of), cores, **_costs(entry, of, "message"))
 
 
 def _members(entry: Any, of: str) -> tuple[int, ...]:

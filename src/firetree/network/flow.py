@@ -112,6 +112,10 @@ class Links:
         self._clock.at(time_s, end)
 
 
+def _nothing(_: float) -> None:
+    return
+
+
 class Processors:
     """A processor a host, which does its work in the order in which it comes.
 
@@ -127,7 +131,7 @@ class Processors:
         self._version = [0] * len(cores)
         self.worked_s = [0.0] * len(machine_of)
 
-    def work(self, host: int, work_s: float, done: Done) -> None:
+    def work(self, host: int, work_s: float, done: Done = _nothing) -> None:
         """Do `work_s` of work on the host once what came before is done, then call `done`."""
         if work_s == 0 and not self._waiting[host]:
             done(self._clock.now_s)

@@ -46,10 +46,15 @@ class Rack:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Hosts that are one machine in truth, as in the lab: they share its processor cores."""
+    """Hosts that are one machine in truth, as in the lab: they share its processor cores.
+
+    `message_s` is what a message costs the cores at either end beyond its host's own figures: the work
+    that no message waits for, but other work does.
+    """
 
     hosts: tuple[int, ...]
     cores: float
+    message_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,10 @@ class Network:
                 )
             if not all(group.hosts for group in groups):
                 raise UserError(f"{kind} with an empty one; expected hosts in each")
-        if not all(machine.cores > 0 for machine in self.machines):
-            raise UserError("a machine without cores; expected a number above 0")
+        for number, machine in enumerate(self.machines):
+            if not machine.cores > 0:
+                raise UserError("a machine without cores; expected a number above 0")
+            _check_figures(f"machine {number}", machine, ("message_s",))
         _check_table(
             "latency", self.latency_s, self.size, lambda it: 0 <= it < float("inf"), "0 or more"
         )
@@ -174,11 +181,15 @@ def _check_size(size: int) -> None:
 
 def _check_host(number: int, host: Host) -> None:
     _check_rate(f"host {number}", host.up_bytes_s, host.down_bytes_s)
-    for what in ("message_s", "byte_s", "add_s"):
-        if not 0 <= getattr(host, what) < float("inf"):
-            raise UserError(f"host {number}: {what} {getattr(host, what):g}; expected 0 or more")
+    _check_figures(f"host {number}", host, ("message_s", "byte_s", "add_s"))
     if host.flops_s is not None:
         _check_rate(f"host {number}'s computation", host.flops_s)
+
+
+def _check_figures(of: str, figures: Host | Machine, names: Sequence[str]) -> None:
+    for name in names:
+        if not 0 <= getattr(figures, name) < float("inf"):
+            raise UserError(f"{of}: {name} {getattr(figures, name):g}; expected 0 or more")
 
 
 def _check_rate(of: str, *rates: float) -> None:

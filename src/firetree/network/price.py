@@ -2,8 +2,9 @@
 
 A transfer costs its sender's processor a message; then its bytes flow over the sender's port, the
 uplinks between and the receiver's port at once, and are under way for the latency; then it costs the
-receiver's processor a message and, where it is added, the addition. `flow` moves and works, the
-schedule's graph says what waits for what. On equal links the result is the closed form in each
+receiver's processor a message and, where it is added, the addition. Hosts that share a machine have
+its cores do more for each message, beside what waits for it. `flow` moves and works, the schedule's
+graph says what waits for what. On equal links the result is the closed form in each
 algorithm's own file.
 """
 
@@ -19,7 +20,7 @@ from firetree.collectives.executor import CONFIRMED_BYTES
 from firetree.collectives.graph import Graph, applied, build_graph, moved
 from firetree.collectives.schedule import Schedule
 from firetree.collectives.walk import WINDOW
-from firetree.network.flow import Clock, Links, Processors
+from firetree.network.flow import Clock, Done, Links, Processors
 from firetree.network.network import Network, rack_of
 
 BUSY_SHARE = 0.5
@@ -56,7 +57,10 @@ class _Simulation:
         self._clock = Clock()
         self._links = Links(self._clock)
         self._wires = _Wires(network, self._links)
-        self._processors = Processors(self._clock, *_machines(network))
+        machine_of, cores = _machines(network)
+        # Each host twice: for what messages wait for, and for what goes on beside them.
+        self._processors = Processors(self._clock, machine_of * 2, cores)
+        self._beside_s = _beside_s(network)
         self._followers: list[list[int]] = [[] for _ in range(2 * len(graph.transfers))]
         self._missing = [
             self._wait(event, causes)
@@ -111,7 +115,7 @@ class _Simulation:
             self._arrived[t] = True
             self._take_in(transfer.receiver)
 
-        self._processors.work(transfer.sender, network.hosts[transfer.sender].message_s, send)
+        self._work(transfer.sender, 0.0, send)
 
     def _take_in(self, receiver: int) -> None:
         """Take in, and add, what comes next in the walk of the receiver, if it is there."""
@@ -119,7 +123,13 @@ class _Simulation:
         while order and self._arrived[order[0]] and not self._missing[applied(order[0])]:
             t = order.popleft()
             add_s = host.add_s * self._chunk_bytes if self._graph.transfers[t].reduces else 0.0
-            self._processors.work(receiver, host.message_s + add_s, partial(self._applied, t))
+            self._work(receiver, add_s, partial(self._applied, t))
+
+    def _work(self, host: int, more_s: float, done: Done) -> None:
+        """Let a host's processor handle an end of a message, and do `more_s` of work with it."""
+        self._processors.work(host, self._network.hosts[host].message_s + more_s, done)
+        if self._beside_s[host]:
+            self._processors.work(self._network.size + host, self._beside_s[host])
 
     def _applied(self, t: int, now_s: float) -> None:
         self._end_s = max(self._end_s, now_s)
@@ -134,10 +144,12 @@ class _Simulation:
             name: links.carried_bytes[link] / links.rates_bytes_s[link] / self._end_s
             for link, name in self._wires.names.items()
         }
-        for host, worked_s in enumerate(self._processors.worked_s):
+        size, worked = self._network.size, self._processors.worked_s
+        hosts, beside = worked[:size], worked[size:]
+        for host, worked_s in enumerate(hosts):
             shares[f"{self._network.name(host)}'s processor"] = worked_s / self._end_s
         for machine in self._network.machines:
-            worked_s = sum(self._processors.worked_s[host] for host in machine.hosts)
+            worked_s = sum(hosts[host] + beside[host] for host in machine.hosts)
             shares["the shared processor"] = worked_s / machine.cores / self._end_s
         busiest = max(shares, key=shares.__getitem__)
         return busiest if shares[busiest] >= BUSY_SHARE else "latency"
@@ -176,6 +188,15 @@ def _machines(network: Network) -> tuple[list[int], list[float]]:
         for host in machine.hosts:
             machine_of[host] = number
     return machine_of, [machine.cores for machine in network.machines]
+
+
+def _beside_s(network: Network) -> list[float]:
+    """For each host what an end of a message costs its machine's cores beside the host's own work."""
+    found = [0.0] * network.size
+    for machine in network.machines:
+        for host in machine.hosts:
+            found[host] = machine.message_s
+    return found
 
 
 class _Wires:

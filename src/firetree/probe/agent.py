@@ -11,12 +11,16 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from torch._C._distributed_c10d import TCPStore
 
 from firetree.errors import RunFailedError
 from firetree.probe.costs import measure_costs
 from firetree.probe.meeting import Meeting, reach
+from firetree.probe.messages import ring_message_s
 from firetree.probe.result import Probe
 from firetree.probe.streams import Streams
 
@@ -85,6 +89,8 @@ def _obey(command: Mapping[str, Any], streams: Streams) -> Reply:
             return {"reached": [*streams.sending]}
         case "costs":
             return asdict(measure_costs())
+        case "messages":
+            return {"message_s": _message_s(command, streams.address)}
         case "stream":
             return _stream(command, streams)
         case "drain":
@@ -99,6 +105,16 @@ def _obey(command: Mapping[str, Any], streams: Streams) -> Reply:
     raise RunFailedError(
         f"rank 0 asks for '{command['do']}'; expected the same firetree everywhere"
     )
+
+
+def _message_s(command: Mapping[str, Any], address: str) -> float | None:
+    timeout = timedelta(seconds=command["limit_s"])
+    with contextlib.suppress(RuntimeError):
+        address_of_store, port = command["store"]
+        store = TCPStore(address_of_store, port, timeout=timeout)
+        among = command["place"], command["size"]
+        return ring_message_s(store, address, *among, command["limit_s"])
+    return None
 
 
 def _stream(command: Mapping[str, Any], streams: Streams) -> Reply:

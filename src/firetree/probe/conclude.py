@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from statistics import fmean, median
 
 from firetree.network import Host, Machine, Network, Rack
 from firetree.network.fair import fair_rates
 from firetree.probe.estimate import interval
+from firetree.probe.messages import RING_BYTES
 from firetree.probe.observations import Observations
 from firetree.probe.plan import Link, Pair
 from firetree.probe.racks import LIMITED, Trial
@@ -121,9 +122,25 @@ def _machines(
         return ()
     groups = [[rank for rank in ranks if seen.machine_of[rank] == name] for name in names]
     return tuple(
-        Machine(tuple(place[rank] for rank in group), max(seen.cores_of[rank] for rank in group))
+        Machine(
+            tuple(place[rank] for rank in group),
+            max(seen.cores_of[rank] for rank in group),
+            _beside_s(seen, group),
+        )
         for group in groups
     )
+
+
+def _beside_s(seen: Observations, group: list[int]) -> float:
+    """What an end of a message costs a machine's cores beyond what its hosts have measured alone.
+
+    The mean over its hosts: which of them pays when a packet arrives is chance.
+    """
+    measured = [rank for rank in group if rank in seen.ring_message_s]
+    if not measured:
+        return 0.0
+    alone_s = (seen.costs[r].message_s + seen.costs[r].byte_s * RING_BYTES for r in measured)
+    return max(0.0, fmean(seen.ring_message_s[r] for r in measured) - fmean(alone_s))
 
 
 def _one_way_s(seen: Observations, a: int, b: int) -> float:

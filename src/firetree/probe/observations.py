@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from firetree.probe.costs import Costs
 from firetree.probe.plan import Pair
@@ -15,14 +16,16 @@ class Observations:
 
     `rounds` are those in which every host sent to one other and received from one other: the rate of
     each flow. `up` and `down` are what a host alone sent to several others and received from them,
-    `echoes_s` the round trips of tiny messages, `alone` the rates of single connections with nothing else on their way, `unreachable` the
-    pairs of which the first cannot connect to the second.
+    `echoes_s` the round trips of tiny messages, `ring_message_s` what an end of a message of
+    RING_BYTES costs while all hosts send, `alone` the rates of single connections with nothing else on
+    their way, `unreachable` the pairs of which the first cannot connect to the second.
     """
 
     hosts: tuple[int, ...] = ()
     machine_of: dict[int, str] = field(default_factory=dict)
     cores_of: dict[int, int] = field(default_factory=dict)
     costs: dict[int, Costs] = field(default_factory=dict)
+    ring_message_s: dict[int, float] = field(default_factory=dict)
     echoes_s: dict[Pair, list[float]] = field(default_factory=dict)
     rounds: list[dict[Pair, float]] = field(default_factory=list)
     up: dict[int, list[float]] = field(default_factory=dict)
@@ -42,8 +45,9 @@ class Observations:
     def forget(self, lost: set[int]) -> None:
         """Leave out what has to do with hosts that no longer answer."""
         self.hosts = tuple(host for host in self.hosts if host not in lost)
-        by_host: tuple[dict[int, list[float]] | dict[int, Costs], ...] = (
+        by_host: tuple[dict[int, Any], ...] = (
             self.costs,
+            self.ring_message_s,
             self.up,
             self.down,
         )

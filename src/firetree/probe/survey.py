@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from torch._C._distributed_c10d import TCPStore
+
 from firetree.network.fair import fair_rates
 from firetree.probe.conclude import apart, port_rates, port_samples, unexplained
 from firetree.probe.costs import Costs
@@ -30,6 +32,7 @@ from firetree.probe.plan import (
 from firetree.probe.racks import LIMITED, Group, Trial, suspected
 from firetree.probe.team import Show, Team
 
+_ANY_ADDRESS = "0.0.0.0"
 _FIRST_WINDOW_BYTES = 1 << 18
 _WINDOW_S = 0.01
 """Bytes under way, in seconds of the rate: enough for steady rates, and queues stay short."""
@@ -62,7 +65,8 @@ class Survey:
         """Everything, in the order in which one needs the other."""
         steps: list[tuple[str, Callable[[], None]]] = [
             ("connecting", self._connect),
-            ("computation and messages", self._measure_costs),
+            ("computation", self._measure_costs),
+            ("messages between all", self._measure_messages),
             ("latency", self._measure_latency),
             ("pairs", self._measure_pairs),
             ("ports", self._measure_ports),
@@ -109,6 +113,28 @@ class Survey:
                 fields = {name: answer[name] for name in Costs.__slots__}
                 self.seen.costs[rank] = Costs(**fields)
             left = [rank for rank in left if rank not in now]
+
+    def _measure_messages(self) -> None:
+        """Where hosts share a machine: what its cores have to do when all send at once."""
+        hosts = self._hosts
+        if len({self.seen.machine_of[rank] for rank in hosts}) == len(hosts):
+            return
+        store = TCPStore(_ANY_ADDRESS, 0, is_master=True, wait_for_workers=False)
+        answers = self._team.ask(
+            {
+                rank: {
+                    "do": "messages",
+                    "store": (self._team.members[0].address, store.port),
+                    "place": place,
+                    "size": len(hosts),
+                }
+                for place, rank in enumerate(hosts)
+            },
+            _STEP_LIMIT_S,
+        )
+        for rank, answer in answers.items():
+            if answer["message_s"] is not None:
+                self.seen.ring_message_s[rank] = answer["message_s"]
 
     def _measure_latency(self) -> None:
         at_once = self._at_once(lambda cores: max(1, cores // 2))

@@ -1,0 +1,99 @@
+"""What Gloo's messages cost a processor: between two ranks in one thread, and between all hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from statistics import fmean, median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import HashStore, ProcessGroupGloo, Store
+
+_TIMEOUT_S = 5.0
+_TINY_BYTES, _LARGE_BYTES, _POOL_BYTES = 4, 1 << 18, 1 << 24
+_TINY, _LARGE = 100, 40
+"""Messages in one repeat."""
+_REPEATS = 5
+RING_BYTES, _RING = 1 << 15, 80
+"""Messages between all hosts. Tiny ones would keep all processors busy with waiting for them."""
+
+
+def ring_message_s(
+    store: Store, address: str, place: int, size: int, limit_s: float
+) -> float | None:
+    """Seconds of this host's processor for an end of a message of RING_BYTES.
+
+    Each of the `size` hosts calls this with its place; each sends to the next one as fast as it
+    receives, as in a ring all-reduce. None if a host does not take part.
+    """
+    with contextlib.suppress(RuntimeError):
+        group = _rank(store, address, place, size, limit_s)
+        after, before = (place + 1) % size, (place - 1) % size
+        outgoing, incoming = torch.zeros(2, RING_BYTES // 4)
+        messages_s = []
+        for _ in range(_RING):
+            start_s = time.process_time()
+            arrived = group.recv([incoming], before, 0)
+            group.send([outgoing], after, 0).wait()
+            arrived.wait()
+            messages_s.append((time.process_time() - start_s) / 2)
+        return fmean(messages_s[_RING // 8 :])
+    return None
+
+
+def message_costs() -> tuple[float, float, float]:
+    """`message_s`, `byte_s` and `software_s` (see `Costs`) of two ranks that are both in this thread."""
+    groups = _two_ranks()
+    _exchange(groups, _tensors(_TINY_BYTES), _TINY)
+    tiny = [_exchange(groups, _tensors(_TINY_BYTES), _TINY) for _ in range(_REPEATS)]
+    large_tensors = _tensors(_LARGE_BYTES)
+    large = [_exchange(groups, large_tensors, _LARGE) for _ in range(_REPEATS)]
+    message_s = median(processor_s for processor_s, _ in tiny) / 2
+    large_s = median(processor_s for processor_s, _ in large) / 2
+    byte_s = max(0.0, large_s - message_s) / _LARGE_BYTES
+    return message_s, byte_s, max(0.0, median(wall_s for _, wall_s in tiny) - 2 * message_s)
+
+
+def _two_ranks() -> Sequence[dist.ProcessGroup]:
+    store = HashStore()
+    with ThreadPoolExecutor(2) as threads:
+        return [*threads.map(lambda rank: _rank(store, "127.0.0.1", rank, 2, _TIMEOUT_S), range(2))]
+
+
+def _rank(store: Store, address: str, rank: int, size: int, timeout_s: float) -> dist.ProcessGroup:
+    gloo: Any = ProcessGroupGloo  # its stubs lack the options
+    options = gloo._Options()
+    options._devices = [gloo.create_device(hostname=address)]
+    options._timeout = timedelta(seconds=timeout_s)
+    options._threads = 1
+    group: dist.ProcessGroup = gloo(store, rank, size, options)
+    return group
+
+
+def _tensors(size_bytes: int) -> Sequence[Tensor]:
+    """Buffers of that size; together no cache holds the large ones, as it would not in training."""
+    number = max(2, _POOL_BYTES // size_bytes) if size_bytes > _TINY_BYTES else 2
+    return [torch.zeros(size_bytes // 4) for _ in range(number)]
+
+
+def _exchange(
+    groups: Sequence[dist.ProcessGroup], tensors: Sequence[Tensor], count: int
+) -> tuple[float, float]:
+    """Seconds of the processor and of the clock for a message back or forth."""
+    buffers = itertools.cycle(tensors)
+    processor_s, wall_s = time.process_time(), time.perf_counter()
+    for number in range(count):
+        sender, receiver = number % 2, 1 - number % 2
+        arrived = groups[receiver].recv([next(buffers)], sender, 0)
+        sent = groups[sender].send([next(buffers)], receiver, 0)
+        sent.wait()
+        arrived.wait()
+    processor_s, wall_s = time.process_time() - processor_s, time.perf_counter() - wall_s
+    return processor_s / count, wall_s / count
