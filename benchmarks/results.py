@@ -16,7 +16,9 @@ from firetree.environment import describe_environment
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-def write_section(title: str, command: str, text: str, rows: Sequence[Sequence[str]]) -> None:
+def write_section(
+    title: str, command: str, text: str, rows: Sequence[Sequence[str]], page: Path = RESULTS
+) -> None:
     """Replace, or add, the section of this title; the first row is the heading."""
     machine = describe_environment(seed=0, world_size=1)
     heading, *body = rows
@@ -34,11 +36,11 @@ def write_section(title: str, command: str, text: str, rows: Sequence[Sequence[s
         "",
     ]
     section = "\n".join(lines)
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n\n"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Results\n\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     found = pattern.search(old)
     new = old[: found.start()] + section + old[found.end() :] if found else old + section
-    write_durably(RESULTS, new.encode())
+    write_durably(page, new.encode())
     print(section)
 
 

@@ -30,6 +30,7 @@ from firetree import (
 )
 from firetree import probe as probing
 from firetree.arguments import parse, split_at
+from firetree.bench import accuracy
 from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError, nearest
 from firetree.network import load_network, to_json
@@ -42,7 +43,7 @@ usage: firetree COMMAND …
   train RECIPE   train on one or several workers, along a reduction tree
   report RUN …   where the time of a run went, or several runs side by side
   plan           what more machines would bring, and the best way to synchronise them
-  bench          all-reduces side by side, or a step replayed in the lab
+  bench          all-reduces side by side, a step replayed in the lab, or time to accuracy
   lab            run a command on every host of an emulated cluster
   probe          what the network between the hosts carries, and what is wrong with it
   inspect MODEL  parameters, arithmetic and activations of a network, layer by layer
@@ -141,10 +142,12 @@ def _run(arguments: list[str]) -> None:
             _bench_allreduce(rest)
         case ["bench", "step", *rest]:
             _bench_step(rest)
+        case ["bench", "time-to-accuracy", *rest]:
+            _bench_accuracy(rest)
         case ["bench", "replay", part, result]:
             _bench_replay(Path(part), Path(result))
         case ["bench", *_]:
-            raise UserError("expected what to measure: firetree bench allreduce, or bench step")
+            raise UserError("expected what to measure: bench allreduce, step or time-to-accuracy")
         case ["plan", *rest]:
             _plan(rest)
         case ["lab", *rest]:
@@ -258,6 +261,17 @@ def _bench_step(arguments: list[str]) -> None:
         _tell,
     )
     print(bench.steps_as_json(rows) if options.json else bench.steps_as_text(rows))
+
+
+def _bench_accuracy(arguments: list[str]) -> None:
+    ours, _, extra = split_at(arguments, "--")
+    options = parse(accuracy.AccuracyOptions, "firetree bench time-to-accuracy", ours)
+    runs = accuracy.compare(options, load_network(options.network), extra, _tell)
+    print(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
+    if options.html:
+        from firetree.bench.accuracy_plot import as_html
+
+        write_durably(options.html, as_html(runs).encode())
 
 
 def _bench_replay(part: Path, result: Path) -> None:

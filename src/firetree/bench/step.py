@@ -136,7 +136,10 @@ def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]
 
 
 def _profile(document: dict[str, Any]) -> Profile:
-    gradients = tuple(Gradient(**gradient) for gradient in document["gradients"])
+    gradients = tuple(
+        Gradient(**{**gradient, "shape": tuple(gradient["shape"])})
+        for gradient in document["gradients"]
+    )
     return Profile(document["forward_s"], document["backward_s"], gradients)
 
 

@@ -38,12 +38,15 @@ def measure(module: nn.Module, example_input: Tensor, repeats: int = 3) -> Profi
         ) from error
     if not passes[0].ready_s:
         raise UserError("the network trains no parameter; expected one that requires a gradient")
-    sizes = {name: p.numel() * p.element_size() for name, p in module.named_parameters()}
+    parameters = dict(module.named_parameters())
     ready_s = {name: median(one.ready_s[name] for one in passes) for name in passes[0].ready_s}
     return Profile(
         median(one.forward_s for one in passes),
         median(one.backward_s for one in passes),
-        tuple(Gradient(n, sizes[n], ready_s[n]) for n in sorted(ready_s, key=ready_s.__getitem__)),
+        tuple(
+            Gradient(name, parameters[name].nbytes, ready_s[name], tuple(parameters[name].shape))
+            for name in sorted(ready_s, key=ready_s.__getitem__)
+        ),
     )
 
 

@@ -11,11 +11,15 @@ from dataclasses import dataclass, replace
 
 from firetree.network.network import Network
 from firetree.network.plan import Plan, Point, Prices
+from firetree.network.savings import compressed, local_step
 from firetree.network.step import Profile, step
 from firetree.network.units import format_duration
 
 SQUEEZENET_BYTES = 4 * 1_235_496
 """Gradients of SqueezeNet v1.1, which has AlexNet's accuracy (Iandola et al. 2016)."""
+
+_COMPRESSIONS = ("fp16", "int8", "topk:0.01", "powersgd:4")
+_LOCAL_STEPS = 16
 
 WORTH_IT = 1.1
 """Another doubling of hosts that brings less than this is not worth its price."""
@@ -83,9 +87,15 @@ def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
             "a batch four times as large on each machine (and its learning rate)",
             efficiency(profile.scaled(4 * profile.compute_s), prices),
         ),
-        ("gradients sent as 16-bit numbers", efficiency(profile.resized(0.5), prices)),
         ("links ten times as fast", efficiency(profile, faster)),
+        (
+            f"--sync.local-steps {_LOCAL_STEPS}",
+            profile.compute_s / local_step(profile, _LOCAL_STEPS, prices.best_seconds).step_s,
+        ),
     ]
+    for compression in _COMPRESSIONS:
+        fewer = compressed(profile, compression, prices.network.size)
+        remedies.append((f"--sync.compression {compression}", efficiency(fewer, prices)))
     if profile.size_bytes > 2 * SQUEEZENET_BYTES:
         smaller = profile.resized(SQUEEZENET_BYTES / profile.size_bytes)
         remedies.append(

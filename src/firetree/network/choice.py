@@ -6,7 +6,7 @@ A `Choice` is what a plan stores for a bucket; from it follows the schedule that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from firetree import collectives
@@ -23,6 +23,10 @@ NATIVE = "native"
 GROWN = "grown"
 
 GLOO_SEGMENT_BYTES = 1 << 20
+
+NATIVE_SHARE = 0.5
+"""Of what a message costs a machine's cores beside its hosts, what it does in the backend's own loop:
+on two cores, Gloo's all-reduce took 49 to 63 µs an end, our ring 93 to 108."""
 
 WORTH_A_CHANGE = 1.03
 """Predictions are off by a few percent: less than this gain is none."""
@@ -52,6 +56,8 @@ class Choice:
         """What it takes on a network."""
         if network.size == 1:
             return Price(0.0, "nothing")
+        if self.algorithm == NATIVE:
+            network = _lighter(network)
         return price(self.schedule(network.size), network, size_bytes)
 
     def to_document(self) -> dict[str, Any]:
@@ -76,6 +82,12 @@ class Choice:
                 bool(growth["stars"]),
             ),
         )
+
+
+def _lighter(network: Network) -> Network:
+    """The network as the backend's own loop sees it, in which no message wakes a thread of ours."""
+    machines = (replace(m, message_s=NATIVE_SHARE * m.message_s) for m in network.machines)
+    return replace(network, machines=tuple(machines))
 
 
 def known(name: str, network: Network, size_bytes: float) -> Choice:

@@ -37,7 +37,7 @@ BUCKETS_BYTES = (1 << 20, 4 << 20, 25 << 20, 1 << 40)
 _COMPUTATION_SHARE = 0.05
 """A step that waits for less than this part of its time is limited by its computation."""
 
-_ANCHORS = tuple(1 << 2 * k for k in range(6, 30))
+_ANCHORS = tuple(1 << 2 * k for k in range(6, 14))
 
 _GROWN_TRANSFERS = 15_000
 _GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
@@ -136,8 +136,8 @@ def load_plan(path: str | Path) -> Plan:
 
 
 class Prices:
-    """What each candidate takes on one network for any size: priced at sizes a factor of four apart,
-    and straight lines between."""
+    """What each candidate takes on one network for any size: priced at sizes a factor of four apart up
+    to 64 MiB, and straight lines between and beyond."""
 
     def __init__(self, network: Network):
         self.network = network
@@ -158,7 +158,8 @@ class Prices:
 
     def seconds(self, name: str, size_bytes: int) -> float:
         """The time of one all-reduce of that size."""
-        below, above = next((a, b) for a, b in pairwise(_ANCHORS) if size_bytes <= b)
+        segments = [*pairwise(_ANCHORS)]
+        below, above = next((s for s in segments if size_bytes <= s[1]), segments[-1])
         part = max(0.0, (size_bytes - below) / (above - below))
         return (1 - part) * self._at(name, below) + part * self._at(name, above)
 

@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """One parameter's gradient: its bytes, and when it is there, counted from the backward pass's start."""
+    """One parameter's gradient: its bytes, and when it is there, counted from the backward pass's start.
+
+    `shape` is the parameter's, where it is known.
+    """
 
     name: str
     size_bytes: int
     ready_s: float
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,80 @@
+"""Accuracy against bytes: every compression, and local steps, over four workers on Fashion-MNIST.
+
+All train the same epochs in the lab, whose network is fast here: only bytes and accuracy count. Needs
+root, `ip` and `tc`. Runs are kept in `runs/fewer-bytes`, which a repeated command completes; the table
+goes to `reproduce/RESULTS.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from page import write_table
+
+from firetree.bench.accuracy import AccuracyOptions, AccuracyRun, compare
+from firetree.network import load_network
+
+EPOCHS = 3
+WAYS = (
+    "ring",
+    "ring+fp16",
+    "ring+int8",
+    "ring+topk:0.01",
+    "ring+powersgd:2",
+    "ring+local:16",
+    "ring+diloco:64",
+)
+NEVER = 1.0
+"""A target that no run reaches, so that all run to the end."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    data = parser.parse_args().data
+    options = AccuracyOptions(
+        "fashion-squeezenet",
+        target=NEVER,
+        ways=",".join(WAYS),
+        network="4 x 1gbit",
+        runs=Path("runs/fewer-bytes"),
+    )
+    extra = ["--data.path", str(data / "fashion.npz"), "--optim.epochs", str(EPOCHS)]
+    runs = compare(options, load_network(options.network), extra, tell)
+    write_table(
+        "Accuracy against bytes",
+        "python reproduce/fewer_bytes.py",
+        f"`fashion-squeezenet` for {EPOCHS} epochs on four workers: top-1 accuracy (median, least to most "
+        f"of {options.seeds} seeds), and what all workers sent. The int8 and top-k ways need no other "
+        "learning rate than the uncompressed run's; nothing was tuned.",
+        [*table(runs)],
+    )
+
+
+def tell(what: str) -> None:
+    print(f"{what} …", file=sys.stderr, flush=True)
+
+
+def table(runs: Sequence[AccuracyRun]) -> Iterator[list[str]]:
+    yield ["way", "top-1", "lost, points", "MB sent", "× fewer bytes"]
+    plain = [run for run in runs if run.way == WAYS[0]]
+    for way in WAYS:
+        mine = [run for run in runs if run.way == way]
+        found = sorted(run.accuracy for run in mine)
+        lost = median(run.accuracy for run in plain) - median(found)
+        sent_bytes = median(run.sent_bytes for run in mine)
+        yield [
+            way,
+            f"{median(found):.2%} ({found[0]:.2%} to {found[-1]:.2%})",
+            f"{100 * lost:.2f}",
+            f"{sent_bytes / 1e6:.1f}",
+            f"{median(run.sent_bytes for run in plain) / sent_bytes:.1f}",
+        ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What large batches cost in accuracy, without and with the rules that are to prevent it.
+
+The same number of epochs at every batch size; rates are chosen with a seed of their own, for the small
+batch, and for each rule at the largest batch. Results go to `large_batches.csv`, which a repeated
+command completes; the table goes to `reproduce/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from page import write_table
+from runs import Row, Training, results
+
+TABLE = Path(__file__).with_suffix(".csv")
+SMALL = 64
+SEEDS = (0, 1, 2)
+TUNING_SEED = 100
+PLAIN_RATES = (0.025, 0.05, 0.1)
+RATES = {
+    "linear": PLAIN_RATES,
+    "sqrt": PLAIN_RATES,
+    "lars": (0.05, 0.1, 0.2),
+    "lamb": (0.001, 0.002, 0.004),
+}
+"""For a batch of SMALL; the rules make them larger."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set, and what is trained on it."""
+
+    recipe: str
+    data: str
+    epochs: int
+    batches: tuple[int, ...]
+
+
+CASES = {
+    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 5, (256, 1024, 4096)),
+    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 6, (512, 2048)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("cases", nargs="*", default=[*CASES])
+    options = parser.parse_args()
+    rows = [row for name in options.cases for row in table(name, options.data)]
+    headings = ["data", "batch", "rule", "rate for 64", "top-1 of three seeds", "lost, points"]
+    text = (
+        "Median (least to most) of three seeds after equal epochs "
+        f"({', '.join(f'{case.epochs} on {name}' for name, case in CASES.items())}); `none` keeps the "
+        "small batch's rate, without a warm-up."
+    )
+    write_table("Large batches", "python reproduce/large_batches.py", text, [headings, *rows])
+
+
+def table(name: str, data: Path) -> Iterator[list[str]]:
+    """The rows of a case: the small batch, then every rule at the largest, the best one at the others."""
+    largest = CASES[name].batches[-1]
+    plain_rate = tuned(name, data, SMALL, "none", PLAIN_RATES)
+    small = accuracies(name, data, SMALL, "none", plain_rate)
+    yield cells(name, SMALL, "none", plain_rate, small, small)
+    rates = {"none": plain_rate}
+    rates |= {rule: tuned(name, data, largest, rule, few) for rule, few in RATES.items()}
+    at_largest = {rule: accuracies(name, data, largest, rule, rate) for rule, rate in rates.items()}
+    best = max(at_largest, key=lambda rule: median(at_largest[rule]))
+    for batch in CASES[name].batches[:-1]:
+        for rule in ("none", best):
+            found = accuracies(name, data, batch, rule, rates[rule])
+            yield cells(name, batch, rule, rates[rule], found, small)
+    for rule, found in at_largest.items():
+        yield cells(name, largest, rule, rates[rule], found, small)
+
+
+def tuned(name: str, data: Path, batch: int, rule: str, rates: tuple[float, ...]) -> float:
+    """The rate with which the tuning seed ends best."""
+    rows = results(TABLE, [training(name, data, batch, rule, r, TUNING_SEED) for r in rates])
+    return max(zip(rates, rows, strict=True), key=lambda pair: accuracy(pair[1]))[0]
+
+
+def accuracies(name: str, data: Path, batch: int, rule: str, rate: float) -> list[float]:
+    """The test accuracies (0 to 1) of all seeds."""
+    wanted = [training(name, data, batch, rule, rate, seed) for seed in SEEDS]
+    return [accuracy(row) for row in results(TABLE, wanted)]
+
+
+def accuracy(row: Row) -> float:
+    return float(row["accuracy"] or 0)  # a run whose loss was no number has learnt nothing
+
+
+def training(name: str, data: Path, batch: int, rule: str, rate: float, seed: int) -> Training:
+    case = CASES[name]
+    warmup_epochs = 0.0 if rule == "none" else 1.0
+    options = {
+        "data.path": data / case.data,
+        "optim.batch-size": batch,
+        "optim.batch-rule": rule,
+        "optim.base-batch": SMALL,
+        "optim.lr": rate,
+        "optim.epochs": case.epochs,
+        "optim.warmup-epochs": warmup_epochs,
+        "optim.rule": "cosine",
+        "seed": seed,
+        "evaluate-epochs": case.epochs,
+        "checkpoint-steps": 1_000_000,
+    }
+    key = {"data": name, "epochs": case.epochs, "batch": batch, "rule": rule, "rate": rate}
+    flags = [part for option, value in options.items() for part in (f"--{option}", str(value))]
+    return Training({**key, "seed": seed}, case.recipe, flags)
+
+
+def cells(
+    name: str, batch: int, rule: str, rate: float, found: list[float], small: list[float]
+) -> list[str]:
+    spread = f"{median(found):.2%} ({min(found):.2%} to {max(found):.2%})"
+    lost = 100 * (median(small) - median(found))
+    return [name, f"{batch:,}", rule, f"{rate:g}", spread, f"{lost:.2f}"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Time and bytes to an accuracy: recipes × ways to synchronise × seeds, trained in the lab.
+
+The comparison that FireCaffe asks for (Iandola et al. 2016, section 6): what counts is when a net is
+good enough, not how fast it takes a step.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import tyro
+
+from firetree import tables
+from firetree.durable import read_json_lines
+from firetree.errors import RunFailedError, UserError
+from firetree.network import Network
+from firetree.sync import check_algorithm, check_compression
+from firetree.trace import read_traces
+from firetree.train import load_recipe
+
+PLAN = "plan"
+"""Probe, plan, and follow the plan."""
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """Train recipes with several ways to synchronise until they are good enough, in the lab.
+
+    What follows -- are options of firetree train for all runs. Runs that are there already go on, so
+    that a comparison can be made in several sittings. Needs root, ip and tc, as firetree lab does.
+    """
+
+    recipes: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE,…")]
+    """Recipes with commas between."""
+    target: float = 0.9
+    """The top-1 accuracy (0 to 1) that ends a run; a run that never has it ends with its recipe."""
+    ways: str = "gloo,parameter_server,plan,plan+int8,gloo+local:16"
+    """Comma-separated: an algorithm or plan, and perhaps behind a + a compression, local:STEPS or
+    diloco:STEPS. The first is what others are compared with."""
+    network: str = "4 x 50mbit"
+    """A network in one line, or its JSON file."""
+    seeds: int = 3
+    """Runs of each, with seeds from 0."""
+    runs: Path = Path("runs/time-to-accuracy")
+    """Where the runs' folders are."""
+    json: bool = False
+    """Print JSON: a list of runs."""
+    html: Path | None = None
+    """Write a page with the plot."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyRun:
+    """One run up to the evaluation that reached the target, or to its end.
+
+    `seconds` is the time of the steps alone, `sent_bytes` what all hosts together sent in them;
+    `curve` has both, in this order, and the accuracy at every evaluation.
+    """
+
+    recipe: str
+    way: str
+    seed: int
+    reached: bool
+    accuracy: float
+    steps: int
+    seconds: float
+    sent_bytes: int
+    curve: tuple[tuple[float, int, float], ...]
+
+
+def way_options(way: str) -> list[str]:
+    """The options of `firetree train` that a way stands for.
+
+    Raises:
+        UserError: no such algorithm, compression, or number of local steps.
+    """
+    first, *more = way.split("+")
+    if first == PLAN:
+        options = ["--plan", "auto"]
+    else:
+        check_algorithm(first)
+        options = ["--sync.algorithm", first]
+    for part in more:
+        name, _, number = part.partition(":")
+        if name in ("local", "diloco"):
+            if not number.isdecimal() or int(number) < 1:
+                raise UserError(f"way '{way}'; expected a number of steps, as in {name}:16")
+            options += ["--sync.local-steps", number]
+            if name == "diloco":
+                options += ["--sync.outer-lr", "0.7", "--sync.outer-momentum", "0.9"]
+        else:
+            check_compression(part)
+            options += ["--sync.compression", part]
+    return options
+
+
+def compare(
+    options: AccuracyOptions, network: Network, extra: Sequence[str], tell: Callable[[str], None]
+) -> list[AccuracyRun]:
+    """Make all runs, in turn, so that what is compared was run within the same minutes.
+
+    Raises:
+        UserError: an unknown recipe or way, a target that is no accuracy, or no seeds.
+        RunFailedError: a run failed; its log is named.
+    """
+    recipes, ways = options.recipes.split(","), options.ways.split(",")
+    if not 0 < options.target <= 1:
+        raise UserError(f"--target {options.target}; expected above 0 and at most 1")
+    if options.seeds < 1:
+        raise UserError(f"--seeds {options.seeds}; expected 1 or more")
+    for recipe in recipes:
+        load_recipe(recipe)
+    chosen = {way: way_options(way) for way in ways}
+    found = []
+    for seed in range(options.seeds):
+        for recipe in recipes:
+            for way in ways:
+                tell(f"{recipe}, {way}, seed {seed} on {network.size} hosts")
+                name = f"{Path(recipe).stem}-{way.replace(':', '-')}-{seed}"
+                goal = ["--seed", str(seed), "--optim.target-accuracy", str(options.target)]
+                folder = options.runs / name
+                _train(recipe, [*chosen[way], *goal, *extra], options.network, folder)
+                found.append(read_run(folder, recipe, way, seed, options.target))
+    return found
+
+
+def _train(recipe: str, options: Sequence[str], network: str, folder: Path) -> None:
+    firetree = [sys.executable, "-m", "firetree"]
+    resume = ["--resume"] if folder.exists() else []
+    training = [*firetree, "train", recipe, "--run-dir", str(folder), *resume, *options]
+    log = folder.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        print(shlex.join(training), file=file, flush=True)
+        command = [*firetree, "lab", "--network", network, "--", *training]
+        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+    if code:
+        raise RunFailedError(f"a run failed; its last words are in {log}")
+
+
+def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> AccuracyRun:
+    """What a run's folder says about its way to the target (UserError where it says nothing)."""
+    traces = read_traces(folder)
+    seconds = [0.0, *accumulate(step.step_s for step in traces[0].steps)]
+    everyones = zip(*(trace.steps for trace in traces), strict=False)
+    sent = [0, *accumulate(sum(step.sent_bytes for step in steps) for steps in everyones)]
+    curve = []
+    for line in read_json_lines(folder / "metrics.jsonl"):
+        steps, accuracy = line["step"], line["accuracy"]
+        curve.append((seconds[steps], sent[steps], accuracy))
+        if accuracy >= target:
+            break
+    if not curve:
+        raise UserError(f"{folder} has no evaluation; was the run ended?")
+    taken = curve[-1][:2]
+    reached = accuracy >= target
+    return AccuracyRun(recipe, way, seed, reached, accuracy, steps, *taken, tuple(curve))
+
+
+def as_json(runs: Sequence[AccuracyRun]) -> str:
+    """A list of objects with the fields of `AccuracyRun`."""
+    return json.dumps([asdict(run) for run in runs], indent=1)
+
+
+def as_text(runs: Sequence[AccuracyRun]) -> str:
+    """A table with the median over the seeds for every recipe and way."""
+    return tables.as_text(HEADINGS, rows(runs), left=("recipe", "way"))
+
+
+HEADINGS = (
+    "recipe",
+    "way",
+    "reached",
+    "accuracy",
+    "steps",
+    "seconds",
+    "least to most",
+    "times as soon",
+    "MB sent",
+    "× fewer bytes",
+)
+
+
+def rows(runs: Sequence[AccuracyRun]) -> Iterator[tuple[str, ...]]:
+    """The table's rows; ratios are to the first way's medians, for runs that reached the target."""
+    for recipe in dict.fromkeys(run.recipe for run in runs):
+        first: tuple[float, float] | None = None
+        for way in dict.fromkeys(run.way for run in runs):
+            mine = [run for run in runs if (run.recipe, run.way) == (recipe, way)]
+            reached = [run for run in mine if run.reached]
+            seconds = sorted(run.seconds for run in reached or mine)
+            taken = median(seconds), median(run.sent_bytes for run in reached or mine)
+            first = first or taken
+            yield (
+                recipe,
+                way,
+                f"{len(reached)} of {len(mine)}",
+                f"{median(run.accuracy for run in mine):.2%}",
+                f"{median(run.steps for run in reached or mine):.0f}",
+                f"{taken[0]:.1f}",
+                f"{seconds[0]:.1f} to {seconds[-1]:.1f}",
+                f"{first[0] / taken[0]:.2f}" if reached else "",
+                f"{taken[1] / 1e6:.1f}",
+                f"{first[1] / taken[1]:.1f}" if reached else "",
+            )

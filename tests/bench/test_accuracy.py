@@ -1,0 +1,101 @@
+"""Time to accuracy: what a way stands for, and what the folder of a run says about its way there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from firetree.bench.accuracy import AccuracyRun, read_run, rows, way_options
+from firetree.errors import UserError
+from firetree.trace import StepTrace, TraceHeader, append_steps, begin_trace
+
+
+@pytest.mark.parametrize(
+    ("way", "options"),
+    [
+        ("gloo", ["--sync.algorithm", "gloo"]),
+        ("plan", ["--plan", "auto"]),
+        ("plan+int8", ["--plan", "auto", "--sync.compression", "int8"]),
+        ("ring+topk:0.01", ["--sync.algorithm", "ring", "--sync.compression", "topk:0.01"]),
+        ("gloo+local:16", ["--sync.algorithm", "gloo", "--sync.local-steps", "16"]),
+        (
+            "gloo+diloco:32+fp16",
+            [
+                "--sync.algorithm",
+                "gloo",
+                "--sync.local-steps",
+                "32",
+                "--sync.outer-lr",
+                "0.7",
+                "--sync.outer-momentum",
+                "0.9",
+                "--sync.compression",
+                "fp16",
+            ],
+        ),
+    ],
+)
+def test_a_way_is_options_of_train(way: str, options: list[str]) -> None:
+    assert way_options(way) == options
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("rings", "no algorithm 'rings'"),
+        ("ring+int9", "no compression 'int9'"),
+        ("ring+local", "way 'ring.local'; expected a number of steps, as in local:16"),
+        ("ring+local:0", "expected a number of steps"),
+        ("ring+diloco:many", "expected a number of steps, as in diloco:16"),
+    ],
+)
+def test_a_way_that_there_is_not_is_refused(way: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        way_options(way)
+
+
+def step(number: int, seconds: float, sent_bytes: int) -> StepTrace:
+    return StepTrace(number, 0.0, 0.0, 0.0, 0.0, seconds, 8, sent_bytes, (), "ring")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two ranks, six steps of 2 s, 10 and 5 bytes a step; an evaluation after every second one."""
+    for rank, sent_bytes in ((0, 10), (1, 5)):
+        begin_trace(tmp_path, TraceHeader(rank, 2, "ring", "executor", 40, None), 0)
+        append_steps(tmp_path, rank, [step(number, 2.0, sent_bytes) for number in range(6)])
+    lines = [
+        {"step": steps, "accuracy": accuracy} for steps, accuracy in ((2, 0.5), (4, 0.8), (6, 0.9))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def test_time_and_bytes_count_up_to_the_evaluation_that_reached_the_target(folder: Path) -> None:
+    run = read_run(folder, "digits", "ring", 0, target=0.75)
+    assert (run.reached, run.accuracy, run.steps) == (True, 0.8, 4)
+    assert (run.seconds, run.sent_bytes) == (8.0, 60)
+    assert run.curve == ((4.0, 30, 0.5), (8.0, 60, 0.8))
+
+
+def test_a_run_that_never_reached_it_counts_to_its_end(folder: Path) -> None:
+    run = read_run(folder, "digits", "ring", 0, target=0.95)
+    assert (run.reached, run.accuracy, run.steps, run.seconds) == (False, 0.9, 6, 12.0)
+
+
+def test_a_run_without_an_evaluation_is_refused(folder: Path) -> None:
+    (folder / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match="has no evaluation"):
+        read_run(folder, "digits", "ring", 0, target=0.5)
+
+
+def run(way: str, seed: int, seconds: float, sent_bytes: int, reached: bool = True) -> AccuracyRun:
+    return AccuracyRun("digits", way, seed, reached, 0.9, 40, seconds, sent_bytes, ())
+
+
+def test_a_row_has_the_median_over_the_seeds_beside_the_first_way() -> None:
+    runs = [run("gloo", 0, 30.0, 4_000_000), run("gloo", 1, 20.0, 4_000_000)]
+    runs += [run("ring+int8", 0, 10.0, 1_000_000), run("ring+int8", 1, 99.0, 1_000_000, False)]
+    first, second = rows(runs)
+    assert first[2:] == ("2 of 2", "90.00%", "40", "25.0", "20.0 to 30.0", "1.00", "4.0", "1.0")
+    assert second[2:] == ("1 of 2", "90.00%", "40", "10.0", "10.0 to 10.0", "2.50", "1.0", "4.0")
