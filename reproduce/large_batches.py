@@ -1,8 +1,8 @@
 """What large batches cost in accuracy, without and with the rules that are to prevent it.
 
 The same number of epochs at every batch size; rates are chosen with a seed of their own, for the small
-batch, and for each rule at the largest batch. Results go to `large_batches.csv`, which a repeated
-command completes; the table goes to `reproduce/README.md`.
+batch, and for each rule at the largest batch. Runs are kept in `runs/large-batches`, which a repeated
+command completes; the table goes to `reproduce/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from pathlib import Path
 from statistics import median
 
 from page import write_table
-from runs import Row, Training, results
 
-TABLE = Path(__file__).with_suffix(".csv")
+from firetree.sweep import Trial, train_all
+from firetree.train import load_recipe, with_fields
+
+RUNS = Path("runs/large-batches")
 SMALL = 64
 SEEDS = (0, 1, 2)
 TUNING_SEED = 100
@@ -81,39 +83,37 @@ def table(name: str, data: Path) -> Iterator[list[str]]:
 
 def tuned(name: str, data: Path, batch: int, rule: str, rates: tuple[float, ...]) -> float:
     """The rate with which the tuning seed ends best."""
-    rows = results(TABLE, [training(name, data, batch, rule, r, TUNING_SEED) for r in rates])
-    return max(zip(rates, rows, strict=True), key=lambda pair: accuracy(pair[1]))[0]
+    found = run([trial(name, data, batch, rule, rate, TUNING_SEED) for rate in rates])
+    return rates[found.index(max(found))]
 
 
 def accuracies(name: str, data: Path, batch: int, rule: str, rate: float) -> list[float]:
     """The test accuracies (0 to 1) of all seeds."""
-    wanted = [training(name, data, batch, rule, rate, seed) for seed in SEEDS]
-    return [accuracy(row) for row in results(TABLE, wanted)]
+    return run([trial(name, data, batch, rule, rate, seed) for seed in SEEDS])
 
 
-def accuracy(row: Row) -> float:
-    return float(row["accuracy"] or 0)  # a run whose loss was no number has learnt nothing
+def run(trials: list[Trial]) -> list[float]:
+    """The accuracy of each; a run whose loss was no number has learnt nothing."""
+    return [result.accuracy or 0.0 for result in train_all(trials, RUNS, 2, print)]
 
 
-def training(name: str, data: Path, batch: int, rule: str, rate: float, seed: int) -> Training:
+def trial(name: str, data: Path, batch: int, rule: str, rate: float, seed: int) -> Trial:
     case = CASES[name]
-    warmup_epochs = 0.0 if rule == "none" else 1.0
-    options = {
-        "data.path": data / case.data,
-        "optim.batch-size": batch,
-        "optim.batch-rule": rule,
-        "optim.base-batch": SMALL,
+    values = {
+        "optim.batch_size": batch,
+        "optim.batch_rule": rule,
+        "optim.base_batch": SMALL,
         "optim.lr": rate,
         "optim.epochs": case.epochs,
-        "optim.warmup-epochs": warmup_epochs,
+        "optim.warmup_epochs": 0.0 if rule == "none" else 1.0,
         "optim.rule": "cosine",
         "seed": seed,
-        "evaluate-epochs": case.epochs,
-        "checkpoint-steps": 1_000_000,
+        "evaluate_epochs": case.epochs,
+        "checkpoint_steps": 1_000_000,
     }
-    key = {"data": name, "epochs": case.epochs, "batch": batch, "rule": rule, "rate": rate}
-    flags = [part for option, value in options.items() for part in (f"--{option}", str(value))]
-    return Training({**key, "seed": seed}, case.recipe, flags)
+    texts = {field: str(value) for field, value in values.items()}
+    recipe = with_fields(load_recipe(case.recipe), texts | {"data.path": str(data / case.data)})
+    return Trial(f"{case.recipe}-{case.epochs}-{batch}-{rule}-{rate}-{seed}", texts, recipe)
 
 
 def cells(

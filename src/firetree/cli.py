@@ -26,6 +26,7 @@ from firetree import (
     models,
     plan,
     report,
+    sweep,
     train,
 )
 from firetree import probe as probing
@@ -46,11 +47,12 @@ usage: firetree COMMAND …
   bench          all-reduces side by side, a step replayed in the lab, or time to accuracy
   lab            run a command on every host of an emulated cluster
   probe          what the network between the hosts carries, and what is wrong with it
+  sweep RECIPE   a recipe trained with every combination of some fields' values
   inspect MODEL  parameters, arithmetic and activations of a network, layer by layer
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
-COMMANDS = ("train", "report", "plan", "bench", "lab", "probe", "inspect")
+COMMANDS = ("train", "report", "plan", "bench", "lab", "probe", "sweep", "inspect")
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
@@ -154,6 +156,8 @@ def _run(arguments: list[str]) -> None:
             _lab(rest)
         case ["probe", *rest]:
             _probe(rest)
+        case ["sweep", *rest]:
+            sweep.sweep_command(rest, _tell)
         case ["inspect", *rest]:
             _inspect(rest)
         case [unknown, *_]:

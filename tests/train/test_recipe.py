@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from firetree.errors import UserError
 from firetree.train import Recipe, check_recipe, known_recipes, load_recipe
-from firetree.train.recipe import DataRecipe, OptimRecipe, parse_recipe, recipe_toml
+from firetree.train.recipe import DataRecipe, ModelRecipe, OptimRecipe, parse_recipe, recipe_toml
 
 
 @pytest.mark.parametrize("name", known_recipes())
@@ -21,6 +21,7 @@ def test_every_ready_recipe_is_valid(name: str) -> None:
 @given(
     st.builds(
         Recipe,
+        model=st.builds(ModelRecipe, bypass=st.sampled_from([None, "none", "complex"])),
         data=st.builds(DataRecipe, path=st.none() | st.text(st.characters(categories=["L", "P"]))),
         optim=st.builds(
             OptimRecipe,

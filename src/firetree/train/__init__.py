@@ -5,7 +5,15 @@ from __future__ import annotations
 from firetree.train.loop import check_world_size, train
 from firetree.train.planning import AUTO
 from firetree.train.range_test import find_rate
-from firetree.train.recipe import Recipe, check_recipe, known_recipes, load_recipe
+from firetree.train.recipe import (
+    Recipe,
+    check_recipe,
+    known_recipes,
+    load_recipe,
+    recipe_toml,
+    with_fields,
+)
+from firetree.train.worker import load_splits
 
 __all__ = [
     "AUTO",
@@ -15,5 +23,8 @@ __all__ = [
     "find_rate",
     "known_recipes",
     "load_recipe",
+    "load_splits",
+    "recipe_toml",
     "train",
+    "with_fields",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from firetree import data, models
 from firetree.errors import UserError, nearest
@@ -131,6 +131,18 @@ class SyncRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class SparseRecipe:
+    """Whether, and when, the smallest weights are held at zero."""
+
+    density: float | None = None
+    """Share of each layer's weights that stay; None to train all."""
+    first_epoch: float = 0.0
+    """Epochs before the smallest weights are set to zero."""
+    last_epoch: float | None = None
+    """Epoch from which all are trained again (dense-sparse-dense training); None to stay sparse."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One training run."""
 
@@ -138,6 +150,7 @@ class Recipe:
     data: DataRecipe = field(default_factory=DataRecipe)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
     sync: SyncRecipe = field(default_factory=SyncRecipe)
+    sparse: SparseRecipe = field(default_factory=SparseRecipe)
     seed: int = 0
     """Decides initial weights, order, augmentation and dropout."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -185,6 +198,29 @@ def parse_recipe(text: str, source: str) -> Recipe:
     return cast(Recipe, _from_table(Recipe, document, source, ""))
 
 
+def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
+    """The recipe with other values, as TOML has them, of fields named as in `optim.lr`.
+
+    A value that is no TOML is text.
+
+    Raises:
+        UserError: no such field, or not a value for it.
+    """
+    document = tomllib.loads(recipe_toml(recipe))
+    for field_path, text in values.items():
+        table = document
+        *parents, name = field_path.split(".")
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UserError(f"no field '{field_path}' in a recipe")
+        try:
+            table[name] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[name] = text
+    return cast(Recipe, _from_table(Recipe, document, "with other values", ""))
+
+
 def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `parse_recipe` reads back; None is left out."""
     top, tables = [], []
@@ -216,6 +252,8 @@ def check_recipe(recipe: Recipe) -> None:
     ):
         if name not in known:
             raise UserError(f"{kind} = '{name}' is unknown{nearest(name, known)}")
+    if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
+        raise UserError("sparse.density and sync.local_steps; expected one of them")
     check_algorithm(recipe.sync.algorithm)
     check_compression(recipe.sync.compression)
 
@@ -259,6 +297,9 @@ _RANGES: dict[str, Check] = {
     "sync.outer_lr": _POSITIVE,
     "sync.outer_momentum": _SHARE,
     "sync.timeout_s": _POSITIVE,
+    "sparse.density": _FRACTION,
+    "sparse.first_epoch": _NOT_NEGATIVE,
+    "sparse.last_epoch": _NOT_NEGATIVE,
 }
 
 
@@ -284,7 +325,7 @@ def _from_table(kind: type[Any], table: Mapping[str, Any], source: str, prefix: 
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
-    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
     for option in options:
         if get_origin(option) is Literal and value in get_args(option):
             return value

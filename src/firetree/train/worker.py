@@ -28,6 +28,7 @@ from firetree.train.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
 from firetree.train.optimizers import build_optimizer
 from firetree.train.planning import AUTO, Planner, read_plan
 from firetree.train.recipe import OptimRecipe, Recipe
+from firetree.train.sparsity import Sparsity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Worker:
     loader: Loader
     splits: Splits
     planner: Planner | None
+    sparsity: Sparsity | None
 
     def sync_state(self) -> dict[str, Tensor]:
         """What synchronisation keeps from step to step; all ranks call it together."""
@@ -124,7 +126,15 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None 
         ),
         splits=splits,
         planner=planner,
+        sparsity=_sparsity(recipe, model, splits),
     )
+
+
+def _sparsity(recipe: Recipe, model: nn.Module, splits: Splits) -> Sparsity | None:
+    if recipe.sparse.density is None:
+        return None
+    epoch_steps = data.epoch_steps(len(splits.train), recipe.optim.batch_size)
+    return Sparsity(model, recipe.sparse, epoch_steps)
 
 
 def _local_steps(recipe: Recipe, model: nn.Module, synchroniser: Synchroniser) -> LocalSteps | None:
@@ -215,6 +225,8 @@ def train_step(
         if not _stepped(worker):
             worker.synchroniser.take_spans()
             raise not_finite(worker.model, batch.x_BCHW, loss_sum, step)
+    if worker.sparsity is not None:
+        worker.sparsity.hold(step)
     if worker.average is not None and shared:
         worker.average.update_parameters(worker.model)
     end_s = time.monotonic()

@@ -1,0 +1,58 @@
+"""Weights held at zero: which, from when to when, and that a resumed run finds the same."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from firetree.train.recipe import SparseRecipe
+from firetree.train.sparsity import Sparsity, largest
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 1.0))
+def test_the_largest_share_is_kept_and_nothing_smaller(seed: int, density: float) -> None:
+    weights = torch.randn(7, 5, generator=torch.Generator().manual_seed(seed))
+    kept = largest(weights, density)
+    assert kept.sum() == max(1, round(density * 35))
+    if not kept.all():
+        assert weights[kept].abs().min() >= weights[~kept].abs().max()
+
+
+def stepped(net: nn.Module, sparsity: Sparsity, steps: range) -> list[float]:
+    """Move all weights in each step, then hold; the density after each."""
+    densities = []
+    for step in steps:
+        torch.manual_seed(step)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        sparsity.hold(step)
+        densities.append(float((net[0].weight != 0).float().mean()))
+    return densities
+
+
+def test_a_run_is_dense_then_sparse_then_dense() -> None:
+    net = nn.Sequential(nn.Linear(20, 10))
+    sparsity = Sparsity(net, SparseRecipe(density=0.5, first_epoch=0.2, last_epoch=0.5), 10)
+    densities = stepped(net, sparsity, range(10))
+    assert densities == [1.0] * 2 + [0.5] * 3 + [1.0] * 5
+    assert (net[0].bias != 0).all()
+
+
+def test_without_a_last_epoch_it_stays_sparse() -> None:
+    net = nn.Sequential(nn.Linear(20, 10))
+    assert stepped(net, Sparsity(net, SparseRecipe(density=0.25), 10), range(30)) == [0.25] * 30
+
+
+def test_a_resumed_run_holds_the_same_weights() -> None:
+    recipe = SparseRecipe(density=0.3)
+    whole = nn.Sequential(nn.Linear(20, 10))
+    resumed = copy.deepcopy(whole)
+    stepped(whole, Sparsity(whole, recipe, 10), range(20))
+    stepped(resumed, Sparsity(resumed, recipe, 10), range(9))
+    stepped(resumed, Sparsity(resumed, recipe, 10), range(9, 20))
+    assert torch.equal(whole[0].weight, resumed[0].weight)
