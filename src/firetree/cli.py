@@ -187,6 +187,7 @@ def _train(arguments: list[str]) -> None:
         raise UserError(
             f"--workers {options.workers} among {place.world_size} started workers; leave it out"
         )
+    launch.keep_freed_memory()
     if options.find_lr:
         train.find_rate(options.recipe, place, run_dir, print)
     else:

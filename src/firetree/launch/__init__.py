@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firetree.launch.launcher import Interrupted, follow_launcher, launch, tell_launcher
+from firetree.launch.memory import keep_freed_memory
 from firetree.launch.place import ALONE, Place, find_place, joined, share_cores
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "find_place",
     "follow_launcher",
     "joined",
+    "keep_freed_memory",
     "launch",
     "share_cores",
     "tell_launcher",
