@@ -1,6 +1,6 @@
 """What large batches cost in accuracy, without and with the rules that are to prevent it.
 
-The same number of epochs at every batch size; rates are chosen with a seed of their own, for the small
+A small SqueezeNet of half the width, the same number of epochs at every batch size; rates are chosen with a seed of their own, for the small
 batch, and for each rule at the largest batch. Runs are kept in `runs/large-batches`, which a repeated
 command completes; the table goes to `reproduce/RESULTS.md`.
 """
@@ -43,8 +43,8 @@ class Case:
 
 
 CASES = {
-    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 5, (256, 1024, 4096)),
-    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 6, (512, 2048)),
+    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 8, (256, 1024, 4096)),
+    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 8, (512, 2048)),
 }
 
 
@@ -100,7 +100,10 @@ def run(trials: list[Trial]) -> list[float]:
 def trial(name: str, data: Path, batch: int, rule: str, rate: float, seed: int) -> Trial:
     case = CASES[name]
     values = {
+        "model.base_e": 24,
+        "model.incr_e": 24,
         "optim.batch_size": batch,
+        "optim.accumulate": max(1, batch // 128),
         "optim.batch_rule": rule,
         "optim.base_batch": SMALL,
         "optim.lr": rate,
