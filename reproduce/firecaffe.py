@@ -2,7 +2,7 @@
 
 Each step is priced by the simulation that `benchmarks/prediction.py` checks against measurements. What
 a message, a byte and an addition cost a processor is probed in the lab first (root, `ip` and `tc`).
-Writes a page and a picture to `docs/figures`, in about half an hour.
+Writes a page and a picture to `docs/figures`, in about ten minutes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What large batches cost in accuracy, without and with the rules that are to prevent it.
 
-A small SqueezeNet of half the width, the same number of epochs at every batch size; rates are chosen with a seed of their own, for the small
-batch, and for each rule at the largest batch. Runs are kept in `runs/large-batches`, which a repeated
-command completes; the table goes to `reproduce/RESULTS.md`.
+A small SqueezeNet of half the width, the same number of epochs at every batch size; rates are chosen
+with a seed of their own, for the small batch, and for each rule at the largest batch. Runs are kept in
+`runs/large-batches`, which a repeated command completes; the table goes to `reproduce/RESULTS.md`.
 """
 
 from __future__ import annotations
