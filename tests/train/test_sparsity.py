@@ -27,10 +27,11 @@ def stepped(net: nn.Module, sparsity: Sparsity, steps: range) -> list[float]:
     densities = []
     for step in steps:
         torch.manual_seed(step)
+        sparsity.choose(step)
         with torch.no_grad():
             for parameter in net.parameters():
-                parameter.add_(0.01 * torch.randn_like(parameter))
-        sparsity.hold(step)
+                parameter.add_(torch.randn_like(parameter))
+        sparsity.hold()
         densities.append(float((net[0].weight != 0).float().mean()))
     return densities
 

@@ -30,17 +30,23 @@ class Sparsity:
         self._end = math.inf if last is None else round(last * epoch_steps)
         self._masks: list[Tensor] = []
 
-    @torch.no_grad()
-    def hold(self, step: int) -> None:
-        """Call it after the optimiser's step `step`, counted from 0."""
+    def choose(self, step: int) -> None:
+        """Call it before step `step`, counted from 0: which weights are held at zero after it."""
         if not self._first <= step < self._end:
-            return
-        if not self._masks:
+            self._masks = []
+        elif step == self._first:
             self._masks = [largest(weights, self._density) for weights in self._weights]
-        for weights, mask in zip(self._weights, self._masks, strict=True):
+        elif not self._masks:
+            self._masks = [weights != 0 for weights in self._weights]
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Call it after every step of the optimiser, which moves all weights."""
+        for weights, mask in zip(self._weights, self._masks, strict=False):
             weights.mul_(mask)
 
 
+@torch.no_grad()
 def largest(weights: Tensor, density: float) -> Tensor:
     """True where a weight is among the share `density` (0 to 1) of largest magnitude; same shape."""
     count = max(1, round(density * weights.numel()))

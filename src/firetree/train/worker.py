@@ -207,6 +207,8 @@ def train_step(
     for group in worker.optimizer.param_groups:
         group["lr"] = learning_rate
     torch.manual_seed(_step_seed(worker, step))
+    if worker.sparsity is not None:
+        worker.sparsity.choose(step)
     sent_before = worker.synchroniser.sent_bytes()
     start_s = time.monotonic()
     batch = next(batches)
@@ -226,7 +228,7 @@ def train_step(
             worker.synchroniser.take_spans()
             raise not_finite(worker.model, batch.x_BCHW, loss_sum, step)
     if worker.sparsity is not None:
-        worker.sparsity.hold(step)
+        worker.sparsity.hold()
     if worker.average is not None and shared:
         worker.average.update_parameters(worker.model)
     end_s = time.monotonic()
