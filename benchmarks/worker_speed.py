@@ -22,7 +22,7 @@ from loops import step_s
 from results import median_and_spread, write_section
 
 HERE = Path(__file__).parent
-DATA = HERE.parents[1] / "shared" / "data" / "cifar10"
+DATA = HERE.parents[1] / "shared" / "data" / "fashion.npz"
 STEPS, REPEATS = 80, 3
 
 ONE = {"firetree": 1, "plain": 1, "plain-contiguous": 1}
@@ -31,7 +31,7 @@ TWO = {"firetree": 2, "accelerate": 2, "lightning": 2}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", nargs="?", type=Path, default=DATA, help="CIFAR-10 in parquet")
+    parser.add_argument("path", nargs="?", type=Path, default=DATA, help="Fashion-MNIST")
     path = parser.parse_args().path
     rows = [["workers", "loop", "ms a step", "firetree's speed against it"]]
     for ways in (
@@ -43,9 +43,8 @@ def main() -> None:
     write_section(
         "One worker, and two, beside other loops",
         "python benchmarks/worker_speed.py",
-        f"The CIFAR recipe's network, batch of 128, float32; {STEPS} steps, the mean from the 11th on; "
-        f"medians of {REPEATS} interleaved repeats (least to most), ratios of medians. The other loops have "
-        "all pictures decoded in memory; firetree decodes them as it goes.",
+        f"The Fashion recipe's network, batch of 128, float32; {STEPS} steps, the mean from the 11th on; "
+        f"medians of {REPEATS} interleaved repeats (least to most), ratios of medians.",
         rows,
     )
 
@@ -64,7 +63,7 @@ def measured(ways: Mapping[str, int], path: Path) -> dict[str, list[float]]:
 def firetree(_: str, workers: int, path: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder, "run")
-        command = [sys.executable, "-m", "firetree", "train", "cifar-squeezenet"]
+        command = [sys.executable, "-m", "firetree", "train", "fashion-squeezenet"]
         command += [
             "--data.path",
             str(path),

@@ -36,7 +36,7 @@ def test_what_was_chosen_once_stays() -> None:
     earlier = Arithmetic("bfloat16", channels_last=False)
     for arithmetic, remark in run_on_ranks(2, chosen, earlier):
         assert arithmetic == earlier
-        assert remark == "computing in bfloat16 with planes in one piece, as before"
+        assert remark == "computing in bfloat16, plane by plane, as before"
 
 
 def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
     kept.write_text(json.dumps({"precision": "bfloat16", "channels_last": False}))
     code, out, _ = firetree(*STEPS, 5, "--run-dir", run_dir, "--resume")
     assert code == 0
-    assert "computing in bfloat16 with planes in one piece, as before" in out
+    assert "computing in bfloat16, plane by plane, as before" in out
     assert json.loads(kept.read_text())["precision"] == "bfloat16"
 
 
@@ -66,6 +66,7 @@ def weights_after(steps: int, compile_: bool) -> tuple[list[torch.Tensor], tuple
     return [p.detach() for p in worker.model.parameters()], worker.remarks, buckets
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_compiled_network_trains_as_it_does_without() -> None:
     plain, compiled = (run_on_ranks(2, weights_after, 3, flag) for flag in (False, True))

@@ -87,8 +87,8 @@ class Loader:
         self._channels_last = channels_last
         # x / 255 less the mean, by the deviation, as one multiplication and one addition.
         mean_C, std_C = np.array(splits.mean, np.float32), np.array(splits.std, np.float32)
-        self._scale_C = 1 / (255 * std_C)
-        self._shift_C = -mean_C / std_C
+        self._scale_WC = np.tile(1 / (255 * std_C), splits.size)
+        self._shift_WC = np.tile(-mean_C / std_C, splits.size)
 
     @property
     def damaged_count(self) -> int:
@@ -179,7 +179,10 @@ class Loader:
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
 
     def _normalised(self, x_BHWC: U8) -> Tensor:
-        normal_BHWC = np.multiply(x_BHWC, self._scale_C, dtype=np.float32)
-        normal_BHWC += self._shift_C
+        normal_BHWC = x_BHWC.astype(np.float32)
+        # By whole rows, as numpy is slow where the innermost axis has three numbers.
+        rows = normal_BHWC.reshape(*x_BHWC.shape[:2], len(self._scale_WC))
+        rows *= self._scale_WC
+        rows += self._shift_WC
         x_BCHW = torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
         return x_BCHW if self._channels_last else x_BCHW.contiguous()

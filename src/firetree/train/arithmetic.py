@@ -4,6 +4,7 @@ measurement finds fastest on this machine.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -47,9 +48,7 @@ class Arithmetic:
         return model.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
     def __str__(self) -> str:
-        return (
-            f"{self.precision} with {'channels' if self.channels_last else 'planes'} in one piece"
-        )
+        return f"{self.precision}, {'pixel by pixel' if self.channels_last else 'plane by plane'}"
 
 
 _CANDIDATES = [
@@ -103,6 +102,9 @@ def compiled(
 
     DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
     """
+    torch._logging.set_logs(
+        all=logging.ERROR
+    )  # else it tells users what only its makers can change
     # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
     forward = torch.compile(parallel, dynamic=False)
     x_BCHW = example_BCHW.contiguous(memory_format=arithmetic.memory_format)
