@@ -65,12 +65,7 @@ def main() -> None:
 
 def measured(root: Path) -> tuple[int, list[list[str]]]:
     splits = data.load(
-        *("folder", root),
-        classes=None,
-        size=SIZE,
-        channels=3,
-        test_fraction=0.2,
-        seed=0,
+        "folder", root, classes=None, size=SIZE, channels=3, test_fraction=0.2, seed=0
     )
     torch.set_num_threads(1)
     ways: dict[tuple[str, int], Callable[[], Iterator[object]]] = {

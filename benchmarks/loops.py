@@ -34,12 +34,7 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, path: Path, channels_last: bool):
         splits = data.load(
-            *("npz", path),
-            classes=10,
-            size=None,
-            channels=None,
-            test_fraction=0.2,
-            seed=0,
+            "npz", path, classes=10, size=None, channels=None, test_fraction=0.2, seed=0
         )
         x_NHWC, _ = splits.train.read_batch(np.arange(len(splits.train)))
         self._x_NCHW = torch.from_numpy(x_NHWC).permute(0, 3, 1, 2)
