@@ -40,6 +40,8 @@ bench: install
 	$(BIN)/python benchmarks/hook.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/prediction.py
+	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/worker_speed.py
 
 clean:
 	rm -rf .venv runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

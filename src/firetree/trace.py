@@ -114,6 +114,13 @@ def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
     write_json_lines(path, [head, *kept])
 
 
+def drop_ranks(run_dir: Path, world_size: int) -> None:
+    """Remove the files of ranks that a run has no more, as it goes on with fewer."""
+    for path in (run_dir / "trace").glob("rank-*.jsonl"):
+        if int(path.stem.removeprefix("rank-")) >= world_size:
+            path.unlink()
+
+
 def append_steps(run_dir: Path, rank: int, steps: Iterable[StepTrace]) -> None:
     """Add steps to the end of a rank's file."""
     append_json_lines(_path(run_dir, rank), map(asdict, steps))

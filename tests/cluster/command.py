@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +56,16 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def kill_whole_job(pid: int) -> None:
+    """Kill a process and all that it started, and wait for them to be gone."""
+    processes = [pid, *descendants(pid)]
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    while any(map(alive, processes)):
+        time.sleep(0.01)
 
 
 def last_weights(run_dir: Path) -> bytes:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import signal
 import time
 from pathlib import Path
 
 import pytest
-from command import alive, descendants, firetree, last_weights, start
+from command import alive, descendants, firetree, kill_whole_job, last_weights, start
 
 KILLS = 10
 
@@ -21,15 +18,6 @@ def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
         *("--sync.algorithm", algorithm, "--optim.steps", steps),
         *("--checkpoint-steps", 10, "--optim.batch-size", 32),
     )
-
-
-def kill_whole_job(pid: int) -> None:
-    processes = [pid, *descendants(pid)]
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    while any(map(alive, processes)):
-        time.sleep(0.01)
 
 
 @pytest.mark.timeout(600)

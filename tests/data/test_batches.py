@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from reading import load
 
 from firetree.data import Augmentation, Batch, Loader, Splits
 from firetree.data.pictures import Subset
+from firetree.data.views import Cut
 from firetree.errors import RunFailedError, UserError
 
 BOTH = Augmentation(flip=True, crop_padding=2)
@@ -204,9 +205,11 @@ class Watched(Subset):
 
     told: Callable[[], object]
 
-    def read_batch(self, indices_B: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+    def read_batch(
+        self, indices_B: np.ndarray, cuts_B: Sequence[Cut] | None = None
+    ) -> tuple[np.ndarray, dict[int, str]]:
         self.told()
-        return super().read_batch(indices_B)
+        return super().read_batch(indices_B, cuts_B)
 
 
 def watched(splits: Splits, told: Callable[[], object]) -> Splits:
@@ -228,6 +231,18 @@ def test_the_next_batch_is_prepared_while_the_present_one_is_used(digits: Splits
     next(batches)
     assert read.acquire(timeout=5), "the first batch"
     assert read.acquire(timeout=5), "the second, which nobody has asked for"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_only_a_few_batches_are_prepared_ahead(digits: Splits, threads: int) -> None:
+    begun: list[None] = []
+    ours = loader(watched(digits, lambda: begun.append(None)), batch_size=10, threads=threads)
+    batches = ours.batches(0)
+    for taken in range(1, 10):
+        next(batches)
+        time.sleep(0.02)
+        assert len(begun) <= taken + threads + 2
+    batches.close()
 
 
 def test_batches_left_early_leave_no_thread_behind(digits: Splits) -> None:

@@ -143,6 +143,42 @@ def test_parquet_files_of_a_folder_are_one_data_set(write_parquet: Write, encode
     assert np.array_equal(splits.test.read(0), pixels(contents[6]))
 
 
+def test_a_large_parquet_file_is_read_in_parts(
+    tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firetree.data.parquet.CACHE_BYTES", 1)
+    contents = [encode(value, 64, 64) for value in range(200)]
+    pictures = pa.array([{"bytes": content, "path": None} for content in contents])
+    table = pa.table({"image": pictures, "label": pa.array([0, 1] * 100)})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=10)
+    del pictures, table
+    before = pa.total_allocated_bytes()
+    splits = load("parquet", tmp_path / "x.parquet", size=32)
+    row = {splits.train.name(index): index for index in range(len(splits.train))}
+    whole = load("parquet", tmp_path / "x.parquet").train
+    for index in range(len(whole)):
+        number = int(whole.name(index).split()[1])
+        assert np.array_equal(whole.read(index), pixels(contents[number]))
+    assert row.keys() == {whole.name(index) for index in range(len(whole))}
+    assert pa.total_allocated_bytes() - before < sum(map(len, contents)) / 3
+
+
+def test_pictures_read_once_are_kept_while_all_of_them_are_few(
+    write_folder: Write, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_folder(tree_of(encode, "a", "b"))
+    for limit, kept in ((10_000, True), (100, False)):
+        monkeypatch.setattr("firetree.data.pictures.KEPT_BYTES", limit)
+        train = load("folder", path).train
+        first = [train.read(index) for index in range(len(train))]
+        moved = path.with_name("moved")
+        path.rename(moved)
+        x_BHWC, damaged = train.read_batch(np.arange(len(train)))
+        moved.rename(path)
+        assert len(damaged) == (0 if kept else len(train))
+        assert not kept or np.array_equal(x_BHWC, np.stack(first))
+
+
 def test_test_files_come_before_validation_files(write_parquet: Write, encode: Encode) -> None:
     for split in ("train", "test", "validation"):
         path = write_parquet([encode()] * 3, f"{split}-0000.parquet")
@@ -230,7 +266,10 @@ def test_a_damaged_picture_is_named_by_its_reason(
     assert np.array_equal(train.read(2), pixels(encode()))
 
 
-def test_a_file_that_has_gone_is_a_damaged_picture(write_folder: Write, encode: Encode) -> None:
+def test_a_file_that_has_gone_is_a_damaged_picture(
+    write_folder: Write, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firetree.data.pictures.KEPT_BYTES", 0)
     path = write_folder(tree_of(encode, "train/a", "test/a"))
     train = load("folder", path).train
     (path / "train/a/1.png").unlink()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from firetree.data import arrays, trees
+from firetree.data import arrays, shards, trees
 from firetree.data.augmentation import Augmentation
 from firetree.data.batches import Batch, Loader
 from firetree.data.decoding import DamagedPictureError
@@ -39,7 +39,7 @@ __all__ = [
 
 def names() -> tuple[str, ...]:
     """The names of all readers that `load` knows."""
-    return ("digits", "folder", "npz", "parquet", "tar")
+    return ("digits", "folder", "npz", "parquet", "tar", "webdataset")
 
 
 def load(
@@ -94,6 +94,8 @@ def _read(name: str, path: Path | None) -> Dataset:
             return trees.read_folder(path)
         case "tar":
             return trees.read_tar(path)
+        case "webdataset":
+            return shards.read_shards(path)
         case _:
             from firetree.data import parquet  # pyarrow takes a while to import
 

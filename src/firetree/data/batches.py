@@ -1,4 +1,4 @@
-"""From splits to the batches of one rank, the next one prepared while the present one is trained.
+"""From splits to the batches of one rank, the next ones prepared while the present one is trained.
 
 Which pictures a step has depends on seed and epoch only, and all ranks' batches together are the
 batch that one rank alone would have.
@@ -6,9 +6,12 @@ batch that one rank alone would have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count
 
 import numpy as np
 import torch
@@ -22,12 +25,15 @@ from firetree.errors import RunFailedError, UserError
 
 _ACCEPTED_DAMAGE_PERCENT = 1
 
+_WAITING = 2
+"""Batches that lie ready beside those that threads are at work on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One rank's part of a step: x_BCHW float32 with mean 0 and deviation 1, y_B int64.
 
-    In memory the channels of a pixel lie side by side (torch.channels_last).
+    In memory the channels of a pixel lie side by side (torch.channels_last) if the loader says so.
 
     `global_count` is the number of samples of the step over all ranks, those included that are left
     out because they are damaged: a sum of losses divided by it gives one rank's part of the mean.
@@ -43,8 +49,15 @@ class Batch:
         return [Batch(x_BCHW, y_B, self.global_count) for x_BCHW, y_B in zip(*halves, strict=True)]
 
 
+Prepared = tuple[Batch, dict[str, str]]
+"""A step's batch, and the reason for each picture missing in it by name."""
+
+
 class Loader:
-    """One rank's batches, and `damaged`: why a picture is left out of them, by its name."""
+    """One rank's batches, and `damaged`: why a picture is left out of them, by its name.
+
+    Each batch is prepared by one of `threads`, a few ahead; how many makes no difference to them.
+    """
 
     def __init__(
         self,
@@ -55,6 +68,8 @@ class Loader:
         rank: int,
         world_size: int,
         augmentation: Augmentation,
+        threads: int = 1,
+        channels_last: bool = True,
     ):
         if augmentation.crop_padding >= splits.size:
             raise UserError(
@@ -68,26 +83,31 @@ class Loader:
         self._rank = rank
         self._world_size = world_size
         self._augmentation = augmentation
+        self._threads = threads
+        self._channels_last = channels_last
         # x / 255 less the mean, by the deviation, as one multiplication and one addition.
         mean_C, std_C = np.array(splits.mean, np.float32), np.array(splits.std, np.float32)
-        self._scale_C = 1 / (255 * std_C)
-        self._shift_C = -mean_C / std_C
+        self._scale_WC = np.tile(1 / (255 * std_C), splits.size)
+        self._shift_WC = np.tile(-mean_C / std_C, splits.size)
 
     @property
     def damaged_count(self) -> int:
         """Distinct damaged pictures known so far."""
         return len(self.damaged)
 
-    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The epoch's steps from `first_step` on, shuffled and augmented.
+    def batches(self, step: int) -> Generator[Batch]:
+        """This rank's share of every training batch from `step` on, epoch after epoch without end.
 
         Raises:
             RunFailedError: more than 1 % of all pictures are damaged.
         """
-        train = self._splits.train
-        order_N = epoch_order(len(train), self._seed, epoch)
-        draws = draw(self._augmentation, len(train), self._seed, epoch)
-        return self._batches(train, order_N, first_step, draws)
+        epoch, first = divmod(step, epoch_steps(len(self._splits.train), self._batch_size))
+        later = (self._training(number, 0) for number in count(epoch + 1))
+        return self._ahead(chain(self._training(epoch, first), chain.from_iterable(later)))
+
+    def training_batches(self, epoch: int, first_step: int = 0) -> Generator[Batch]:
+        """One epoch's steps from `first_step` on, shuffled and augmented (RunFailedError as above)."""
+        return self._ahead(self._training(epoch, first_step))
 
     def test_batches(self) -> Iterator[Batch]:
         """The test pictures in order and unchanged, each step shared among the ranks.
@@ -96,7 +116,7 @@ class Loader:
             RunFailedError: more than 1 % of all pictures are damaged.
         """
         test = self._splits.test
-        return self._batches(test, np.arange(len(test)), 0, None)
+        return self._ahead(self._steps(test, np.arange(len(test)), 0, None))
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
         """Add damaged pictures, met here or by another rank: the reason for each by name.
@@ -113,26 +133,44 @@ class Loader:
                 f"{_ACCEPTED_DAMAGE_PERCENT} % ({name}: {reason}); repair or remove them"
             )
 
-    def _batches(
+    def _training(self, epoch: int, first_step: int) -> Iterator[Callable[[], Prepared]]:
+        train = self._splits.train
+        order_N = epoch_order(len(train), self._seed, epoch)
+        draws = draw(self._augmentation, len(train), self._seed, epoch)
+        yield from self._steps(train, order_N, first_step, draws)
+
+    def _steps(
         self, pictures: Pictures, order_N: Indices, first_step: int, draws: Draws | None
-    ) -> Iterator[Batch]:
-        steps = range(first_step, epoch_steps(len(order_N), self._batch_size))
-        with ThreadPoolExecutor(1, "firetree-data") as pool:
-            ahead = [pool.submit(self._prepare, pictures, order_N, s, draws) for s in steps[:1]]
+    ) -> Iterator[Callable[[], Prepared]]:
+        """What has to be done for each step from `first_step` on."""
+        for step in range(first_step, epoch_steps(len(order_N), self._batch_size)):
+            yield partial(self._prepare, pictures, order_N, step, draws)
+
+    def _ahead(self, steps: Iterator[Callable[[], Prepared]]) -> Generator[Batch]:
+        pool = ThreadPoolExecutor(self._threads, "firetree-data")
+        begun: deque[Future[Prepared]] = deque()
+        try:
             for step in steps:
-                batch, damaged = ahead.pop().result()
-                if step + 1 in steps:
-                    ahead.append(pool.submit(self._prepare, pictures, order_N, step + 1, draws))
-                self.note_damaged(damaged)
-                yield batch
+                begun.append(pool.submit(step))
+                if len(begun) == self._threads + _WAITING:
+                    yield self._finished(begun.popleft())
+            while begun:
+                yield self._finished(begun.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _finished(self, prepared: Future[Prepared]) -> Batch:
+        batch, damaged = prepared.result()
+        self.note_damaged(damaged)
+        return batch
 
     def _prepare(
         self, pictures: Pictures, order_N: Indices, step: int, draws: Draws | None
-    ) -> tuple[Batch, dict[str, str]]:
-        """A step's batch, and the reason for each picture missing in it by name."""
+    ) -> Prepared:
         indices = batch_indices(order_N, self._batch_size, step)
         mine = share(indices, self._rank, self._world_size)
-        x_BHWC, damaged = pictures.read_batch(mine)
+        cuts_B = draws.cuts(mine) if draws is not None else None
+        x_BHWC, damaged = pictures.read_batch(mine, cuts_B)
         kept_B = np.delete(mine, list(damaged))
         if draws is not None:
             x_BHWC = changed(x_BHWC, kept_B, draws)
@@ -141,6 +179,10 @@ class Loader:
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
 
     def _normalised(self, x_BHWC: U8) -> Tensor:
-        normal_BHWC = np.multiply(x_BHWC, self._scale_C, dtype=np.float32)
-        normal_BHWC += self._shift_C
-        return torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
+        normal_BHWC = x_BHWC.astype(np.float32)
+        # By whole rows, as numpy is slow where the innermost axis has three numbers.
+        rows = normal_BHWC.reshape(*x_BHWC.shape[:2], len(self._scale_WC))
+        rows *= self._scale_WC
+        rows += self._shift_WC
+        x_BCHW = torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
+        return x_BCHW if self._channels_last else x_BCHW.contiguous()

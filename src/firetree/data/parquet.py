@@ -1,13 +1,16 @@
 """Pictures in parquet files in the layout of Hugging Face datasets.
 
-A struct column holds the encoded bytes, an integer column the labels. The bytes stay in arrow's
-memory as they are; a picture is decoded when it is read.
+A struct column holds the encoded bytes, an integer column the labels. Only labels are read at once;
+a picture's bytes come with the row group that it is in, and the groups used last stay in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,9 @@ import pyarrow.parquet as pq
 from firetree.data.decoding import DamagedPictureError
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.errors import UserError
+
+CACHE_BYTES = 1_000_000_000
+"""Row groups of a split that stay in memory, as encoded bytes; two do in any case."""
 
 
 def read_parquet(path: Path) -> Dataset:
@@ -37,42 +43,83 @@ def read_parquet(path: Path) -> Dataset:
     return Dataset(_stored(train), _stored(held_out) if held_out else None)
 
 
+class _Group(NamedTuple):
+    """A row group: its number in its file, and the file's column with the pictures."""
+
+    file: Path
+    number: int
+    column: str
+    metadata: pq.FileMetaData
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its pictures, encoded."""
+        group = self.metadata.row_group(self.number)
+        columns = map(group.column, range(group.num_columns))
+        sizes = (c.total_uncompressed_size for c in columns if c.path_in_schema == self.column)
+        return int(sum(sizes))
+
+    def read(self) -> pa.Array:
+        """The encoded pictures; UserError where the file is damaged."""
+        with _explained(self.file), pq.ParquetFile(self.file, metadata=self.metadata) as parquet:
+            table = parquet.read_row_group(self.number, columns=[self.column])
+            return pc.struct_field(table[0], "bytes").cast(pa.large_binary()).combine_chunks()
+
+
 def _stored(files: list[Path]) -> Stored:
-    columns = [_columns(file) for file in files]
-    contents = pa.chunked_array(
-        [chunk for content, _ in columns for chunk in content.chunks], pa.large_binary()
-    )
-    labels = np.concatenate([labels for _, labels in columns])
-    starts = np.cumsum([0, *(len(labels) for _, labels in columns)])
+    opened = [_opened(file) for file in files]
+    groups = [group for groups, _ in opened for group in groups]
+    rows = [group.metadata.row_group(group.number).num_rows for group in groups]
+    group_starts = np.cumsum([0, *rows])
+    file_starts = np.cumsum([0, *(len(labels) for _, labels in opened)])
+    fitting = CACHE_BYTES // max((group.size_bytes for group in groups), default=1)
+
+    @lru_cache(maxsize=max(2, fitting))
+    def read(number: int) -> pa.Array:
+        return groups[number].read()
 
     def name(index: int) -> str:
-        number = int(np.searchsorted(starts, index, side="right")) - 1
-        return f"picture {index - starts[number]} of {files[number].name}"
+        number = _place(file_starts, index)
+        return f"picture {index - file_starts[number]} of {files[number].name}"
 
     def content(index: int) -> bytes:
-        value: bytes | None = contents[index].as_py()
+        number = _place(group_starts, index)
+        value: bytes | None = read(number)[index - group_starts[number]].as_py()
         if value is None:
             raise DamagedPictureError("the file holds no bytes for it")
         return value
 
+    labels = np.concatenate([labels for _, labels in opened])
     return encoded(labels, name, content)
 
 
-def _columns(file: Path) -> tuple[pa.ChunkedArray, npt.NDArray[Any]]:
-    """The encoded pictures and the labels of one file."""
+def _place(starts: npt.NDArray[np.int64], index: int) -> int:
+    """Which of the stretches that begin at `starts` holds this index."""
+    return int(np.searchsorted(starts, index, side="right")) - 1
+
+
+def _opened(file: Path) -> tuple[list[_Group], npt.NDArray[Any]]:
+    """The row groups and the labels of one file."""
+    with _explained(file), pq.ParquetFile(file) as parquet:
+        schema, metadata = parquet.schema_arrow, parquet.metadata
+        picture, label = _picture_column(schema, file), _label_column(schema, file)
+        labels = parquet.read(columns=[label])[label]
+    if labels.null_count:
+        index = int(np.argmax(labels.is_null().to_numpy()))
+        raise UserError(f"picture {index} of {file} has no label; expected an integer")
+    column = f"{picture}.bytes"
+    groups = [_Group(file, n, column, metadata) for n in range(metadata.num_row_groups)]
+    return groups, labels.to_numpy()
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into a UserError."""
     try:
-        with pq.ParquetFile(file) as parquet:
-            schema = parquet.schema_arrow
-            picture, label = _picture_column(schema, file), _label_column(schema, file)
-            table = parquet.read(columns=[picture, label])
-        content = pc.struct_field(table[picture], "bytes").cast(pa.large_binary())
+        yield
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"cannot read {file}: {reason}; expected a whole parquet file") from error
-    if table[label].null_count:
-        index = int(np.argmax(table[label].is_null().to_numpy()))
-        raise UserError(f"picture {index} of {file} has no label; expected an integer")
-    return content, table[label].to_numpy()
 
 
 def _picture_column(schema: pa.Schema, file: Path) -> str:

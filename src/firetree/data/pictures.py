@@ -6,7 +6,8 @@ Letters in names: N all pictures, B pictures of a batch, H height, W width, C ch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +17,12 @@ from PIL import Image
 
 from firetree.data.decoding import DamagedPictureError, decode, fit
 from firetree.data.order import Indices
+from firetree.data.views import Cut, View
 
 U8 = npt.NDArray[np.uint8]
+
+KEPT_BYTES = 256_000_000
+"""Decoded pictures of a split are kept for the next epoch if all of them need no more than this."""
 
 
 class Pictures(Protocol):
@@ -32,10 +37,15 @@ class Pictures(Protocol):
     def name(self, index: int) -> str:
         """What to call a picture when talking to the user about it."""
 
-    def read(self, index: int) -> U8:
-        """x_HWC; raises DamagedPictureError where it cannot be decoded."""
+    def read(self, index: int, cut: Cut | None = None) -> U8:
+        """x_HWC: the square at a picture's centre, or the part that `cut` names, in the split's size.
 
-    def read_batch(self, indices_B: Indices) -> tuple[U8, dict[int, str]]:
+        Raises DamagedPictureError where it cannot be decoded.
+        """
+
+    def read_batch(
+        self, indices_B: Indices, cuts_B: Sequence[Cut] | None = None
+    ) -> tuple[U8, dict[int, str]]:
         """x_BHWC without the damaged ones, and the reason for each of those by its place in B."""
 
 
@@ -43,13 +53,14 @@ class Pictures(Protocol):
 class Stored:
     """Pictures as a reader found them, of any size and colour.
 
-    `image` raises DamagedPictureError; `array_NHWC` is there where all lie in one array. Labels are
-    of any type until they are checked.
+    `image` gives a picture, perhaps smaller than it is stored where a view of it needs no more; it
+    raises DamagedPictureError. `array_NHWC` is there where all lie in one array. Labels are of any
+    type until they are checked.
     """
 
     labels: npt.NDArray[Any]
     name: Callable[[int], str]
-    image: Callable[[int], Image.Image]
+    image: Callable[[int, View | None], Image.Image]
     array_NHWC: U8 | None = None
 
 
@@ -64,19 +75,18 @@ class Dataset:
 
 def in_array(array_NHWC: U8, labels: npt.NDArray[Any], name: Callable[[int], str]) -> Stored:
     """Pictures that lie in one array with C 1 or 3."""
-
-    def image(index: int) -> Image.Image:
-        x_HWC = array_NHWC[index]
-        return Image.fromarray(x_HWC[:, :, 0] if x_HWC.shape[2] == 1 else x_HWC)
-
-    return Stored(labels, name, image, array_NHWC)
+    return Stored(labels, name, lambda index, _: _image(array_NHWC[index]), array_NHWC)
 
 
 def encoded(
     labels: npt.NDArray[Any], name: Callable[[int], str], content: Callable[[int], bytes]
 ) -> Stored:
     """Pictures that are decoded from `content` whenever one is read."""
-    return Stored(labels, name, lambda index: decode(content(index)))
+    return Stored(labels, name, lambda index, view: decode(content(index), view))
+
+
+def _image(x_HWC: U8) -> Image.Image:
+    return Image.fromarray(x_HWC[:, :, 0] if x_HWC.shape[2] == 1 else x_HWC)
 
 
 def fitted(stored: Stored, labels: Indices, size: int, channels: int) -> Pictures:
@@ -84,7 +94,8 @@ def fitted(stored: Stored, labels: Indices, size: int, channels: int) -> Picture
     array = stored.array_NHWC
     if array is not None and array.shape[1:] == (size, size, channels):
         return ArrayPictures(labels, stored.name, array)
-    return FittedPictures(labels, stored.name, stored.image, size, channels)
+    kept = _Kept(len(labels), size, channels)
+    return FittedPictures(labels, stored.name, stored.image, size, channels, kept)
 
 
 def subset(whole: Pictures, rows: Indices) -> Pictures:
@@ -103,12 +114,39 @@ class ArrayPictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, index: int) -> U8:
+    def read(self, index: int, cut: Cut | None = None) -> U8:
         x_HWC: U8 = self.array_NHWC[index]
+        if cut is None:
+            return x_HWC
+        return fit(_image(x_HWC), View(x_HWC.shape[0], cut), x_HWC.shape[2])
+
+    def read_batch(
+        self, indices_B: Indices, cuts_B: Sequence[Cut] | None = None
+    ) -> tuple[U8, dict[int, str]]:
+        x_BHWC = self.array_NHWC[indices_B]
+        for x_HWC, cut in zip(x_BHWC, cuts_B or (), strict=cuts_B is not None):
+            x_HWC[...] = fit(_image(x_HWC), View(x_HWC.shape[0], cut), x_HWC.shape[2])
+        return x_BHWC, {}
+
+
+class _Kept:
+    """Pictures as they were read the first time; none where all together would be too many."""
+
+    def __init__(self, count: int, size: int, channels: int):
+        shape = (count, size, size, channels)
+        self._x_NHWC = np.empty(shape, np.uint8) if math.prod(shape) <= KEPT_BYTES else None
+        self._known_N = np.zeros(count, np.bool_)
+
+    def __getitem__(self, index: int) -> U8 | None:
+        if self._x_NHWC is None or not self._known_N[index]:
+            return None
+        x_HWC: U8 = self._x_NHWC[index]
         return x_HWC
 
-    def read_batch(self, indices_B: Indices) -> tuple[U8, dict[int, str]]:
-        return self.array_NHWC[indices_B], {}
+    def __setitem__(self, index: int, x_HWC: U8) -> None:
+        if self._x_NHWC is not None:
+            self._x_NHWC[index] = x_HWC
+            self._known_N[index] = True  # last, as other threads read too
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +155,36 @@ class FittedPictures:
 
     labels: Indices
     name: Callable[[int], str]
-    image: Callable[[int], Image.Image]
+    image: Callable[[int, View | None], Image.Image]
     size: int
     channels: int
+    kept: _Kept
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, index: int) -> U8:
-        return fit(self.image(index), self.size, self.channels)
+    def read(self, index: int, cut: Cut | None = None) -> U8:
+        known = self.kept[index] if cut is None else None
+        if known is not None:
+            return known
+        view = View(self.size, cut)
+        x_HWC = fit(self.image(index, view), view, self.channels)
+        if cut is None:
+            self.kept[index] = x_HWC
+        return x_HWC
 
-    def read_batch(self, indices_B: Indices) -> tuple[U8, dict[int, str]]:
+    def read_batch(
+        self, indices_B: Indices, cuts_B: Sequence[Cut] | None = None
+    ) -> tuple[U8, dict[int, str]]:
         x_BHWC = np.empty((len(indices_B), self.size, self.size, self.channels), np.uint8)
         damaged: dict[int, str] = {}
         for place, index in enumerate(indices_B.tolist()):
             try:
-                x_BHWC[place - len(damaged)] = self.read(index)
+                x_HWC = self.read(index, cuts_B[place] if cuts_B else None)
             except DamagedPictureError as error:
                 damaged[place] = str(error)
+            else:
+                x_BHWC[place - len(damaged)] = x_HWC
         return x_BHWC[: len(indices_B) - len(damaged)], damaged
 
 
@@ -152,8 +202,10 @@ class Subset:
     def name(self, index: int) -> str:
         return self.whole.name(int(self.rows[index]))
 
-    def read(self, index: int) -> U8:
-        return self.whole.read(int(self.rows[index]))
+    def read(self, index: int, cut: Cut | None = None) -> U8:
+        return self.whole.read(int(self.rows[index]), cut)
 
-    def read_batch(self, indices_B: Indices) -> tuple[U8, dict[int, str]]:
-        return self.whole.read_batch(self.rows[indices_B])
+    def read_batch(
+        self, indices_B: Indices, cuts_B: Sequence[Cut] | None = None
+    ) -> tuple[U8, dict[int, str]]:
+        return self.whole.read_batch(self.rows[indices_B], cuts_B)

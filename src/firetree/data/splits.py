@@ -104,7 +104,7 @@ def _own_size(stored: Stored) -> int:
     sizes: dict[str, tuple[int, int]] = {}
     for index in range(len(stored.labels)):
         try:
-            sizes[stored.name(index)] = stored.image(index).size
+            sizes[stored.name(index)] = stored.image(index, None).size
         except DamagedPictureError as error:
             reason = str(error)
         if len(sizes) == _SIZE_SAMPLE:

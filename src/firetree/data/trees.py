@@ -1,41 +1,20 @@
-"""Pictures in class folders: a tree on disk, or the same tree inside a tar.
+"""Pictures in class folders: a tree on disk, as ImageNet's, or the same tree inside a tar.
 
-Both become a table of byte ranges in files. A picture is read by its own open, seek and read, which
-is safe from any thread, and nothing is unpacked.
+Both become a table of byte ranges in files, of which one is read when its picture is wanted.
 """
 
 from __future__ import annotations
 
 import os
-import tarfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from firetree.data.decoding import DamagedPictureError
 from firetree.data.pictures import Dataset, Stored, encoded
+from firetree.data.tars import Member, tar_entries
 from firetree.errors import UserError
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm")
-
-
-class Member(NamedTuple):
-    """A picture's name in its tree, and the bytes that hold it (length -1: to the end)."""
-
-    name: str
-    file: str
-    offset: int
-    length: int
-
-    def content(self) -> bytes:
-        """The encoded picture; raises DamagedPictureError where the file cannot be read."""
-        try:
-            with open(self.file, "rb") as file:
-                file.seek(self.offset)
-                return file.read(self.length)
-        except OSError as error:
-            raise DamagedPictureError(error.strerror) from error
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm")
 
 
 Tree = dict[tuple[str, ...], Member | None]
@@ -51,14 +30,14 @@ def read_folder(root: Path) -> Dataset:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; expected one that holds a folder a class")
     tree: Tree = {}
+    source = str(root)
     try:
         for folder, _, files in os.walk(root, followlinks=True, onerror=_raise):
             parts = tuple(os.path.relpath(folder, root).split(os.sep))
             parts = () if parts == (".",) else parts
             tree[parts] = None
             for file in files:
-                name = "/".join((*parts, file))
-                tree[(*parts, file)] = Member(name, os.path.join(folder, file), 0, -1)
+                tree[(*parts, file)] = Member("/".join((*parts, file)), source)
     except OSError as error:
         raise UserError(f"cannot read folder {root}: {error}") from error
     return _dataset(tree, root)
@@ -71,21 +50,9 @@ def read_tar(path: Path) -> Dataset:
         UserError: as `read_folder`, or no tar, a compressed one, or one that is cut off.
     """
     tree: Tree = {}
-    try:
-        with tarfile.open(path, "r:") as archive, path.open("rb") as file:
-            for member in archive:
-                parts = tuple(part for part in member.name.split("/") if part not in ("", "."))
-                if member.isdir():
-                    tree[parts] = None
-                elif member.isreg():
-                    name = "/".join(parts)
-                    tree[parts] = Member(name, str(path), member.offset_data, member.size)
-            # tarfile takes a damaged header for the end; the true end is a block of zeros.
-            file.seek(archive.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
-    except (OSError, ValueError, tarfile.TarError) as error:
-        raise UserError(f"cannot read {path}: {error}; expected an uncompressed tar") from error
+    for name, member in tar_entries(path):
+        parts = tuple(part for part in name.split("/") if part not in ("", "."))
+        tree[parts] = member and member._replace(name="/".join(parts))
     return _dataset(tree, path)
 
 
@@ -109,7 +76,7 @@ def _dataset(tree: Tree, source: Path) -> Dataset:
 
 def _counts(parts: tuple[str, ...], member: Member | None) -> bool:
     hidden = not parts or any(part.startswith(".") for part in parts)
-    return not hidden and (member is None or parts[-1].lower().endswith(_SUFFIXES))
+    return not hidden and (member is None or parts[-1].lower().endswith(SUFFIXES))
 
 
 def _pictures(tree: Tree) -> list[tuple[str, ...]]:
@@ -132,7 +99,7 @@ def _classes(tree: Tree, source: Path) -> tuple[str, ...]:
     if not classes:
         raise UserError(
             f"{source} holds no pictures in class folders; expected CLASS/PICTURE with one of "
-            f"{' '.join(_SUFFIXES)}"
+            f"{' '.join(SUFFIXES)}"
         )
     folders = {parts[0] for parts, member in tree.items() if member is None}
     if folders - classes:

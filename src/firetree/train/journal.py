@@ -56,11 +56,13 @@ class Journal:
             if newest:
                 self._check_pictures(newest.state)
             first_step = newest.state.step if newest else 0
-            self._folder.begin(self._headers(), first_step)
+            self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
             found = [newest, self._folder.last_accuracy()]
             for damage in passed_over:
                 where = f"step {first_step}" if newest else "the start"
                 self.say(f"{damage}; going back to {where}")
+            for remark in self._worker.remarks:
+                self.say(remark)
             if self._folder.changed:
                 self.say(f"other than in the run so far: {', '.join(self._folder.changed)}")
         dist.broadcast_object_list(found, src=0)

@@ -5,11 +5,10 @@ What a step does is in `worker`, where the ranks meet in `place`, what is writte
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from firetree.data import Batch, Loader, epoch_steps
+from firetree.data import epoch_steps
 from firetree.errors import UserError
 from firetree.launch import Place, joined
 from firetree.train.finite import NotFiniteError
@@ -37,17 +36,18 @@ def train(
     splits = load_splits(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
-        folder = None
+        folder, earlier = None, None
         if place.rank == 0:
             folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))
-        worker = build_worker(recipe, place, splits, plan)
+            earlier = folder.earlier_arithmetic()
+        worker = build_worker(recipe, place, splits, plan, earlier)
         settle(worker)
         steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
         journal = Journal(folder, recipe, worker, total_steps)
         step, accuracy = journal.begin(resume)
         stack.enter_context(journal.shown())
-        batches = stack.enter_context(closing(batches_from(worker.loader, step, steps_an_epoch)))
+        batches = stack.enter_context(closing(worker.loader.batches(step)))
 
         left_out = 0
         while step < total_steps and not _good_enough(recipe, accuracy):
@@ -94,14 +94,6 @@ def check_world_size(recipe: Recipe, world_size: int) -> None:
             f"{world_size} workers cannot share batches of {recipe.optim.batch_size}; "
             "use fewer workers or a larger optim.batch_size"
         )
-
-
-def batches_from(loader: Loader, step: int, steps_an_epoch: int) -> Generator[Batch]:
-    """This rank's share of every batch from `step` on, epoch after epoch."""
-    epoch, first = divmod(step, steps_an_epoch)
-    while True:
-        yield from loader.training_batches(epoch, first)
-        epoch, first = epoch + 1, 0
 
 
 def _good_enough(recipe: Recipe, accuracy: float | None) -> bool:

@@ -28,7 +28,8 @@ def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
         case "lamb":
             return Lamb(groups, lr=optim.lr)
         case _:
-            return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)
+            nesterov = optim.nesterov
+            return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=nesterov, fused=True)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

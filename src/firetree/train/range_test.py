@@ -12,11 +12,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from firetree.data import epoch_steps
 from firetree.durable import write_durably, write_json_lines
 from firetree.launch import Place, joined
 from firetree.train.finite import NotFiniteError
-from firetree.train.loop import batches_from
 from firetree.train.recipe import Recipe
 from firetree.train.worker import Worker, build_worker, load_splits, settle, train_step
 
@@ -48,7 +46,7 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
         stack.enter_context(joined(place, recipe.sync.timeout_s))
         worker = build_worker(recipe, place, splits)
         settle(worker)
-        points = list(_points(worker, recipe.optim.batch_size, stack))
+        points = list(_points(worker, stack))
     if place.rank == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json_lines(run_dir / "find-lr.jsonl", map(asdict, points))
@@ -61,9 +59,8 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
         )
 
 
-def _points(worker: Worker, batch_size: int, stack: ExitStack) -> Iterator[Point]:
-    steps_an_epoch = epoch_steps(len(worker.splits.train), batch_size)
-    batches = stack.enter_context(closing(batches_from(worker.loader, 0, steps_an_epoch)))
+def _points(worker: Worker, stack: ExitStack) -> Iterator[Point]:
+    batches = stack.enter_context(closing(worker.loader.batches(0)))
     average, least = 0.0, math.inf
     for step in range(STEPS):
         rate = LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (STEPS - 1))

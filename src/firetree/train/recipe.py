@@ -63,6 +63,17 @@ class DataRecipe:
     """Mirror half of the training pictures."""
     crop_padding: int = 0
     """Shift training pictures by up to this many pixels."""
+    crop_scale: float | None = None
+    """See training pictures through a random part, at least this share of their area; None for the
+    square at the centre, through which test pictures are seen."""
+    crop_ratio: float = 1.3333
+    """Most that the width of such a part is of its height, or its height of its width."""
+    brightness: float = 0.0
+    """Multiply the brightness of training pictures by 1 less to 1 plus this."""
+    contrast: float = 0.0
+    """The same for contrast."""
+    saturation: float = 0.0
+    """The same for the strength of colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +164,10 @@ class Recipe:
     sparse: SparseRecipe = field(default_factory=SparseRecipe)
     seed: int = 0
     """Decides initial weights, order, augmentation and dropout."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of forward and backward pass; weights stay float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Arithmetic of forward and backward pass; weights stay float32. auto measures which is fastest."""
+    compile: bool = False
+    """Let torch.compile make the network faster, which takes a minute at the start."""
     evaluate_epochs: int = 1
     """Epochs between two evaluations on the test set."""
     checkpoint_steps: int = 200
@@ -276,6 +289,11 @@ _RANGES: dict[str, Check] = {
     "data.channels": (lambda value: value in (1, 3), "1 or 3"),
     "data.test_fraction": (lambda value: 0 < value < 1, "above 0 and below 1"),
     "data.crop_padding": _NOT_NEGATIVE,
+    "data.crop_scale": _FRACTION,
+    "data.crop_ratio": (lambda value: 1 <= value < float("inf"), "1 or more"),
+    "data.brightness": _SHARE,
+    "data.contrast": _SHARE,
+    "data.saturation": _SHARE,
     "optim.batch_size": _AT_LEAST_ONE,
     "optim.epochs": _AT_LEAST_ONE,
     "optim.steps": _AT_LEAST_ONE,

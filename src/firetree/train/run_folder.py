@@ -20,6 +20,7 @@ from firetree.durable import append_json_lines, read_json_lines, write_durably, 
 from firetree.environment import describe_environment
 from firetree.errors import UserError
 from firetree.train import checkpoint
+from firetree.train.arithmetic import Arithmetic
 from firetree.train.checkpoint import Checkpoint
 from firetree.train.recipe import Recipe, parse_recipe, recipe_toml
 
@@ -102,7 +103,14 @@ class RunFolder:
         """The newest complete checkpoint, and a line for each damaged one passed over."""
         return checkpoint.newest(self.path / "checkpoints")
 
-    def begin(self, headers: Sequence[trace.TraceHeader], first_step: int) -> None:
+    def earlier_arithmetic(self) -> Arithmetic | None:
+        """In what the run has computed so far; None where it has not begun."""
+        path = self._arithmetic
+        return Arithmetic(**json.loads(path.read_bytes())) if path.exists() else None
+
+    def begin(
+        self, headers: Sequence[trace.TraceHeader], first_step: int, arithmetic: Arithmetic
+    ) -> None:
         """Forget what was measured at or after `first_step`, and make ready for more.
 
         From here on the folder holds a run; there is a header a rank.
@@ -113,12 +121,18 @@ class RunFolder:
             write_durably(
                 self.path / "environment.json", json.dumps(environment, indent=1).encode()
             )
+            write_durably(self._arithmetic, json.dumps(asdict(arithmetic)).encode())
             kept = [line for line in read_json_lines(self._metrics) if line["step"] <= first_step]
             write_json_lines(self._metrics, kept)
+            trace.drop_ranks(self.path, len(headers))
             for header in headers:
                 trace.begin_trace(self.path, header, first_step)
             # TensorBoard drops what an earlier process wrote after the step that is gone back to.
             self._board = SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
+
+    @property
+    def _arithmetic(self) -> Path:
+        return self.path / "arithmetic.json"
 
     @property
     def _metrics(self) -> Path:

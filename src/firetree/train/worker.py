@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,29 +23,33 @@ from firetree.launch import Place
 from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
 from firetree.trace import StepTrace
+from firetree.train.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
 from firetree.train.finite import not_finite
 from firetree.train.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
 from firetree.train.optimizers import build_optimizer
 from firetree.train.planning import AUTO, Planner, read_plan
-from firetree.train.recipe import OptimRecipe, Recipe
+from firetree.train.recipe import DataRecipe, OptimRecipe, Recipe
 from firetree.train.sparsity import Sparsity
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a rank trains with. `parallel` wraps `model`; both hold the same weights.
+    """What a rank trains with. `parallel` wraps `model`, and `forward` is `parallel`, perhaps compiled;
+    all hold the same weights.
 
-    `average` holds their moving average, where the recipe wants one.
+    `average` holds their moving average, where the recipe wants one; `remarks` tell the user what
+    was chosen.
     """
 
     rank: int
     world_size: int
     seed: int
-    bfloat16: bool
+    arithmetic: Arithmetic
     optim: OptimRecipe
     model: nn.Module
     average: AveragedModel | None
     parallel: DistributedDataParallel
+    forward: Forward
     optimizer: torch.optim.Optimizer
     synchroniser: Synchroniser
     local: LocalSteps | None
@@ -53,6 +57,7 @@ class Worker:
     splits: Splits
     planner: Planner | None
     sparsity: Sparsity | None
+    remarks: tuple[str, ...]
 
     def sync_state(self) -> dict[str, Tensor]:
         """What synchronisation keeps from step to step; all ranks call it together."""
@@ -76,24 +81,36 @@ class Evaluation:
     loss: float
 
 
-def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None = None) -> Worker:
+def build_worker(
+    recipe: Recipe,
+    place: Place,
+    splits: Splits,
+    plan: str | None = None,
+    earlier: Arithmetic | None = None,
+) -> Worker:
     """Build the network from the recipe's seed and join it to those of the other ranks.
 
     `plan` is a plan's file, or `auto` to probe and make one; by default the recipe's algorithm.
+    `earlier` is what rank 0 knows of the arithmetic of a run that is resumed.
 
     Raises:
         UserError: the network cannot have the recipe's fields, or the plan is not for it.
     """
-    fields = asdict(recipe.model)
+    shape = asdict(recipe.model)
     torch.manual_seed(recipe.seed)
     model = models.build(
-        fields.pop("name"),
+        shape.pop("name"),
         classes=len(splits.classes),
         channels=splits.channels,
         size=splits.size,
-        **fields,
-    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are 1.2 to 1.6 times faster on a CPU
-    planner, way = _way(recipe, model, splits, plan)
+        **shape,
+    )
+    share = -(-recipe.optim.batch_size // place.world_size)
+    example_BCHW = torch.zeros(share, splits.channels, splits.size, splits.size)
+    part_BCHW = example_BCHW[: -(-share // recipe.optim.accumulate)]
+    arithmetic, choice = choose_arithmetic(recipe.precision, model, part_BCHW, earlier)
+    model = arithmetic.laid_out(model)
+    planner, way = _way(recipe, model, example_BCHW, plan)
     bucket_bytes = way.bucket_bytes if isinstance(way, Plan) else recipe.sync.bucket_bytes
     parallel = DistributedDataParallel(
         model,
@@ -103,16 +120,21 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None 
     synchroniser = attach(
         parallel, way, compression=recipe.sync.compression, timeout_s=recipe.sync.timeout_s
     )
+    forward: Forward = parallel
+    reason = None
+    if recipe.compile:
+        forward, reason = compiled(parallel, part_BCHW, arithmetic)
     optim = recipe.optim
     return Worker(
         rank=place.rank,
         world_size=place.world_size,
         seed=recipe.seed,
-        bfloat16=recipe.precision == "bfloat16",
+        arithmetic=arithmetic,
         optim=optim,
         model=model,
         average=None if optim.ema is None else _average(model, optim.ema),
         parallel=parallel,
+        forward=forward,
         optimizer=build_optimizer(optim, model),
         synchroniser=synchroniser,
         local=_local_steps(recipe, model, synchroniser),
@@ -122,12 +144,20 @@ def build_worker(recipe: Recipe, place: Place, splits: Splits, plan: str | None 
             seed=recipe.seed,
             rank=place.rank,
             world_size=place.world_size,
-            augmentation=Augmentation(recipe.data.flip, recipe.data.crop_padding),
+            augmentation=_augmentation(recipe.data),
+            threads=torch.get_num_threads(),
+            channels_last=arithmetic.channels_last,
         ),
         splits=splits,
         planner=planner,
         sparsity=_sparsity(recipe, model, splits),
+        remarks=tuple(remark for remark in (choice, reason) if remark),
     )
+
+
+def _augmentation(data_recipe: DataRecipe) -> Augmentation:
+    """The fields of the recipe that have the names of the augmentation's."""
+    return Augmentation(**{f.name: getattr(data_recipe, f.name) for f in fields(Augmentation)})
 
 
 def _sparsity(recipe: Recipe, model: nn.Module, splits: Splits) -> Sparsity | None:
@@ -147,7 +177,7 @@ def _average(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def _way(
-    recipe: Recipe, model: nn.Module, splits: Splits, plan: str | None
+    recipe: Recipe, model: nn.Module, example_BCHW: Tensor, plan: str | None
 ) -> tuple[Planner | None, str | Plan]:
     """How gradients are summed, and who looks after it."""
     world_size = dist.get_world_size()
@@ -155,8 +185,7 @@ def _way(
         return None, recipe.sync.algorithm
     if plan != AUTO:
         return None, read_plan(plan, model)
-    share = -(-recipe.optim.batch_size // world_size)
-    planner = Planner(model, torch.zeros(share, splits.channels, splits.size, splits.size))
+    planner = Planner(model, example_BCHW)
     return planner, planner.plan
 
 
@@ -254,8 +283,8 @@ def _step_seed(worker: Worker, step: int) -> int:
 
 
 def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
-        outputs = worker.parallel(batch.x_BCHW)
+    with worker.arithmetic.computing():
+        outputs = worker.forward(batch.x_BCHW)
     return models.summed_loss(outputs, batch.y_B, worker.optim.label_smoothing)
 
 
@@ -313,7 +342,7 @@ def evaluate(worker: Worker) -> Evaluation:
     model = worker.average.module if worker.average is not None else worker.model
     model.eval()
     for batch in worker.loader.test_batches():
-        with torch.autocast("cpu", torch.bfloat16, enabled=worker.bfloat16):
+        with worker.arithmetic.computing():
             logits_BK = model(batch.x_BCHW).float()
         correct = (logits_BK.argmax(1) == batch.y_B).sum()
         loss = cross_entropy(logits_BK, batch.y_B, reduction="sum")

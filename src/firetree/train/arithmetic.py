@@ -1,0 +1,121 @@
+"""In which numbers and in which order in memory a network computes: what is asked for, or what a short
+measurement finds fastest on this machine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree.models import Outputs, total
+from firetree.models.profile import measure
+
+AUTO_PRECISION = "auto"
+
+Forward = Callable[[Tensor], Tensor | Outputs]
+"""From x_BCHW to what a network gives in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Weights are float32 in any case; convolutions and products are in `precision`.
+
+    With `channels_last` the channels of a pixel lie side by side in memory, else each channel's plane
+    is in one piece.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = True
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """PyTorch's name for the order in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def computing(self) -> torch.autocast:
+        """The context in which forward passes are made."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def laid_out(self, model: nn.Module) -> nn.Module:
+        """The model with its weights in this order in memory."""
+        return model.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {'pixel by pixel' if self.channels_last else 'plane by plane'}"
+
+
+_CANDIDATES = [
+    Arithmetic(precision, channels_last)
+    for precision in ("float32", "bfloat16")
+    for channels_last in (True, False)
+]
+
+
+def choose_arithmetic(
+    precision: str, model: nn.Module, example_BCHW: Tensor, earlier: Arithmetic | None
+) -> tuple[Arithmetic, str | None]:
+    """The arithmetic of a run, and a line about the choice where there was one.
+
+    All ranks call it together, and measure together, as they will compute; rank 0 decides.
+
+    Args:
+        precision: a recipe's; `auto` for what is fastest.
+        example_BCHW: as many pictures as a rank computes at once.
+        earlier: on rank 0, what the run that is resumed has.
+    """
+    if precision != AUTO_PRECISION:
+        return Arithmetic("bfloat16" if precision == "bfloat16" else "float32"), None
+    chosen = _from_rank_0(earlier)
+    if chosen is not None:
+        return chosen, f"computing in {chosen}, as before"
+    times_s = {one: _step_s(model, example_BCHW, one) for one in _CANDIDATES}
+    fastest, *others = sorted(_CANDIDATES, key=times_s.__getitem__)
+    chosen = _from_rank_0(fastest)
+    assert chosen is not None
+    slower = ", ".join(f"{other} {times_s[other] * 1e3:.3g} ms" for other in others)
+    return chosen, f"computing in {fastest}: {times_s[fastest] * 1e3:.3g} ms a step ({slower})"
+
+
+def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _step_s(model: nn.Module, example_BCHW: Tensor, arithmetic: Arithmetic) -> float:
+    x_BCHW = example_BCHW.contiguous(memory_format=arithmetic.memory_format)
+    with arithmetic.computing():
+        return measure(arithmetic.laid_out(model), x_BCHW).compute_s
+
+
+def compiled(
+    parallel: DistributedDataParallel, example_BCHW: Tensor, arithmetic: Arithmetic
+) -> tuple[Forward, str | None]:
+    """The network made faster by torch.compile; or as it is, and why, where that is not possible.
+
+    DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
+    """
+    torch._logging.set_logs(
+        all=logging.ERROR
+    )  # else it tells users what only its makers can change
+    # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
+    forward = torch.compile(parallel, dynamic=False)
+    x_BCHW = example_BCHW.contiguous(memory_format=arithmetic.memory_format)
+    try:
+        with parallel.no_sync():
+            with arithmetic.computing():
+                outputs = forward(x_BCHW)
+            total(outputs).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever compilers, their absence and PyTorch raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return parallel, f"compile is left out, as this machine cannot: {reason}"
+    finally:
+        parallel.zero_grad()
+    return forward, None
