@@ -91,6 +91,7 @@ def restore(
 ) -> None:
     """Put the checkpoint's tensors back in place."""
     names = _names(model, optimizer)
+    parameters = dict(model.named_parameters())
     trained: dict[str, Tensor] = {}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in checkpoint.optimizer.items():
@@ -98,12 +99,18 @@ def restore(
         if quantity == _TRAINED:
             trained[name] = value
         elif name and quantity != _SYNC:
-            moments.setdefault(names.index(name), {})[quantity] = value.clone()
+            moments.setdefault(names.index(name), {})[quantity] = _laid_out(value, parameters[name])
     model.load_state_dict(trained or checkpoint.model)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     if average is not None:
         average.module.load_state_dict(checkpoint.model)
         average.n_averaged.copy_(checkpoint.optimizer.get(_AVERAGED, torch.tensor(0)))
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """A copy with the parameter's order in memory, in which a fused optimiser walks through both."""
+    alike = value.shape == parameter.shape
+    return torch.empty_like(parameter).copy_(value) if alike else value.clone()
 
 
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
