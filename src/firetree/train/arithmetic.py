@@ -102,9 +102,8 @@ def compiled(
 
     DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
     """
-    torch._logging.set_logs(
-        all=logging.ERROR
-    )  # else it tells users what only its makers can change
+    # Else it tells users what only its makers can change.
+    torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
     # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
     forward = torch.compile(parallel, dynamic=False)
     x_BCHW = example_BCHW.contiguous(memory_format=arithmetic.memory_format)
