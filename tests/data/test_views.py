@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from firetree.data.views import Cut, View
@@ -16,6 +16,7 @@ cuts = st.builds(Cut, st.floats(0.01, 1), shares, shares, shares, st.floats(1, 4
 
 
 @given(cuts, sides, sides)
+@example(Cut(0.96875, 0.0, 0.5, 0.0, 2.5), 23, 2503)
 def test_a_cut_lies_inside_its_picture(cut: Cut, width: int, height: int) -> None:
     left, top, right, bottom = cut.box(width, height)
     assert 0 <= left < right <= width

@@ -41,9 +41,9 @@ class Cut(NamedTuple):
         area = self.area * width * height
         part_width, part_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
         shrink = min(1.0, width / part_width, height / part_height)
-        part_width, part_height = part_width * shrink, part_height * shrink
-        left, top = self.across * (width - part_width), self.down * (height - part_height)
         # Rounding must not lead out of the picture.
+        part_width, part_height = min(part_width * shrink, width), min(part_height * shrink, height)
+        left, top = self.across * (width - part_width), self.down * (height - part_height)
         return left, top, min(left + part_width, width), min(top + part_height, height)
 
 
