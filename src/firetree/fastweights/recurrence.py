@@ -96,18 +96,18 @@ class _Stretch(torch.autograd.Function):
         fades = fade_T.tolist()
         weight_R = _latest_last(weight_T, size_H)
         h_BTH = torch.zeros_like(drive_BTH, memory_format=torch.contiguous_format)
-        input_STBH = drive_BTH.new_empty(steps + 1, size_T, size_B, size_H)
-        guess_STBH = drive_BTH.new_empty(steps, size_T, size_B, size_H)
-        moment_2STB1 = drive_BTH.new_empty(2, steps + 1, size_T, size_B, 1)
+        input_TSBH = drive_BTH.new_empty(size_T, steps + 1, size_B, size_H)
+        guess_TSBH = drive_BTH.new_empty(size_T, steps, size_B, size_H)
+        moments: list[tuple[Tensor, Tensor]] = []
         first_normal = rule.first_normal
         h = h_BH
         for t in range(size_T):
-            z = torch.addmm(drive_BTH[:, t], h, W_t, out=input_STBH[0, t])
+            z = torch.addmm(drive_BTH[:, t], h, W_t, out=input_TSBH[t, 0])
             past_BPH, weight_P = _past(h_BTH, t), weight_R[size_T - t :]
             u = z
             for s in range(steps + 1):
                 if s:
-                    u = input_STBH[s, t].copy_(z)
+                    u = input_TSBH[t, s].copy_(z)
                     if t:
                         product_B1P = torch.bmm(h[:, None], past_BPH.transpose(1, 2))
                         product_B1P *= weight_P[: past_BPH.shape[1]]
@@ -117,66 +117,64 @@ class _Stretch(torch.autograd.Function):
                 v = u
                 if s >= first_normal:
                     v, mean, scale = torch.native_layer_norm(u, (size_H,), gain_H, bias_H, EPSILON)
-                    moment_2STB1[0, s, t], moment_2STB1[1, s, t] = mean, scale
-                target = h_BTH[:, t] if s == steps else guess_STBH[s, t]
+                    moments.append((mean, scale))
+                target = h_BTH[:, t] if s == steps else guess_TSBH[t, s]
                 h = torch.clamp_min(v, 0, out=target) if rule.relu else torch.tanh(v, out=target)
-        ctx.rule, ctx.fades, ctx.moment_2STB1 = rule, fades, moment_2STB1
-        ctx.save_for_backward(W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, input_STBH, guess_STBH)
+        ctx.rule, ctx.fades, ctx.moments = rule, fades, moments
+        ctx.save_for_backward(W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, input_TSBH, guess_TSBH)
         return h_BTH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_BTH: Tensor) -> tuple[Tensor | None, ...]:
         # A gradient has the name of what it is the gradient of, with `d` before it.
-        W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, input_STBH, guess_STBH = ctx.saved_tensors
+        W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, input_TSBH, guess_TSBH = ctx.saved_tensors
         rule: Rule = ctx.rule
-        size_B, size_T, size_H = h_BTH.shape
+        _, size_T, size_H = h_BTH.shape
         steps, first_normal = rule.inner_steps, rule.first_normal
-        fades, moment_2STB1 = ctx.fades, ctx.moment_2STB1
+        fades, latest_moments = ctx.fades, reversed(ctx.moments)
         weight_R = _latest_last(weight_T, size_H)
         needs = ctx.needs_input_grad
         dh_BTH = out_BTH.clone(memory_format=torch.contiguous_format)
         dz_BTH = torch.empty_like(h_BTH)
-        dinput_STBH = torch.empty_like(input_STBH)
-        doutput_STBH = torch.empty_like(input_STBH)
+        dinput_TSBH = torch.empty_like(input_TSBH)
+        doutput_TSBH = torch.empty_like(input_TSBH)
         dfade_T, dweight_T = weight_T.new_zeros(size_T), weight_T.new_zeros(size_T)
-        # Rows du, h, du: both (h, du) and (du, h) are views of it.
-        pair_B3H = h_BTH.new_empty(size_B, 3, size_H)
         for t in reversed(range(size_T)):
             past_BPH = _past(h_BTH, t)
             weight_P = weight_R[size_T - t :][: past_BPH.shape[1]]
             dh = dh_BTH[:, t]
             dz = dz_BTH[:, t]
             for s in reversed(range(steps + 1)):
-                h = h_BTH[:, t] if s == steps else guess_STBH[s, t]
+                h = h_BTH[:, t] if s == steps else guess_TSBH[t, s]
                 if rule.relu:
                     du = torch.ops.aten.threshold_backward(dh, h, 0)
                 else:
                     du = torch.ops.aten.tanh_backward(dh, h)
                 if s >= first_normal:
-                    doutput_STBH[s, t] = du
-                    du = _normal_backward(du, input_STBH[s, t], moment_2STB1[:, s, t], gain_H)[0]
+                    doutput_TSBH[t, s] = du
+                    du = _normal_backward(du, input_TSBH[t, s], next(latest_moments), gain_H)[0]
                 if s == steps:
                     dz.copy_(du)
                 else:
                     dz += du
                 if s == 0:
                     break
-                before = guess_STBH[s - 1, t]
-                dinput_STBH[s, t] = du
-                dh = torch.zeros_like(du)
+                before = guess_TSBH[t, s - 1]
                 if t:
-                    pair_B3H[:, 0], pair_B3H[:, 1], pair_B3H[:, 2] = du, before, du
                     # What the past gives with (h, du): with h it was weighed in the forward pass.
-                    product_B2P = torch.bmm(pair_B3H[:, 1:], past_BPH.transpose(1, 2))
+                    pair_B2H = torch.stack([before, du], 1)
+                    product_B2P = torch.bmm(pair_B2H, past_BPH.transpose(1, 2))
                     if needs[6]:
                         dweight_T[size_T - t :] += product_B2P[:, :, :t].prod(1).sum(0)
                     product_B2P *= weight_P
                     dh = torch.bmm(product_B2P[:, 1:], past_BPH)[:, 0]
-                    dh_BTH[:, : len(weight_P)] += torch.bmm(
-                        product_B2P.transpose(1, 2), pair_B3H[:, :2]
-                    )
+                    swapped_BP2 = product_B2P.flip(1).transpose(1, 2)
+                    dh_BTH[:, : len(weight_P)] += torch.bmm(swapped_BP2, pair_B2H)
+                else:
+                    dh = torch.zeros_like(du)
                 if A_BHH is not None:
+                    dinput_TSBH[t, s] = du
                     by_A_BH = torch.bmm(du[:, None], A_BHH)[:, 0]
                     if needs[5]:
                         dfade_T[t] += (by_A_BH * before).sum()
@@ -188,27 +186,30 @@ class _Stretch(torch.autograd.Function):
         dh_BH = torch.mm(dz_BTH[:, 0], W_HH)
         dA_BHH = None
         if A_BHH is not None and needs[8]:
-            faded = weight_T.new_tensor(fades)[:, None, None]
+            faded = weight_T.new_tensor(fades)[:, None, None, None]
             dA_BHH = torch.bmm(
-                (dinput_STBH[1:] * faded).flatten(0, 1).permute(1, 2, 0),
-                guess_STBH.flatten(0, 1).transpose(0, 1),
+                (dinput_TSBH[:, 1:] * faded).flatten(0, 1).permute(1, 2, 0),
+                guess_TSBH.flatten(0, 1).transpose(0, 1),
             )
-        dgain_H, dbias_H = _normal_backward(
-            doutput_STBH[first_normal:],
-            input_STBH[first_normal:],
-            moment_2STB1[:, first_normal:],
-            gain_H,
-            of_input=False,
-        )[1:]
+        dgain_H, dbias_H = torch.zeros_like(gain_H), torch.zeros_like(gain_H)
+        if rule.normalise:
+            mean_RB1, scale_RB1 = map(torch.stack, zip(*ctx.moments, strict=True))
+            _, dgain_H, dbias_H = _normal_backward(
+                doutput_TSBH[:, first_normal:].flatten(0, 1),
+                input_TSBH[:, first_normal:].flatten(0, 1),
+                (mean_RB1, scale_RB1),
+                gain_H,
+                of_input=False,
+            )
         return None, dz_BTH, dW_HH, dgain_H, dbias_H, dfade_T, dweight_T.flip(0), dh_BH, dA_BHH
 
 
 def _normal_backward(
-    dv: Tensor, u: Tensor, moment_2: Tensor, gain_H: Tensor, of_input: bool = True
+    dv: Tensor, u: Tensor, moments: tuple[Tensor, Tensor], gain_H: Tensor, of_input: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of layer normalisation: of its input, or else of gain and bias."""
     gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_layer_norm_backward(
-        dv, u, gain_H.shape, *moment_2, gain_H, gain_H, (of_input, not of_input, not of_input)
+        dv, u, gain_H.shape, *moments, gain_H, gain_H, (of_input, not of_input, not of_input)
     )
     return gradients
 

@@ -9,15 +9,16 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from firetree.data import Batch, Loader, epoch_steps
+from firetree.data import epoch_steps
 from firetree.errors import UserError
 from firetree.launch import Place, joined
+from firetree.tasks import Batch, Loader
 from firetree.train.finite import NotFiniteError
 from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
-from firetree.train.worker import build_worker, evaluate, load_splits, settle, train_step
+from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
 
 MOST_LEFT_OUT = 10
 """Steps in a row that may be left out because a number is not finite."""
@@ -34,15 +35,15 @@ def train(
     """
     optim = recipe.optim
     check_world_size(recipe, place.world_size)
-    splits = load_splits(recipe)
+    task = load_task(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
         folder = None
         if place.rank == 0:
             folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))
-        worker = build_worker(recipe, place, splits, plan)
+        worker = build_worker(recipe, place, task, plan)
         settle(worker)
-        steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)
+        steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
         journal = Journal(folder, recipe, worker, total_steps)
         step, accuracy = journal.begin(resume)

@@ -18,7 +18,7 @@ from firetree.launch import Place, joined
 from firetree.train.finite import NotFiniteError
 from firetree.train.loop import batches_from
 from firetree.train.recipe import Recipe
-from firetree.train.worker import Worker, build_worker, load_splits, settle, train_step
+from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
 
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
 _SMOOTHING = 0.9
@@ -43,10 +43,10 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
     Raises:
         UserError: the recipe, the data or the folder cannot be used.
     """
-    splits = load_splits(recipe)
+    task = load_task(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
-        worker = build_worker(recipe, place, splits)
+        worker = build_worker(recipe, place, task)
         settle(worker)
         points = list(_points(worker, recipe.optim.batch_size, stack))
     if place.rank == 0:
@@ -62,7 +62,7 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
 
 
 def _points(worker: Worker, batch_size: int, stack: ExitStack) -> Iterator[Point]:
-    steps_an_epoch = epoch_steps(len(worker.splits.train), batch_size)
+    steps_an_epoch = epoch_steps(worker.task.examples, batch_size)
     batches = stack.enter_context(closing(batches_from(worker.loader, 0, steps_an_epoch)))
     average, least = 0.0, math.inf
     for step in range(STEPS):
