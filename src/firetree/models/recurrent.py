@@ -6,7 +6,6 @@ Letters in names: B batch, T time, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ FIELDS = (
 """All fields of a recipe's model that only recurrent networks have."""
 
 _LAYERS: Mapping[str, Callable[..., nn.Module]] = {
-    "fast_weights": partial(FastWeightRNN, normalise_first=True),
+    "fast_weights": FastWeightRNN,
     "delta": DeltaFastWeights,
     "associative_lstm": AssociativeLSTM,
     "irnn": IRNN,
@@ -90,8 +89,7 @@ def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Modu
     """The recurrent layer of this name, batch first.
 
     Args:
-        fields: options of the layer's own; None keeps its default. Fast weights normalise h₀ too,
-            which the paper leaves open and which learns better (docs/fast-weights.md).
+        fields: options of the layer's own; None keeps its default.
 
     Raises:
         UserError: an unknown name, a field that the layer does not have, or one out of its range.
