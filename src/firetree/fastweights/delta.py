@@ -43,7 +43,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
     Args:
         input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM.
         heads: N, each with a memory of its own, D = H / N features wide.
-        form: `recurrent` goes step by step, `chunked` 64 steps at a time; `auto` is `recurrent` for
+        form: `recurrent` goes step by step, `chunked` 32 steps at a time; `auto` is `recurrent` for
             single steps. All give the same.
 
     Raises:

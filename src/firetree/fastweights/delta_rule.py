@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-CHUNK_STEPS = 64
+CHUNK_STEPS = 32
 """Steps taken at once."""
 
 
@@ -25,11 +25,12 @@ def step_by_step(
     Keys are of length 1 and β is from 0 to 1; a step with β = 0 leaves the memory as it is.
     """
     outputs = []
-    for t in range(q_BTK.shape[1]):
-        k_BK1 = k_BTK[:, t, :, None]
-        error_B1V = v_BTV[:, t, None] - torch.bmm(k_BK1.transpose(1, 2), S_BKV)
-        S_BKV = S_BKV + torch.bmm(beta_BT[:, t, None, None] * k_BK1, error_B1V)
-        outputs.append(torch.bmm(q_BTK[:, t, None], S_BKV))
+    weighed_BTK = beta_BT[:, :, None] * k_BTK
+    rows = (torch.split(x, 1, 1) for x in (q_BTK, k_BTK, v_BTV, weighed_BTK))
+    for q_B1K, k_B1K, v_B1V, weighed_B1K in zip(*rows, strict=True):
+        error_B1V = torch.baddbmm(v_B1V, k_B1K, S_BKV, alpha=-1)
+        S_BKV = torch.baddbmm(S_BKV, weighed_B1K.transpose(1, 2), error_B1V)
+        outputs.append(torch.bmm(q_B1K, S_BKV))
     return torch.cat(outputs, 1), S_BKV
 
 
@@ -58,9 +59,10 @@ def by_chunks(
     U_BNCV, W_BNCK = solved.split([v_BTV.shape[2], size_K], 3)
     attention_BNCC = (q_BNCK @ k_BNCK.transpose(2, 3)).tril()
     outputs = []
-    for n in range(q_BNCK.shape[1]):
-        correction_BCV = torch.baddbmm(U_BNCV[:, n], W_BNCK[:, n], S_BKV, alpha=-1)
-        remembered_BCV = torch.bmm(q_BNCK[:, n], S_BKV)
-        outputs.append(torch.baddbmm(remembered_BCV, attention_BNCC[:, n], correction_BCV))
-        S_BKV = torch.baddbmm(S_BKV, k_BNCK[:, n].transpose(1, 2), correction_BCV)
+    # Taking one chunk after the other by its index would make a gradient of full size for each.
+    chunks = (x.unbind(1) for x in (q_BNCK, k_BNCK, U_BNCV, W_BNCK, attention_BNCC))
+    for q_BCK, k_BCK, U_BCV, W_BCK, attention_BCC in zip(*chunks, strict=True):
+        correction_BCV = torch.baddbmm(U_BCV, W_BCK, S_BKV, alpha=-1)
+        outputs.append(torch.baddbmm(torch.bmm(q_BCK, S_BKV), attention_BCC, correction_BCV))
+        S_BKV = torch.baddbmm(S_BKV, k_BCK.transpose(1, 2), correction_BCV)
     return torch.cat(outputs, 1)[:, :size_T], S_BKV
