@@ -37,6 +37,7 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/allreduce.py
 	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/fast_weights.py
 	$(BIN)/python benchmarks/hook.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/prediction.py

@@ -27,6 +27,7 @@ from firetree import (
     plan,
     report,
     sweep,
+    tasks,
     train,
 )
 from firetree import probe as probing
@@ -207,7 +208,8 @@ def _train_options(arguments: list[str]) -> TrainOptions:
 def _names() -> str:
     return (
         f"Recipes: {', '.join(train.known_recipes())}. Networks: {', '.join(models.names())}. "
-        f"Data: {', '.join(data.names())}. Algorithms: {', '.join(algorithm_names())}."
+        f"Recurrent layers: {', '.join(models.recurrent.names())}. "
+        f"Data: {', '.join((*data.names(), *tasks.recall.MADE))}. Algorithms: {', '.join(algorithm_names())}."
     )
 
 

@@ -16,7 +16,7 @@ from firetree import models
 from firetree.launch import Place
 from firetree.train import load_recipe
 from firetree.train.arithmetic import Arithmetic, choose_arithmetic
-from firetree.train.worker import build_worker, load_splits, settle, train_step
+from firetree.train.worker import build_worker, load_task, settle, train_step
 
 STEPS = ("train", "digits", "--precision", "auto", "--optim.steps")
 
@@ -56,7 +56,7 @@ def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
 def weights_after(steps: int, compile_: bool) -> tuple[list[torch.Tensor], tuple[str, ...], int]:
     recipe = replace(load_recipe("digits"), compile=compile_)
     place = Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
-    worker = build_worker(recipe, place, load_splits(recipe))
+    worker = build_worker(recipe, place, load_task(recipe))
     settle(worker)
     batches = worker.loader.batches(0)
     buckets = 0

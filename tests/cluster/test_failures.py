@@ -256,7 +256,7 @@ def test_other_pictures_cannot_resume_a_run(tmp_path: Path) -> None:
     run = ("train", "fashion-squeezenet", "--run-dir", tmp_path / "run", *SHORT)
     assert firetree(*run, "--data.path", one)[0] == 0
     code, _, err = firetree(*run, "--data.path", other, "--resume")
-    assert_one_line(code, err, "the run's pictures had size 8, these 12")
+    assert_one_line(code, err, "the run's data had size 8, these 12")
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from firetree.data import Batch
 from firetree.launch import Place
 from firetree.train.finite import NotFiniteError
 from firetree.train.recipe import OptimRecipe, Recipe, SyncRecipe
-from firetree.train.worker import build_worker, load_splits, settle, train_step
+from firetree.train.worker import build_worker, load_task, settle, train_step
 
 
 def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     recipe = Recipe(optim=OptimRecipe(batch_size=16, ema=0.5), sync=sync)
     place = Place(rank, world_size, world_size, "127.0.0.1", 0)
-    worker = build_worker(recipe, place, load_splits(recipe))
+    worker = build_worker(recipe, place, load_task(recipe))
     settle(worker)
     before = {name: value.clone() for name, value in worker.model.state_dict().items()}
     batch = next(worker.loader.training_batches(0))

@@ -18,7 +18,7 @@ from firetree.sync import algorithm_names
 from firetree.train import load_recipe
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
-from firetree.train.worker import build_worker, load_splits, settle, train_step
+from firetree.train.worker import build_worker, load_task, settle, train_step
 
 STEPS = 20
 
@@ -61,7 +61,7 @@ def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     recipe = steps_recipe(algorithm)
     place = Place(rank, world_size, world_size, "", 0)
-    worker = build_worker(recipe, place, load_splits(recipe))
+    worker = build_worker(recipe, place, load_task(recipe))
     settle(worker)
     batches = worker.loader.training_batches(0)
     for step in range(STEPS):

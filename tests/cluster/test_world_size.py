@@ -18,7 +18,7 @@ from firetree.launch import Place
 from firetree.train import Recipe, checkpoint
 from firetree.train.checkpoint import State
 from firetree.train.recipe import DataRecipe, OptimRecipe
-from firetree.train.worker import Worker, build_worker, load_splits, settle, train_step
+from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
 
 PICTURES, BATCH = 203, 16
 
@@ -35,8 +35,9 @@ def numbered(path: Path) -> Path:
 
 def noted(batches: Iterator[Batch], worker: Worker, seen: list[int]) -> Iterator[Batch]:
     """The batches, whose pictures' numbers are added to `seen`."""
+    mean, std = (worker.task.about[name][0] for name in ("mean", "std"))
     for batch in batches:
-        shades = batch.x_BCHW[:, 0, 0, :2] * worker.splits.std[0] + worker.splits.mean[0]
+        shades = batch.x_BCHW[:, 0, 0, :2] * std + mean
         high, low = (shades * 255 / 16).round().int().T
         seen += (16 * high + low).tolist()
         yield batch
@@ -46,7 +47,7 @@ def train_part(path: Path, folder: Path, first: int, last: int) -> list[int]:
     """Train this rank's share of steps `first` to `last - 1` from the newest checkpoint."""
     recipe = Recipe(data=DataRecipe("npz", str(path)), optim=OptimRecipe(batch_size=BATCH, lr=0.01))
     place = Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
-    worker = build_worker(recipe, place, load_splits(recipe))
+    worker = build_worker(recipe, place, load_task(recipe))
     settle(worker)
     found, _ = checkpoint.newest(folder)
     if found:

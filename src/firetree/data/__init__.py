@@ -1,4 +1,6 @@
-"""Pictures for classification: read from disk, shared among ranks, made into batches.
+"""Pictures for classification, read from disk, and sequences with answers, made by seed.
+
+Both are shared among ranks and made into batches.
 
 An epoch on one rank:
 
@@ -21,6 +23,7 @@ from firetree.data.batches import Batch, Loader
 from firetree.data.decoding import DamagedPictureError
 from firetree.data.order import epoch_steps
 from firetree.data.pictures import Dataset, Pictures
+from firetree.data.sequences import SequenceBatch, SequenceLoader, SequenceSplits
 from firetree.data.splits import Splits, make_splits
 from firetree.errors import UserError, nearest
 
@@ -30,6 +33,9 @@ __all__ = [
     "DamagedPictureError",
     "Loader",
     "Pictures",
+    "SequenceBatch",
+    "SequenceLoader",
+    "SequenceSplits",
     "Splits",
     "epoch_steps",
     "load",

@@ -43,6 +43,21 @@ class Batch:
     y_B: Tensor
     global_count: int
 
+    @property
+    def x(self) -> Tensor:
+        """What a network takes."""
+        return self.x_BCHW
+
+    @property
+    def y(self) -> Tensor:
+        """What it is to give."""
+        return self.y_B
+
+    @property
+    def count(self) -> int:
+        """Samples of this part."""
+        return len(self.y_B)
+
     def parts(self, number: int) -> list[Batch]:
         """The batch cut into so many parts of nearly equal size, some perhaps empty."""
         halves = self.x_BCHW.tensor_split(number), self.y_B.tensor_split(number)

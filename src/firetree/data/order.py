@@ -19,6 +19,7 @@ class Stream(IntEnum):
     HOLD_OUT = 1
     ORDER = 2
     AUGMENTATION = 3
+    SEQUENCES = 4
 
 
 def random_stream(stream: Stream, seed: int, epoch: int = 0) -> np.random.Generator:

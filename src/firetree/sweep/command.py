@@ -9,10 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated
 
-import torch
 import tyro
 
-from firetree import models, tables
+from firetree import tables
 from firetree.arguments import parse
 from firetree.durable import write_durably
 from firetree.errors import UserError
@@ -21,7 +20,7 @@ from firetree.models.profile import measure
 from firetree.network import format_duration, load_network
 from firetree.network.plan import Prices, make_plan
 from firetree.sweep.trials import Result, Trial, Values, grid, train_all
-from firetree.train import Recipe, check_recipe, load_recipe, load_splits, with_fields
+from firetree.train import Recipe, check_recipe, load_recipe, load_task, with_fields
 
 
 @dataclass(frozen=True)
@@ -117,16 +116,8 @@ def _name(values: Values) -> str:
 
 def _costs(recipe: Recipe, prices: Prices) -> tuple[int, float, float]:
     """|W| in bytes, flops of a sample, and the predicted step."""
-    splits = load_splits(recipe)
-    fields = asdict(recipe.model)
-    net = models.build(
-        fields.pop("name"),
-        classes=len(splits.classes),
-        channels=splits.channels,
-        size=splits.size,
-        **fields,
-    )
-    batch = torch.zeros(recipe.optim.batch_size, splits.channels, splits.size, splits.size)
+    task = load_task(recipe)
+    net, batch = task.build(asdict(recipe.model)), task.example(recipe.optim.batch_size)
     found = cost(net, batch[:1])
     plan = make_plan(recipe.model.name, measure(net, batch), prices)
     return found.weight_bytes, found.flops, plan.step_s

@@ -13,7 +13,7 @@ from firetree.train.recipe import (
     recipe_toml,
     with_fields,
 )
-from firetree.train.worker import load_splits
+from firetree.train.worker import load_task
 
 __all__ = [
     "AUTO",
@@ -23,7 +23,7 @@ __all__ = [
     "find_rate",
     "known_recipes",
     "load_recipe",
-    "load_splits",
+    "load_task",
     "recipe_toml",
     "train",
     "with_fields",

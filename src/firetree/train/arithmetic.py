@@ -20,7 +20,7 @@ from firetree.models.profile import measure
 AUTO_PRECISION = "auto"
 
 Forward = Callable[[Tensor], Tensor | Outputs]
-"""From x_BCHW to what a network gives in training."""
+"""From a batch to what a network gives in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class Arithmetic:
     def memory_format(self) -> torch.memory_format:
         """PyTorch's name for the order in memory."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """Pictures x_BCHW in this order in memory; anything else as it is."""
+        return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
 
     def computing(self) -> torch.autocast:
         """The context in which forward passes are made."""
@@ -59,7 +63,7 @@ _CANDIDATES = [
 
 
 def choose_arithmetic(
-    precision: str, model: nn.Module, example_BCHW: Tensor, earlier: Arithmetic | None
+    precision: str, model: nn.Module, example: Tensor, earlier: Arithmetic | None
 ) -> tuple[Arithmetic, str | None]:
     """The arithmetic of a run, and a line about the choice where there was one.
 
@@ -67,7 +71,7 @@ def choose_arithmetic(
 
     Args:
         precision: a recipe's; `auto` for what is fastest.
-        example_BCHW: as many pictures as a rank computes at once.
+        example: as many samples as a rank computes at once.
         earlier: on rank 0, what the run that is resumed has.
     """
     if precision != AUTO_PRECISION:
@@ -75,7 +79,7 @@ def choose_arithmetic(
     chosen = _from_rank_0(earlier)
     if chosen is not None:
         return chosen, f"computing in {chosen}, as before"
-    times_s = {one: _step_s(model, example_BCHW, one) for one in _CANDIDATES}
+    times_s = {one: _step_s(model, example, one) for one in _CANDIDATES}
     fastest, *others = sorted(_CANDIDATES, key=times_s.__getitem__)
     chosen = _from_rank_0(fastest)
     assert chosen is not None
@@ -89,14 +93,14 @@ def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
     return box[0]
 
 
-def _step_s(model: nn.Module, example_BCHW: Tensor, arithmetic: Arithmetic) -> float:
-    x_BCHW = example_BCHW.contiguous(memory_format=arithmetic.memory_format)
+def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:
+    x = arithmetic.ordered(example)
     with arithmetic.computing():
-        return measure(arithmetic.laid_out(model), x_BCHW).compute_s
+        return measure(arithmetic.laid_out(model), x).compute_s
 
 
 def compiled(
-    parallel: DistributedDataParallel, example_BCHW: Tensor, arithmetic: Arithmetic
+    parallel: DistributedDataParallel, example: Tensor, arithmetic: Arithmetic
 ) -> tuple[Forward, str | None]:
     """The network made faster by torch.compile; or as it is, and why, where that is not possible.
 
@@ -106,11 +110,11 @@ def compiled(
     torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
     # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
     forward = torch.compile(parallel, dynamic=False)
-    x_BCHW = example_BCHW.contiguous(memory_format=arithmetic.memory_format)
+    x = arithmetic.ordered(example)
     try:
         with parallel.no_sync():
             with arithmetic.computing():
-                outputs = forward(x_BCHW)
+                outputs = forward(x)
             total(outputs).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever compilers, their absence and PyTorch raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

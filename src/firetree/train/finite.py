@@ -19,13 +19,13 @@ class NotFiniteError(RunFailedError):
     """A loss or gradient is NaN or infinite; the weights are as they were before the step."""
 
 
-def not_finite(model: nn.Module, x_BCHW: Tensor, loss: float, step: int) -> NotFiniteError:
+def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFiniteError:
     """The same error on every rank; all call it together, each with its own batch and loss.
 
     Names the first layer of the forward pass that gives such a number, or else the last layer whose
     gradient has one, where the backward pass met it first.
     """
-    mine = loss, None if math.isfinite(loss) else first_layer(model, x_BCHW)
+    mine = loss, None if math.isfinite(loss) else first_layer(model, x)
     everyone: list[tuple[float, str | None]] = [mine] * dist.get_world_size()
     dist.all_gather_object(everyone, mine)
     for rank, (its_loss, layer) in enumerate(everyone):
@@ -41,7 +41,7 @@ def not_finite(model: nn.Module, x_BCHW: Tensor, loss: float, step: int) -> NotF
 
 
 @torch.no_grad()
-def first_layer(model: nn.Module, x_BCHW: Tensor) -> str | None:
+def first_layer(model: nn.Module, x: Tensor) -> str | None:
     """The name of the first layer that gives a number that is not finite; None where none does."""
     found: list[str] = []
     handles = [
@@ -54,7 +54,7 @@ def first_layer(model: nn.Module, x_BCHW: Tensor) -> str | None:
         if not any(True for _ in module.children())
     ]
     try:
-        model(x_BCHW)
+        model(x)
     finally:
         for handle in handles:
             handle.remove()

@@ -54,7 +54,7 @@ class Journal:
         if self._folder:
             newest, passed_over = self._folder.newest_checkpoint()
             if newest:
-                self._check_pictures(newest.state)
+                self._check_data(newest.state)
             first_step = newest.state.step if newest else 0
             self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
             found = [newest, self._folder.last_accuracy()]
@@ -90,22 +90,11 @@ class Journal:
         )
         return [replace(header, rank=rank) for rank in range(header.world_size)]
 
-    def _pictures(self) -> dict[str, Any]:
-        """What someone who predicts with the weights must know of the pictures."""
-        splits = self._worker.splits
-        return {
-            "classes": list(splits.classes),
-            "size": splits.size,
-            "channels": splits.channels,
-            "mean": list(splits.mean),
-            "std": list(splits.std),
-        }
-
-    def _check_pictures(self, state: checkpoint.State) -> None:
-        for name, now in self._pictures().items():
+    def _check_data(self, state: checkpoint.State) -> None:
+        for name, now in self._worker.task.about.items():
             if state.data[name] != now:
                 raise UserError(
-                    f"cannot resume: the run's pictures had {name} {state.data[name]}, these {now}; "
+                    f"cannot resume: the run's data had {name} {state.data[name]}, these {now}; "
                     "use the same data, or choose another folder with --run-dir"
                 )
 
@@ -153,7 +142,7 @@ class Journal:
         worker = self._worker
         sync = worker.sync_state()
         if self._folder:
-            state = checkpoint.State(step, asdict(self._recipe.model), self._pictures())
+            state = checkpoint.State(step, asdict(self._recipe.model), self._worker.task.about)
             captured = checkpoint.capture(
                 worker.model, worker.optimizer, state, worker.average, sync
             )

@@ -16,7 +16,7 @@ from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
-from firetree.train.worker import build_worker, evaluate, load_splits, settle, train_step
+from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
 
 MOST_LEFT_OUT = 10
 """Steps in a row that may be left out because a number is not finite."""
@@ -33,16 +33,16 @@ def train(
     """
     optim = recipe.optim
     check_world_size(recipe, place.world_size)
-    splits = load_splits(recipe)
+    task = load_task(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
         folder, earlier = None, None
         if place.rank == 0:
             folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))
             earlier = folder.earlier_arithmetic()
-        worker = build_worker(recipe, place, splits, plan, earlier)
+        worker = build_worker(recipe, place, task, plan, earlier)
         settle(worker)
-        steps_an_epoch = epoch_steps(len(splits.train), optim.batch_size)
+        steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
         journal = Journal(folder, recipe, worker, total_steps)
         step, accuracy = journal.begin(resume)

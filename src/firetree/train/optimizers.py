@@ -1,4 +1,4 @@
-"""The optimiser of a recipe: SGD, or for large batches LARS or LAMB.
+"""The optimiser of a recipe: SGD or Adam, or for large batches LARS or LAMB.
 
 LARS and LAMB give each tensor of weights a rate of its own, by the lengths of the weights and of their
 step. Biases and other vectors are stepped as SGD and Adam would, and never decay.
@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from firetree.train.recipe import OptimRecipe
 
@@ -27,6 +27,8 @@ def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
             return Lars(groups, lr=optim.lr, momentum=optim.momentum)
         case "lamb":
             return Lamb(groups, lr=optim.lr)
+        case _ if optim.optimizer == "adam":
+            return AdamW(groups, lr=optim.lr, fused=True)
         case _:
             nesterov = optim.nesterov
             return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=nesterov, fused=True)

@@ -16,7 +16,7 @@ from firetree.durable import write_durably, write_json_lines
 from firetree.launch import Place, joined
 from firetree.train.finite import NotFiniteError
 from firetree.train.recipe import Recipe
-from firetree.train.worker import Worker, build_worker, load_splits, settle, train_step
+from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
 
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
 _SMOOTHING = 0.9
@@ -41,10 +41,10 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
     Raises:
         UserError: the recipe, the data or the folder cannot be used.
     """
-    splits = load_splits(recipe)
+    task = load_task(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
-        worker = build_worker(recipe, place, splits)
+        worker = build_worker(recipe, place, task)
         settle(worker)
         points = list(_points(worker, stack))
     if place.rank == 0:

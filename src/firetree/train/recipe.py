@@ -18,7 +18,9 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from firetree import data, models
 from firetree.errors import UserError, nearest
+from firetree.models import glimpses, recurrent
 from firetree.sync import check_algorithm, check_compression
+from firetree.tasks import recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class ModelRecipe:
     """The network; a field left at None keeps what the named network has."""
 
     name: str = "squeezenet_small"
-    """A network of firetree.models."""
+    """A network for pictures, or a recurrent layer for sequences."""
     base_e: int | None = None
     """Expand filters of the first fire module."""
     incr_e: int | None = None
@@ -41,14 +43,30 @@ class ModelRecipe:
     """Bypass connections around fire modules."""
     dropout: float | None = None
     """Dropout probability before the classifier."""
+    hidden: int | None = None
+    """Units of a recurrent layer."""
+    inner_steps: int | None = None
+    """Inner steps of fast weights (S)."""
+    decay: float | None = None
+    """What fast weights keep from step to step (λ)."""
+    rate: float | None = None
+    """How much of a state is written into fast weights (η)."""
+    normalise: bool | None = None
+    """Layer normalisation in the inner steps of fast weights."""
+    normalise_first: bool | None = None
+    """The same where the inner steps start."""
+    learned: bool | None = None
+    """Whether decay and rate are learned."""
+    heads: int | None = None
+    """Heads of the delta rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
-    """The pictures and what is done to them while training."""
+    """The data, and what is done to pictures while training."""
 
     name: str = "digits"
-    """A reader of firetree.data."""
+    """A reader of pictures, or sequences that are made by seed."""
     path: str | None = None
     """The file or folder it reads."""
     size: int | None = None
@@ -74,6 +92,12 @@ class DataRecipe:
     """The same for contrast."""
     saturation: float = 0.0
     """The same for the strength of colours."""
+    pairs: int | None = None
+    """Pairs of key and value in a sequence to be recalled; None for 4."""
+    examples: int | None = None
+    """Sequences made to train on; None for 100,000."""
+    held_out: Literal["test", "validation"] = "test"
+    """Which of the sequences that are not trained on are evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +117,8 @@ class OptimRecipe:
     sqrt with LAMB."""
     base_batch: int = 64
     """The batch size that lr is meant for."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """What steps along the gradients, where batch_rule does not say; adam is AdamW."""
     momentum: float = 0.9
     """Momentum of SGD."""
     nesterov: bool = False
@@ -259,12 +285,16 @@ def check_recipe(recipe: Recipe) -> None:
             value = getattr(value, part)
         if value is not None and not accepts(value):
             raise UserError(f"{path} = {value}; expected {expected}")
-    for kind, name, known in (
-        ("model.name", recipe.model.name, models.names()),
-        ("data.name", recipe.data.name, data.names()),
-    ):
-        if name not in known:
-            raise UserError(f"{kind} = '{name}' is unknown{nearest(name, known)}")
+    known_data = (*data.names(), *recall.MADE)
+    if recipe.data.name not in known_data:
+        close = nearest(recipe.data.name, known_data)
+        raise UserError(f"data.name = '{recipe.data.name}' is unknown{close}")
+    of_sequences = recipe.data.name in recall.MADE
+    known = recurrent.names() if of_sequences else (*models.names(), *glimpses.names())
+    if recipe.model.name not in known:
+        close = nearest(recipe.model.name, known)
+        where = " for sequences" if of_sequences else ""
+        raise UserError(f"model.name = '{recipe.model.name}' is unknown{where}{close}")
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
     check_algorithm(recipe.sync.algorithm)
@@ -284,6 +314,9 @@ _RANGES: dict[str, Check] = {
     "checkpoint_steps": _AT_LEAST_ONE,
     "keep_checkpoints": _AT_LEAST_ONE,
     "model.dropout": _SHARE,
+    "model.hidden": _AT_LEAST_ONE,
+    "data.pairs": _AT_LEAST_ONE,
+    "data.examples": _AT_LEAST_ONE,
     "data.size": _AT_LEAST_ONE,
     "data.classes": (lambda value: value >= 2, "2 or more"),
     "data.channels": (lambda value: value in (1, 3), "1 or 3"),

@@ -32,6 +32,9 @@ FIXED_ON_RESUME = (
     "data.channels",
     "data.classes",
     "data.test_fraction",
+    "data.pairs",
+    "data.examples",
+    "data.held_out",
     "optim.batch_size",
 )
 """What weights, or the meaning of a step's number, depend on."""

@@ -6,29 +6,28 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from firetree import data, models
-from firetree.data import Augmentation, Batch, Loader, Splits
+from firetree import models
+from firetree.data import epoch_steps
 from firetree.launch import Place
 from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
+from firetree.tasks import Batch, Loader, Task, load_pictures, load_recall, recall
 from firetree.trace import StepTrace
 from firetree.train.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
 from firetree.train.finite import not_finite
 from firetree.train.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
 from firetree.train.optimizers import build_optimizer
 from firetree.train.planning import AUTO, Planner, read_plan
-from firetree.train.recipe import DataRecipe, OptimRecipe, Recipe
+from firetree.train.recipe import OptimRecipe, Recipe
 from firetree.train.sparsity import Sparsity
 
 
@@ -54,7 +53,7 @@ class Worker:
     synchroniser: Synchroniser
     local: LocalSteps | None
     loader: Loader
-    splits: Splits
+    task: Task
     planner: Planner | None
     sparsity: Sparsity | None
     remarks: tuple[str, ...]
@@ -84,7 +83,7 @@ class Evaluation:
 def build_worker(
     recipe: Recipe,
     place: Place,
-    splits: Splits,
+    task: Task,
     plan: str | None = None,
     earlier: Arithmetic | None = None,
 ) -> Worker:
@@ -96,21 +95,14 @@ def build_worker(
     Raises:
         UserError: the network cannot have the recipe's fields, or the plan is not for it.
     """
-    shape = asdict(recipe.model)
     torch.manual_seed(recipe.seed)
-    model = models.build(
-        shape.pop("name"),
-        classes=len(splits.classes),
-        channels=splits.channels,
-        size=splits.size,
-        **shape,
-    )
+    model = task.build(asdict(recipe.model))
     share = -(-recipe.optim.batch_size // place.world_size)
-    example_BCHW = torch.zeros(share, splits.channels, splits.size, splits.size)
-    part_BCHW = example_BCHW[: -(-share // recipe.optim.accumulate)]
-    arithmetic, choice = choose_arithmetic(recipe.precision, model, part_BCHW, earlier)
+    example = task.example(share)
+    part = example[: -(-share // recipe.optim.accumulate)]
+    arithmetic, choice = choose_arithmetic(recipe.precision, model, part, earlier)
     model = arithmetic.laid_out(model)
-    planner, way = _way(recipe, model, example_BCHW, plan)
+    planner, way = _way(recipe, model, example, plan)
     bucket_bytes = way.bucket_bytes if isinstance(way, Plan) else recipe.sync.bucket_bytes
     parallel = DistributedDataParallel(
         model,
@@ -123,7 +115,7 @@ def build_worker(
     forward: Forward = parallel
     reason = None
     if recipe.compile:
-        forward, reason = compiled(parallel, part_BCHW, arithmetic)
+        forward, reason = compiled(parallel, part, arithmetic)
     optim = recipe.optim
     return Worker(
         rank=place.rank,
@@ -138,33 +130,24 @@ def build_worker(
         optimizer=build_optimizer(optim, model),
         synchroniser=synchroniser,
         local=_local_steps(recipe, model, synchroniser),
-        loader=Loader(
-            splits,
+        loader=task.loader(
             batch_size=optim.batch_size,
             seed=recipe.seed,
             rank=place.rank,
             world_size=place.world_size,
-            augmentation=_augmentation(recipe.data),
-            threads=torch.get_num_threads(),
             channels_last=arithmetic.channels_last,
         ),
-        splits=splits,
+        task=task,
         planner=planner,
-        sparsity=_sparsity(recipe, model, splits),
+        sparsity=_sparsity(recipe, model, task.examples),
         remarks=tuple(remark for remark in (choice, reason) if remark),
     )
 
 
-def _augmentation(data_recipe: DataRecipe) -> Augmentation:
-    """The fields of the recipe that have the names of the augmentation's."""
-    return Augmentation(**{f.name: getattr(data_recipe, f.name) for f in fields(Augmentation)})
-
-
-def _sparsity(recipe: Recipe, model: nn.Module, splits: Splits) -> Sparsity | None:
+def _sparsity(recipe: Recipe, model: nn.Module, examples: int) -> Sparsity | None:
     if recipe.sparse.density is None:
         return None
-    epoch_steps = data.epoch_steps(len(splits.train), recipe.optim.batch_size)
-    return Sparsity(model, recipe.sparse, epoch_steps)
+    return Sparsity(model, recipe.sparse, epoch_steps(examples, recipe.optim.batch_size))
 
 
 def _local_steps(recipe: Recipe, model: nn.Module, synchroniser: Synchroniser) -> LocalSteps | None:
@@ -177,7 +160,7 @@ def _average(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def _way(
-    recipe: Recipe, model: nn.Module, example_BCHW: Tensor, plan: str | None
+    recipe: Recipe, model: nn.Module, example: Tensor, plan: str | None
 ) -> tuple[Planner | None, str | Plan]:
     """How gradients are summed, and who looks after it."""
     world_size = dist.get_world_size()
@@ -185,22 +168,14 @@ def _way(
         return None, recipe.sync.algorithm
     if plan != AUTO:
         return None, read_plan(plan, model)
-    planner = Planner(model, example_BCHW)
+    planner = Planner(model, example)
     return planner, planner.plan
 
 
-def load_splits(recipe: Recipe) -> Splits:
-    """The recipe's pictures (UserError as `data.load`)."""
-    wanted = recipe.data
-    return data.load(
-        wanted.name,
-        Path(wanted.path).expanduser() if wanted.path is not None else None,
-        classes=wanted.classes,
-        size=wanted.size,
-        channels=wanted.channels,
-        test_fraction=wanted.test_fraction,
-        seed=recipe.seed,
-    )
+def load_task(recipe: Recipe) -> Task:
+    """What the recipe trains on (UserError where its data cannot be used)."""
+    load = load_recall if recipe.data.name in recall.MADE else load_pictures
+    return load(asdict(recipe.data), recipe.seed)
 
 
 def settle(worker: Worker) -> None:
@@ -209,10 +184,9 @@ def settle(worker: Worker) -> None:
     DDP rearranges its buckets once, after the first backward pass. Done here, the sums of a resumed
     run are cut as those of a run that never stopped, and the first step is timed like all others.
     """
-    size = worker.splits.size
-    x_BCHW = torch.empty(0, worker.splits.channels, size, size)
+    nothing = worker.task.example(0)
     for _ in range(2):
-        models.total(worker.parallel(x_BCHW)).backward()  # type: ignore[no-untyped-call]
+        models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
     worker.synchroniser.take_spans()
 
 
@@ -255,7 +229,7 @@ def train_step(
         backward_s = time.monotonic()
         if not _stepped(worker):
             worker.synchroniser.take_spans()
-            raise not_finite(worker.model, batch.x_BCHW, loss_sum, step)
+            raise not_finite(worker.model, batch.x, loss_sum, step)
     if worker.sparsity is not None:
         worker.sparsity.hold()
     if worker.average is not None and shared:
@@ -268,7 +242,7 @@ def train_step(
         forward_s=forward_s - loaded_s,
         backward_s=backward_s - forward_s,
         optimizer_s=end_s - backward_s,
-        samples=len(batch.y_B),
+        samples=batch.count,
         sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
         buckets=tuple(worker.synchroniser.take_spans()),
         algorithm=worker.synchroniser.algorithm,
@@ -284,14 +258,14 @@ def _step_seed(worker: Worker, step: int) -> int:
 
 def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
     with worker.arithmetic.computing():
-        outputs = worker.forward(batch.x_BCHW)
-    return models.summed_loss(outputs, batch.y_B, worker.optim.label_smoothing)
+        outputs = worker.forward(batch.x)
+    return worker.task.loss(outputs, batch.y, worker.optim.label_smoothing)
 
 
 def _gradients(worker: Worker, batch: Batch) -> tuple[float, float]:
     """Compute the gradients of a batch: the sum of its losses, and when the last forward pass ended."""
     # Alone, a worker's mean is over its own samples; DDP takes the mean over the ranks too.
-    count = batch.global_count / worker.world_size if worker.local is None else len(batch.y_B)
+    count = batch.global_count / worker.world_size if worker.local is None else batch.count
     loss_sum = 0.0
     *earlier, last = batch.parts(worker.optim.accumulate)
     with worker.parallel.no_sync():
@@ -343,11 +317,10 @@ def evaluate(worker: Worker) -> Evaluation:
     model.eval()
     for batch in worker.loader.test_batches():
         with worker.arithmetic.computing():
-            logits_BK = model(batch.x_BCHW).float()
-        correct = (logits_BK.argmax(1) == batch.y_B).sum()
-        loss = cross_entropy(logits_BK, batch.y_B, reduction="sum")
-        totals += torch.stack([correct, loss, torch.tensor(len(batch.y_B))])
+            outputs = model(batch.x).float()
+        right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
+        totals += torch.stack([right, loss, torch.tensor(batch.count)])
     model.train()
     dist.all_reduce(totals)
-    correct_count, loss_sum, count = totals.tolist()
-    return Evaluation(correct_count / count, loss_sum / count)
+    right_count, loss_sum, count = totals.tolist()
+    return Evaluation(right_count / count, loss_sum / count)

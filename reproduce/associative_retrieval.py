@@ -1,0 +1,170 @@
+"""The table of associative retrieval (Ba et al. 2016, table 1): test error by model and units.
+
+All models do the same number of updates at the best of the same learning rates, which are tried on
+validation sequences for an eighth of the updates with a seed of their own. A cell is a model, a number
+of units and a seed; each that is done is a part of `associative_retrieval.csv`, and a cell that was
+cut off goes on where it was, so that the table can grow over several sittings:
+
+    python reproduce/associative_retrieval.py --units 50 --models fast_weights,lstm
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).parent
+POINTS = HERE / "associative_retrieval.csv"
+TABLE = HERE / "associative_retrieval.md"
+RUNS = HERE.parent / "runs" / "associative_retrieval"
+
+EPOCHS = {20: 160, 50: 40, 100: 20}
+"""Epochs for each number of units, the same for all models."""
+RATES = (0.001, 0.002, 0.004)
+SEARCH_SEED, SEARCH_PART = 100, 8
+SEEDS = (0, 1, 2)
+PAPER = {
+    "irnn": (62.11, 60.23, 0.34),
+    "lstm": (60.81, 1.85, 0.0),
+    "associative_lstm": (60.13, 1.62, 0.0),
+    "fast_weights": (1.81, 0.0, 0.0),
+}
+MODELS = (*PAPER, "delta")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the trainer."""
+
+    model: str
+    units: int
+    seed: int
+    rate: float
+    epochs: int
+    held_out: str
+
+
+@dataclass(frozen=True)
+class Point(Cell):
+    """The error of a cell after some of its epochs, and how fast it was trained."""
+
+    epoch: int
+    error_percent: float
+    samples_per_s: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--units", default="50,100,20")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
+    options = parser.parse_args()
+    for units in map(int, options.units.split(",")):
+        for seed in map(int, options.seeds.split(",")):
+            for model in options.models.split(","):
+                done(Cell(model, units, seed, best_rate(model, units), EPOCHS[units], "test"))
+                TABLE.write_text("\n".join(table(read())) + "\n", encoding="utf-8")
+
+
+def best_rate(model: str, units: int) -> float:
+    """Of `RATES` the one with the least error on validation sequences after a short run."""
+    epochs = EPOCHS[units] // SEARCH_PART
+    cells = [Cell(model, units, SEARCH_SEED, rate, epochs, "validation") for rate in RATES]
+    return min(cells, key=lambda cell: done(cell)[-1].error_percent).rate
+
+
+def done(cell: Cell) -> list[Point]:
+    """The cell's points: from the file, or else from a run."""
+    known = [point for point in read() if cell_of(point) == cell]
+    return known or run(cell)
+
+
+def run(cell: Cell) -> list[Point]:
+    folder = RUNS / "-".join(map(str, asdict(cell).values()))
+    print(f"{cell} …", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "firetree", "train", "associative-retrieval"]
+    command += ["--model.name", cell.model, "--model.hidden", str(cell.units)]
+    command += ["--seed", str(cell.seed), "--optim.lr", str(cell.rate)]
+    command += ["--optim.epochs", str(cell.epochs), "--data.held-out", cell.held_out]
+    command += ["--checkpoint-steps", "5000", "--keep-checkpoints", "1"]
+    subprocess.run(
+        [*command, "--run-dir", str(folder), "--resume"], check=True, stdout=subprocess.DEVNULL
+    )
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    points = [
+        Point(
+            **asdict(cell),
+            epoch=line["epoch"],
+            error_percent=round(100 - 100 * line["accuracy"], 3),
+            samples_per_s=round(line["samples_per_s"]),
+        )
+        for line in map(json.loads, lines)
+    ]
+    add(points)
+    shutil.rmtree(folder)
+    return points
+
+
+def cell_of(point: Point) -> Cell:
+    return Cell(**{field.name: getattr(point, field.name) for field in fields(Cell)})
+
+
+def read() -> list[Point]:
+    if not POINTS.exists():
+        return []
+    with POINTS.open(newline="", encoding="utf-8") as file:
+        return [
+            Point(
+                row["model"],
+                int(row["units"]),
+                int(row["seed"]),
+                float(row["rate"]),
+                int(row["epochs"]),
+                row["held_out"],
+                int(row["epoch"]),
+                float(row["error_percent"]),
+                float(row["samples_per_s"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def add(points: Sequence[Point]) -> None:
+    """One write, so that several sittings can share the file."""
+    new = not POINTS.exists()
+    with POINTS.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(map(asdict, points))
+
+
+def table(points: Sequence[Point]) -> Iterator[str]:
+    """Median error of the seeds that are done, each seed's own, and the paper's."""
+    yield "| model | " + " | ".join(f"R = {units} | paper" for units in EPOCHS) + " |"
+    yield "|---" * (1 + 2 * len(EPOCHS)) + "|"
+    for model in MODELS:
+        row = [model]
+        for column, units in enumerate(EPOCHS):
+            errors = [
+                point.error_percent
+                for point in points
+                if (point.model, point.units, point.held_out) == (model, units, "test")
+                and point.epoch == point.epochs
+            ]
+            each = ", ".join(f"{error:.2f}" for error in errors)
+            row.append(f"{median(errors):.2f} ({each})" if errors else "")
+            row.append(f"{PAPER[model][column]:.2f}" if model in PAPER else "")
+        yield "| " + " | ".join(row) + " |"
+
+
+if __name__ == "__main__":
+    main()

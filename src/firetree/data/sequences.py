@@ -1,0 +1,108 @@
+"""Sequences of symbols with what to answer, held in memory, and the batches of one rank.
+
+Letters in names: N all sequences, B sequences of a batch, T symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
+
+NO_ANSWER = -100
+"""The target where none is asked for, as torch.nn.functional.cross_entropy has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """x_NT, symbols from 0; y_N, the answer after the last of them, or y_NT, one at each."""
+
+    x_NT: Indices
+    y: Indices
+
+    def __len__(self) -> int:
+        return len(self.x_NT)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSplits:
+    """What to train on and what to test on: `symbols` go in, answers are indices into `classes`."""
+
+    train: Sequences
+    test: Sequences
+    symbols: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBatch:
+    """One rank's part of a step: x_BT and y_B or y_BT, int64.
+
+    `global_count` is the number of answers of the step over all ranks: a sum of losses divided by it
+    gives one rank's part of the mean.
+    """
+
+    x: Tensor
+    y: Tensor
+    global_count: int
+
+    @property
+    def count(self) -> int:
+        """Answers of this part."""
+        return int((self.y != NO_ANSWER).sum())
+
+    def parts(self, number: int) -> list[SequenceBatch]:
+        """The batch cut into so many parts of nearly equal size, some perhaps empty."""
+        halves = self.x.tensor_split(number), self.y.tensor_split(number)
+        return [SequenceBatch(x, y, self.global_count) for x, y in zip(*halves, strict=True)]
+
+
+class SequenceLoader:
+    """One rank's batches; which sequences a step has depends on seed and epoch only."""
+
+    def __init__(
+        self, splits: SequenceSplits, *, batch_size: int, seed: int, rank: int, world_size: int
+    ):
+        self.damaged: dict[str, str] = {}
+        self._splits = splits
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+
+    def batches(self, step: int) -> Generator[SequenceBatch]:
+        """The training batches from `step` on, epoch after epoch without end."""
+        epoch, first = divmod(step, epoch_steps(len(self._splits.train), self._batch_size))
+        while True:
+            yield from self.training_batches(epoch, first)
+            epoch, first = epoch + 1, 0
+
+    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[SequenceBatch]:
+        """The epoch's steps from `first_step` on, shuffled."""
+        train = self._splits.train
+        return self._batches(train, epoch_order(len(train), self._seed, epoch), first_step)
+
+    def test_batches(self) -> Iterator[SequenceBatch]:
+        """The test sequences in order, each step shared among the ranks."""
+        test = self._splits.test
+        return self._batches(test, np.arange(len(test)), 0)
+
+    def note_damaged(self, damaged: dict[str, str]) -> None:
+        """Sequences lie in memory, so none can be damaged."""
+
+    def _batches(
+        self, sequences: Sequences, order_N: Indices, first_step: int
+    ) -> Iterator[SequenceBatch]:
+        for step in range(first_step, epoch_steps(len(order_N), self._batch_size)):
+            indices = batch_indices(order_N, self._batch_size, step)
+            mine = share(indices, self._rank, self._world_size)
+            yield SequenceBatch(
+                torch.from_numpy(sequences.x_NT[mine]),
+                torch.from_numpy(sequences.y[mine]),
+                int((sequences.y[indices] != NO_ANSWER).sum()),
+            )

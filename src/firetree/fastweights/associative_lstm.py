@@ -1,0 +1,137 @@
+"""An LSTM whose cell is a store of pairs of complex vectors (Danihelka et al. 2016).
+
+Letters in names: B batch, T time, I input features, H hidden, L layers, K complex numbers (H / 2),
+C copies of the store, Z (2, K): real and imaginary parts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from firetree.errors import UserError
+from firetree.fastweights.sequences import SequenceLayers, check_state, last_steps
+
+
+class AssociativeState(NamedTuple):
+    """Outputs and stores after a step: h_LBH, and c_LBCZ as (L, B, C, 2, K)."""
+
+    h_LBH: Tensor
+    c_LBCZ: Tensor
+
+
+class AssociativeLSTM(SequenceLayers[AssociativeState]):
+    """Binds what it stores to complex keys, in copies whose noise differs (Danihelka et al. 2016, §4).
+
+    Gates are as in an LSTM; complex multiplication with a key of length at most 1 stores and reads.
+
+    Args:
+        input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM; the hidden
+            size is even, one half real and the other imaginary parts.
+        copies: of the store, each with its own fixed permutation of the keys.
+
+    Raises:
+        UserError: an odd hidden size, or a size out of its range.
+    """
+
+    permutation_CK: Tensor
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        copies: int = 4,
+    ):
+        super().__init__(
+            input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
+        )
+        if hidden_size % 2:
+            raise UserError(f"hidden_size = {hidden_size}; expected an even number")
+        if copies < 1:
+            raise UserError(f"copies = {copies}; expected 1 or more")
+        self._size_K = hidden_size // 2
+        # Three gates for each complex number; two keys and an update of it.
+        features = 3 * self._size_K + 3 * hidden_size
+        for layer in range(num_layers):
+            below = input_size if layer == 0 else hidden_size
+            for name, columns in (("weight_ih", below), ("weight_hh", hidden_size)):
+                self._add(name, layer, torch.empty(features, columns))
+            self._add("bias", layer, torch.empty(features))
+        # Drawn apart from the weights' numbers, so that the same size has the same permutations.
+        generator = torch.Generator().manual_seed(self._size_K)
+        orders = [torch.randperm(self._size_K, generator=generator) for _ in range(copies)]
+        self.register_buffer("permutation_CK", torch.stack(orders))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw weights as torch.nn.LSTM does; the forget gate's bias is 1."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for name, parameter in self.named_parameters():
+            parameter.uniform_(-bound, bound)
+            if name.startswith("bias"):
+                parameter[: self._size_K] = 1.0
+
+    def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
+        W_hh = self._weight("weight_hh", layer)
+        drive_BTF = linear(x_BTI, self._weight("weight_ih", layer), self._weight("bias", layer))
+        size_B, size_T, _ = x_BTI.shape
+        copies, size_K = self.permutation_CK.shape
+        h_BH, c_BCZ = before or (
+            x_BTI.new_zeros(size_B, self.hidden_size),
+            x_BTI.new_zeros(size_B, copies, 2, size_K),
+        )
+        outputs, final_BCZ = [], c_BCZ
+        for t in range(size_T):
+            h_BH, c_BCZ = self._step(torch.addmm(drive_BTF[:, t], h_BH, W_hh.t()), c_BCZ)
+            outputs.append(h_BH)
+            going_B = (lengths_B > t)[:, None, None, None]
+            final_BCZ = torch.where(going_B, c_BCZ, final_BCZ)
+        y_BTH = torch.stack(outputs, 1)
+        return y_BTH, (last_steps(y_BTH, lengths_B), final_BCZ)
+
+    def _step(self, features_BF: Tensor, c_BCZ: Tensor) -> tuple[Tensor, Tensor]:
+        """Equations 16 to 24 of the paper."""
+        size_K = self._size_K
+        gates, complexes = torch.split(features_BF, [3 * size_K, 3 * self.hidden_size], 1)
+        forget_BK, store_BK, read_BK = gates.sigmoid().chunk(3, 1)
+        key_in, key_out, update = _bounded(torch.unflatten(complexes, 1, (3, 2, size_K))).unbind(1)
+        stored_B1Z = (store_BK[:, None] * update)[:, None]
+        c_BCZ = forget_BK[:, None, None] * c_BCZ + _product(self._copies(key_in), stored_B1Z)
+        found_BZ = _product(self._copies(key_out), c_BCZ).mean(1)
+        return (read_BK[:, None] * _bounded(found_BZ)).flatten(1), c_BCZ
+
+    def _copies(self, key_BZ: Tensor) -> Tensor:
+        """The key as each copy of the store has it, permuted."""
+        return key_BZ[:, :, self.permutation_CK].transpose(1, 2)
+
+    def _split(self, state: AssociativeState, x_BTI: Tensor) -> list[Any]:
+        size_B = len(x_BTI)
+        check_state("h", state.h_LBH, (self.num_layers, size_B, self.hidden_size))
+        copies, size_K = self.permutation_CK.shape
+        check_state("c", state.c_LBCZ, (self.num_layers, size_B, copies, 2, size_K))
+        return list(zip(*state, strict=True))
+
+    def _join(self, parts: list[Any]) -> AssociativeState:
+        return AssociativeState(*map(torch.stack, zip(*parts, strict=True)))
+
+
+def _bounded(z: Tensor) -> Tensor:
+    """Complex numbers (…, 2, K) longer than 1 cut to length 1 (equation 9)."""
+    square = z.square().sum(-2, keepdim=True)
+    return z * square.clamp(min=1).rsqrt()
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The complex product of (…, 2, K) and (…, 2, K)."""
+    (a_real, a_imaginary), (b_real, b_imaginary) = a.unbind(-2), b.unbind(-2)
+    real = a_real * b_real - a_imaginary * b_imaginary
+    return torch.stack([real, a_real * b_imaginary + a_imaginary * b_real], -2)

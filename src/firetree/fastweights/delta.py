@@ -1,0 +1,139 @@
+"""A layer of fast weights that are programmed by the delta rule (Schlag, Irie, Schmidhuber 2021).
+
+Letters in names: B batch, T time, I input features, H hidden, L layers, N heads, D features of a head,
+P past inputs of the convolution, F features of queries, keys and values (3·H).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, normalize, rms_norm, silu
+
+from firetree.errors import UserError
+from firetree.fastweights.delta_rule import by_chunks, step_by_step
+from firetree.fastweights.sequences import SequenceLayers, check_state
+
+Form = Literal["auto", "recurrent", "chunked"]
+
+_WIDTH = 4
+"""Steps that the convolution sees, as in the DeltaNet of Yang et al. 2024."""
+
+
+class DeltaState(NamedTuple):
+    """What a layer knows after a step: S_LBNDD, its fast weights, and the last steps' recent_LBPF."""
+
+    S_LBNDD: Tensor
+    recent_LBPF: Tensor
+
+
+class DeltaFastWeights(SequenceLayers[DeltaState]):
+    """Fast weights into which slow weights write values by keys, correcting what the key held before.
+
+    Queries, keys and values come from a linear map, a causal convolution of 4 steps for each feature
+    and SiLU; queries and keys are of length 1. A gate β(t) in 0 to 1 says how far a value replaces the
+    old one: S(t) = S(t−1) + β k (v − S(t−1)ᵀ k)ᵀ (Schlag et al. 2021, equation 23; the layer around it
+    is that of Yang et al. 2024, arXiv 2406.06484). Outputs of the heads, each of mean square 1, are
+    mixed by a linear map. It is called like torch.nn.LSTM; going on from a state gives the same as one
+    long call, a step at a time or more.
+
+    Args:
+        input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM.
+        heads: N, each with a memory of its own, D = H / N features wide.
+        form: `recurrent` goes step by step, `chunked` 32 steps at a time; `auto` is `recurrent` for
+            single steps. All give the same.
+
+    Raises:
+        UserError: a size out of its range, or heads that do not divide the hidden size.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        heads: int = 1,
+        form: Form = "auto",
+    ):
+        super().__init__(
+            input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
+        )
+        if heads < 1 or hidden_size % heads:
+            raise UserError(f"heads = {heads}; expected a divisor of hidden_size = {hidden_size}")
+        self.heads = heads
+        self.form = form
+        for layer in range(num_layers):
+            below = input_size if layer == 0 else hidden_size
+            shapes = {
+                "weight_qkv": (3 * hidden_size, below),
+                "weight_beta": (heads, below),
+                "weight_out": (hidden_size, hidden_size),
+                "filter": (_WIDTH, 3 * hidden_size),
+                "bias_beta": (heads,),
+            }
+            for name, sizes in shapes.items():
+                self._add(name, layer, torch.empty(sizes))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw weights uniformly, by the number of each one's inputs; β begins at 1/2 on average."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("bias"):
+                parameter.zero_()
+            else:
+                inputs = _WIDTH if name.startswith("filter") else parameter.shape[1]
+                bound = math.sqrt(3 / inputs)
+                parameter.uniform_(-bound, bound)
+
+    def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
+        size_B, size_T, _ = x_BTI.shape
+        size_D = self.hidden_size // self.heads
+        S_BNDD, recent_BPF = before or (
+            x_BTI.new_zeros(size_B, self.heads, size_D, size_D),
+            x_BTI.new_zeros(size_B, _WIDTH - 1, 3 * self.hidden_size),
+        )
+        projected_BTF = linear(x_BTI, self._weight("weight_qkv", layer))
+        seen_BTF = torch.cat([recent_BPF, projected_BTF], 1)
+        filter_WF = self._weight("filter", layer)
+        mixed_BTF = sum(seen_BTF[:, w : w + size_T] * filter_WF[w] for w in range(_WIDTH))
+        assert isinstance(mixed_BTF, Tensor)
+        q, k, v = map(self._by_head, silu(mixed_BTF).chunk(3, 2))
+        beta_BTN = linear(
+            x_BTI,
+            self._weight("weight_beta", layer),
+            self._weight("bias_beta", layer),
+        ).sigmoid()
+        going_BT = torch.arange(size_T, device=x_BTI.device) < lengths_B[:, None]
+        beta = (beta_BTN * going_BT[:, :, None]).transpose(1, 2).flatten(0, 1)
+        recurrent = self.form == "recurrent" or (self.form == "auto" and size_T == 1)
+        rule = step_by_step if recurrent else by_chunks
+        y, S = rule(normalize(q, dim=2), normalize(k, dim=2), v, beta, S_BNDD.flatten(0, 1))
+        y_BTND = rms_norm(torch.unflatten(y, 0, (size_B, self.heads)).transpose(1, 2), (size_D,))
+        last_BP = lengths_B[:, None] + torch.arange(_WIDTH - 1, device=x_BTI.device)
+        recent_BPF = seen_BTF[torch.arange(size_B, device=x_BTI.device)[:, None], last_BP]
+        y_BTH = linear(y_BTND.flatten(2), self._weight("weight_out", layer))
+        return y_BTH, (S.view_as(S_BNDD), recent_BPF)
+
+    def _by_head(self, x_BTH: Tensor) -> Tensor:
+        """(B·N, T, D)."""
+        return torch.unflatten(x_BTH, 2, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+
+    def _split(self, state: DeltaState, x_BTI: Tensor) -> list[Any]:
+        size_D = self.hidden_size // self.heads
+        every = self.num_layers, len(x_BTI)
+        check_state("S", state.S_LBNDD, (*every, self.heads, size_D, size_D))
+        check_state("recent", state.recent_LBPF, (*every, _WIDTH - 1, 3 * self.hidden_size))
+        return list(zip(*state, strict=True))
+
+    def _join(self, parts: list[Any]) -> DeltaState:
+        return DeltaState(*map(torch.stack, zip(*parts, strict=True)))
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, heads={self.heads}"

@@ -1,0 +1,192 @@
+"""A recurrent layer with fast weights: a memory of the recent past (Ba et al. 2016).
+
+Letters in names: B batch, T time, I input features, H hidden, L layers; A_BHH fast weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, softplus
+
+from firetree.errors import UserError
+from firetree.fastweights.recurrence import Rule, advanced, run
+from firetree.fastweights.sequences import SequenceLayers, check_share, check_state, last_steps
+
+Form = Literal["auto", "attention", "matrix"]
+
+_INITIAL_W = 0.05
+"""W begins as this multiple of the identity (Ba et al. 2016, section 4.2)."""
+
+
+class FastWeightState:
+    """What a layer knows after a step: the states and fast weights of all layers.
+
+    Args:
+        h_LBH: states.
+        A_LBHH: fast weights, which hold h already, or a function that forms them when they are
+            first asked for.
+    """
+
+    def __init__(self, h_LBH: Tensor, A_LBHH: Tensor | Callable[[], Tensor]):
+        self.h_LBH = h_LBH
+        self._given = A_LBHH
+
+    @cached_property
+    def A_LBHH(self) -> Tensor:
+        """Fast weights of each layer and sequence."""
+        return self._given if isinstance(self._given, Tensor) else self._given()
+
+    def detached(self) -> FastWeightState:
+        """The same numbers, from which no gradient flows back."""
+        return FastWeightState(self.h_LBH.detach(), self.A_LBHH.detach())
+
+
+class FastWeightRNN(SequenceLayers[FastWeightState]):
+    """A recurrent net whose states leave traces in fast weights, which attend to the recent past.
+
+    With z(t) = W h(t−1) + C x(t) + b, a step is h₀ = f(z), then S times h_{s+1} = f(LN(z + A(t−1) h_s))
+    (Ba et al. 2016, equation 2), and A(t) = λ A(t−1) + η h(t) h(t)ᵀ with h(t) = h_S (equation 1). It is
+    called like torch.nn.LSTM:
+
+        rnn = FastWeightRNN(10, 20, batch_first=True)
+        y_BTH, state = rnn(torch.randn(3, 5, 10))
+
+    Gradients are first derivatives only.
+
+    Args:
+        input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM.
+        inner_steps: S.
+        decay: λ, from 0 to 1.
+        rate: η, 0 or more.
+        normalise: LN is layer normalisation, whose gain and bias all steps share; False for none.
+        normalise_first: h₀ is f(LN(z)); the paper has f(z).
+        nonlinearity: f.
+        learned: λ and η are parameters, one of each a layer, which begin at `decay` and `rate`.
+        form: `matrix` forms A at each step, `attention` never does and keeps O(T·H) numbers a
+            sequence for the backward pass; `auto` attends within stretches of 2·H steps and forms A
+            between them. All give the same.
+
+    Raises:
+        UserError: a size or number out of its range.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        inner_steps: int = 1,
+        decay: float = 0.95,
+        rate: float = 0.5,
+        normalise: bool = True,
+        normalise_first: bool = False,
+        nonlinearity: Literal["relu", "tanh"] = "relu",
+        learned: bool = False,
+        form: Form = "auto",
+    ):
+        super().__init__(
+            input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
+        )
+        if inner_steps < 1:
+            raise UserError(f"inner_steps = {inner_steps}; expected 1 or more")
+        check_share("decay", decay)
+        if not 0 <= rate < math.inf:
+            raise UserError(f"rate = {rate}; expected 0 or more")
+        if learned and not (0 < decay < 1 and rate > 0):
+            raise UserError(
+                f"decay = {decay} and rate = {rate} to be learned; expected a decay between 0 and 1 "
+                "and a rate above 0"
+            )
+        self._rule = Rule(
+            inner_steps, normalise, normalise and normalise_first, nonlinearity == "relu"
+        )
+        self.form = form
+        self.learned = learned
+        for layer in range(num_layers):
+            below = input_size if layer == 0 else hidden_size
+            self._add("weight_ih", layer, torch.empty(hidden_size, below))
+            self._add("weight_hh", layer, torch.empty(hidden_size, hidden_size))
+            self._add("bias", layer, torch.empty(hidden_size))
+            if normalise:
+                self._add("norm_weight", layer, torch.ones(hidden_size))
+                self._add("norm_bias", layer, torch.zeros(hidden_size))
+            if learned:
+                self._add("decay_logit", layer, torch.tensor(math.log(decay / (1 - decay))))
+                self._add("rate_raw", layer, torch.tensor(math.log(math.expm1(rate))))
+        self._decay, self._rate = decay, rate
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw C and b as torch.nn.LSTM does; W is 0.05 times the identity (section 4.2)."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for layer in range(self.num_layers):
+            self._weight("weight_ih", layer).uniform_(-bound, bound)
+            nn.init.eye_(self._weight("weight_hh", layer)).mul_(_INITIAL_W)
+            self._weight("bias", layer).uniform_(-bound, bound)
+
+    def rates(self, layer: int) -> tuple[Tensor, Tensor]:
+        """λ and η of a layer."""
+        if self.learned:
+            decay = self._weight("decay_logit", layer).sigmoid()
+            return decay, softplus(self._weight("rate_raw", layer))
+        bias = self._weight("bias", layer)
+        return bias.new_tensor(self._decay), bias.new_tensor(self._rate)
+
+    def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
+        drive_BTH = linear(x_BTI, self._weight("weight_ih", layer), self._weight("bias", layer))
+        size_B, size_T, size_H = drive_BTH.shape
+        W_HH = self._weight("weight_hh", layer)
+        if self._rule.normalise:
+            norm = self._weight("norm_weight", layer), self._weight("norm_bias", layer)
+        else:
+            norm = W_HH.new_ones(size_H), W_HH.new_zeros(size_H)
+        decay, rate = self.rates(layer)
+        h_BH, A_BHH = before or (drive_BTH.new_zeros(size_B, size_H), None)
+        stretch_steps = {"matrix": 1, "attention": size_T, "auto": 2 * size_H}[self.form]
+        pieces: list[Tensor] = []
+        for start in range(0, size_T, stretch_steps):
+            if start:
+                A_BHH = advanced(A_BHH, pieces[-1], _steps(pieces[-1]), decay, rate)
+                h_BH = pieces[-1][:, -1]
+            part_BtH = drive_BTH[:, start : start + stretch_steps]
+            fade_t = decay ** torch.arange(part_BtH.shape[1], device=decay.device)
+            pieces.append(run(self._rule, part_BtH, W_HH, *norm, fade_t, rate, h_BH, A_BHH))
+        y_BTH = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
+        A_before = before[1] if before else None
+
+        def formed() -> Tensor:
+            return advanced(A_before, y_BTH, lengths_B, decay, rate)
+
+        return y_BTH, (last_steps(y_BTH, lengths_B), formed)
+
+    def _split(self, state: FastWeightState, x_BTI: Tensor) -> list[Any]:
+        expected = self.num_layers, len(x_BTI), self.hidden_size
+        check_state("h", state.h_LBH, expected)
+        check_state("A", state.A_LBHH, (*expected, self.hidden_size))
+        return list(zip(state.h_LBH, state.A_LBHH, strict=True))
+
+    def _join(self, parts: list[Any]) -> FastWeightState:
+        return FastWeightState(
+            torch.stack([h_BH for h_BH, _ in parts]),
+            lambda: torch.stack([formed() for _, formed in parts]),
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
+            f"inner_steps={self._rule.inner_steps}, decay={self._decay}, rate={self._rate}"
+        )
+
+
+def _steps(h_BTH: Tensor) -> Tensor:
+    return torch.full((len(h_BTH),), h_BTH.shape[1], device=h_BTH.device)

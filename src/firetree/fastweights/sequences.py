@@ -1,0 +1,167 @@
+"""What the layers here share: they are called like torch.nn.LSTM, and refuse what it would refuse.
+
+Letters in names: B batch, T time, I input features, H hidden, L layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from firetree.errors import UserError
+
+State = TypeVar("State")
+Sequence = TypeVar("Sequence", Tensor, PackedSequence)
+
+
+class SequenceLayers(nn.Module, Generic[State]):
+    """Layers on top of each other; a subclass has what one layer does, and its state.
+
+    Args:
+        input_size: I, features of a step.
+        hidden_size: H, features of a step's output.
+        num_layers: L; each but the first has the one below it as its input.
+        batch_first: axes (B, T, I) instead of (T, B, I), also of the output.
+        dropout: probability with which outputs between two layers become 0 in training.
+
+    Raises:
+        UserError: a size below 1, or a dropout outside 0 to 1.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in sizes.items():
+            if size < 1:
+                raise UserError(f"{name} = {size}; expected 1 or more")
+        check_share("dropout", dropout)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.batch_first = batch_first
+        self.dropout = dropout
+
+    def _add(self, name: str, layer: int, value: Tensor) -> None:
+        self.register_parameter(f"{name}_l{layer}", nn.Parameter(value))
+
+    def _weight(self, name: str, layer: int) -> Tensor:
+        value: Tensor = getattr(self, f"{name}_l{layer}")
+        return value
+
+    def forward(
+        self, x: Sequence, state: State | None = None, lengths_B: Tensor | None = None
+    ) -> tuple[Sequence, State]:
+        """Outputs at every step, and the state after the last.
+
+        Args:
+            x: (B, T, I) or (T, B, I) as `batch_first` says, or a packed sequence.
+            state: what an earlier call gave, to go on from; None to begin.
+            lengths_B: steps of each sequence, if they differ; outputs behind them are 0, and the
+                state is that after the last step of each. The integers may be on any device.
+
+        Raises:
+            UserError: no step, a number that is not finite, or a shape or length that cannot be.
+        """
+        if isinstance(x, PackedSequence):
+            return self._packed(x, state, lengths_B)
+        if x.ndim != 3 or x.shape[2] != self.input_size:
+            axes = "(B, T, " if self.batch_first else "(T, B, "
+            raise UserError(f"input of shape {shape(x)}; expected {axes}{self.input_size})")
+        y_BTH, state = self._padded(x if self.batch_first else x.transpose(0, 1), state, lengths_B)
+        return (y_BTH if self.batch_first else y_BTH.transpose(0, 1)), state
+
+    def _packed(
+        self, x: PackedSequence, state: State | None, lengths_B: Tensor | None
+    ) -> tuple[Any, State]:
+        if lengths_B is not None:
+            raise UserError("lengths_B and a packed sequence, which has its own; leave them out")
+        x_BTI, lengths_B = pad_packed_sequence(x, batch_first=True)
+        y_BTH, state = self._padded(x_BTI, state, lengths_B)
+        y = pack_padded_sequence(y_BTH, lengths_B, batch_first=True, enforce_sorted=False)
+        return y, state
+
+    def _padded(
+        self, x_BTI: Tensor, state: State | None, lengths_B: Tensor | None
+    ) -> tuple[Tensor, State]:
+        size_B, size_T, _ = x_BTI.shape
+        if not size_B or not size_T:
+            raise UserError(f"{size_B} sequences of {size_T} steps; expected at least one of each")
+        behind_BT = None
+        if lengths_B is None:
+            lengths_B = torch.full((size_B,), size_T, device=x_BTI.device)
+        else:
+            lengths_B = _checked_lengths(lengths_B, size_B, size_T).to(x_BTI.device)
+            behind_BT = torch.arange(size_T, device=x_BTI.device) >= lengths_B[:, None]
+            x_BTI = x_BTI.masked_fill(behind_BT[:, :, None], 0)
+        if not x_BTI.isfinite().all():
+            sequence, step, _ = (~x_BTI.isfinite()).nonzero()[0].tolist()
+            raise UserError(
+                f"step {step} of sequence {sequence} holds a number that is not finite; "
+                "expected finite inputs"
+            )
+        states = [None] * self.num_layers if state is None else self._split(state, x_BTI)
+        after = []
+        for layer, before in enumerate(states):
+            if layer:
+                x_BTI = dropout(x_BTI, self.dropout, self.training)
+            x_BTI, at_end = self._run(layer, x_BTI, before, lengths_B)
+            if behind_BT is not None:
+                x_BTI = x_BTI.masked_fill(behind_BT[:, :, None], 0)
+            after.append(at_end)
+        return x_BTI, self._join(after)
+
+    def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
+        """One layer: its outputs (B, T, H), and its own part of the state after `lengths_B` steps."""
+        raise NotImplementedError
+
+    def _split(self, state: State, x_BTI: Tensor) -> list[Any]:
+        """The parts of a checked state, one a layer."""
+        raise NotImplementedError
+
+    def _join(self, parts: list[Any]) -> State:
+        """The opposite of `_split`."""
+        raise NotImplementedError
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise UserError unless the value is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{name} = {value}; expected 0 to 1")
+
+
+def check_state(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+    """Raise UserError unless a part of a state has the shape that it must have."""
+    if tensor.shape != expected:
+        raise UserError(f"state {name} has shape {shape(tensor)}; expected {expected}")
+
+
+def shape(tensor: Tensor) -> tuple[int, ...]:
+    """A tensor's shape as a person would write it."""
+    return tuple(tensor.shape)
+
+
+def last_steps(y_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+    """y_BH at each sequence's last step."""
+    return y_BTH[torch.arange(len(y_BTH), device=y_BTH.device), lengths_B - 1]
+
+
+def _checked_lengths(lengths_B: Tensor, size_B: int, size_T: int) -> Tensor:
+    if lengths_B.shape != (size_B,):
+        raise UserError(f"lengths of shape {shape(lengths_B)}; expected one for each of {size_B}")
+    wrong = (lengths_B < 1) | (lengths_B > size_T)
+    if wrong.any():
+        index = int(wrong.nonzero()[0])
+        raise UserError(
+            f"length {int(lengths_B[index])} of sequence {index}; expected 1 to {size_T}, the steps given"
+        )
+    return lengths_B

@@ -1,0 +1,105 @@
+"""Networks that read a sequence of symbols and answer: an embedding, a recurrent layer, a head.
+
+Letters in names: B batch, T time, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from firetree.errors import UserError, nearest
+from firetree.fastweights import IRNN, AssociativeLSTM, DeltaFastWeights, FastWeightRNN
+
+EMBEDDING = HEAD = 100
+"""Features of a symbol, and units before the classifier (Ba et al. 2016, section 4.1)."""
+
+FIELDS = (
+    "hidden",
+    "inner_steps",
+    "decay",
+    "rate",
+    "normalise",
+    "normalise_first",
+    "learned",
+    "heads",
+)
+"""All fields of a recipe's model that only recurrent networks have."""
+
+_LAYERS: Mapping[str, Callable[..., nn.Module]] = {
+    "fast_weights": FastWeightRNN,
+    "delta": DeltaFastWeights,
+    "associative_lstm": AssociativeLSTM,
+    "irnn": IRNN,
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+}
+
+_OWN_FIELDS = {
+    "fast_weights": ("inner_steps", "decay", "rate", "normalise", "normalise_first", "learned"),
+    "delta": ("heads",),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of the recurrent layers."""
+    return tuple(sorted(_LAYERS))
+
+
+class SequenceClassifier(nn.Module):
+    """Symbols (B, T) to logits, (B, K) after the last symbol or (B, T, K) after each."""
+
+    def __init__(self, layer: nn.Module, hidden: int, symbols: int, classes: int, each_step: bool):
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, EMBEDDING)
+        self.layer = layer
+        self.head = nn.Sequential(nn.Linear(hidden, HEAD), nn.ReLU(), nn.Linear(HEAD, classes))
+        self._each_step = each_step
+
+    def forward(self, x_BT: Tensor) -> Tensor:
+        if not len(x_BT):
+            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
+            return self.forward(x_BT.new_zeros(1, x_BT.shape[1]))[:0]
+        y_BTH, _ = self.layer(self.embedding(x_BT))
+        logits: Tensor = self.head(y_BTH if self._each_step else y_BTH[:, -1])
+        return logits
+
+
+def build(
+    name: str, *, symbols: int, classes: int, each_step: bool, hidden: int = 50, **fields: Any
+) -> SequenceClassifier:
+    """A network for symbols below `symbols`, with the layer of this name.
+
+    Args:
+        name: one of `names()`.
+        each_step: whether it answers after each symbol, or after the last one only.
+        hidden: units of the recurrent layer.
+        fields: as `build_layer` takes them.
+
+    Raises:
+        UserError: as `build_layer`.
+    """
+    layer = build_layer(name, EMBEDDING, hidden, **fields)
+    return SequenceClassifier(layer, hidden, symbols, classes, each_step)
+
+
+def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Module:
+    """The recurrent layer of this name, batch first.
+
+    Args:
+        fields: options of the layer's own; None keeps its default.
+
+    Raises:
+        UserError: an unknown name, a field that the layer does not have, or one out of its range.
+    """
+    if name not in names():
+        raise UserError(f"no recurrent layer '{name}'{nearest(name, names())}")
+    given = {field: value for field, value in fields.items() if value is not None}
+    for field, value in given.items():
+        if field not in _OWN_FIELDS.get(name, ()):
+            raise UserError(
+                f"model.{field} = {value}; '{name}' does not have this field, leave it out"
+            )
+    return _LAYERS[name](features, hidden, batch_first=True, **given)

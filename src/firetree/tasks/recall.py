@@ -1,0 +1,88 @@
+"""To answer from memory what a sequence has said: associative retrieval and its harder kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from firetree.data import SequenceLoader, SequenceSplits
+from firetree.data.recall import PAPER_EXAMPLES, PAPER_PAIRS, multi_query, retrieval
+from firetree.data.sequences import NO_ANSWER
+from firetree.errors import UserError
+from firetree.models import recurrent
+
+MADE: Mapping[str, Callable[[int, int, str, int], SequenceSplits]] = {
+    "associative_retrieval": retrieval,
+    "multi_query_recall": multi_query,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Answers to symbols x_BT: one after the last, or one wherever y_BT asks for it."""
+
+    splits: SequenceSplits
+
+    @property
+    def examples(self) -> int:
+        return len(self.splits.train)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"classes": list(self.splits.classes), "symbols": self.splits.symbols}
+
+    def build(self, fields: Mapping[str, Any]) -> nn.Module:
+        return recurrent.build(
+            symbols=self.splits.symbols,
+            classes=len(self.splits.classes),
+            each_step=self.splits.train.y.ndim == 2,
+            **{name: value for name, value in fields.items() if value is not None},
+        )
+
+    def loader(
+        self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
+    ) -> SequenceLoader:
+        return SequenceLoader(
+            self.splits, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+        )
+
+    def example(self, count: int) -> Tensor:
+        return torch.zeros(count, self.splits.train.x_NT.shape[1], dtype=torch.int64)
+
+    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        return cross_entropy(
+            outputs.flatten(0, -2).float(),
+            y.flatten(),
+            ignore_index=NO_ANSWER,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+
+    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return (outputs.argmax(-1) == y).sum()
+
+
+def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
+    """The sequences that a recipe's `data` fields describe.
+
+    Raises:
+        UserError: a field that only pictures have.
+    """
+    for field in ("path", "size", "channels", "classes"):
+        if fields[field] is not None:
+            raise UserError(
+                f"data.{field} = {fields[field]}; '{fields['name']}' is made by seed, leave it out"
+            )
+    return Recall(
+        MADE[fields["name"]](
+            fields["pairs"] or PAPER_PAIRS,
+            fields["examples"] or PAPER_EXAMPLES,
+            fields["held_out"],
+            seed,
+        )
+    )

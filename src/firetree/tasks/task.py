@@ -1,0 +1,80 @@
+"""What the trainer asks of a task; it knows nothing else about pictures or sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class Batch(Protocol):
+    """One rank's part of a step."""
+
+    @property
+    def x(self) -> Tensor:
+        """What the network takes, the samples along the first axis."""
+
+    @property
+    def y(self) -> Tensor:
+        """What it is to give."""
+
+    @property
+    def count(self) -> int:
+        """What the loss is a mean over: pictures, or answers."""
+
+    @property
+    def global_count(self) -> int:
+        """The same over all ranks."""
+
+    def parts(self, number: int) -> Sequence[Batch]:
+        """The batch cut into so many parts, some perhaps empty."""
+
+
+class Loader(Protocol):
+    """One rank's batches, and why samples are left out of them, by their names."""
+
+    @property
+    def damaged(self) -> dict[str, str]: ...
+
+    def batches(self, step: int) -> Generator[Batch]:
+        """The training batches from `step` on, epoch after epoch without end."""
+
+    def test_batches(self) -> Iterator[Batch]:
+        """The test set, each step shared among the ranks."""
+
+    def note_damaged(self, damaged: dict[str, str]) -> None:
+        """Add damaged samples, met here or by another rank (RunFailedError where they are many)."""
+
+
+class Task(Protocol):
+    """Examples, and what is to be learned from them."""
+
+    @property
+    def examples(self) -> int:
+        """Samples of an epoch."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What someone who predicts with the weights must know of the data."""
+
+    def build(self, fields: Mapping[str, Any]) -> nn.Module:
+        """The network that a recipe's fields describe; None keeps the named network's own.
+
+        Raises:
+            UserError: a name or field that no network for this task has.
+        """
+
+    def loader(
+        self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
+    ) -> Loader:
+        """The batches of one rank; `channels_last` is the order in memory of pictures."""
+
+    def example(self, count: int) -> Tensor:
+        """So many samples of the right shape, none of them real."""
+
+    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """The sum of a batch's losses."""
+
+    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """How many of a batch's answers are right."""
