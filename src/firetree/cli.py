@@ -23,6 +23,7 @@ from firetree import (
     inspect,
     lab,
     launch,
+    model_commands,
     models,
     plan,
     report,
@@ -46,10 +47,14 @@ usage: firetree COMMAND …
   lab            run a command on every host of an emulated cluster
   probe          what the network between the hosts carries, and what is wrong with it
   inspect MODEL  parameters, arithmetic and activations of a network, layer by layer
+  predict        which classes pictures belong to
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
-COMMANDS = ("train", "report", "plan", "bench", "lab", "probe", "inspect")
+COMMANDS = (
+    *("train", "report", "plan", "bench", "lab", "probe", "inspect"),
+    *model_commands.COMMANDS,
+)
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
@@ -153,6 +158,8 @@ def _run(arguments: list[str]) -> None:
             _probe(rest)
         case ["inspect", *rest]:
             _inspect(rest)
+        case [command, *rest] if command in model_commands.COMMANDS:
+            model_commands.run(command, rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, COMMANDS)}")
 

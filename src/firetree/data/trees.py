@@ -17,7 +17,7 @@ from firetree.data.decoding import DamagedPictureError
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.errors import UserError
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm")
 
 
 class Member(NamedTuple):
@@ -109,7 +109,7 @@ def _dataset(tree: Tree, source: Path) -> Dataset:
 
 def _counts(parts: tuple[str, ...], member: Member | None) -> bool:
     hidden = not parts or any(part.startswith(".") for part in parts)
-    return not hidden and (member is None or parts[-1].lower().endswith(_SUFFIXES))
+    return not hidden and (member is None or parts[-1].lower().endswith(SUFFIXES))
 
 
 def _pictures(tree: Tree) -> list[tuple[str, ...]]:
@@ -132,7 +132,7 @@ def _classes(tree: Tree, source: Path) -> tuple[str, ...]:
     if not classes:
         raise UserError(
             f"{source} holds no pictures in class folders; expected CLASS/PICTURE with one of "
-            f"{' '.join(_SUFFIXES)}"
+            f"{' '.join(SUFFIXES)}"
         )
     folders = {parts[0] for parts, member in tree.items() if member is None}
     if folders - classes:
