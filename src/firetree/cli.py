@@ -20,7 +20,6 @@ from firetree import (
     bench,
     collectives,
     data,
-    inspect,
     lab,
     launch,
     model_commands,
@@ -46,13 +45,15 @@ usage: firetree COMMAND …
   bench          all-reduces side by side, or a step replayed in the lab
   lab            run a command on every host of an emulated cluster
   probe          what the network between the hosts carries, and what is wrong with it
-  inspect MODEL  parameters, arithmetic and activations of a network, layer by layer
+  inspect MODEL  what a network's layers weigh and compute, or take in a .fire
   predict        which classes pictures belong to
+  compress       a model into a small file that predicts; decompress gives the weights back
+  export         a model as ONNX
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
 COMMANDS = (
-    *("train", "report", "plan", "bench", "lab", "probe", "inspect"),
+    *("train", "report", "plan", "bench", "lab", "probe"),
     *model_commands.COMMANDS,
 )
 
@@ -156,8 +157,6 @@ def _run(arguments: list[str]) -> None:
             _lab(rest)
         case ["probe", *rest]:
             _probe(rest)
-        case ["inspect", *rest]:
-            _inspect(rest)
         case [command, *rest] if command in model_commands.COMMANDS:
             model_commands.run(command, rest)
         case [unknown, *_]:
@@ -284,12 +283,6 @@ def _plan(arguments: list[str]) -> None:
     if options.output:
         write_durably(options.output, found.plan.to_json().encode())
     print(plan.as_json(found) if options.json else plan.as_text(found))
-
-
-def _inspect(arguments: list[str]) -> None:
-    options = parse(inspect.InspectOptions, "firetree inspect", arguments)
-    found = inspect.inspect(options)
-    print(inspect.as_json(found) if options.json else inspect.as_text(found))
 
 
 def _tell(what: str) -> None:

@@ -1,15 +1,35 @@
-"""Deep Compression to a real file, and back."""
+"""Deep Compression to a real file, and back.
 
-from __future__ import annotations
+compressed = compress.keep_exactly(weights.load(Path("squeezenet.net")))
+content = compress.write(compressed)
+network = weights.build(compress.read(content).expand())
+"""
 
-from pathlib import Path
+from firetree.compress.fire import read, write
+from firetree.compress.inspection import as_json, as_text, inspect
+from firetree.compress.options import (
+    CompressOptions,
+    DecompressOptions,
+    compress,
+    decompress,
+    open_fire,
+    open_model,
+)
+from firetree.compress.shared import Compressed, Shared, keep_exactly
 
-from firetree import weights
-from firetree.weights import Published
-
-__all__ = ["open_model"]
-
-
-def open_model(path: Path) -> Published:
-    """A model from a file of any format that is known here."""
-    return weights.load(path)
+__all__ = [
+    "CompressOptions",
+    "Compressed",
+    "DecompressOptions",
+    "Shared",
+    "as_json",
+    "as_text",
+    "compress",
+    "decompress",
+    "inspect",
+    "keep_exactly",
+    "open_fire",
+    "open_model",
+    "read",
+    "write",
+]

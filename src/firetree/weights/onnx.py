@@ -65,7 +65,9 @@ def _layers(
     for node in graph.node:
         held = [tensors[name] for name in node.input if name in tensors]
         if node.op_type in ("Conv", "Gemm") and held:
-            layers.append((held[0], held[1] if len(held) > 1 else torch.zeros(0)))
+            # Exporters leave out a bias that is 0 everywhere.
+            bias = held[1] if len(held) > 1 else torch.zeros(len(held[0]))
+            layers.append((held[0], bias))
             pads = [entry.ints[0] for entry in node.attribute if entry.name == "pads"]
             fields = {"conv10_padding": pads[0] if pads else 0}
     return layers, fields

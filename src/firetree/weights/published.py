@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from firetree import models
 from firetree.errors import UserError
@@ -21,6 +22,10 @@ from firetree.errors import UserError
 Order = Literal["RGB", "BGR"]
 
 _LARGEST_PIXELS = 4096
+
+_FIELDS = ("base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass", "dropout")
+_LARGEST_FIELD = 4096
+"""No model of more filters is known, and one that is made up shall not take long to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +192,8 @@ def from_description(
         names = {entry.name for entry in fields(Preprocessing)}
         if given.keys() != names or network not in models.names():
             raise ValueError(f"network {network}, preprocessing {sorted(given)}")
+        if not all(name in (*_FIELDS, "conv10_padding") and _small(own[name]) for name in own):
+            raise ValueError(f"fields {own}")
         preprocessing = Preprocessing(
             int(given["resize"]),
             bool(given["squash"]),
@@ -202,12 +209,31 @@ def from_description(
     return Published(network, state, preprocessing, own, tuple(classes))
 
 
+def _small(value: object) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, int | float) and abs(value) <= _LARGEST_FIELD
+    )
+
+
+_FILLS = ("kaiming_uniform_", "uniform_", "normal_", "constant_", "zeros_", "fill_", "zero_")
+
+
+class _NoFirstWeights(TorchFunctionMode):
+    """Leaves out what fills tensors: without memory there is nothing to fill."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 def _hollow(
     network: str, own: Mapping[str, Any], classes: int, channels: int, size: int
 ) -> nn.Module:
     """The network without memory for its weights."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFirstWeights():
             return models.build(network, classes=classes, channels=channels, size=size, **own)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(

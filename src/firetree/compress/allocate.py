@@ -1,0 +1,112 @@
+"""How finely each layer is rounded, so that the file meets a budget and the answer changes least.
+
+The loss of rounding a layer with N weights to steps of size s is about N · g · s² / 24, with g the mean
+squared gradient of its weights (Fisher's information); its bytes fall by N / 8 for every doubling of s.
+At the best allocation a byte more brings every layer the same, so that s is proportional to 1 / sqrt(g):
+bits and density of each layer follow from one number, which a search fits to the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firetree.compress import fire
+from firetree.compress.calibrate import Calibration
+from firetree.compress.quantise import Compensation, compensation, quantise
+from firetree.compress.shared import Compressed
+from firetree.errors import UserError
+from firetree.weights import Published
+
+_TRIES = 6
+_CLOSE = 0.004
+"""Of the budget, left unused at most where there are tries left."""
+
+
+def fit_budget(
+    published: Published,
+    calibration: Calibration,
+    budget_bytes: int,
+    tell: Callable[[str], None],
+) -> Compressed:
+    """The model rounded as finely as `budget_bytes` for the whole file allow.
+
+    Raises:
+        UserError: a budget that even a model almost without weights exceeds.
+    """
+    made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
+    relative = relative_steps(published.state, calibration.sensitivity)
+    weights = sum(published.state[name].numel() for name in relative)
+    scale = _first_scale(published.state, relative, 8 * budget_bytes / weights)
+    best: Compressed | None = None
+    best_bytes, too_fine, coarse = 0, 0.0, float("inf")
+    for _ in range(_TRIES):
+        tried = rounded(published, relative, scale, made_up)
+        size_bytes = len(fire.write(tried))
+        tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
+        if best_bytes < size_bytes <= budget_bytes:
+            best, best_bytes = tried, size_bytes
+        if (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
+            break
+        if size_bytes > budget_bytes:
+            too_fine = max(too_fine, scale)
+        else:
+            coarse = min(coarse, scale)
+        # A doubled step takes a bit from each weight that is not zero, about half of them.
+        bits_over = 8 * (size_bytes - (1 - _CLOSE / 2) * budget_bytes) / weights
+        scale *= 2 ** (1.3 * bits_over)
+        if not too_fine < scale < coarse:
+            scale = sqrt(too_fine * coarse) if coarse < float("inf") else 2 * too_fine
+    if best is None:
+        raise UserError(
+            f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
+        )
+    return best
+
+
+def relative_steps(
+    state: Mapping[str, Tensor], sensitivity: Mapping[str, float]
+) -> dict[str, float]:
+    """The step of each layer's weights, up to a common factor."""
+    floor = 1e-12 * max(sensitivity.values(), default=1.0) + 1e-30
+    return {name: 1 / sqrt(max(sensitivity[name], floor)) for name in state if name in sensitivity}
+
+
+def rounded(
+    published: Published,
+    relative: Mapping[str, float],
+    scale: float,
+    made_up: Mapping[str, Compensation],
+) -> Compressed:
+    """Each layer in steps of `scale` times its own; all else in 16 bits."""
+    tensors = {
+        name: quantise(tensor, scale * relative[name], made_up.get(name))
+        if name in relative
+        else tensor.half().float()
+        for name, tensor in published.state.items()
+    }
+    return Compressed(replace(published, state={}), tensors)
+
+
+def _first_scale(state: Mapping[str, Tensor], relative: Mapping[str, float], bits: float) -> float:
+    """Where rounding each weight on its own takes so many bits a weight."""
+    low, high = -40.0, 40.0
+    for _ in range(24):
+        middle = (low + high) / 2
+        used = sum(_bits(state[name], 2**middle * step) for name, step in relative.items())
+        if used > bits * sum(state[name].numel() for name in relative):
+            low = middle
+        else:
+            high = middle
+    return float(2**high)
+
+
+def _bits(weight: Tensor, step: float) -> float:
+    step = max(step, float(weight.abs().max()) / 127)
+    counts = torch.unique((weight / step).round(), return_counts=True)[1].double().numpy()
+    return float((counts * np.log2(counts.sum() / counts)).sum())
