@@ -18,8 +18,9 @@ from torch import Tensor
 
 from firetree.compress import fire
 from firetree.compress.calibrate import Calibration
-from firetree.compress.quantise import Compensation, compensation, quantise
-from firetree.compress.shared import Compressed
+from firetree.compress.quantise import MOST_STEPS, Compensation, compensation, quantise
+from firetree.compress.shared import Compressed, Shared
+from firetree.compress.tables import entropy_bits
 from firetree.errors import UserError
 from firetree.weights import Published
 
@@ -33,8 +34,13 @@ def fit_budget(
     calibration: Calibration,
     budget_bytes: int,
     tell: Callable[[str], None],
+    *,
+    to_be_retrained: bool = False,
 ) -> Compressed:
     """The model rounded as finely as `budget_bytes` for the whole file allow.
+
+    Args:
+        to_be_retrained: leave room for codebooks that are no longer multiples of a step.
 
     Raises:
         UserError: a budget that even a model almost without weights exceeds.
@@ -44,15 +50,17 @@ def fit_budget(
     weights = sum(published.state[name].numel() for name in relative)
     scale = _first_scale(published.state, relative, 8 * budget_bytes / weights)
     best: Compressed | None = None
-    best_bytes, too_fine, coarse = 0, 0.0, float("inf")
+    best_bytes, last_bytes, too_fine, coarse = 0, 0, 0.0, float("inf")
     for _ in range(_TRIES):
         tried = rounded(published, relative, scale, made_up)
-        size_bytes = len(fire.write(tried))
+        size_bytes = len(fire.write(tried)) + (_values(tried) if to_be_retrained else 0)
         tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
-        if (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
+        finest = size_bytes == last_bytes  # steps are as small as a code of one byte allows
+        if finest or (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
             break
+        last_bytes = size_bytes
         if size_bytes > budget_bytes:
             too_fine = max(too_fine, scale)
         else:
@@ -67,6 +75,11 @@ def fit_budget(
             f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
         )
     return best
+
+
+def _values(compressed: Compressed) -> int:
+    """Of all codebooks; each takes a byte more at most where it is trained."""
+    return sum(len(t.codebook) for t in compressed.tensors.values() if isinstance(t, Shared))
 
 
 def relative_steps(
@@ -107,6 +120,6 @@ def _first_scale(state: Mapping[str, Tensor], relative: Mapping[str, float], bit
 
 
 def _bits(weight: Tensor, step: float) -> float:
-    step = max(step, float(weight.abs().max()) / 127)
-    counts = torch.unique((weight / step).round(), return_counts=True)[1].double().numpy()
-    return float((counts * np.log2(counts.sum() / counts)).sum())
+    step = max(step, float(weight.abs().max()) / MOST_STEPS)
+    counts = np.bincount((weight.flatten() / step).round().to(torch.int64).numpy() + MOST_STEPS)
+    return entropy_bits(counts)

@@ -138,7 +138,8 @@ def _compressed(options: CompressOptions, published: Published, tell: Tell) -> C
     stored = _stored(options.pictures or Path())
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
     tell(f"measuring sensitivities with {len(x_BCHW)} pictures")
-    return fit_budget(published, calibrate(published, x_BCHW), budget_bytes, tell)
+    calibration, more = calibrate(published, x_BCHW), options.retrain > 0
+    return fit_budget(published, calibration, budget_bytes, tell, to_be_retrained=more)
 
 
 def _stored(path: Path) -> Stored:

@@ -24,7 +24,8 @@ DAMPING = 0.01
 ZERO_REACH = 0.6
 """Weights become 0 below this many steps; 0.5 would be plain rounding."""
 
-_MOST_STEPS = (MOST_VALUES - 1) // 2
+MOST_STEPS = (MOST_VALUES - 1) // 2
+"""In either direction, so that a code is a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def quantise(weight: Tensor, step: float, made_up: Compensation | None) -> Share
 
     What is 0 stays 0, so that a pruned network stays sparse. The step grows where the largest weight has more of them than a code can tell.
     """
-    step = max(step, float(weight.abs().max()) / _MOST_STEPS, 1e-7)
+    step = max(step, float(weight.abs().max()) / MOST_STEPS, 1e-7)
     w_OF = weight.reshape(len(weight), -1) / step
     steps_OF = _rounded(w_OF) if made_up is None else _compensated(w_OF, made_up)
     return _shared(steps_OF.to(torch.int64).numpy().ravel(), step, tuple(weight.shape))
@@ -65,7 +66,7 @@ def _shared(steps: npt.NDArray[np.int64], step: float, shape: tuple[int, ...]) -
 
 
 def _rounded(w: Tensor) -> Tensor:
-    whole = w.round().clamp(-_MOST_STEPS, _MOST_STEPS)
+    whole = w.round().clamp(-MOST_STEPS, MOST_STEPS)
     return torch.where(w.abs() < ZERO_REACH, 0.0, whole)
 
 
