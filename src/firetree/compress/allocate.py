@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import sqrt
+from math import log2, sqrt
 
 import numpy as np
 import torch
@@ -48,28 +48,22 @@ def fit_budget(
     made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
     relative = relative_steps(published.state, calibration.sensitivity)
     weights = sum(published.state[name].numel() for name in relative)
-    scale = _first_scale(published.state, relative, 8 * budget_bytes / weights)
+    bits = 8 * budget_bytes / weights
     best: Compressed | None = None
-    best_bytes, last_bytes, too_fine, coarse = 0, 0, 0.0, float("inf")
+    best_bytes, last_bytes = 0, 0
     for _ in range(_TRIES):
+        scale, bits = _finest(published.state, relative, bits)
         tried = rounded(published, relative, scale, made_up)
         size_bytes = len(fire.write(tried)) + (_values(tried) if to_be_retrained else 0)
         tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
-        finest = size_bytes == last_bytes  # steps are as small as a code of one byte allows
-        if finest or (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
+        # Where a size comes again, steps are as small as a code of one byte allows.
+        close = (1 - _CLOSE) * budget_bytes <= size_bytes or size_bytes == last_bytes
+        if close and size_bytes <= budget_bytes:
             break
         last_bytes = size_bytes
-        if size_bytes > budget_bytes:
-            too_fine = max(too_fine, scale)
-        else:
-            coarse = min(coarse, scale)
-        # A doubled step takes a bit from each weight that is not zero, about half of them.
-        bits_over = 8 * (size_bytes - (1 - _CLOSE / 2) * budget_bytes) / weights
-        scale *= 2 ** (1.3 * bits_over)
-        if not too_fine < scale < coarse:
-            scale = sqrt(too_fine * coarse) if coarse < float("inf") else 2 * too_fine
+        bits *= (1 - _CLOSE / 2) * budget_bytes / size_bytes
     if best is None:
         raise UserError(
             f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
@@ -106,17 +100,29 @@ def rounded(
     return Compressed(replace(published, state={}), tensors)
 
 
-def _first_scale(state: Mapping[str, Tensor], relative: Mapping[str, float], bits: float) -> float:
-    """Where rounding each weight on its own takes so many bits a weight."""
-    low, high = -40.0, 40.0
-    for _ in range(24):
+def _finest(
+    state: Mapping[str, Tensor], relative: Mapping[str, float], bits: float
+) -> tuple[float, float]:
+    """The scale where rounding each weight on its own takes at most so many bits a weight, and those.
+
+    From some scale down nothing changes any more, as a code is a byte.
+    """
+    weights = sum(state[name].numel() for name in relative)
+    smallest = [
+        float(state[name].abs().max()) / MOST_STEPS / step for name, step in relative.items()
+    ]
+    low = log2(max(min(smallest), 1e-12))
+
+    def taken(exponent: float) -> float:
+        return sum(_bits(state[n], 2**exponent * step) for n, step in relative.items()) / weights
+
+    if taken(low) <= bits:
+        return float(2**low), taken(low)
+    high = low + 40
+    for _ in range(20):
         middle = (low + high) / 2
-        used = sum(_bits(state[name], 2**middle * step) for name, step in relative.items())
-        if used > bits * sum(state[name].numel() for name in relative):
-            low = middle
-        else:
-            high = middle
-    return float(2**high)
+        low, high = (middle, high) if taken(middle) > bits else (low, middle)
+    return float(2**high), taken(high)
 
 
 def _bits(weight: Tensor, step: float) -> float:
