@@ -20,9 +20,9 @@ from firetree import (
     bench,
     collectives,
     data,
-    inspect,
     lab,
     launch,
+    model_commands,
     models,
     plan,
     report,
@@ -49,11 +49,17 @@ usage: firetree COMMAND …
   lab            run a command on every host of an emulated cluster
   probe          what the network between the hosts carries, and what is wrong with it
   sweep RECIPE   a recipe trained with every combination of some fields' values
-  inspect MODEL  parameters, arithmetic and activations of a network, layer by layer
+  inspect MODEL  what a network's layers weigh and compute, or take in a .fire
+  predict        which classes pictures belong to
+  compress       a model into a small file that predicts; decompress gives the weights back
+  export         a model as ONNX
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
 
-COMMANDS = ("train", "report", "plan", "bench", "lab", "probe", "sweep", "inspect")
+COMMANDS = (
+    *("train", "report", "plan", "bench", "lab", "probe", "sweep"),
+    *model_commands.COMMANDS,
+)
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
@@ -159,8 +165,8 @@ def _run(arguments: list[str]) -> None:
             _probe(rest)
         case ["sweep", *rest]:
             sweep.sweep_command(rest, _tell)
-        case ["inspect", *rest]:
-            _inspect(rest)
+        case [command, *rest] if command in model_commands.COMMANDS:
+            model_commands.run(command, rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, COMMANDS)}")
 
@@ -298,12 +304,6 @@ def _plan(arguments: list[str]) -> None:
     if options.output:
         write_durably(options.output, found.plan.to_json().encode())
     print(plan.as_json(found) if options.json else plan.as_text(found))
-
-
-def _inspect(arguments: list[str]) -> None:
-    options = parse(inspect.InspectOptions, "firetree inspect", arguments)
-    found = inspect.inspect(options)
-    print(inspect.as_json(found) if options.json else inspect.as_text(found))
 
 
 def _tell(what: str) -> None:

@@ -19,7 +19,7 @@ class InspectOptions:
     """Parameters, arithmetic and activations of a network and of each of its layers."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = "squeezenet_v1_1"
-    """A network's name, or module:function that returns a torch module."""
+    """A network's name, module:function that returns a torch module, or a .fire."""
     size: int | None = None
     """Height and width of the pictures; by default the network's own."""
     batch: int = 1

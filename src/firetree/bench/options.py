@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +12,7 @@ from firetree.bench.allreduce import Settings, network_around
 from firetree.errors import UserError
 from firetree.network import Network, parse_rate
 from firetree.network.choice import GROWN
-
-_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9} | {
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-}
+from firetree.network.units import parse_bytes
 
 
 @dataclass(frozen=True)
@@ -147,10 +141,7 @@ def parse_size(text: str) -> int:
     Raises:
         UserError: no such size, or below the 4 bytes of one element.
     """
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]?i?b)", text.lower())
-    if not found or found[2] not in _UNITS:
-        raise UserError(f"size '{text}'; expected a number and B, kB, MB or GB, as in 5MB")
-    elements = int(Fraction(found[1]) * _UNITS[found[2]]) // 4
+    elements = parse_bytes(text) // 4
     if elements < 1:
         raise UserError(f"size '{text}'; expected at least 4B, one element")
     return 4 * elements

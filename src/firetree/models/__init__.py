@@ -41,6 +41,7 @@ _SQUEEZENETS = {
 _FIRECAFFES: Mapping[str, Callable[..., nn.Module]] = {
     "alexnet": AlexNet,
     "alexnet_grouped": partial(AlexNet, grouped=True),
+    "alexnet_one_tower": partial(AlexNet, one_tower=True),
     "googlenet": GoogLeNet,
     "nin": NetworkInNetwork,
     "vgg16": partial(VGG, depth=16),

@@ -1,12 +1,14 @@
-"""Rates and durations as people write them, with their units: `200mbit`, `1gbit`, `80us`, `0.1s`."""
+"""Rates, durations and sizes as people write them, with units: `200mbit`, `80us`, `5MB`."""
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from firetree.errors import UserError
 
 _BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _NUMBER = r"(\d{1,17}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)"
 
@@ -43,6 +45,18 @@ def parse_duration(text: str) -> float:
     if not found:
         raise UserError(f"duration '{text}'; expected a number and us, ms or s, as in 80us")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_bytes(text: str) -> int:
+    """Whole bytes of a size: `64kB`, `5MB`, `1MiB`.
+
+    Raises:
+        UserError: the text is no such size.
+    """
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]?i?b)", text.strip().lower())
+    if not found or found[2] not in _BYTES:
+        raise UserError(f"size '{text}'; expected a number and B, kB, MB or GB, as in 5MB")
+    return int(Fraction(found[1]) * _BYTES[found[2]])
 
 
 def format_rate(rate_bytes_s: float) -> str:

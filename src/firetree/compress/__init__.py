@@ -1,0 +1,35 @@
+"""Deep Compression to a real file, and back.
+
+compressed = compress.keep_exactly(weights.load(Path("squeezenet.net")))
+content = compress.write(compressed)
+network = weights.build(compress.read(content).expand())
+"""
+
+from firetree.compress.fire import read, write
+from firetree.compress.inspection import as_json, as_text, inspect
+from firetree.compress.options import (
+    CompressOptions,
+    DecompressOptions,
+    compress,
+    decompress,
+    open_fire,
+    open_model,
+)
+from firetree.compress.shared import Compressed, Shared, keep_exactly
+
+__all__ = [
+    "CompressOptions",
+    "Compressed",
+    "DecompressOptions",
+    "Shared",
+    "as_json",
+    "as_text",
+    "compress",
+    "decompress",
+    "inspect",
+    "keep_exactly",
+    "open_fire",
+    "open_model",
+    "read",
+    "write",
+]

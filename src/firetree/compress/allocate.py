@@ -1,0 +1,131 @@
+"""How finely each layer is rounded, so that the file meets a budget and the answer changes least.
+
+The loss of rounding a layer with N weights to steps of size s is about N · g · s² / 24, with g the mean
+squared gradient of its weights (Fisher's information); its bytes fall by N / 8 for every doubling of s.
+At the best allocation a byte more brings every layer the same, so that s is proportional to 1 / sqrt(g):
+bits and density of each layer follow from one number, which a search fits to the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import log2, sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firetree.compress import fire
+from firetree.compress.calibrate import Calibration
+from firetree.compress.quantise import MOST_STEPS, Compensation, compensation, quantise
+from firetree.compress.shared import Compressed, Shared
+from firetree.compress.tables import entropy_bits
+from firetree.errors import UserError
+from firetree.weights import Published
+
+_TRIES = 6
+_CLOSE = 0.004
+"""Of the budget, left unused at most where there are tries left."""
+
+
+def fit_budget(
+    published: Published,
+    calibration: Calibration,
+    budget_bytes: int,
+    tell: Callable[[str], None],
+    *,
+    to_be_retrained: bool = False,
+) -> Compressed:
+    """The model rounded as finely as `budget_bytes` for the whole file allow.
+
+    Args:
+        to_be_retrained: leave room for codebooks that are no longer multiples of a step.
+
+    Raises:
+        UserError: a budget that even a model almost without weights exceeds.
+    """
+    made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
+    relative = relative_steps(published.state, calibration.sensitivity)
+    weights = sum(published.state[name].numel() for name in relative)
+    bits = 8 * budget_bytes / weights
+    best: Compressed | None = None
+    best_bytes, last_bytes = 0, 0
+    for _ in range(_TRIES):
+        scale, bits = _finest(published.state, relative, bits)
+        tried = rounded(published, relative, scale, made_up)
+        size_bytes = len(fire.write(tried)) + (_values(tried) if to_be_retrained else 0)
+        tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
+        if best_bytes < size_bytes <= budget_bytes:
+            best, best_bytes = tried, size_bytes
+        # Where a size comes again, steps are as small as a code of one byte allows.
+        close = (1 - _CLOSE) * budget_bytes <= size_bytes or size_bytes == last_bytes
+        if close and size_bytes <= budget_bytes:
+            break
+        last_bytes = size_bytes
+        bits *= (1 - _CLOSE / 2) * budget_bytes / size_bytes
+    if best is None:
+        raise UserError(
+            f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
+        )
+    return best
+
+
+def _values(compressed: Compressed) -> int:
+    """Of all codebooks; each takes a byte more at most where it is trained."""
+    return sum(len(t.codebook) for t in compressed.tensors.values() if isinstance(t, Shared))
+
+
+def relative_steps(
+    state: Mapping[str, Tensor], sensitivity: Mapping[str, float]
+) -> dict[str, float]:
+    """The step of each layer's weights, up to a common factor."""
+    floor = 1e-12 * max(sensitivity.values(), default=1.0) + 1e-30
+    return {name: 1 / sqrt(max(sensitivity[name], floor)) for name in state if name in sensitivity}
+
+
+def rounded(
+    published: Published,
+    relative: Mapping[str, float],
+    scale: float,
+    made_up: Mapping[str, Compensation],
+) -> Compressed:
+    """Each layer in steps of `scale` times its own; all else in 16 bits."""
+    tensors = {
+        name: quantise(tensor, scale * relative[name], made_up.get(name))
+        if name in relative
+        else tensor.half().float()
+        for name, tensor in published.state.items()
+    }
+    return Compressed(replace(published, state={}), tensors)
+
+
+def _finest(
+    state: Mapping[str, Tensor], relative: Mapping[str, float], bits: float
+) -> tuple[float, float]:
+    """The scale where rounding each weight on its own takes at most so many bits a weight, and those.
+
+    From some scale down nothing changes any more, as a code is a byte.
+    """
+    weights = sum(state[name].numel() for name in relative)
+    smallest = [
+        float(state[name].abs().max()) / MOST_STEPS / step for name, step in relative.items()
+    ]
+    low = log2(max(min(smallest), 1e-12))
+
+    def taken(exponent: float) -> float:
+        return sum(_bits(state[n], 2**exponent * step) for n, step in relative.items()) / weights
+
+    if taken(low) <= bits:
+        return float(2**low), taken(low)
+    high = low + 40
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if taken(middle) > bits else (low, middle)
+    return float(2**high), taken(high)
+
+
+def _bits(weight: Tensor, step: float) -> float:
+    step = max(step, float(weight.abs().max()) / MOST_STEPS)
+    counts = np.bincount((weight.flatten() / step).round().to(torch.int64).numpy() + MOST_STEPS)
+    return entropy_bits(counts)

@@ -1,0 +1,154 @@
+"""`firetree compress` and `decompress`: their options, and the way from them to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from firetree.compress import fire
+from firetree.compress.allocate import fit_budget
+from firetree.compress.calibrate import calibrate, inputs_of
+from firetree.compress.retrain import retrain
+from firetree.compress.share import prune_and_share
+from firetree.compress.shared import Compressed, keep_exactly
+from firetree.data import trees
+from firetree.data.pictures import Stored
+from firetree.durable import write_durably
+from firetree.errors import UserError
+from firetree.network.units import parse_bytes
+from firetree.weights import Published, as_safetensors, load, read_classes
+
+CALIBRATION_PICTURES = 64
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """Write a model into a small file that predicts: --lossless, --budget, or --bits and --density.
+
+    With --budget bits and density follow for each layer from what its weights mean to the answer.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """Weights: .safetensors, .net, .pth, .onnx or .fire."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.fire")]
+    """The file to write."""
+    lossless: bool = False
+    """Keep every weight to the last bit."""
+    budget: str | None = None
+    """The most that the whole file may take, as in 470kB. Needs --pictures."""
+    bits: int | None = None
+    """Share 2^bits - 1 values in each layer."""
+    density: float = 1.0
+    """With --bits: the share of each layer's weights that stays, by magnitude."""
+    pictures: Path | None = None
+    """Pictures such as the model will see, without labels: a tar or folder of classes, or a parquet."""
+    retrain: int = 0
+    """Steps in which the shared values learn to answer as the uncompressed model, on --pictures."""
+    retrain_pictures: int = 1024
+    """How many of the pictures are kept in memory for that."""
+    classes: Path | None = None
+    """A file with a class's name a line, to go into the file."""
+    coder: Literal["rans", "huffman"] = "rans"
+    """The entropy coder."""
+
+
+@dataclass(frozen=True)
+class DecompressOptions:
+    """Write the model of a .fire as safetensors, with the same weights to the last bit."""
+
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.fire")]
+    """The compressed model."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.safetensors")]
+    """The file to write."""
+
+
+def open_fire(path: Path) -> Compressed:
+    """Read a `.fire`.
+
+    Raises:
+        UserError: no such file, a damaged one, or one of another version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; expected a .fire") from error
+    try:
+        return fire.read(content)
+    except UserError as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+
+
+def open_model(path: Path) -> Published:
+    """A model from a `.fire` or from weights of any known format.
+
+    Raises:
+        UserError: as `open_fire` and `weights.load`.
+    """
+    return open_fire(path).expand() if path.suffix == ".fire" else load(path)
+
+
+def compress(options: CompressOptions, tell: Tell) -> str:
+    """Write the file; gives one line about it.
+
+    Raises:
+        UserError: options that do not go together, or what they name cannot be read.
+    """
+    if [options.lossless, options.budget is not None, options.bits is not None].count(True) != 1:
+        raise UserError("expected one of --lossless, --budget SIZE, and --bits with --density")
+    if (options.budget or options.retrain) and options.pictures is None:
+        raise UserError("--budget and --retrain need pictures; add --pictures PATH")
+    published = open_model(options.model)
+    if options.classes:
+        published = replace(published, classes=read_classes(options.classes))
+    compressed = _compressed(options, published, tell)
+    if options.retrain and options.pictures:
+        stored = _stored(options.pictures)
+        x_BCHW = inputs_of(published.preprocessing, stored, options.retrain_pictures, seed=1)
+        compressed = retrain(compressed, published, x_BCHW, options.retrain, tell)
+    content = fire.write(compressed, options.coder)
+    write_durably(options.output, content)
+    float_bytes = 4 * sum(tensor.numel() for tensor in published.state.values())
+    return (
+        f"{options.output}: {len(content):,} bytes, {float_bytes / len(content):.1f} times smaller "
+        "than its weights in float32"
+    )
+
+
+def decompress(options: DecompressOptions) -> None:
+    """Write the safetensors.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    write_durably(options.output, as_safetensors(open_fire(options.file).expand()))
+
+
+def _compressed(options: CompressOptions, published: Published, tell: Tell) -> Compressed:
+    if options.lossless:
+        return keep_exactly(published)
+    if options.bits is not None:
+        return prune_and_share(published, options.density, options.bits)
+    budget_bytes = parse_bytes(str(options.budget))
+    stored = _stored(options.pictures or Path())
+    x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
+    tell(f"measuring sensitivities with {len(x_BCHW)} pictures")
+    calibration, more = calibrate(published, x_BCHW), options.retrain > 0
+    return fit_budget(published, calibration, budget_bytes, tell, to_be_retrained=more)
+
+
+def _stored(path: Path) -> Stored:
+    if not path.exists():
+        raise UserError(f"no file or folder {path}; expected pictures")
+    if path.is_dir():
+        return trees.read_folder(path).train
+    if path.suffix == ".tar":
+        return trees.read_tar(path).train
+    from firetree.data import parquet  # pyarrow takes a while to import
+
+    return parquet.read_parquet(path).train

@@ -1,0 +1,77 @@
+"""Deep Compression's own way: prune small weights, then share values by k-means (Han et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from firetree.compress.shared import Compressed, Shared
+from firetree.errors import UserError
+from firetree.weights import Published
+
+_ROUNDS = 30
+
+Rows = npt.NDArray[np.float32]
+
+
+def prune_and_share(published: Published, density: float, bits: int) -> Compressed:
+    """Each layer's largest weights, `density` of them, in 2^bits - 1 values; all else in 16 bits.
+
+    Raises:
+        UserError: a density or a number of bits outside its range.
+    """
+    if not 0 < density <= 1:
+        raise UserError(f"--density {density}; expected above 0 and at most 1")
+    if not 1 <= bits <= 8:
+        raise UserError(f"--bits {bits}; expected 1 to 8")
+    tensors: Mapping[str, Shared | Tensor] = {
+        name: share(prune(tensor, density), 2**bits - 1)
+        if tensor.dim() > 1
+        else tensor.half().float()
+        for name, tensor in published.state.items()
+    }
+    return Compressed(replace(published, state={}), tensors)
+
+
+def prune(weight: Tensor, density: float) -> Tensor:
+    """The weight with zeros but for its largest values, the share `density` of all."""
+    kept = max(1, round(density * weight.numel()))
+    threshold = weight.abs().flatten().kthvalue(weight.numel() - kept + 1).values
+    return torch.where(weight.abs() >= threshold, weight, 0.0)
+
+
+def share(weight: Tensor, values: int) -> Shared:
+    """What is not zero in at most `values` values, in floats of 16 bits.
+
+    One-dimensional k-means from centroids that are spread evenly from the least weight to the
+    largest, which keeps the rare large weights (section 3.1 there).
+    """
+    row = weight.numpy().ravel()
+    some = np.sort(row[row != 0])
+    centroids = _k_means(some, values)
+    codebook = np.unique(centroids.astype(np.float16).astype(np.float32))
+    codes = np.zeros(len(row), np.uint8)
+    codes[row != 0] = _nearest(row[row != 0], codebook) + 1
+    return Shared(tuple(weight.shape), codes, codebook)
+
+
+def _k_means(ascending: Rows, values: int) -> Rows:
+    centroids = np.linspace(ascending[0], ascending[-1], values).astype(np.float64)
+    total = np.concatenate([[0.0], np.cumsum(ascending, dtype=np.float64)])
+    for _ in range(_ROUNDS):
+        # Of sorted weights a cluster is a stretch, so its mean is a difference of running sums.
+        ends = np.searchsorted(ascending, (centroids[1:] + centroids[:-1]) / 2)
+        edges = np.concatenate([[0], ends, [len(ascending)]])
+        counts = np.diff(edges)
+        means = np.diff(total[edges]) / np.maximum(counts, 1)
+        centroids = np.where(counts > 0, means, centroids)
+    return centroids[counts > 0].astype(np.float32)
+
+
+def _nearest(row: Rows, codebook: Rows) -> npt.NDArray[np.uint8]:
+    return np.searchsorted((codebook[1:] + codebook[:-1]) / 2, row).astype(np.uint8)

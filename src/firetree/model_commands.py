@@ -1,0 +1,72 @@
+"""The commands about finished models: predict, compress, decompress, export, and inspect of a file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from firetree import compress, export, inspect, predict
+from firetree.arguments import parse
+from firetree.durable import write_durably
+
+COMMANDS = ("predict", "compress", "decompress", "export", "inspect")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a model as ONNX, with its preprocessing and class names in the file's metadata."""
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A .fire, or weights: .safetensors, .net or .pth."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.onnx")]
+    """The file to write."""
+
+
+def run(command: str, arguments: list[str]) -> None:
+    """Run one of `COMMANDS`."""
+    match command:
+        case "predict":
+            _predict(arguments)
+        case "compress":
+            options = parse(compress.CompressOptions, "firetree compress", arguments)
+            print(compress.compress(options, _tell))
+        case "decompress":
+            compress.decompress(parse(compress.DecompressOptions, "firetree decompress", arguments))
+        case "export":
+            _export(arguments)
+        case _:
+            _inspect(arguments)
+
+
+def _predict(arguments: list[str]) -> None:
+    options = parse(predict.PredictOptions, "firetree predict", arguments)
+    found = predict.answers_of(options)
+    if options.labels:
+        print(predict.scores(found))
+    else:
+        print(predict.as_json(found) if options.json else predict.as_text(found))
+
+
+def _export(arguments: list[str]) -> None:
+    options = parse(ExportOptions, "firetree export", arguments)
+    write_durably(options.output, export.as_onnx(compress.open_model(options.model)))
+
+
+def _inspect(arguments: list[str]) -> None:
+    options = parse(inspect.InspectOptions, "firetree inspect", arguments)
+    path = Path(options.model)
+    if path.suffix == ".fire":
+        held = compress.inspect(compress.open_fire(path), path.stat().st_size)
+        print(compress.as_json(held) if options.json else compress.as_text(held))
+    else:
+        found = inspect.inspect(options)
+        print(inspect.as_json(found) if options.json else inspect.as_text(found))
+
+
+def _tell(what: str) -> None:
+    """Say on standard error what takes its time."""
+    print(f"{what} …", file=sys.stderr, flush=True)

@@ -1,0 +1,157 @@
+"""Top-5 classes of each picture, as a table or JSON, and how often they were right."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from firetree import tables
+from firetree.data.decoding import DamagedPictureError
+from firetree.errors import UserError
+from firetree.predict.backends import Run
+from firetree.predict.pictures import Picture
+from firetree.weights import Preprocessing
+
+BATCH = 16
+TOP = 5
+_READERS = 2
+"""Threads that decode the next batch while one is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A class and its probability."""
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A picture's most probable classes, or why it has none."""
+
+    picture: str
+    top5: tuple[Guess, ...]
+    label: int | None
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """All pictures', and the seconds that reading and computing them took."""
+
+    answers: tuple[Answer, ...]
+    duration_s: float
+
+    def top(self, k: int) -> float:
+        """The share of labelled pictures, 0 to 1, whose class is among the first k."""
+        known = [answer for answer in self.answers if answer.label is not None]
+        right = [a.label in [guess.index for guess in a.top5[:k]] for a in known]
+        return sum(right) / len(known) if known else float("nan")
+
+
+def predict(
+    run: Run,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    pictures: Sequence[Picture],
+) -> Answers:
+    """Read and classify the pictures in order; a damaged one has no classes and gives its reason."""
+    start_s = time.perf_counter()
+    answers = []
+    for some, batch in _batches(preprocessing, pictures):
+        whole = [x_HWC for x_HWC in batch if not isinstance(x_HWC, str)]
+        rows: Iterator[Tensor] = iter(())
+        if whole:
+            rows = iter(run(preprocessing.normalise(np.stack(whole))).softmax(dim=1))
+        for picture, x_HWC in zip(some, batch, strict=True):
+            damage = x_HWC if isinstance(x_HWC, str) else ""
+            top5 = () if damage else _top(next(rows), class_names)
+            answers.append(Answer(picture.name, top5, picture.label, damage))
+    return Answers(tuple(answers), time.perf_counter() - start_s)
+
+
+Read = npt.NDArray[np.uint8] | str
+"""x_HWC, or the reason why there is none."""
+
+
+def _batches(
+    preprocessing: Preprocessing, pictures: Sequence[Picture]
+) -> Iterator[tuple[Sequence[Picture], list[Read]]]:
+    def read(picture: Picture) -> Read:
+        try:
+            return preprocessing.apply(picture.image())
+        except DamagedPictureError as error:
+            return str(error)
+
+    groups = [pictures[k : k + BATCH] for k in range(0, len(pictures), BATCH)]
+    with ThreadPoolExecutor(_READERS) as pool:
+
+        def begin(k: int) -> list[Future[Read]]:
+            return [pool.submit(read, picture) for picture in groups[k]] if k < len(groups) else []
+
+        coming = begin(0)
+        for k, group in enumerate(groups):
+            now, coming = coming, begin(k + 1)
+            yield group, [future.result() for future in now]
+
+
+def _top(probabilities_K: Tensor, class_names: Sequence[str]) -> tuple[Guess, ...]:
+    values, indices = probabilities_K.topk(min(TOP, len(class_names)))
+    found = zip(indices.tolist(), values.tolist(), strict=True)
+    return tuple(Guess(index, class_names[index], value) for index, value in found)
+
+
+def as_json(found: Answers) -> str:
+    """`[{"picture", "top5": [{"index", "name", "probability"}]}]`; "damage" where there is some."""
+    return json.dumps(
+        [
+            {
+                "picture": answer.picture,
+                "top5": [
+                    {"index": g.index, "name": g.name, "probability": g.probability}
+                    for g in answer.top5
+                ],
+            }
+            | ({"damage": answer.damage} if answer.damage else {})
+            for answer in found.answers
+        ],
+        indent=1,
+    )
+
+
+def as_text(found: Answers) -> str:
+    """A line a picture: its classes with their probabilities in percent."""
+    rows = [
+        (answer.picture, answer.damage or ", ".join(_short(guess) for guess in answer.top5))
+        for answer in found.answers
+    ]
+    return tables.as_text(("picture", "classes"), rows, left=("picture", "classes"))
+
+
+def scores(found: Answers) -> str:
+    """Top-1 and top-5 over the labelled pictures, and pictures a second from file to classes.
+
+    Raises:
+        UserError: no picture has a label.
+    """
+    known = sum(answer.label is not None for answer in found.answers)
+    if not known:
+        raise UserError("--labels, but no picture has one; expected a parquet, or a tar of classes")
+    rate = len(found.answers) / found.duration_s
+    return (
+        f"top-1 {100 * found.top(1):.1f} %, top-5 {100 * found.top(TOP):.1f} % of {known} "
+        f"pictures; {rate:.1f} pictures a second"
+    )
+
+
+def _short(guess: Guess) -> str:
+    return f"{guess.name.partition(',')[0]} {100 * guess.probability:.0f}"

@@ -1,0 +1,68 @@
+"""What computes a prediction: PyTorch, or onnxruntime over the same model as ONNX.
+
+Axes: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from firetree import export
+from firetree.errors import UserError
+from firetree.weights import Published, build
+
+Backend = Literal["torch", "onnxruntime"]
+Run = Callable[[Tensor], Tensor]
+"""From x_BCHW to logits_BK."""
+
+_MANY = 500
+
+
+def fastest(pictures: int) -> Backend:
+    """onnxruntime where it is installed and so many pictures repay the seconds of an export."""
+    needed = ("onnxruntime", "onnx", "onnxscript")
+    installed = all(map(importlib.util.find_spec, needed))
+    return "onnxruntime" if installed and pictures >= _MANY else "torch"
+
+
+def start(backend: Backend, published: Published) -> Run:
+    """The model, ready to run on all cores.
+
+    Raises:
+        UserError: the backend is not installed.
+    """
+    return _torch(published) if backend == "torch" else _onnxruntime(published)
+
+
+def _torch(published: Published) -> Run:
+    network = build(published)
+
+    def run(x_BCHW: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits_BK: Tensor = network(x_BCHW)
+        return logits_BK
+
+    return run
+
+
+def _onnxruntime(published: Published) -> Run:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("no onnxruntime here; pip install 'firetree[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        export.as_onnx(published), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+
+    def run(x_BCHW: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: x_BCHW.contiguous().numpy()})[0])
+
+    return run

@@ -1,0 +1,131 @@
+"""Published weights, from whatever format they come in.
+
+published = weights.load(Path("squeezenet_v1_1_caffe_fp16.safetensors"))
+network = weights.build(published)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from firetree.errors import UserError
+from firetree.weights import caffe, deep_compression, torchvision
+from firetree.weights.onnx import CLASSES, DESCRIPTION, read_onnx
+from firetree.weights.published import (
+    CAFFE,
+    Preprocessing,
+    Published,
+    build,
+    describe,
+    from_description,
+    shapes,
+)
+
+__all__ = [
+    "CAFFE",
+    "SUFFIXES",
+    "Preprocessing",
+    "Published",
+    "as_safetensors",
+    "build",
+    "describe",
+    "from_description",
+    "load",
+    "read_classes",
+    "shapes",
+]
+
+SUFFIXES = (".safetensors", ".net", ".pth", ".pt", ".onnx")
+
+
+def load(path: Path) -> Published:
+    """Read a model's weights, by the file's suffix.
+
+    Raises:
+        UserError: no such file or suffix, a damaged file, or none of our networks.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}; expected a model's weights ({', '.join(SUFFIXES)})")
+    match path.suffix:
+        case ".net":
+            return deep_compression.read_net(path)
+        case ".pth" | ".pt":
+            return _from_state(torchvision.read_pth(path), str(path))
+        case ".safetensors":
+            return _read_safetensors(path)
+        case ".onnx":
+            return read_onnx(path)
+        case suffix:
+            raise UserError(f"'{suffix}' of {path}; expected one of {', '.join(SUFFIXES)}")
+
+
+def as_safetensors(published: Published) -> bytes:
+    """A safetensors file that says all about the model by itself, and that `load` reads."""
+    told = {
+        DESCRIPTION: json.dumps(describe(published)),
+        CLASSES: json.dumps(published.classes),
+    }
+    return save({name: tensor.contiguous() for name, tensor in published.state.items()}, told)
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Class names, one a line; an identifier of WordNet in front (`n01440764 tench`) is left out.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}; expected a class's name a line") from error
+    return tuple(_without_wnid(line) for line in lines if line.strip())
+
+
+def _without_wnid(line: str) -> str:
+    first, _, rest = line.strip().partition(" ")
+    return rest if rest and len(first) == 9 and first[0] == "n" and first[1:].isdigit() else line
+
+
+def _read_safetensors(path: Path) -> Published:
+    try:
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read {path}: {reason}; expected whole safetensors") from error
+    if DESCRIPTION not in told:
+        return _from_state(state, str(path))
+    try:
+        described = from_description(
+            json.loads(told[DESCRIPTION]), {}, json.loads(told.get(CLASSES, "[]"))
+        )
+    except ValueError as error:
+        raise UserError(f"the description in {path} is damaged: {error}") from error
+    ordered = {name: state[name].float() for name in _module_order(described, state)}
+    return replace(described, state=ordered)
+
+
+def _module_order(described: Published, state: Mapping[str, Tensor]) -> list[str]:
+    """The tensors' names as the network has them; safetensors sort by size."""
+    channels = len(described.preprocessing.mean)
+    expected = shapes(
+        described.network, described.fields, 1, channels, described.preprocessing.crop
+    )
+    if expected.keys() != state.keys():
+        raise UserError(f"the tensors are not those of {described.network}")
+    return list(expected)
+
+
+def _from_state(state: Mapping[str, Tensor], source: str) -> Published:
+    """By the names: Caffe's have a slash or are bare, torchvision's begin with features."""
+    if any(name.startswith("features.") for name in state):
+        return torchvision.read_state(state, source)
+    return caffe.read_state(state, source)

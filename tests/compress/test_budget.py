@@ -1,0 +1,136 @@
+"""Rounding to a budget, sharing by k-means, and retraining what is shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import firetree
+from PIL import Image
+
+from firetree import compress, models, weights
+from firetree.compress.quantise import compensation, quantise
+from firetree.compress.retrain import retrain
+from firetree.compress.share import prune, prune_and_share, share
+from firetree.weights import Preprocessing, Published
+
+
+def small_model() -> Published:
+    torch.manual_seed(0)
+    state = models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict()
+    preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
+    return Published("squeezenet_small", dict(state), preprocessing)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, and 24 pictures of noise in two classes."""
+    root = tmp_path_factory.mktemp("budget")
+    (root / "model.safetensors").write_bytes(weights.as_safetensors(small_model()))
+    random = np.random.default_rng(0)
+    for k in range(24):
+        path = root / "pictures" / f"class{k % 2}" / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    return root
+
+
+def test_a_budget_is_met_and_nearly_used_up(folder: Path) -> None:
+    out = folder / "small.fire"
+    model, pictures = folder / "model.safetensors", folder / "pictures"
+    code, said, err = firetree(
+        "compress", model, out, "--budget", "25kB", "--pictures", pictures, "--retrain", 2
+    )
+    assert code == 0, err
+    assert 0.94 * 25_000 < out.stat().st_size <= 25_000
+    assert f"{out.stat().st_size:,} bytes" in said
+    table = firetree("inspect", out)[1]
+    assert table.splitlines()[-1].startswith(f"squeezenet_small: {out.stat().st_size:,} bytes")
+
+
+def test_decompress_gives_the_weights_that_the_file_predicts_with(
+    folder: Path, tmp_path: Path
+) -> None:
+    fire, plain = tmp_path / "a.fire", tmp_path / "a.safetensors"
+    model = folder / "model.safetensors"
+    assert firetree("compress", model, fire, "--bits", 4, "--density", 0.5)[0] == 0
+    assert firetree("decompress", fire, plain)[0] == 0
+    state = compress.open_model(fire).state
+    again = weights.load(plain).state
+    assert all(torch.equal(state[name], again[name]) for name in state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected one of --lossless, --budget SIZE, and --bits"),
+        (["--lossless", "--bits", "4"], "expected one of"),
+        (["--budget", "25kB"], "--budget and --retrain need pictures"),
+        (["--bits", "9"], "--bits 9; expected 1 to 8"),
+        (["--bits", "4", "--density", "0"], "--density 0.0; expected above 0"),
+        (["--budget", "much", "--pictures", "PICTURES"], "size 'much'; expected"),
+        (["--budget", "100B", "--pictures", "PICTURES"], "--budget 100 bytes; expected more"),
+    ],
+)
+def test_what_cannot_be_compressed_is_refused_in_one_line(
+    folder: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    given = [str(folder / "pictures") if one == "PICTURES" else one for one in options]
+    model = folder / "model.safetensors"
+    code, _, err = firetree("compress", model, tmp_path / "out.fire", *given)
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"firetree: {message}")
+    assert not (tmp_path / "out.fire").exists()
+
+
+def test_pruning_keeps_the_largest() -> None:
+    weight = torch.tensor([[0.1, -5.0], [3.0, 0.2]])
+    assert prune(weight, 0.5).tolist() == [[0.0, -5.0], [3.0, 0.0]]
+
+
+def test_k_means_finds_the_values_that_are_there() -> None:
+    random = np.random.default_rng(0)
+    values = np.array([-1.0, 0.25, 0.5, 2.0], np.float32)
+    weight = torch.from_numpy(values[random.integers(0, 4, (10, 30))])
+    shared = share(weight, 4)
+    assert shared.codebook.tolist() == values.tolist()
+    assert torch.equal(shared.dense(), weight)
+
+
+def test_making_up_for_rounding_brings_the_output_nearer() -> None:
+    torch.manual_seed(0)
+    mixed = torch.randn(40, 40)
+    x_PF, weight = torch.randn(1000, 40) @ mixed, torch.randn(16, 40)
+    moments_FF = x_PF.T @ x_PF / len(x_PF)
+    errors = [
+        float((x_PF @ (quantise(weight, 0.5, how).dense() - weight).T).square().mean())
+        for how in (None, compensation(moments_FF))
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_pruned_weight_stays_pruned_when_others_make_up_for_rounding() -> None:
+    torch.manual_seed(0)
+    weight = prune(torch.randn(16, 40), 0.3)
+    x_PF = torch.randn(500, 40) @ torch.randn(40, 40)
+    shared = quantise(weight, 0.2, compensation(x_PF.T @ x_PF))
+    assert not shared.dense()[weight == 0].any()
+
+
+def test_retraining_brings_the_answer_nearer_and_keeps_zeros_and_size() -> None:
+    model, before = small_model(), prune_and_share(small_model(), 0.5, 3)
+    x_BCHW = torch.randn(64, 3, 16, 16)
+    after = retrain(before, model, x_BCHW, 60, lambda _: None)
+
+    def distance(compressed: compress.Compressed) -> float:
+        answers = [weights.build(one)(x_BCHW) for one in (compressed.expand(), model)]
+        return float((answers[0] - answers[1]).square().mean())
+
+    assert distance(after) < 0.8 * distance(before)
+    for name, tensor in before.tensors.items():
+        again = after.tensors[name]
+        if isinstance(tensor, compress.Shared) and isinstance(again, compress.Shared):
+            assert np.array_equal(tensor.codes == 0, again.codes == 0)
+            assert (np.diff(again.codebook) >= 0).all()

@@ -1,0 +1,139 @@
+"""Entropy coders and short forms give back what they were given, near the entropy, or refuse."""
+
+from __future__ import annotations
+
+import contextlib
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from firetree.compress import huffman, numbers, rans
+from firetree.compress.tables import (
+    ALPHABET,
+    LEVELS,
+    TOTAL,
+    Ints,
+    entropy_bits,
+    from_levels,
+    levels,
+    mask_frequencies,
+    normalise,
+)
+from firetree.errors import UserError
+
+CODERS = pytest.mark.parametrize("coder", [rans, huffman])
+
+
+def drawn(seed: int, count: int, tables: int, spread: float) -> tuple[Ints, Ints, Ints]:
+    """Symbols around 128, their tables, and frequencies that fit them."""
+    random = np.random.default_rng(seed)
+    symbol_N = np.clip(random.normal(128, spread, count), 0, ALPHABET - 1).astype(np.int64)
+    table_N = np.sort(random.integers(0, tables, count))
+    counts = np.zeros((tables, ALPHABET), np.int64)
+    np.add.at(counts, (table_N, symbol_N), 1)
+    return symbol_N, table_N, from_levels(levels(counts))
+
+
+@CODERS
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(0, 3000),
+    tables=st.integers(1, 5),
+    spread=st.floats(0, 200),
+)
+def test_any_symbols_survive(
+    coder: ModuleType, seed: int, count: int, tables: int, spread: float
+) -> None:
+    symbol_N, table_N, freq_TA = drawn(seed, count, tables, spread)
+    content = coder.encode(symbol_N, table_N, freq_TA)
+    assert np.array_equal(coder.decode(content, table_N, freq_TA), symbol_N)
+
+
+@pytest.mark.parametrize(("coder", "over"), [(rans, 1.006), (huffman, 1.012)])
+def test_codes_are_near_their_entropy(coder: ModuleType, over: float) -> None:
+    symbol_N, table_N, freq_TA = drawn(0, 400_000, 1, 30)
+    bound_bytes = entropy_bits(np.bincount(symbol_N)) / 8
+    content = coder.encode(symbol_N, table_N, freq_TA)
+    assert bound_bytes < len(content) < over * bound_bytes + 4 * coder.LANES
+
+
+@CODERS
+def test_changed_codes_are_refused_or_give_other_symbols_but_never_more(coder: ModuleType) -> None:
+    symbol_N, table_N, freq_TA = drawn(1, 5000, 3, 40)
+    content = coder.encode(symbol_N, table_N, freq_TA)
+    random = np.random.default_rng(2)
+    for _ in range(100):
+        damaged = bytearray(content)
+        damaged[int(random.integers(len(damaged)))] ^= int(random.integers(1, 256))
+        with contextlib.suppress(UserError):
+            found = coder.decode(bytes(damaged), table_N, freq_TA)
+            assert len(found) == len(symbol_N)
+    for length in (0, 100, len(content) - 2):
+        with pytest.raises(UserError):
+            coder.decode(content[:length], table_N, freq_TA)
+
+
+@given(arrays.arrays(np.int64, (3, ALPHABET), elements=st.integers(0, 2**20)))
+def test_frequencies_add_up_and_leave_out_what_does_not_occur(weights: Ints) -> None:
+    freq_TA = normalise(weights)
+    assert (freq_TA.sum(axis=1) == TOTAL).all()
+    some = weights.sum(axis=1) > 0
+    assert ((freq_TA > 0) == (weights > 0))[some].all()
+
+
+def test_bytes_with_as_many_ones_are_equally_frequent() -> None:
+    freq_TA = mask_frequencies(np.array([[0, 65_535, 0, 0, 0, 0, 0, 0, 0]]))
+    assert sorted(np.flatnonzero(freq_TA[0]).tolist()) == [1 << k for k in range(8)]
+    assert set(freq_TA[0][freq_TA[0] > 0].tolist()) == {TOTAL // 8}
+
+
+@given(st.lists(st.integers(0, 2**20), min_size=1, max_size=ALPHABET))
+def test_levels_are_within_their_range(counts: list[int]) -> None:
+    levels_A = levels(np.array([counts], np.int64))[0]
+    assert ((levels_A > 0) == (np.array(counts) > 0)).all()
+    assert levels_A.max() < LEVELS
+
+
+def test_canonical_codes_are_those_of_rfc_1951() -> None:
+    length_A = np.array([3, 3, 3, 3, 3, 2, 4, 4])
+    assert huffman.codes(length_A).tolist() == [2, 3, 4, 5, 6, 0, 14, 15]
+
+
+def test_the_rarest_symbols_get_codes_of_15_bits_at_most() -> None:
+    fibonacci = [1, 1]
+    while len(fibonacci) < 30:
+        fibonacci.append(fibonacci[-1] + fibonacci[-2])
+    length_A = huffman.lengths(np.array(fibonacci, np.int64))
+    assert length_A.max() <= 15
+    assert sum(2.0**-length_A) <= 1
+
+
+@given(
+    arrays.arrays(np.float32, st.integers(0, 50), elements=st.floats(-(2.0**99), 2.0**99, width=32))
+)
+def test_floats_survive_to_the_last_bit(values: numbers.Floats) -> None:
+    again = numbers.unpack_floats(numbers.pack_floats(values, 4), len(values), 4)
+    assert np.array_equal(again.view(np.uint32), values.view(np.uint32))
+
+
+@given(arrays.arrays(np.float16, st.integers(0, 50), elements=st.floats(-999, 999, width=16)))
+def test_floats_of_16_bits_survive_in_16_bits(values: np.ndarray) -> None:  # type: ignore[type-arg]
+    assert numbers.is_half(values.astype(np.float32))
+    packed = numbers.pack_floats(values.astype(np.float32), 2)
+    again = numbers.unpack_floats(packed, len(values), 2)
+    assert np.array_equal(again.view(np.uint32), values.astype(np.float32).view(np.uint32))
+
+
+@given(arrays.arrays(np.int64, st.integers(0, 50), elements=st.integers(0, 2**32 - 1)))
+def test_whole_numbers_survive(values: numbers.Whole) -> None:
+    assert np.array_equal(numbers.unpack_whole(numbers.pack_whole(values), len(values)), values)
+
+
+def test_what_deflates_to_more_than_it_may_is_refused() -> None:
+    with pytest.raises(UserError, match="expected at most 10 inside"):
+        numbers.unpack(numbers.pack(bytes(1000)), 10)

@@ -1,0 +1,172 @@
+"""A `.fire` gives back its model to the last bit, is small, and is safe whatever it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from published_files import V1_0, V1_1, needs_weights
+
+from firetree import compress, models, weights
+from firetree.compress.container import frame, unframe
+from firetree.compress.fire import CODERS
+from firetree.compress.numbers import pack
+from firetree.compress.share import prune_and_share
+from firetree.compress.shared import share_exactly
+from firetree.errors import UserError
+from firetree.weights import Preprocessing, Published
+
+TAGS = (b"HEAD", b"CLAS", b"NUMS", b"MASK", b"CODE")
+
+
+def small_model(classes: tuple[str, ...] = ("cat", "dog", "eel")) -> Published:
+    torch.manual_seed(0)
+    state = models.build("squeezenet_small", classes=3, channels=1, size=16).state_dict()
+    preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,), (64.0,))
+    return Published("squeezenet_small", dict(state), preprocessing, {"dropout": 0.2}, classes)
+
+
+def same_bits(one: Published, other: Published) -> bool:
+    return list(one.state) == list(other.state) and all(
+        torch.equal(one.state[name].view(torch.int32), other.state[name].view(torch.int32))
+        for name in one.state
+    )
+
+
+@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("density", [0.01, 0.33, 1.0])
+def test_a_model_survives_its_file_to_the_last_bit(coder: str, density: float) -> None:
+    compressed = prune_and_share(small_model(), density, bits=5)
+    again = compress.read(compress.write(compressed, coder))
+    assert same_bits(again.expand(), compressed.expand())
+    assert again.model.classes == ("cat", "dog", "eel")
+    assert again.model.preprocessing == small_model().preprocessing
+    assert again.model.fields == {"dropout": 0.2}
+
+
+def test_weights_that_share_nothing_are_kept_as_they_are() -> None:
+    model = small_model(())
+    again = compress.read(compress.write(compress.keep_exactly(model)))
+    assert same_bits(again.expand(), model)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from([0.0, -0.0, 1.5, -2.0, 1e-30, 3e30]), min_size=2, max_size=40))
+def test_sharing_is_exact_for_signed_zeros_too(values: list[float]) -> None:
+    tensor = torch.tensor(values, dtype=torch.float32).reshape(1, -1)
+    shared = share_exactly(tensor)
+    assert shared is not None
+    assert torch.equal(shared.dense().view(torch.int32), tensor.view(torch.int32))
+
+
+@needs_weights
+@pytest.mark.parametrize(("coder", "most_bytes"), [("rans", 533_000), ("huffman", 536_000)])
+def test_the_published_compressed_v1_0_takes_a_fifth_less(coder: str, most_bytes: int) -> None:
+    published = weights.load(V1_0)
+    content = compress.write(compress.keep_exactly(published), coder)
+    assert len(content) < most_bytes < 0.8 * V1_0.stat().st_size
+    assert same_bits(compress.read(content).expand(), published)
+
+
+@needs_weights
+def test_the_published_v1_1_is_kept_to_the_last_bit() -> None:
+    published = weights.load(V1_1)
+    content = compress.write(compress.keep_exactly(published))
+    assert len(content) < V1_1.stat().st_size
+    assert same_bits(compress.read(content).expand(), published)
+
+
+@needs_weights
+def test_the_papers_bits_and_density_give_less_than_half_a_megabyte() -> None:
+    content = compress.write(prune_and_share(weights.load(V1_0), 0.33, 6))
+    assert len(content) < 480_000
+
+
+def test_what_a_file_takes_is_told_layer_by_layer() -> None:
+    compressed = prune_and_share(small_model(), 0.33, 4)
+    content = compress.write(compressed)
+    found = compress.inspect(compressed, len(content))
+    assert [layer.name for layer in found.layers] == [
+        name for name, tensor in small_model().state.items() if tensor.dim() > 1
+    ]
+    assert all(layer.values <= 15 for layer in found.layers)
+    assert all(layer.density == pytest.approx(0.33, abs=0.02) for layer in found.layers)
+    streams = sum(layer.mask_bytes + layer.code_bytes for layer in found.layers)
+    held = sum(map(len, unframe(content, TAGS)[3:]))
+    assert streams < held < streams + 8192
+    assert compress.as_text(found).splitlines()[-1].startswith("squeezenet_small: ")
+
+
+def mutations(content: bytes, count: int, seed: int) -> list[bytes]:
+    """Bits flipped, ends cut off, stretches repeated, lengths made huge."""
+    random = np.random.default_rng(seed)
+    found = []
+    for k in range(count):
+        place = int(random.integers(min(len(content), 400) if k % 2 else len(content)))
+        damaged = bytearray(content)
+        match k % 4:
+            case 0 | 1:
+                damaged[place] ^= 1 << int(random.integers(8))
+            case 2:
+                del damaged[place:]
+            case _:
+                damaged[place : place + 4] = b"\xff" * 4
+        found.append(bytes(damaged))
+    return found
+
+
+def test_a_changed_file_is_refused_in_one_line() -> None:
+    content = compress.write(prune_and_share(small_model(), 0.33, 4))
+    for damaged in mutations(content, 300, seed=0):
+        if damaged != content:
+            with pytest.raises(UserError) as refusal:
+                compress.read(damaged)
+            assert "\n" not in str(refusal.value)
+
+
+def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
+    sections = unframe(compress.write(prune_and_share(small_model(), 0.33, 4)), TAGS)
+    start_s = time.monotonic()
+    for k in range(len(TAGS)):
+        for damaged in mutations(sections[k], 60, seed=k):
+            forged = frame(
+                dict(zip(TAGS, [*sections[:k], damaged, *sections[k + 1 :]], strict=True))
+            )
+            with contextlib.suppress(UserError):
+                weights.build(compress.read(forged).expand())
+    assert time.monotonic() - start_s < 300
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ((b'"squeezenet_small"', b'"vgg20"'), "network vgg20"),
+        ((b'"classes":3', b'"classes":1000000'), "no honest .fire"),
+        ((b'"classes":3', b'"classes":true'), "out of range"),
+        ((b'"dropout":0.2', b'"fires":1000000000'), "fields"),
+        ((b'"dropout":0.2', b'"base_e":1000000000'), "fields"),
+        ((b'"rans"', b'"none"'), "out of range"),
+        ((b'"crop":16', b'"crop":99999'), "preprocessing."),
+    ],
+)
+def test_a_head_that_is_made_up_is_refused(change: tuple[bytes, bytes], message: str) -> None:
+    sections = unframe(compress.write(prune_and_share(small_model(), 0.33, 4)), TAGS)
+    head = zlib.decompress(sections[0], -15)
+    assert change[0] in head
+    sections[0] = pack(head.replace(*change))
+    with pytest.raises(UserError, match=re.escape(message)):
+        compress.read(frame(dict(zip(TAGS, sections, strict=True))))
+
+
+def test_another_version_says_so() -> None:
+    content = bytearray(compress.write(prune_and_share(small_model(), 0.33, 4)))
+    content[4] = 2
+    with pytest.raises(UserError, match=r"version 2; expected 1"):
+        compress.read(bytes(content))

@@ -1,0 +1,49 @@
+"""An exported model answers as the original, in onnxruntime, and is read again with all it knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from published_files import V1_0, V1_1, needs_weights
+
+from firetree import export, models, weights
+from firetree.predict.backends import start
+from firetree.weights import Preprocessing, Published
+
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+
+def same_answers(published: Published, batch: int) -> None:
+    crop, channels = published.preprocessing.crop, len(published.preprocessing.mean)
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (batch, crop, crop, channels), np.uint8)
+    x_BCHW = published.preprocessing.normalise(pixels)
+    answers = [start(backend, published)(x_BCHW) for backend in ("torch", "onnxruntime")]
+    torch.testing.assert_close(*answers, rtol=0, atol=1e-4)
+
+
+@needs_weights
+@pytest.mark.parametrize("path", [V1_0, V1_1])
+def test_onnxruntime_answers_as_torch_does(path: Path) -> None:
+    same_answers(weights.load(path), batch=3)
+
+
+def test_an_exported_file_is_read_with_preprocessing_fields_and_classes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = models.build(
+        "squeezenet_v1_0", classes=3, channels=1, size=100, conv10_padding=0
+    ).state_dict()
+    preprocessing = Preprocessing(128, True, 100, "RGB", (128.0,), (64.0,))
+    published = Published(
+        "squeezenet_v1_0", dict(state), preprocessing, {"conv10_padding": 0}, ("a", "b", "c")
+    )
+    (tmp_path / "model.onnx").write_bytes(export.as_onnx(published))
+    again = weights.load(tmp_path / "model.onnx")
+    assert (again.network, again.fields) == ("squeezenet_v1_0", {"conv10_padding": 0})
+    assert (again.preprocessing, again.classes) == (preprocessing, ("a", "b", "c"))
+    assert all(torch.equal(again.state[name], tensor) for name, tensor in state.items())
+    same_answers(again, batch=1)

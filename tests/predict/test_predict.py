@@ -1,0 +1,90 @@
+"""Predictions by the real command: accuracy of published weights, labels, JSON, damaged pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from command import firetree
+from PIL import Image
+from published_files import NAMES, PICTURES, V1_0, V1_1, needs_pictures, needs_weights
+
+from firetree import models, weights
+from firetree.weights import Preprocessing, Published
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network for pictures of 16 pixels and three named classes."""
+    torch.manual_seed(0)
+    state = models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict()
+    grey = (128.0, 128.0, 128.0)
+    preprocessing = Preprocessing(16, True, 16, "RGB", grey, grey)
+    published = Published("squeezenet_small", dict(state), preprocessing, {}, ("cat", "dog", "eel"))
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    path.write_bytes(weights.as_safetensors(published))
+    return path
+
+
+@needs_weights
+@needs_pictures
+@pytest.mark.parametrize(("path", "top1", "top5"), [(V1_1, 67, 87), (V1_0, 65, 86)])
+def test_published_weights_reach_their_accuracy(path: Path, top1: float, top5: float) -> None:
+    code, out, err = firetree(
+        "predict", path, PICTURES, "--labels", "--classes", NAMES, "--backend", "torch"
+    )
+    assert (code, err) == (0, "")
+    found = [float(number) for number in re.findall(r"top-\d (\S+) %", out)]
+    assert found == pytest.approx([top1, top5], abs=2.5)
+    assert " of 250 pictures; " in out
+
+
+def test_a_folder_is_classified_in_order_and_a_damaged_picture_says_why(
+    tmp_path: Path, tiny: Path
+) -> None:
+    (tmp_path / "deeper").mkdir()
+    Image.new("RGB", (20, 30), "red").save(tmp_path / "deeper/a.png")
+    Image.new("L", (9, 9), 3).save(tmp_path / "b.jpg")
+    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    code, out, _ = firetree("predict", tiny, tmp_path, "--json", "--backend", "torch")
+    found = json.loads(out)
+    assert code == 0
+    assert [Path(answer["picture"]).name for answer in found] == ["b.jpg", "c.jpg", "a.png"]
+    assert found[1]["top5"] == []
+    assert found[1]["damage"].startswith("none of JPEG")
+    assert {guess["name"] for guess in found[0]["top5"]} == {"cat", "dog", "eel"}
+    assert sum(guess["probability"] for guess in found[0]["top5"]) == pytest.approx(1)
+    text = firetree("predict", tiny, tmp_path, "--backend", "torch")[1]
+    assert re.search(r"c\.jpg +none of JPEG", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.safetensors", "."], "no file none.safetensors; expected a model's weights"),
+        (["MODEL", "nowhere"], "no file or folder nowhere"),
+        (["MODEL", "."], ". holds no pictures"),
+        (["MODEL", "a.png", "--labels"], "--labels, but no picture has one"),
+        (["MODEL", "a.png", "--classes", "names.txt"], "1 names in names.txt; expected 3"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "a.png" in arguments:
+        Image.new("RGB", (20, 30), "red").save("a.png")
+    Path("names.txt").write_text("n01440764 tench\n")
+    code, _, err = firetree(
+        "predict", *(str(tiny) if a == "MODEL" else a for a in arguments), "--backend", "torch"
+    )
+    assert code == 2
+    assert err.startswith(f"firetree: {message}")
+    assert err.count("\n") == 1

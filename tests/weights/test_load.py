@@ -1,0 +1,178 @@
+"""Published weights in every format give the same networks, and damaged files one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from published_files import V1_0, V1_1, needs_weights
+from safetensors.torch import save_file
+from torch import Tensor
+
+from firetree import models, weights
+from firetree.errors import UserError
+from firetree.weights import Preprocessing, Published
+from firetree.weights.published import CAFFE, TORCHVISION
+
+TORCHVISION_PLACES = {
+    "squeezenet_v1_0": (3, 4, 5, 7, 8, 9, 10, 12),
+    "squeezenet_v1_1": (3, 4, 6, 7, 9, 10, 11, 12),
+}
+"""Where the fire modules stand among torchvision's features."""
+
+
+def fresh(network: str, size: int = 227) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return dict(models.build(network, classes=1000, channels=3, size=size).state_dict())
+
+
+def by_torchvisions_names(network: str) -> dict[str, Tensor]:
+    places = dict(zip(range(2, 10), TORCHVISION_PLACES[network], strict=True))
+    names = {}
+    for name in fresh(network):
+        renamed = name.replace("conv10.", "classifier.1.").replace("conv1.", "features.0.")
+        names[name] = re.sub(r"fire(\d)", lambda k: f"features.{places[int(k[1])]}", renamed)
+        names[name] = names[name].replace("squeeze1x1", "squeeze")
+    return {names[name]: tensor for name, tensor in fresh(network).items()}
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("path", "network", "parameters"),
+    [(V1_0, "squeezenet_v1_0", 1_248_424), (V1_1, "squeezenet_v1_1", 1_235_496)],
+)
+def test_the_published_files_are_recognised(path: Path, network: str, parameters: int) -> None:
+    published = weights.load(path)
+    assert published.network == network
+    assert published.preprocessing == CAFFE
+    assert models.parameter_count(weights.build(published)) == parameters
+    assert published.class_names[999] == "class 999"
+
+
+@pytest.mark.parametrize("network", TORCHVISION_PLACES)
+def test_torchvisions_squeezenets_are_read_from_pth(tmp_path: Path, network: str) -> None:
+    torch.save(by_torchvisions_names(network), tmp_path / "weights.pth")
+    published = weights.load(tmp_path / "weights.pth")
+    assert (published.network, published.preprocessing) == (network, TORCHVISION)
+    expected = fresh(network)
+    assert all(torch.equal(published.state[name], expected[name]) for name in expected)
+    assert weights.build(published).get_submodule("conv10").padding == (0, 0)
+
+
+def test_torchvisions_alexnet_is_read_from_pth(tmp_path: Path) -> None:
+    state = fresh("alexnet_one_tower", 224)
+    assert sum(tensor.numel() for tensor in state.values()) == 61_100_840
+    places = {"conv1": "features.0", "conv2": "features.3", "conv3": "features.6"}
+    places |= {"conv4": "features.8", "conv5": "features.10"}
+    places |= {"fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6"}
+    renamed = {}
+    for name, tensor in state.items():
+        layer, _, kind = name.partition(".")
+        renamed[f"{places[layer]}.{kind}"] = tensor
+    torch.save(renamed, tmp_path / "alexnet.pth")
+    published = weights.load(tmp_path / "alexnet.pth")
+    assert published.network == "alexnet_one_tower"
+    assert torch.equal(published.state["fc8.weight"], state["fc8.weight"])
+
+
+def test_a_model_survives_its_own_safetensors_with_preprocessing_and_classes(
+    tmp_path: Path,
+) -> None:
+    preprocessing = Preprocessing(32, True, 32, "RGB", (128.0,), (64.0,))
+    state = models.build("squeezenet_small", classes=3, channels=1, size=32).state_dict()
+    published = Published(
+        "squeezenet_small", dict(state), preprocessing, {"dropout": 0.1}, ("a", "b", "ü")
+    )
+    (tmp_path / "ours.safetensors").write_bytes(weights.as_safetensors(published))
+    again = weights.load(tmp_path / "ours.safetensors")
+    assert list(again.state) == list(state)
+    assert all(torch.equal(again.state[name], state[name]) for name in state)
+    assert (again.preprocessing, again.fields, again.classes) == (
+        preprocessing,
+        {"dropout": 0.1},
+        ("a", "b", "ü"),
+    )
+
+
+class Runs:
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return exec, ("open('ran', 'w')",)
+
+
+def test_a_pickle_that_would_run_a_command_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.pth").write_bytes(pickle.dumps({"conv1.weight": Runs()}))
+    torch.save({"conv1.weight": Runs()}, "worse.pth")
+    for name in ("bad.pth", "worse.pth"):
+        with pytest.raises(UserError, match=f"cannot read {name}"):
+            weights.load(Path(name))
+    assert not Path("ran").exists()
+
+
+@needs_weights
+@pytest.mark.parametrize("path", [V1_0, V1_1])
+def test_a_file_that_is_cut_off_or_changed_gives_a_clear_error_or_a_model(
+    tmp_path: Path, path: Path
+) -> None:
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(0)
+    for k in range(40):
+        damaged = bytearray(content)
+        if k % 4 == 0:
+            del damaged[int(random.integers(len(damaged))) :]
+        else:
+            # Counts and headers stand in front, so half of the changes are made there.
+            place = int(random.integers(2000 if k % 2 else len(damaged)))
+            damaged[place] ^= 1 << int(random.integers(8))
+        target = tmp_path / f"damaged{path.suffix}"
+        target.write_bytes(damaged)
+        with contextlib.suppress(UserError):
+            weights.build(weights.load(target))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no.net", "no file no.net"), ("what.txt", "'.txt' of what.txt; expected one of")],
+)
+def test_what_is_no_model_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("what.txt").write_text("")
+    with pytest.raises(UserError, match=re.escape(message)):
+        weights.load(Path(name))
+
+
+def test_layers_of_no_network_of_ours_are_refused(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="holds 1 layers that are none of squeezenet_v1_0"):
+        weights.load(tmp_path / "other.safetensors")
+
+
+def test_squash_gives_up_proportions_and_bgr_turns_channels_round() -> None:
+    image = Image.new("RGB", (300, 100), (10, 20, 30))
+    assert CAFFE.apply(image).shape == (227, 227, 3)
+    assert CAFFE.apply(image)[0, 0].tolist() == [30, 20, 10]
+    assert TORCHVISION.apply(image)[0, 0].tolist() == [10, 20, 30]
+    x_BCHW = CAFFE.normalise(CAFFE.apply(image)[None])
+    assert x_BCHW[0, :, 0, 0].tolist() == [30 - 104, 20 - 117, 10 - 123]
+
+
+def test_the_centre_is_cut_as_if_the_whole_had_been_scaled() -> None:
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (30, 40, 3), np.uint8)
+    image = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
+    whole = image.resize((round(640 * 256 / 480), 256), Image.Resampling.BILINEAR)
+    left, top = (whole.width - 224) // 2, (256 - 224) // 2
+    expected = np.asarray(whole.crop((left, top, left + 224, top + 224)))
+    difference = np.abs(TORCHVISION.apply(image).astype(int) - expected.astype(int))
+    assert difference.mean() < 1
