@@ -25,7 +25,7 @@ demo: install
 ALONE := tests/lab tests/probe
 
 test: install
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore %) tests/cluster tests
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) tests/cluster tests
 	$(BIN)/pytest $(ALONE)
 
 lint: install

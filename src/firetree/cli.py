@@ -156,7 +156,9 @@ def _run(arguments: list[str]) -> None:
         case ["bench", "replay", part, result]:
             _bench_replay(Path(part), Path(result))
         case ["bench", *_]:
-            raise UserError("expected what to measure: bench allreduce, step or time-to-accuracy")
+            raise UserError(
+                "expected what to measure: firetree bench allreduce, step or time-to-accuracy"
+            )
         case ["plan", *rest]:
             _plan(rest)
         case ["lab", *rest]:

@@ -98,6 +98,7 @@ def trained_until(run_dir: Path, workers: int, step: int) -> None:
     job.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_run_of_three_workers_that_goes_on_with_two_and_five_learns_as_well(
     tmp_path: Path,

@@ -128,9 +128,18 @@ def compare(
                 name = f"{Path(recipe).stem}-{way.replace(':', '-')}-{seed}"
                 goal = ["--seed", str(seed), "--optim.target-accuracy", str(options.target)]
                 folder = options.runs / name
-                _train(recipe, [*chosen[way], *goal, *extra], options.network, folder)
-                found.append(read_run(folder, recipe, way, seed, options.target))
+                known = (folder, recipe, way, seed, options.target)
+                if not _reached(*known):
+                    _train(recipe, [*chosen[way], *goal, *extra], options.network, folder)
+                found.append(read_run(*known))
     return found
+
+
+def _reached(folder: Path, recipe: str, way: str, seed: int, target: float) -> bool:
+    try:
+        return read_run(folder, recipe, way, seed, target).reached
+    except UserError:  # not begun, or broken off before its first evaluation
+        return False
 
 
 def _train(recipe: str, options: Sequence[str], network: str, folder: Path) -> None:
