@@ -21,8 +21,8 @@ demo: install
 	$(BIN)/firetree report $(RUNS)/binomial_tree
 	$(BIN)/firetree report $(RUNS)/binomial_tree $(RUNS)/parameter_server $(RUNS)/gloo
 
-# What measures rates runs alone, everything else on two cores at once.
-ALONE := tests/lab tests/probe
+# What measures rates or is to end within seconds runs alone, everything else on two cores at once.
+ALONE := tests/lab tests/probe tests/cluster/test_lab_command.py
 
 test: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) tests/cluster tests

@@ -7,7 +7,7 @@ from pathlib import Path
 from command import firetree, last_weights
 from safetensors.torch import load
 
-RUN = ("train", "digits", "--workers", 2, "--optim.batch-size", 256, "--optim.rule", "constant")
+RUN = ("train", "digits", "--optim.batch-size", 256, "--optim.rule", "constant")
 RUN += ("--sparse.density", 0.3)
 
 
