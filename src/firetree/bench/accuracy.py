@@ -7,9 +7,6 @@ good enough, not how fast it takes a step.
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -26,6 +23,7 @@ from firetree.network import Network
 from firetree.sync import check_algorithm, check_compression
 from firetree.trace import read_traces
 from firetree.train import load_recipe
+from firetree.train.apart import FIRETREE, log_of, train_apart
 
 PLAN = "plan"
 """Probe, plan, and follow the plan."""
@@ -143,17 +141,9 @@ def _reached(folder: Path, recipe: str, way: str, seed: int, target: float) -> b
 
 
 def _train(recipe: str, options: Sequence[str], network: str, folder: Path) -> None:
-    firetree = [sys.executable, "-m", "firetree"]
-    resume = ["--resume"] if folder.exists() else []
-    training = [*firetree, "train", recipe, "--run-dir", str(folder), *resume, *options]
-    log = folder.with_suffix(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as file:
-        print(shlex.join(training), file=file, flush=True)
-        command = [*firetree, "lab", "--network", network, "--", *training]
-        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
-    if code:
-        raise RunFailedError(f"a run failed; its last words are in {log}")
+    in_lab = [*FIRETREE, "lab", "--network", network, "--"]
+    if train_apart(recipe, folder, options, within=in_lab):
+        raise RunFailedError(f"a run failed; its last words are in {log_of(folder)}")
 
 
 def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> AccuracyRun:

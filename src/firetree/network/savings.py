@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from firetree.network.step import Gradient, Profile, Step
 
-_SCALED = 1024
+INT8_BLOCK = 1024
 """Numbers of 8 bits that share a scale of 4 bytes."""
 
 
@@ -35,7 +35,7 @@ def _sent_bytes(gradient: Gradient, name: str, number: float, world_size: int) -
         case "fp16" | "bf16":
             return size_bytes / 2
         case "int8":
-            return size_bytes / 4 + size_bytes / _SCALED
+            return size_bytes / 4 + size_bytes / INT8_BLOCK
         case "topk":
             # A place beside each number doubles it; to gather takes half as long as to sum.
             return size_bytes * number * world_size

@@ -20,7 +20,9 @@ from firetree.models.profile import measure
 from firetree.network import format_duration, load_network
 from firetree.network.plan import Prices, make_plan
 from firetree.sweep.trials import Result, Trial, Values, grid, train_all
+from firetree.tasks import Task
 from firetree.train import Recipe, check_recipe, load_recipe, load_task, with_fields
+from firetree.train.recipe import DataRecipe
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,12 @@ def sweep(options: SweepOptions, tell: Callable[[str], None]) -> list[Row]:
         check_recipe(recipe)
     prices = Prices(load_network(options.network))
     # Costs first: trainings would disturb the measurement of a step.
-    costs = {}
+    costs, tasks = {}, dict[tuple[DataRecipe, int], Task]()
     for name, recipe in recipes.items():
         tell(f"counting what {name} costs")
-        costs[name] = _costs(recipe, prices)
+        if (recipe.data, recipe.seed) not in tasks:
+            tasks[recipe.data, recipe.seed] = load_task(recipe)
+        costs[name] = _costs(recipe, tasks[recipe.data, recipe.seed], prices)
     trials = [
         Trial(f"{name}-{seed}", combinations[name], with_fields(recipe, {"seed": str(seed)}))
         for seed in range(options.seeds)
@@ -114,9 +118,8 @@ def _name(values: Values) -> str:
     return ",".join(parts).replace("/", "|") or "recipe"
 
 
-def _costs(recipe: Recipe, prices: Prices) -> tuple[int, float, float]:
+def _costs(recipe: Recipe, task: Task, prices: Prices) -> tuple[int, float, float]:
     """|W| in bytes, flops of a sample, and the predicted step."""
-    task = load_task(recipe)
     net, batch = task.build(asdict(recipe.model)), task.example(recipe.optim.batch_size)
     found = cost(net, batch[:1])
     plan = make_plan(recipe.model.name, measure(net, batch), prices)

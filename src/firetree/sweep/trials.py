@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from firetree.durable import read_json_lines, write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.train import Recipe, recipe_toml
+from firetree.train.apart import log_of, train_apart
 
 _DIVERGED = "lower optim.lr"
 """What a run advises that ended because its numbers grew beyond bounds: a result too."""
@@ -94,23 +93,15 @@ def _known(trial: Trial, folder: Path) -> Result | None:
 
 def _train(trial: Trial, folder: Path, jobs: int) -> Result:
     """Train in a process of its own, and keep the result."""
-    recipe, run_dir, log = (folder / f"{trial.name}{end}" for end in (".toml", "", ".log"))
+    recipe, run_dir = folder / f"{trial.name}.toml", folder / trial.name
     write_durably(recipe, recipe_toml(trial.recipe).encode())
-    command = [sys.executable, "-m", "firetree", "train", str(recipe), "--run-dir", str(run_dir)]
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    with log.open("w", encoding="utf-8") as file:
-        code = subprocess.run(
-            command + ["--resume"] * run_dir.exists(),
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            stdout=file,
-            stderr=file,
-            check=False,
-        ).returncode
+    code = train_apart(str(recipe), run_dir, environ={"OMP_NUM_THREADS": str(threads)})
     accuracy = None
     if not code:
         accuracy = read_json_lines(run_dir / "metrics.jsonl")[-1]["accuracy"]
-    elif _DIVERGED not in log.read_text(encoding="utf-8"):
-        raise RunFailedError(f"trial {trial.name} failed; its last words are in {log}")
+    elif _DIVERGED not in log_of(run_dir).read_text(encoding="utf-8"):
+        raise RunFailedError(f"trial {trial.name} failed; its last words are in {log_of(run_dir)}")
     content = {"values": dict(trial.values), "accuracy": accuracy}
     write_durably(folder / f"{trial.name}.json", json.dumps(content, indent=1).encode())
     return Result(trial, accuracy)

@@ -15,12 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from firetree.errors import UserError, nearest
+from firetree.network.savings import INT8_BLOCK
 
 NONE = "none"
 NAMES = (NONE, "fp16", "bf16", "int8", "topk", "powersgd")
-
-BLOCK = 1024
-"""Numbers that share a scale of 8-bit numbers."""
 
 _TOP_SHARE, _RANK = 0.01, 4.0
 
@@ -78,8 +76,8 @@ class Int8:
 
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
         """Sum the buffer in steps of each block's scale."""
-        blocks = -(-buffer.numel() // BLOCK)
-        wanted = torch.zeros(blocks, BLOCK)
+        blocks = -(-buffer.numel() // INT8_BLOCK)
+        wanted = torch.zeros(blocks, INT8_BLOCK)
         flat = wanted.view(-1)[: buffer.numel()]
         flat.copy_(buffer)
         if index in self.errors:
