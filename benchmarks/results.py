@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -51,6 +52,11 @@ def write_points(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(points)
     write_durably(path, page.getvalue().encode())
+
+
+def tell(what: str) -> None:
+    """Say on standard error what takes its time."""
+    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 def median_and_spread(values: Sequence[float], digits: int = 2) -> str:

@@ -7,13 +7,12 @@ Needs root, `ip` and `tc`, and nothing else on the machine.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from firetree.bench.accuracy import HEADINGS, AccuracyOptions, AccuracyRun, compare, rows
 from firetree.network import load_network
-from results import write_section
+from results import tell, write_section
 
 WAYS = "gloo,parameter_server,plan,plan+int8,plan+topk:0.01,gloo+local:16"
 
@@ -37,10 +36,6 @@ def write(options: AccuracyOptions, runs: Sequence[AccuracyRun]) -> None:
         "all-reduce.",
         [list(HEADINGS), *map(list, rows(runs))],
     )
-
-
-def tell(what: str) -> None:
-    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

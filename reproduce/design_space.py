@@ -8,11 +8,10 @@ to `reproduce/RESULTS.md`.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from page import write_table
+from page import tell, write_table
 
 from firetree.sweep.command import Row, SweepOptions, sweep
 
@@ -64,10 +63,6 @@ def cells(name: str, field: str, rows: Sequence[Row]) -> Iterator[list[str]]:
             f"{min(row.accuracies):.2%} to {max(row.accuracies):.2%}",
             PAPER[name].get(value, ""),
         ]
-
-
-def tell(what: str) -> None:
-    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ goes to `reproduce/RESULTS.md`.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-from page import write_table
+from page import tell, write_table
 
 from firetree.bench.accuracy import AccuracyOptions, AccuracyRun, compare
 from firetree.network import load_network
@@ -53,10 +52,6 @@ def main() -> None:
         "learning rate than the uncompressed run's; nothing was tuned.",
         [*table(runs)],
     )
-
-
-def tell(what: str) -> None:
-    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 def table(runs: Sequence[AccuracyRun]) -> Iterator[list[str]]:
