@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from command import alive, descendants, firetree, kill_whole_job, last_weights, start
 
-KILLS = 10
-
 
 def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
     return (
@@ -21,14 +19,15 @@ def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
 
 
 @pytest.mark.timeout(600)
-def test_killed_ten_times_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
-    tmp_path: Path,
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
+    tmp_path: Path, kills: int
 ) -> None:
-    steps = 600
+    steps = 60 * kills
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     assert firetree(*arguments(undisturbed, "ring", steps))[0] == 0
     moments = random.Random(0)
-    for _ in range(KILLS):
+    for _ in range(kills):
         job = start(*arguments(disturbed, "ring", steps), "--resume")
         time.sleep(moments.uniform(2.5, 7.0))
         if job.poll() is None:

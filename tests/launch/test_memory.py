@@ -8,18 +8,19 @@ import sys
 import pytest
 
 SCRIPT = """
-import resource, sys, torch
+import resource, statistics, sys, torch
 from firetree.launch import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 torch.set_num_threads(1)
 def step():
     torch.ones(1 << 24)  # 64 MiB
-step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+step()
+print(statistics.median_low(faults() for _ in range(5)))
 """
 
 
@@ -30,6 +31,7 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library is not glibc")
 def test_a_step_meets_no_new_pages() -> None:
-    # Pages of 4 kB, or of 2 MB where the kernel makes large ones of them.
-    assert faults("given back") >= 4 * 32
+    # Pages of 4 kB, or of 2 MB where the kernel makes large ones of them. The median, because a
+    # small piece may once take its place in the middle of what a step has freed.
+    assert faults("given back") >= 32
     assert faults("kept") < 32
