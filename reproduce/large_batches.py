@@ -1,14 +1,15 @@
 """What large batches cost in accuracy, without and with the rules that are to prevent it.
 
 A small SqueezeNet of half the width, the same number of epochs at every batch size; rates are chosen
-with a seed of their own, for the small batch, and for each rule at the largest batch. Runs are kept in
-`runs/large-batches`, which a repeated command completes; the table goes to `reproduce/RESULTS.md`.
+with a seed of their own, for the small batch, and for each rule at the largest batch. Each
+accuracy is a line of `large_batches.csv`, which a repeated command completes; the table goes to
+`reproduce/RESULTS.md`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,18 +19,21 @@ from page import write_table
 from firetree.sweep import Trial, train_all
 from firetree.train import load_recipe, with_fields
 
+POINTS = Path(__file__).with_suffix(".csv")
 RUNS = Path("runs/large-batches")
+JOBS = 2
 SMALL = 64
 SEEDS = (0, 1, 2)
 TUNING_SEED = 100
-PLAIN_RATES = (0.025, 0.05, 0.1)
 RATES = {
-    "linear": PLAIN_RATES,
-    "sqrt": PLAIN_RATES,
+    "none": (0.025, 0.05, 0.1),
+    "linear": (0.025, 0.05, 0.1),
+    "sqrt": (0.025, 0.05, 0.1),
     "lars": (0.05, 0.1, 0.2),
     "lamb": (0.001, 0.002, 0.004),
 }
 """For a batch of SMALL; the rules make them larger."""
+RULES = tuple(RATES)
 
 
 @dataclass(frozen=True)
@@ -53,48 +57,66 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("cases", nargs="*", default=[*CASES])
     options = parser.parse_args()
-    rows = [row for name in options.cases for row in table(name, options.data)]
-    headings = ["data", "batch", "rule", "rate for 64", "top-1 of three seeds", "lost, points"]
-    text = (
-        "Median (least to most) of three seeds after equal epochs "
-        f"({', '.join(f'{case.epochs} on {name}' for name, case in CASES.items())}); `none` keeps the "
-        "small batch's rate, without a warm-up."
-    )
-    write_table("Large batches", "python reproduce/large_batches.py", text, [headings, *rows])
+    headings = ["batch", "rule", "rate for 64", "top-1 of three seeds", "lost, points"]
+    for name in options.cases:
+        text = (
+            f"Median (least to most) of three seeds after {CASES[name].epochs} epochs at every batch "
+            "size; `none` keeps the small batch's rate, without a warm-up."
+        )
+        command = f"python reproduce/large_batches.py {name}"
+        rows = table(name, options.data)
+        write_table(f"Large batches: {name}", command, text, [headings, *rows])
 
 
 def table(name: str, data: Path) -> Iterator[list[str]]:
     """The rows of a case: the small batch, then every rule at the largest, the best one at the others."""
-    largest = CASES[name].batches[-1]
-    plain_rate = tuned(name, data, SMALL, "none", PLAIN_RATES)
-    small = accuracies(name, data, SMALL, "none", plain_rate)
-    yield cells(name, SMALL, "none", plain_rate, small, small)
-    rates = {"none": plain_rate}
-    rates |= {rule: tuned(name, data, largest, rule, few) for rule, few in RATES.items()}
-    at_largest = {rule: accuracies(name, data, largest, rule, rate) for rule, rate in rates.items()}
-    best = max(at_largest, key=lambda rule: median(at_largest[rule]))
-    for batch in CASES[name].batches[:-1]:
-        for rule in ("none", best):
-            found = accuracies(name, data, batch, rule, rates[rule])
-            yield cells(name, batch, rule, rates[rule], found, small)
-    for rule, found in at_largest.items():
-        yield cells(name, largest, rule, rates[rule], found, small)
+    *middle, largest = CASES[name].batches
+    rates = tuned(name, data, largest)
+
+    def found(cells: Sequence[tuple[int, str]]) -> list[list[float]]:
+        trials = [
+            trial(name, data, *cell, rates[cell[1]], seed) for cell in cells for seed in SEEDS
+        ]
+        flat = accuracies(trials)
+        return [flat[at : at + len(SEEDS)] for at in range(0, len(flat), len(SEEDS))]
+
+    at_largest = [(largest, rule) for rule in RULES]
+    [small, *others] = found([(SMALL, "none"), *at_largest])
+    best = max(zip(others, RULES, strict=True), key=lambda pair: median(pair[0]))[1]
+    between = [(batch, rule) for batch in middle for rule in ("none", best)]
+    all_cells = [(SMALL, "none"), *between, *at_largest]
+    for cell, some in zip(all_cells, [small, *found(between), *others], strict=True):
+        yield row(*cell, rates[cell[1]], some, small)
 
 
-def tuned(name: str, data: Path, batch: int, rule: str, rates: tuple[float, ...]) -> float:
-    """The rate with which the tuning seed ends best."""
-    found = run([trial(name, data, batch, rule, rate, TUNING_SEED) for rate in rates])
-    return rates[found.index(max(found))]
+def tuned(name: str, data: Path, largest: int) -> dict[str, float]:
+    """Each rule's rate with which the tuning seed ends best: at the largest batch, `none` at the small."""
+    trials = [
+        trial(name, data, SMALL if rule == "none" else largest, rule, rate, TUNING_SEED)
+        for rule, rates in RATES.items()
+        for rate in rates
+    ]
+    found = iter(accuracies(trials))
+    return {rule: max((next(found), rate) for rate in rates)[1] for rule, rates in RATES.items()}
 
 
-def accuracies(name: str, data: Path, batch: int, rule: str, rate: float) -> list[float]:
-    """The test accuracies (0 to 1) of all seeds."""
-    return run([trial(name, data, batch, rule, rate, seed) for seed in SEEDS])
+def accuracies(trials: Sequence[Trial]) -> list[float]:
+    """The test accuracy (0 to 1) of each; a run whose loss was no number has learnt nothing."""
+    known = read()
+    missing = [trial for trial in trials if trial.name not in known]
+    for at in range(0, len(missing), JOBS):
+        results = train_all(missing[at : at + JOBS], RUNS, JOBS, print)
+        known |= {result.trial.name: result.accuracy or 0.0 for result in results}
+        POINTS.write_text("".join(f"{name},{top1}\n" for name, top1 in known.items()))
+    return [known[trial.name] for trial in trials]
 
 
-def run(trials: list[Trial]) -> list[float]:
-    """The accuracy of each; a run whose loss was no number has learnt nothing."""
-    return [result.accuracy or 0.0 for result in train_all(trials, RUNS, 2, print)]
+def read() -> dict[str, float]:
+    """The accuracies of earlier sittings."""
+    if not POINTS.exists():
+        return {}
+    lines = (line.split(",") for line in POINTS.read_text().splitlines())
+    return {name: float(top1) for name, top1 in lines}
 
 
 def trial(name: str, data: Path, batch: int, rule: str, rate: float, seed: int) -> Trial:
@@ -119,12 +141,10 @@ def trial(name: str, data: Path, batch: int, rule: str, rate: float, seed: int) 
     return Trial(f"{case.recipe}-{case.epochs}-{batch}-{rule}-{rate}-{seed}", texts, recipe)
 
 
-def cells(
-    name: str, batch: int, rule: str, rate: float, found: list[float], small: list[float]
-) -> list[str]:
+def row(batch: int, rule: str, rate: float, found: list[float], small: list[float]) -> list[str]:
     spread = f"{median(found):.2%} ({min(found):.2%} to {max(found):.2%})"
     lost = 100 * (median(small) - median(found))
-    return [name, f"{batch:,}", rule, f"{rate:g}", spread, f"{lost:.2f}"]
+    return [f"{batch:,}", rule, f"{rate:g}", spread, f"{lost:.2f}"]
 
 
 if __name__ == "__main__":

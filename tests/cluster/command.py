@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,3 +73,10 @@ def last_weights(run_dir: Path) -> bytes:
     """The bytes of the last checkpoint's weights."""
     newest = max((run_dir / "checkpoints").glob("step-*"))
     return (newest / "model.safetensors").read_bytes()
+
+
+def forget_after(run_dir: Path, step: int) -> None:
+    """Leave a run's folder with no checkpoint after that of `step`, as if it had been broken off."""
+    for folder in (run_dir / "checkpoints").glob("step-*"):
+        if int(folder.name.removeprefix("step-")) > step:
+            shutil.rmtree(folder)

@@ -59,6 +59,7 @@ def rank_of(pid: int) -> int | None:
     return ranks[0] if ranks else None
 
 
+@pytest.mark.slow
 def test_a_worker_that_stops_answering_ends_the_run_within_the_timeout(tmp_path: Path) -> None:
     job = start(
         *("train", "digits", "--workers", 3, "--run-dir", tmp_path / "run", *ENDLESS),

@@ -19,7 +19,7 @@ def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
     tmp_path: Path, kills: int
 ) -> None:

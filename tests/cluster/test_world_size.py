@@ -114,6 +114,7 @@ def test_a_run_of_three_workers_that_goes_on_with_two_and_five_learns_as_well(
     assert json.loads(firetree("report", run_dir, "--json")[1])["world_size"] == 5
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_fewer_workers_has_no_traces_of_more(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     for workers, steps in ((3, 4), (2, 8)):

@@ -14,13 +14,23 @@ import numpy as np
 import pytest
 import torch
 from reading import load
+from sklearn.datasets import load_digits
 
 from firetree.data import Augmentation, Batch, Loader, Splits
+from firetree.data.arrays import read_digits
 from firetree.data.pictures import Subset
 from firetree.data.views import Cut
 from firetree.errors import RunFailedError, UserError
 
 BOTH = Augmentation(flip=True, crop_padding=2)
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    theirs = load_digits()
+    ours = read_digits().train
+    assert np.array_equal(ours.labels, theirs.target)
+    assert ours.array_NHWC is not None
+    assert np.array_equal(np.rint(ours.array_NHWC[..., 0] * (16 / 255)), theirs.images)
 
 
 @pytest.fixture(scope="module")

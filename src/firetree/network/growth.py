@@ -44,7 +44,7 @@ class Growth:
 
     @property
     def period(self) -> int:
-        """A number of chunks in which every gate of a rack has its turn as often as the others."""
+        """A number of chunks in which all gates have equally many turns, if no host is a leaf for some."""
         cores = (sum(self.leaf_parts[h] < LEAF_PARTS for h in rack) or 1 for rack in self.racks)
         return len(self.racks) * math.lcm(*(min(self.gates, core) for core in cores))
 

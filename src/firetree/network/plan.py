@@ -26,7 +26,7 @@ from firetree.network.choice import (
     is_uneven,
     known,
 )
-from firetree.network.network import Network
+from firetree.network.network import MOST_HOSTS, Network
 from firetree.network.step import Profile, Step, bucketed, step
 
 PLAN_VERSION = 1
@@ -41,6 +41,8 @@ _ANCHORS = tuple(1 << 2 * k for k in range(6, 14))
 
 _GROWN_TRANSFERS = 15_000
 _GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
+
+_MOST_CHUNKS = 1 << 16
 
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
@@ -115,8 +117,12 @@ class Plan:
             )
             candidates = tuple(Candidate(**candidate) for candidate in document["candidates"])
             made = Plan(**{**document, "choices": choices, "candidates": candidates})
+            if not (1 <= made.world_size <= MOST_HOSTS and made.bucket_bytes > 0):
+                raise ValueError(f"{made.world_size} ranks, buckets of {made.bucket_bytes} bytes")
             for _, choice in made.choices:
-                choice.schedule(int(made.world_size))
+                if choice.chunks > _MOST_CHUNKS:
+                    raise ValueError(f"a choice of {choice.chunks} chunks")
+                choice.schedule(made.world_size)
         except _MALFORMED as error:
             raise UserError(
                 f"not a plan: {error!r}; expected what firetree plan -o writes"
