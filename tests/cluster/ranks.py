@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import pickle
 import random
 import socket
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from command import FORKS
 
 DEADLINE_S = 120.0
 
@@ -24,13 +24,11 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
 
     `function` must be importable. The first error of a rank fails the test with its traceback.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.distributed", "firetree.cli"])
     port = free_port()
     pipes, processes = [], []
     for rank in range(world_size):
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(
+        receiver, sender = FORKS.Pipe(duplex=False)
+        process = FORKS.Process(
             target=_rank_main, args=(sender, rank, world_size, port, function, args), daemon=True
         )
         process.start()

@@ -38,7 +38,7 @@ def test_a_signal_to_the_command_ends_all_workers_within_10_s(
     assert not any(map(alive, workers))
 
 
-@pytest.mark.parametrize("victim", [0, 1, 2])
+@pytest.mark.parametrize("victim", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_dying_worker_ends_all_within_10_s_and_is_named_once(tmp_path: Path, victim: int) -> None:
     job = start("train", "digits", "--workers", 3, "--run-dir", tmp_path / "run", *ENDLESS)
     workers = wait_for_workers(job.pid, tmp_path / "run")
