@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -22,7 +22,6 @@ from firetree.network.plan import Prices, make_plan
 from firetree.sweep.trials import Result, Trial, Values, grid, train_all
 from firetree.tasks import Task
 from firetree.train import Recipe, check_recipe, load_recipe, load_task, with_fields
-from firetree.train.recipe import DataRecipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,10 @@ class SweepOptions:
     """Print JSON: a list of combinations."""
     html: Path | None = None
     """Write a page with the plot: accuracy against parameters and against the step."""
+
+
+Costs = tuple[int, float, float]
+"""|W| in bytes, flops of a sample, and the predicted step in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,14 @@ def sweep(options: SweepOptions, tell: Callable[[str], None]) -> list[Row]:
         check_recipe(recipe)
     prices = Prices(load_network(options.network))
     # Costs first: trainings would disturb the measurement of a step.
-    costs, tasks = {}, dict[tuple[DataRecipe, int], Task]()
+    tasks, known, costs = dict[Any, Task](), dict[Any, Costs](), dict[str, Costs]()
     for name, recipe in recipes.items():
-        tell(f"counting what {name} costs")
-        if (recipe.data, recipe.seed) not in tasks:
-            tasks[recipe.data, recipe.seed] = load_task(recipe)
-        costs[name] = _costs(recipe, tasks[recipe.data, recipe.seed], prices)
+        data, net = (recipe.data, recipe.seed), (recipe.model, recipe.optim.batch_size)
+        if (data, net) not in known:
+            tell(f"counting what {name} costs")
+            tasks[data] = tasks.get(data) or load_task(recipe)
+            known[data, net] = _costs(recipe, tasks[data], prices)
+        costs[name] = known[data, net]
     trials = [
         Trial(f"{name}-{seed}", combinations[name], with_fields(recipe, {"seed": str(seed)}))
         for seed in range(options.seeds)
@@ -118,8 +123,7 @@ def _name(values: Values) -> str:
     return ",".join(parts).replace("/", "|") or "recipe"
 
 
-def _costs(recipe: Recipe, task: Task, prices: Prices) -> tuple[int, float, float]:
-    """|W| in bytes, flops of a sample, and the predicted step."""
+def _costs(recipe: Recipe, task: Task, prices: Prices) -> Costs:
     net, batch = task.build(asdict(recipe.model)), task.example(recipe.optim.batch_size)
     found = cost(net, batch[:1])
     plan = make_plan(recipe.model.name, measure(net, batch), prices)
@@ -128,7 +132,7 @@ def _costs(recipe: Recipe, task: Task, prices: Prices) -> tuple[int, float, floa
 
 def _rows(
     combinations: Mapping[str, Values],
-    costs: Mapping[str, tuple[int, float, float]],
+    costs: Mapping[str, Costs],
     results: Sequence[Result],
 ) -> list[Row]:
     rows = []
