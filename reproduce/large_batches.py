@@ -1,9 +1,9 @@
 """What large batches cost in accuracy, without and with the rules that are to prevent it.
 
 A small SqueezeNet of half the width, pictures of half the size, the same number of epochs at every batch
-size; rates are chosen with a seed of their own and half the epochs, for the small batch, and for each rule at the largest
-batch. Each accuracy is a line of `large_batches.csv`, which a repeated command completes; the table goes
-to `reproduce/RESULTS.md`.
+size; rates are chosen with a seed of their own and half the epochs, for the small batch, and for each
+rule at the largest batch. Each accuracy is a line of `large_batches.csv`, which a repeated command
+completes; the table goes to `reproduce/RESULTS.md`.
 """
 
 from __future__ import annotations
