@@ -217,7 +217,7 @@ def _names() -> str:
     return (
         f"Recipes: {', '.join(train.known_recipes())}. Networks: {', '.join(models.names())}. "
         f"Recurrent layers: {', '.join(models.recurrent.names())}. "
-        f"Data: {', '.join((*data.names(), *tasks.recall.MADE))}. Algorithms: {', '.join(algorithm_names())}."
+        f"Data: {', '.join((*data.names(), *tasks.MADE))}. Algorithms: {', '.join(algorithm_names())}."
     )
 
 

@@ -85,7 +85,7 @@ def test_fast_weights_that_explode_without_normalisation_are_named(tmp_path: Pat
         (("--model.decay", 1.5), "decay = 1.5; expected 0 to 1"),
         (("--model.heads", 2), "model.heads = 2; 'fast_weights' does not have this field"),
         (("--model.name", "nin"), "model.name = 'nin' is unknown for sequences"),
-        (("--data.size", 28), "data.size = 28; 'associative_retrieval' is made by seed"),
+        (("--data.size", 28), "data.size = 28; 'associative_retrieval' does not have"),
         (("--data.pairs", 0), "data.pairs = 0; expected 1 or more"),
     ],
 )

@@ -58,9 +58,9 @@ def test_only_what_is_asked_for_is_counted() -> None:
 @pytest.mark.parametrize(
     ("load", "data", "message"),
     [
-        (pictures, replace(DIGITS, pairs=4), "data.pairs = 4; only sequences made by seed"),
-        (pictures, replace(DIGITS, held_out="validation"), "data.held_out = validation; only"),
-        (recall, replace(RETRIEVAL, size=8), "data.size = 8; 'associative_retrieval' is made by"),
+        (pictures, replace(DIGITS, pairs=4), "data.pairs = 4; 'digits' does not have this field"),
+        (pictures, replace(DIGITS, held_out="validation"), "data.held_out = validation; 'digits' does not"),
+        (recall, replace(RETRIEVAL, size=8), "data.size = 8; 'associative_retrieval' does not"),
     ],
 )
 def test_a_field_of_the_other_kind_of_data_is_refused(load, data, message: str) -> None:

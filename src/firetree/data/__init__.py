@@ -1,6 +1,6 @@
-"""Pictures for classification, read from disk, and sequences with answers, made by seed.
+"""Pictures for classification, read from disk; sequences with answers and games, made by seed.
 
-Both are shared among ranks and made into batches.
+All are shared among ranks and made into batches.
 
 An epoch on one rank:
 

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     ORDER = 2
     AUGMENTATION = 3
     SEQUENCES = 4
+    GAMES = 5
 
 
 def random_stream(stream: Stream, seed: int, epoch: int = 0) -> np.random.Generator:

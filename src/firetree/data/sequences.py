@@ -41,7 +41,7 @@ class SequenceSplits:
 
 @dataclass(frozen=True, slots=True)
 class SequenceBatch:
-    """One rank's part of a step: x_BT and y_B or y_BT, int64.
+    """One rank's part of a step: x_BT and y_B or y_BT, int64, or games x_BG and the rewards y_B.
 
     `global_count` is the number of answers of the step over all ranks: a sum of losses divided by it
     gives one rank's part of the mean.

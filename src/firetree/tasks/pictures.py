@@ -15,6 +15,7 @@ from firetree import data, models
 from firetree.data import Augmentation, Splits
 from firetree.errors import UserError
 from firetree.models import glimpses, recurrent
+from firetree.tasks.task import refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,12 @@ class Pictures:
         return (outputs.argmax(1) == y).sum()
 
 
-_OF_SEQUENCES = {"pairs": None, "examples": None, "held_out": "test"}
+_OF_OTHERS = {"pairs": None, "examples": None, "held_out": "test", "blank_after": None}
 
 
 def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
     """The pictures that a recipe's `data` fields describe (UserError as `data.load`)."""
-    for field, default in _OF_SEQUENCES.items():
-        if fields[field] != default:
-            raise UserError(
-                f"data.{field} = {fields[field]}; only sequences made by seed have it, leave it out"
-            )
+    refuse(fields, _OF_OTHERS)
     path = fields["path"]
     splits = data.load(
         fields["name"],

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from firetree.data import SequenceLoader, SequenceSplits
 from firetree.data.recall import PAPER_EXAMPLES, PAPER_PAIRS, multi_query, retrieval
 from firetree.data.sequences import NO_ANSWER
-from firetree.errors import UserError
 from firetree.models import recurrent
+from firetree.tasks.task import refuse
 
 MADE: Mapping[str, Callable[[int, int, str, int], SequenceSplits]] = {
     "associative_retrieval": retrieval,
@@ -71,13 +71,9 @@ def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
     """The sequences that a recipe's `data` fields describe.
 
     Raises:
-        UserError: a field that only pictures have.
+        UserError: a field that only other tasks have.
     """
-    for field in ("path", "size", "channels", "classes"):
-        if fields[field] is not None:
-            raise UserError(
-                f"data.{field} = {fields[field]}; '{fields['name']}' is made by seed, leave it out"
-            )
+    refuse(fields, dict.fromkeys(("path", "size", "channels", "classes", "blank_after")))
     return Recall(
         MADE[fields["name"]](
             fields["pairs"] or PAPER_PAIRS,

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from firetree.errors import UserError
+
 
 class Batch(Protocol):
     """One rank's part of a step."""
@@ -78,3 +80,13 @@ class Task(Protocol):
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor:
         """How many of a batch's answers are right."""
+
+
+def refuse(fields: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    """Raise UserError where `data` fields that are not this task's differ from their defaults."""
+    for field, default in others.items():
+        if fields[field] != default:
+            raise UserError(
+                f"data.{field} = {fields[field]}; '{fields['name']}' does not have this field, "
+                "leave it out"
+            )

@@ -20,7 +20,7 @@ from firetree import data, models
 from firetree.errors import UserError, nearest
 from firetree.models import glimpses, recurrent
 from firetree.sync import check_algorithm, check_compression
-from firetree.tasks import recall
+from firetree.tasks import MADE, catch
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class DataRecipe:
     """The data, and what is done to pictures while training."""
 
     name: str = "digits"
-    """A reader of pictures, or sequences that are made by seed."""
+    """A reader of pictures, or sequences or games that are made by seed."""
     path: str | None = None
     """The file or folder it reads."""
     size: int | None = None
-    """Height and width in pixels; None keeps the pictures' own."""
+    """Height and width in pixels; None keeps the pictures' own, and is 16 for Catch."""
     channels: int | None = None
     """1 for grey, 3 for colour; None keeps the pictures' own."""
     classes: int | None = None
@@ -95,9 +95,11 @@ class DataRecipe:
     pairs: int | None = None
     """Pairs of key and value in a sequence to be recalled; None for 4."""
     examples: int | None = None
-    """Sequences made to train on; None for 100,000."""
+    """Sequences made to train on, None for 100,000; games in an epoch, None for 10,000."""
     held_out: Literal["test", "validation"] = "test"
     """Which of the sequences that are not trained on are evaluated."""
+    blank_after: int | None = None
+    """Frames after which the screen of Catch is blank; None for 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,16 +287,20 @@ def check_recipe(recipe: Recipe) -> None:
             value = getattr(value, part)
         if value is not None and not accepts(value):
             raise UserError(f"{path} = {value}; expected {expected}")
-    known_data = (*data.names(), *recall.MADE)
+    known_data = (*data.names(), *MADE)
     if recipe.data.name not in known_data:
         close = nearest(recipe.data.name, known_data)
         raise UserError(f"data.name = '{recipe.data.name}' is unknown{close}")
-    of_sequences = recipe.data.name in recall.MADE
+    of_sequences = recipe.data.name in MADE
     known = recurrent.names() if of_sequences else (*models.names(), *glimpses.names())
     if recipe.model.name not in known:
         close = nearest(recipe.model.name, known)
         where = " for sequences" if of_sequences else ""
         raise UserError(f"model.name = '{recipe.model.name}' is unknown{where}{close}")
+    if recipe.data.name == catch.NAME and recipe.optim.label_smoothing:
+        raise UserError(
+            f"optim.label_smoothing = {recipe.optim.label_smoothing}; games have no labels, leave it out"
+        )
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
     check_algorithm(recipe.sync.algorithm)
@@ -317,6 +323,7 @@ _RANGES: dict[str, Check] = {
     "model.hidden": _AT_LEAST_ONE,
     "data.pairs": _AT_LEAST_ONE,
     "data.examples": _AT_LEAST_ONE,
+    "data.blank_after": _AT_LEAST_ONE,
     "data.size": _AT_LEAST_ONE,
     "data.classes": (lambda value: value >= 2, "2 or more"),
     "data.channels": (lambda value: value in (1, 3), "1 or 3"),

@@ -35,6 +35,7 @@ FIXED_ON_RESUME = (
     "data.pairs",
     "data.examples",
     "data.held_out",
+    "data.blank_after",
     "optim.batch_size",
 )
 """What weights, or the meaning of a step's number, depend on."""

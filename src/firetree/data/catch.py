@@ -1,0 +1,120 @@
+"""Catch: a ball falls down a screen, and the paddle below is to be where it arrives.
+
+The game's rules, for many games at once, and the games of one rank; who plays is in `tasks`.
+
+Letters in names: B games, N pixels a side of the screen, T moves, G what decides a game.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firetree.data.order import Stream, batch_indices, epoch_steps, random_stream, share
+from firetree.data.sequences import SequenceBatch
+
+MOVES = 3
+"""Left, stay, right."""
+
+_PADDLE = 2
+"""Pixels of the paddle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """The game of Ba et al. 2016, section 4.4, which is that of Mnih et al. 2014 without the ball's
+    sideways flight.
+
+    A game has N frames of N×N pixels. In frame t, counted from 0, the ball is the pixel in row t of
+    its column, and the paddle is two pixels of the last row. Before the next frame the paddle goes to
+    the left, stays, or goes to the right by one pixel, at most to the edge. The last frame gives a
+    reward of 1 where the paddle has caught the ball, else of −1.
+
+    Args:
+        size: N.
+        blank_after: frames after which the player is shown a blank screen.
+    """
+
+    size: int
+    blank_after: int
+
+    @property
+    def moves(self) -> int:
+        """T, moves of a game: one after each frame but the last."""
+        return self.size - 1
+
+    def drawn(self, generator: np.random.Generator, count: int) -> Tensor:
+        """games_BG: the ball's column, that of the paddle's left pixel, and for each move a number from
+        0 to 1 by which it is drawn from what the player would do."""
+        ball_B1 = generator.integers(0, self.size, (count, 1))
+        paddle_B1 = generator.integers(0, self.size - 1, (count, 1))
+        luck_BT = generator.random((count, self.moves), np.float32)
+        return torch.from_numpy(np.concatenate([ball_B1, paddle_B1, luck_BT], 1, dtype=np.float32))
+
+    def all_starts(self) -> Tensor:
+        """games_BG: each start that a game can have, once; for a player who does not need luck."""
+        columns = torch.arange(float(self.size))
+        start_B2 = torch.cartesian_prod(columns, columns[:-1])
+        return torch.cat([start_B2, torch.zeros(len(start_B2), self.moves)], 1)
+
+    def screens(self, frame: int, ball_B: Tensor, paddle_B: Tensor) -> Tensor:
+        """(B, N, N), rows from the top: what the player is shown in a frame."""
+        screen_BNN = torch.zeros(len(ball_B), self.size, self.size)
+        if frame < self.blank_after:
+            game_B = torch.arange(len(ball_B))
+            screen_BNN[game_B, frame, ball_B] = 1
+            for pixel in range(_PADDLE):
+                screen_BNN[game_B, -1, paddle_B + pixel] = 1
+        return screen_BNN
+
+    def moved(self, paddle_B: Tensor, move_B: Tensor) -> Tensor:
+        """Where the paddle is after a move, 0 to the left, 1 to stay, 2 to the right."""
+        return (paddle_B + move_B - 1).clamp(0, self.size - _PADDLE)
+
+    def rewards(self, ball_B: Tensor, paddle_B: Tensor) -> Tensor:
+        """Of the last frame: 1 where the ball is caught, −1 elsewhere."""
+        offset_B = ball_B - paddle_B
+        return torch.where((offset_B >= 0) & (offset_B < _PADDLE), 1.0, -1.0)
+
+
+class CatchLoader:
+    """One rank's games: new ones each epoch, by seed; tested on each start there is, once."""
+
+    def __init__(
+        self, game: Catch, games: int, *, batch_size: int, seed: int, rank: int, world_size: int
+    ):
+        self.damaged: dict[str, str] = {}
+        self._game = game
+        self._games = games
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+
+    def batches(self, step: int) -> Generator[SequenceBatch]:
+        """The games to train on from `step` on, epoch after epoch without end."""
+        epoch, first = divmod(step, epoch_steps(self._games, self._batch_size))
+        while True:
+            generator = random_stream(Stream.GAMES, self._seed, epoch)
+            yield from self._batches(self._game.drawn(generator, self._games), first)
+            epoch, first = epoch + 1, 0
+
+    def test_batches(self) -> Iterator[SequenceBatch]:
+        """All starts in order, each step shared among the ranks."""
+        return self._batches(self._game.all_starts(), 0)
+
+    def note_damaged(self, damaged: dict[str, str]) -> None:
+        """Games are made in memory, so none can be damaged."""
+
+    def _batches(self, games_BG: Tensor, first_step: int) -> Iterator[SequenceBatch]:
+        """What a game is to give is its best reward, 1."""
+        order_B = np.arange(len(games_BG))
+        for step in range(first_step, epoch_steps(len(order_B), self._batch_size)):
+            indices = batch_indices(order_B, self._batch_size, step)
+            mine = share(indices, self._rank, self._world_size)
+            wanted_B = torch.ones(len(mine), dtype=torch.int64)
+            yield SequenceBatch(games_BG[mine], wanted_B, len(indices))

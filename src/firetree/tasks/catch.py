@@ -1,0 +1,168 @@
+"""To catch a ball that is soon out of sight: a recurrent actor–critic, one batch of whole games a step.
+
+Letters in names: B games, T moves, H hidden, K moves to choose from and the value, G what decides a
+game.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firetree.data.catch import MOVES, Catch, CatchLoader
+from firetree.errors import UserError
+from firetree.models import recurrent
+from firetree.tasks.task import refuse
+
+NAME = "catch"
+
+PAPER_SIZE, PAPER_BLANK_AFTER = 16, 3
+"""The smaller of the two games of Ba et al. 2016, figure 5."""
+SIZES = range(3, 101)
+"""Pixels a side that a screen can have: on fewer, every ball is caught."""
+GAMES = 10_000
+"""Games of an epoch."""
+
+VALUE_WEIGHT, ENTROPY_WEIGHT = 0.5, 0.01
+"""What the value's error and the policy's entropy count for in the loss (Mnih et al. 2016)."""
+
+_OF_OTHERS = {
+    "path": None, "channels": None, "classes": None, "pairs": None, "held_out": "test",
+}
+
+_SEEN = 100
+"""Units between a screen and the recurrent layer."""
+
+
+class Player(nn.Module):
+    """Plays whole games, by moves drawn from its policy in training, by the likeliest in evaluation.
+
+    A screen goes through a layer of rectified units and a recurrent one, as in Ba et al. 2016,
+    section 4.4.
+
+    Args:
+        name: the recurrent layer, one of `recurrent.names()`.
+        hidden: its units.
+        fields: as `recurrent.build_layer` takes them (UserError likewise).
+    """
+
+    def __init__(self, game: Catch, name: str, hidden: int = 64, **fields: Any):
+        super().__init__()
+        self.game = game
+        self.eye = nn.Sequential(nn.Flatten(-2), nn.Linear(game.size**2, _SEEN), nn.ReLU())
+        self.layer = recurrent.build_layer(name, _SEEN, hidden, **fields)
+        self.head = nn.Linear(hidden, MOVES + 1)
+
+    def forward(self, x_BG: Tensor) -> Tensor:
+        """(B, T, 4): each move's logarithm of its probability, the entropy it is drawn with, the reward
+        that is expected before it, and the reward after it."""
+        if not len(x_BG):
+            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
+            return self.forward(x_BG.new_zeros(1, x_BG.shape[1]))[:0]
+        (ball_B, paddle_B), luck_BT = x_BG[:, :2].long().unbind(1), x_BG[:, 2:]
+        y_BTH, _ = self.layer(self._seen(self._screens(ball_B, paddle_B, luck_BT)))
+        log_BTM, value_BT = self._thought(y_BTH)
+        move_BT = self._chosen(log_BTM, luck_BT)
+        for move_B in move_BT.unbind(1):
+            paddle_B = self.game.moved(paddle_B, move_B)
+        reward_BT = torch.zeros_like(value_BT)
+        reward_BT[:, -1] = self.game.rewards(ball_B, paddle_B)
+        made_BT = log_BTM.gather(-1, move_BT[..., None])[..., 0]
+        entropy_BT = -(log_BTM * log_BTM.exp()).sum(-1)
+        return torch.stack([made_BT, entropy_BT, value_BT, reward_BT], -1)
+
+    @torch.no_grad()
+    def _screens(self, ball_B: Tensor, paddle_B: Tensor, luck_BT: Tensor) -> Tensor:
+        """(B, t, N, N): what is seen before the screen is blank, as it depends on the moves made."""
+        screens = [self.game.screens(0, ball_B, paddle_B)]
+        state = None
+        for frame in range(1, min(self.game.blank_after, self.game.moves)):
+            y_B1H, state = self.layer(self.eye(screens[-1])[:, None], state)
+            log_B1M, _ = self._thought(y_B1H)
+            move_B1 = self._chosen(log_B1M, luck_BT[:, frame - 1 : frame])
+            paddle_B = self.game.moved(paddle_B, move_B1[:, 0])
+            screens.append(self.game.screens(frame, ball_B, paddle_B))
+        return torch.stack(screens, 1)
+
+    def _seen(self, screens_BtNN: Tensor) -> Tensor:
+        """What the recurrent layer is given of all frames, of which the others are blank."""
+        size_B, size_t = screens_BtNN.shape[:2]
+        blank_1F = self.eye(torch.zeros_like(screens_BtNN[0, :1]))
+        blank_BTF = blank_1F.expand(size_B, self.game.moves - size_t, -1)
+        return torch.cat([self.eye(screens_BtNN), blank_BTF], 1)
+
+    def _thought(self, y_BTH: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithm of each move's probability, and the reward that is expected."""
+        thought_BTK = self.head(y_BTH).float()
+        return thought_BTK[..., :MOVES].log_softmax(-1), thought_BTK[..., MOVES]
+
+    def _chosen(self, log_BTM: Tensor, luck_BT: Tensor) -> Tensor:
+        """move_BT: as luck has it in training, else the likeliest."""
+        if not self.training:
+            return log_BTM.argmax(-1)
+        below_BTM = log_BTM.detach().exp().cumsum(-1)[..., :-1]
+        return (luck_BT[..., None] >= below_BTM).sum(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Catching:
+    """Games x_BG as `Catch` draws them; y_B is the reward that each should end with."""
+
+    game: Catch
+    examples: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"size": self.game.size, "blank_after": self.game.blank_after}
+
+    def build(self, fields: Mapping[str, Any]) -> nn.Module:
+        given = {name: value for name, value in fields.items() if value is not None}
+        return Player(self.game, **given)
+
+    def loader(
+        self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
+    ) -> CatchLoader:
+        return CatchLoader(
+            self.game,
+            self.examples,
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def example(self, count: int) -> Tensor:
+        return torch.zeros(count, 2 + self.game.moves)
+
+    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """That of an advantage actor–critic (Mnih et al. 2016, section 4); as the only reward is the
+        last one, it is the return of every move."""
+        log_move_BT, entropy_BT, value_BT, reward_BT = outputs.unbind(-1)
+        advantage_BT = reward_BT[:, -1:] - value_BT
+        loss_BT = (
+            -log_move_BT * advantage_BT.detach()
+            + VALUE_WEIGHT * advantage_BT**2
+            - ENTROPY_WEIGHT * entropy_BT
+        )
+        return loss_BT.sum()
+
+    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Balls that are caught."""
+        return (outputs[:, -1, -1] == y).sum()
+
+
+def load_catch(fields: Mapping[str, Any]) -> Catching:
+    """The game that a recipe's `data` fields describe.
+
+    Raises:
+        UserError: a field that only other tasks have, or a game that cannot be.
+    """
+    refuse(fields, _OF_OTHERS)
+    size = fields["size"] or PAPER_SIZE
+    if not SIZES[0] <= size <= SIZES[-1]:
+        raise UserError(f"data.size = {size}; expected {SIZES[0]} to {SIZES[-1]} for '{NAME}'")
+    return Catching(Catch(size, fields["blank_after"] or PAPER_BLANK_AFTER), fields["examples"] or GAMES)
