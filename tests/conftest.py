@@ -1,9 +1,11 @@
-"""For all tests: no deadlines; and what a real lab needs: a machine that can hold one."""
+"""For all tests: no deadlines; what a real lab needs; and a real browser for pages."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -26,3 +28,21 @@ def nothing_left() -> Iterator[None]:
     yield
     left = namespaces.having(namespaces.prefix(os.getpid()))
     assert left == []
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's chromium, which fetches nothing; its console can be read with `get_log("browser")`."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1200,900")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()

@@ -22,6 +22,7 @@ from firetree import (
     data,
     lab,
     launch,
+    memory,
     model_commands,
     models,
     plan,
@@ -97,6 +98,11 @@ class ReportOptions:
     """Folders of runs."""
     json: bool = False
     """Print JSON: an object, or a list for several runs."""
+    html: Path | None = None
+    """Write a page too; there, nets with fast weights show what they hold, and what they read back."""
+    input: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A sequence for the page instead of the first ones to test on, as c9k8j3f1??c; repeat it for
+    more."""
 
 
 def main() -> None:
@@ -215,7 +221,8 @@ def _train_options(arguments: list[str]) -> TrainOptions:
 
 def _names() -> str:
     return (
-        f"Recipes: {', '.join(train.known_recipes())}. Networks: {', '.join(models.names())}. "
+        f"Recipes: {', '.join(train.known_recipes())}. "
+        f"Networks: {', '.join((*models.names(), *models.glimpses.names()))}. "
         f"Recurrent layers: {', '.join(models.recurrent.names())}. "
         f"Data: {', '.join((*data.names(), *tasks.MADE))}. Algorithms: {', '.join(algorithm_names())}."
     )
@@ -229,7 +236,15 @@ def _report(arguments: list[str]) -> None:
     options = parse(ReportOptions, "firetree report", arguments)
     if not options.runs:
         raise UserError("no run named; expected the folders of one or more runs")
-    print(report.render([report.summarise(run) for run in options.runs], as_json=options.json))
+    if options.input and options.html is None:
+        raise UserError(f"--input {options.input[0]} without a page to show it on; add --html PAGE")
+    summaries = [report.summarise(run) for run in options.runs]
+    print(report.render(summaries, as_json=options.json))
+    if options.html:
+        texts = [report.render([summary], as_json=False) for summary in summaries]
+        readings = [memory.readings(run, options.input) for run in options.runs]
+        page = memory.as_html(list(zip(texts, readings, strict=True)))
+        write_durably(options.html, page.encode())
 
 
 def _bench_allreduce(arguments: list[str]) -> None:

@@ -21,8 +21,16 @@ def test_an_answer_is_the_digit_behind_the_asked_letter() -> None:
         keys, values, (first, second, query) = x[:8:2], x[1:8:2], x[8:]
         assert len(set(keys)) == 4
         assert keys.max() < 26
-        assert first == second == splits.symbols - 1 == 36
+        assert first == second == len(splits.symbols) - 1 == 36
         assert values[list(keys).index(query)] - 26 == answer
+
+
+def test_symbols_have_the_papers_letters_digits_and_question_mark() -> None:
+    assert "".join(retrieval(4, 1, "test", 0).symbols) == "abcdefghijklmnopqrstuvwxyz0123456789?"
+    assert multi_query(2, 1, "test", 0).symbols == ("a", "b", "c", "d", "0", "1", "2", "3")
+    for pairs in (26, 27, 64):
+        symbols = multi_query(pairs, 1, "test", 0).symbols
+        assert len(set(symbols)) == 4 * pairs
 
 
 def test_each_key_that_comes_again_asks_for_its_value() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize, pad
 
 from firetree.fastweights import DeltaFastWeights
 from firetree.fastweights.delta_rule import by_chunks, step_by_step
@@ -47,6 +47,24 @@ def test_a_key_written_anew_gives_its_new_value_alone() -> None:
     v = torch.randn(1, 3, 4)
     y, _ = step_by_step(keys, keys, v, torch.ones(1, 3), torch.zeros(1, 4, 4))
     torch.testing.assert_close(y[:, 2], v[:, 2])
+
+
+def test_corrections_read_by_their_attention_are_what_the_memory_gives() -> None:
+    torch.manual_seed(0)
+    layer = DeltaFastWeights(3, 8, batch_first=True, heads=2).double()
+    x = torch.randn(2, 9, 3, dtype=torch.float64)
+    seen = pad(linear(x, layer.weight_qkv_l0), (0, 0, 3, 0))
+    q, k, v = layer._queries_keys_values(0, seen)
+    beta = layer._gates(0, x).mT.flatten(0, 1)
+    S, corrections = torch.zeros(4, 4, 4, dtype=torch.float64), []
+    for t in range(9):
+        corrections.append(v[:, t] - torch.einsum("bkv,bk->bv", S, k[:, t]))
+        S = S + torch.einsum("b,bk,bv->bkv", beta[:, t], k[:, t], corrections[-1])
+    expected, _ = step_by_step(q, k, v, beta, torch.zeros_like(S))
+    attention_BNTT = layer.attention(x)
+    read = attention_BNTT.flatten(0, 1) @ torch.stack(corrections, 1)
+    torch.testing.assert_close(read, expected)
+    assert (attention_BNTT.triu(1) == 0).all()
 
 
 def test_gradients_are_those_of_differences() -> None:

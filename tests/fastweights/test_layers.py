@@ -123,6 +123,7 @@ def test_a_state_of_another_shape_is_refused(kind: type) -> None:
     ("kind", "options", "message"),
     [
         (FastWeightRNN, {"decay": 1.1}, "decay = 1.1; expected 0 to 1"),
+        (FastWeightRNN, {"decay": -0.1}, "decay = -0.1; expected 0 to 1"),
         (FastWeightRNN, {"decay": float("nan")}, "decay = nan; expected 0 to 1"),
         (FastWeightRNN, {"rate": -1.0}, "rate = -1.0; expected 0 or more"),
         (FastWeightRNN, {"inner_steps": 0}, "inner_steps = 0; expected 1 or more"),

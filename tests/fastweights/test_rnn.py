@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import layer_norm, linear
+from torch.nn.functional import layer_norm, linear, pad
 
 from firetree.fastweights import FastWeightRNN, FastWeightState
 
@@ -75,6 +75,24 @@ def test_every_form_is_the_papers_equations(form: str, options: dict, dtype: tor
     for ours, theirs in zip(everything(rnn, x, h, A, options), expected, strict=True):
         scale = max(1.0, theirs.abs().max().item())
         assert (ours - theirs).abs().max() <= TOLERANCE[dtype] * scale
+
+
+@pytest.mark.parametrize("options", RULES.values(), ids=RULES)
+def test_states_read_by_their_attention_give_the_next_state(options: dict) -> None:
+    torch.manual_seed(0)
+    rnn = FastWeightRNN(3, 16, batch_first=True, **options).double()
+    x = torch.randn(2, 9, 3, dtype=torch.float64)
+    h, _ = rnn(x)
+    weights = dict(rnn.named_parameters())
+    z = linear(x, weights["weight_ih_l0"], weights["bias_l0"])
+    z = z + linear(pad(h[:, :-1], (0, 0, 1, 0)), weights["weight_hh_l0"])
+    attention_BSTT = rnn.attention(x)
+    u = z + attention_BSTT[:, -1] @ h
+    if "norm_weight_l0" in weights:
+        u = layer_norm(u, (16,), weights["norm_weight_l0"], weights["norm_bias_l0"])
+    torch.testing.assert_close(getattr(torch, options.get("nonlinearity", "relu"))(u), h)
+    assert attention_BSTT.shape == (2, options.get("inner_steps", 1), 9, 9)
+    assert (attention_BSTT.triu() == 0).all()
 
 
 @pytest.mark.parametrize("form", ["attention", "matrix"])

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from firetree.errors import UserError
-from firetree.models import glimpses
+from firetree.models import glimpses, parameter_count
 
 
 def network(size: int = 28, channels: int = 1) -> glimpses.GlimpseNetwork:
-    return glimpses.build("glimpses_fast_weights", classes=10, channels=channels, size=size)
+    built = glimpses.build("glimpses_fast_weights", classes=10, channels=channels, size=size)
+    assert isinstance(built, glimpses.GlimpseNetwork)
+    return built
 
 
 def test_the_24_glimpses_go_from_quadrants_to_their_parts() -> None:
@@ -37,7 +39,7 @@ def test_the_parts_of_all_quadrants_are_the_whole_picture() -> None:
 
 
 @pytest.mark.parametrize("name", glimpses.names())
-def test_every_layer_gives_logits_and_gradients_also_for_no_picture(name: str) -> None:
+def test_every_network_gives_logits_and_gradients_also_for_no_picture(name: str) -> None:
     model = glimpses.build(name, classes=10, channels=1, size=28, hidden=16)
     for count in (3, 0):
         logits = model(torch.randn(count, 1, 28, 28))
@@ -45,6 +47,14 @@ def test_every_layer_gives_logits_and_gradients_also_for_no_picture(name: str) -
         model.zero_grad()
         logits.sum().backward()
         assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_convnet_has_units_and_no_other_field() -> None:
+    shape = {"classes": 10, "channels": 1, "size": 28}
+    small, large = (glimpses.build("convnet", **shape, hidden=hidden) for hidden in (50, 100))
+    assert parameter_count(large) - parameter_count(small) == 50 * (32 * 49 + 1 + 10)
+    with pytest.raises(UserError, match=r"rate = 0\.5; 'convnet' does not have this field"):
+        glimpses.build("convnet", **shape, rate=0.5)
 
 
 def test_pictures_of_another_size_are_refused() -> None:

@@ -46,7 +46,7 @@ def retrieval(pairs: int, examples: int, held_out: str, seed: int) -> SequenceSp
     return SequenceSplits(
         made("train", examples),
         made(held_out, _PARTS[held_out]),
-        keys + digits + 1,
+        (*_names(keys), *string.digits, "?"),
         tuple(string.digits),
     )
 
@@ -73,9 +73,15 @@ def multi_query(pairs: int, examples: int, held_out: str, seed: int) -> Sequence
     return SequenceSplits(
         made("train", examples),
         made(held_out, _PARTS[held_out]),
-        keys + values,
+        (*_names(keys), *map(str, range(values))),
         tuple(map(str, range(values))),
     )
+
+
+def _names(keys: int) -> tuple[str, ...]:
+    """Letters as far as they go, for all keys or for none."""
+    letters = string.ascii_letters
+    return tuple(letters[:keys]) if keys <= len(letters) else tuple(f"k{n}" for n in range(keys))
 
 
 def _generator(seed: int, part: str) -> np.random.Generator:

@@ -31,11 +31,11 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True)
 class SequenceSplits:
-    """What to train on and what to test on: `symbols` go in, answers are indices into `classes`."""
+    """What to train on and what to test on: indices into `symbols` go in, into `classes` come out."""
 
     train: Sequences
     test: Sequences
-    symbols: int
+    symbols: tuple[str, ...]
     classes: tuple[str, ...]
 
 

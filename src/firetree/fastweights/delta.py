@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, normalize, rms_norm, silu
+from torch.nn.functional import linear, normalize, pad, rms_norm, silu
 
 from firetree.errors import UserError
 from firetree.fastweights.delta_rule import by_chunks, step_by_step
@@ -92,6 +92,24 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
                 bound = math.sqrt(3 / inputs)
                 parameter.uniform_(-bound, bound)
 
+    @torch.no_grad()
+    def attention(self, x_BTI: Tensor, layer: int = 0) -> Tensor:
+        """How much of each step's correction every later one reads, from an empty memory: weights_BNTT.
+
+        As S is a sum of what was written, y(t) = Σ β(τ) (q(t)·k(τ)) (v(τ) − S(τ−1)ᵀ k(τ)) over τ ≤ t:
+        row t of a head has β(τ) (q(t)·k(τ)) in column τ, and 0 behind.
+
+        Args:
+            x_BTI: what the layer reads, the batch first: the input, or the outputs of the layer below.
+            layer: which of the layers.
+        """
+        seen_BTF = pad(linear(x_BTI, self._weight("weight_qkv", layer)), (0, 0, _WIDTH - 1, 0))
+        q, k, _ = self._queries_keys_values(layer, seen_BTF)
+        weights = (
+            torch.bmm(q, k.transpose(1, 2)) * self._gates(layer, x_BTI).mT.flatten(0, 1)[:, None]
+        )
+        return torch.unflatten(weights.tril(), 0, (len(x_BTI), self.heads))
+
     def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
         size_B, size_T, _ = x_BTI.shape
         size_D = self.hidden_size // self.heads
@@ -101,25 +119,30 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         )
         projected_BTF = linear(x_BTI, self._weight("weight_qkv", layer))
         seen_BTF = torch.cat([recent_BPF, projected_BTF], 1)
-        filter_WF = self._weight("filter", layer)
-        mixed_BTF = sum(seen_BTF[:, w : w + size_T] * filter_WF[w] for w in range(_WIDTH))
-        assert isinstance(mixed_BTF, Tensor)
-        q, k, v = map(self._by_head, silu(mixed_BTF).chunk(3, 2))
-        beta_BTN = linear(
-            x_BTI,
-            self._weight("weight_beta", layer),
-            self._weight("bias_beta", layer),
-        ).sigmoid()
         going_BT = torch.arange(size_T, device=x_BTI.device) < lengths_B[:, None]
-        beta = (beta_BTN * going_BT[:, :, None]).transpose(1, 2).flatten(0, 1)
+        beta = (self._gates(layer, x_BTI) * going_BT[:, :, None]).mT.flatten(0, 1)
         recurrent = self.form == "recurrent" or (self.form == "auto" and size_T == 1)
         rule = step_by_step if recurrent else by_chunks
-        y, S = rule(normalize(q, dim=2), normalize(k, dim=2), v, beta, S_BNDD.flatten(0, 1))
+        y, S = rule(*self._queries_keys_values(layer, seen_BTF), beta, S_BNDD.flatten(0, 1))
         y_BTND = rms_norm(torch.unflatten(y, 0, (size_B, self.heads)).transpose(1, 2), (size_D,))
         last_BP = lengths_B[:, None] + torch.arange(_WIDTH - 1, device=x_BTI.device)
         recent_BPF = seen_BTF[torch.arange(size_B, device=x_BTI.device)[:, None], last_BP]
         y_BTH = linear(y_BTND.flatten(2), self._weight("weight_out", layer))
         return y_BTH, (S.view_as(S_BNDD), recent_BPF)
+
+    def _queries_keys_values(self, layer: int, seen_BTF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v, (B·N, T, D) each, from the projected inputs, with those that came before."""
+        filter_WF = self._weight("filter", layer)
+        size_T = seen_BTF.shape[1] - _WIDTH + 1
+        mixed_BTF = sum(seen_BTF[:, w : w + size_T] * filter_WF[w] for w in range(_WIDTH))
+        assert isinstance(mixed_BTF, Tensor)
+        q, k, v = map(self._by_head, silu(mixed_BTF).chunk(3, 2))
+        return normalize(q, dim=2), normalize(k, dim=2), v
+
+    def _gates(self, layer: int, x_BTI: Tensor) -> Tensor:
+        """β_BTN."""
+        weight, bias = self._weight("weight_beta", layer), self._weight("bias_beta", layer)
+        return linear(x_BTI, weight, bias).sigmoid()
 
     def _by_head(self, x_BTH: Tensor) -> Tensor:
         """(B·N, T, D)."""

@@ -1,6 +1,7 @@
 """A recurrent layer with fast weights: a memory of the recent past (Ba et al. 2016).
 
-Letters in names: B batch, T time, I input features, H hidden, L layers; A_BHH fast weights.
+Letters in names: B batch, T time, I input features, H hidden, L layers, S inner steps; A_BHH fast
+weights.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import layer_norm, linear, pad, softplus
 
 from firetree.errors import UserError
-from firetree.fastweights.recurrence import Rule, advanced, run
+from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run
 from firetree.fastweights.sequences import SequenceLayers, check_share, check_state, last_steps
 
 Form = Literal["auto", "attention", "matrix"]
@@ -142,14 +143,47 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         bias = self._weight("bias", layer)
         return bias.new_tensor(self._decay), bias.new_tensor(self._rate)
 
+    @torch.no_grad()
+    def attention(self, x_BTI: Tensor, layer: int = 0) -> Tensor:
+        """How much of each earlier state every step reads, from an empty memory: weights_BSTT.
+
+        Row t of inner step s has η λ^(t−1−τ) h(τ)·h_s(t) in column τ < t (Ba et al. 2016, equation 4)
+        and 0 behind: the step adds the states so weighed to z(t).
+
+        Args:
+            x_BTI: what the layer reads, the batch first: the input, or the outputs of the layer below.
+            layer: which of the layers.
+        """
+        size_B, size_T, _ = x_BTI.shape
+        h_BTH, _ = self._run(layer, x_BTI, None, torch.full((size_B,), size_T, device=x_BTI.device))
+        before_BTH = pad(h_BTH[:, :-1], (0, 0, 1, 0))
+        z_BTH = linear(x_BTI, self._weight("weight_ih", layer), self._weight("bias", layer))
+        z_BTH = z_BTH + linear(before_BTH, self._weight("weight_hh", layer))
+        decay, rate = self.rates(layer)
+        step_T = torch.arange(size_T, device=x_BTI.device)
+        age_TT = step_T[:, None] - 1 - step_T
+        fade_TT = rate * decay ** age_TT.clamp(min=0) * (age_TT >= 0)
+        weights, u_BTH = [], z_BTH
+        for step in range(self._rule.inner_steps):
+            if step >= self._rule.first_normal:
+                u_BTH = layer_norm(u_BTH, (self.hidden_size,), *self._norm(layer), EPSILON)
+            guess_BTH = u_BTH.relu() if self._rule.relu else u_BTH.tanh()
+            weights.append(fade_TT * torch.bmm(guess_BTH, h_BTH.transpose(1, 2)))
+            u_BTH = z_BTH + torch.bmm(weights[-1], h_BTH)
+        return torch.stack(weights, 1)
+
+    def _norm(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Gain and bias of layer normalisation, those that change nothing where there is none."""
+        if self._rule.normalise:
+            return self._weight("norm_weight", layer), self._weight("norm_bias", layer)
+        bias_H = self._weight("bias", layer)
+        return torch.ones_like(bias_H), torch.zeros_like(bias_H)
+
     def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
         drive_BTH = linear(x_BTI, self._weight("weight_ih", layer), self._weight("bias", layer))
         size_B, size_T, size_H = drive_BTH.shape
         W_HH = self._weight("weight_hh", layer)
-        if self._rule.normalise:
-            norm = self._weight("norm_weight", layer), self._weight("norm_bias", layer)
-        else:
-            norm = W_HH.new_ones(size_H), W_HH.new_zeros(size_H)
+        norm = self._norm(layer)
         decay, rate = self.rates(layer)
         h_BH, A_BHH = before or (drive_BTH.new_zeros(size_B, size_H), None)
         stretch_steps = {"matrix": 1, "attention": size_T, "auto": 2 * size_H}[self.form]

@@ -1,5 +1,7 @@
 """Networks that see a picture in glimpses, one after the other, and have to put them together.
 
+Beside them is a network of convolutions, which sees the whole picture at once.
+
 Letters in names: B batch, C channels, G places to look at, T steps, H hidden.
 """
 
@@ -30,11 +32,12 @@ ORDER = (
 looks nowhere follows each round, to integrate it (after Ba et al. 2016, section 4.2)."""
 
 _PREFIX = "glimpses_"
+_WHOLE = "convnet"
 
 
 def names() -> tuple[str, ...]:
-    """The names of all networks here: `glimpses_`, and a recurrent layer's."""
-    return tuple(_PREFIX + layer for layer in recurrent.names())
+    """The names of all networks here: `glimpses_` and a recurrent layer's, or `convnet`."""
+    return (_WHOLE, *(_PREFIX + layer for layer in recurrent.names()))
 
 
 class GlimpseNetwork(nn.Module):
@@ -71,14 +74,30 @@ class GlimpseNetwork(nn.Module):
 
 def build(
     name: str, *, classes: int, channels: int, size: int, hidden: int = 100, **fields: Any
-) -> GlimpseNetwork:
+) -> nn.Module:
     """The network of this name; `fields` are its layer's, None keeps the layer's own.
 
     Raises:
-        UserError: pictures of another size, or a field that the layer does not have.
+        UserError: pictures of another size, or a field that the network does not have.
     """
     if size != SIZE:
-        raise UserError(f"pictures of {size} pixels; expected {SIZE} for glimpses; give data.size")
+        raise UserError(f"pictures of {size} pixels; expected {SIZE} for {name}; give data.size")
+    if name == _WHOLE:
+        recurrent.given(name, fields)
+        return _convnet(classes, channels, hidden)
     features = channels * GLIMPSE**2 + _NOWHERE + 1
     layer = recurrent.build_layer(name.removeprefix(_PREFIX), features, hidden, **fields)
     return GlimpseNetwork(layer, hidden, classes)
+
+
+def _convnet(classes: int, channels: int, hidden: int) -> nn.Sequential:
+    """Two convolutions and a layer of `hidden` units.
+
+    Ba et al. 2016 compare with a ConvNet of so many units (table 2); its convolutions are ours.
+    """
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(32 * (SIZE // 4) ** 2, hidden), nn.ReLU()),
+        nn.Linear(hidden, classes),
+    )

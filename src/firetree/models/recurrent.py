@@ -96,10 +96,14 @@ def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Modu
     """
     if name not in names():
         raise UserError(f"no recurrent layer '{name}'{nearest(name, names())}")
-    given = {field: value for field, value in fields.items() if value is not None}
-    for field, value in given.items():
-        if field not in _OWN_FIELDS.get(name, ()):
+    return _LAYERS[name](features, hidden, batch_first=True, **given(name, fields))
+
+
+def given(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not None (UserError for one that the network of this name does not have)."""
+    for field, value in fields.items():
+        if value is not None and field not in _OWN_FIELDS.get(name, ()):
             raise UserError(
                 f"model.{field} = {value}; '{name}' does not have this field, leave it out"
             )
-    return _LAYERS[name](features, hidden, batch_first=True, **given)
+    return {field: value for field, value in fields.items() if value is not None}

@@ -34,11 +34,11 @@ class Recall:
 
     @property
     def about(self) -> dict[str, Any]:
-        return {"classes": list(self.splits.classes), "symbols": self.splits.symbols}
+        return {"classes": list(self.splits.classes), "symbols": list(self.splits.symbols)}
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         return recurrent.build(
-            symbols=self.splits.symbols,
+            symbols=len(self.splits.symbols),
             classes=len(self.splits.classes),
             each_step=self.splits.train.y.ndim == 2,
             **{name: value for name, value in fields.items() if value is not None},

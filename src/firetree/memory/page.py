@@ -1,0 +1,127 @@
+"""A report as a page of its own: where the time went, and what nets with a memory do with it.
+
+Plain HTML without a script: attention is a table of shaded cells, fast weights are small pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from firetree.memory.reading import Reading
+
+MOST_MATRICES = 24
+"""Pictures of a matrix in a reading; of more steps, so many at equal distances."""
+
+LEAST_PART = 0.005
+"""Cells with less of the largest number stay empty, which keeps pages of long sequences small."""
+
+POSITIVE, NEGATIVE = (29, 95, 209), (196, 88, 10)
+"""Red, green and blue of the largest number, and of the most negative one."""
+
+
+def as_html(runs: Sequence[tuple[str, Sequence[Reading]]]) -> str:
+    """One page that needs nothing else, with the text about each run and its readings."""
+    sections = "".join(
+        f"<pre>{escape(text)}</pre>{''.join(map(_reading, readings))}" for text, readings in runs
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>firetree: report</title>'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        'style-src \'unsafe-inline\'; img-src data:"><link rel="icon" href="data:,">'
+        f"<style>{_STYLE}</style></head><body>{sections}</body></html>\n"
+    )
+
+
+_STYLE = (
+    "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
+    "table{border-collapse:collapse;margin:.5em 0}"
+    "th,td{width:1.5em;height:1.5em;text-align:center;border:1px solid #ddd}"
+    "th,h2 span{font-family:monospace}.memory{overflow-x:auto}"
+    "figure{display:inline-block;margin:.3em;text-align:center}"
+    "img{width:9em;image-rendering:pixelated;border:1px solid #ddd}"
+)
+
+
+def most_read(weights_T: Tensor) -> list[tuple[int, float]]:
+    """The steps that are read, most first, and the part that each has of all that is read."""
+    share_T = weights_T / weights_T.abs().sum()
+    order = weights_T.abs().argsort(descending=True, stable=True).tolist()
+    return [(step, float(share_T[step])) for step in order if weights_T[step]]
+
+
+def _reading(reading: Reading) -> str:
+    parts = [
+        *(_attention(reading, name) for name in reading.attention),
+        *(_matrices(reading, name) for name in reading.matrices),
+    ]
+    return (
+        f'<section class="memory"><h2><span>{escape(" ".join(reading.symbols))}</span> → '
+        f"<span>{escape(reading.answer)}</span>{_verdict(reading)}</h2>{''.join(parts)}</section>"
+    )
+
+
+def _verdict(reading: Reading) -> str:
+    if reading.expected is None:
+        return ""
+    right = reading.answer == reading.expected
+    return " (right)" if right else f" (wrong, it is {escape(reading.expected)})"
+
+
+def _attention(reading: Reading, name: str) -> str:
+    weights_TT, symbols = reading.attention[name], reading.symbols
+    looks = ", ".join(
+        f"{escape(symbols[step])} (step {step + 1}, {share:.0%})"
+        for step, share in most_read(weights_TT[-1])[:3]
+    )
+    largest = float(weights_TT.abs().max())
+    heads = "".join(f"<th>{escape(symbol)}</th>" for symbol in symbols)
+    rows = (
+        f"<tr><th>{escape(symbol)}</th>{''.join(_cell(weight, largest) for weight in row_T)}</tr>"
+        for symbol, row_T in zip(symbols, weights_TT.tolist(), strict=True)
+    )
+    return (
+        f"<p>At the last symbol, {escape(symbols[-1])}, it looks at {looks or 'nothing'}.</p>"
+        f"<p>How strongly each symbol (row) looks at each step (column) in {escape(name)}; the darkest "
+        f"is {largest:.3g}.</p><table><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
+    )
+
+
+def _cell(weight: float, largest: float) -> str:
+    part = abs(weight) / (largest or 1.0)
+    if part < LEAST_PART:
+        return "<td></td>"
+    red, green, blue = POSITIVE if weight > 0 else NEGATIVE
+    return (
+        f'<td title="{weight:.3g}" style="background:rgba({red},{green},{blue},{part:.2f})"></td>'
+    )
+
+
+def _matrices(reading: Reading, name: str) -> str:
+    matrices_TDD = reading.matrices[name]
+    largest = float(matrices_TDD.abs().max())
+    last = len(matrices_TDD) - 1
+    steps = np.unique(np.linspace(0, last, min(last + 1, MOST_MATRICES)).round().astype(int))
+    figures = (
+        f'<figure><img alt="{escape(name)} after step {step + 1}" '
+        f'src="{_picture(matrices_TDD[step], largest)}"><figcaption>{step + 1}: '
+        f"{escape(reading.symbols[step])}</figcaption></figure>"
+        for step in steps.tolist()
+    )
+    return f"<p>{escape(name)} after each step; the darkest is {largest:.3g}.</p>{''.join(figures)}"
+
+
+def _picture(matrix_DD: Tensor, largest: float) -> str:
+    """A pixel a number, from white for 0 to the colour of its sign for `largest`."""
+    level_DD1 = (matrix_DD / (largest or 1.0)).numpy()[:, :, None]
+    colour = np.where(level_DD1 > 0, POSITIVE, NEGATIVE)
+    pixels = 255 + np.abs(level_DD1) * (colour - 255)
+    file = io.BytesIO()
+    Image.fromarray(pixels.round().astype(np.uint8)).save(file, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

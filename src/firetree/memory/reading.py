@@ -1,0 +1,129 @@
+"""A run's net reads sequences once more with its memory open; `page` shows what was found.
+
+Letters in names: T steps, D features of a matrix's side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from firetree.errors import UserError
+from firetree.fastweights import DeltaFastWeights, FastWeightRNN
+from firetree.models.recurrent import SequenceClassifier
+from firetree.tasks import Recall, load_recall, recall
+from firetree.train import load_recipe
+from firetree.train.checkpoint import newest
+
+SEEN = ("fast_weights", "delta")
+"""Names of the layers whose memory can be seen."""
+
+TEST_SEQUENCES = 3
+"""Read where no others are chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A sequence as a net has read it.
+
+    Args:
+        symbols: T of them.
+        answer: what the net says after the last.
+        expected: what it should say; None where nobody has said so.
+        matrices: fast weights M_TDD after each step, by name.
+        attention: weights_TT by name, as `FastWeightRNN.attention` and `DeltaFastWeights.attention`
+            have them: how much of what a step (column) has written another one (row) reads.
+    """
+
+    symbols: tuple[str, ...]
+    answer: str
+    expected: str | None
+    matrices: Mapping[str, Tensor]
+    attention: Mapping[str, Tensor]
+
+
+def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
+    """The first test sequences of a run, or others, read with its newest checkpoint.
+
+    Nothing for a run whose net has no memory that can be seen.
+
+    Args:
+        run_dir: the folder of a run.
+        texts: sequences, as `c9k8j3f1??c` or `c 9 k 8 j 3 f 1 ? ? c`.
+
+    Raises:
+        UserError: no recipe or whole checkpoint yet, or a text that the net cannot read.
+    """
+    recipe = load_recipe(str(run_dir / "recipe.toml"))
+    if recipe.data.name not in recall.MADE or recipe.model.name not in SEEN:
+        if texts:
+            raise UserError(
+                f"'{texts[0]}' for {run_dir}, a run of '{recipe.model.name}' on '{recipe.data.name}'; "
+                f"expected one of {' or '.join(SEEN)} on {' or '.join(recall.MADE)}"
+            )
+        return ()
+    task = load_recall(asdict(recipe.data), recipe.seed)
+    chosen = [(_parsed(text, task), None) for text in texts] or _first_of_test(task)
+    checkpoint, _ = newest(run_dir / "checkpoints")
+    if checkpoint is None:
+        raise UserError(f"no whole checkpoint in {run_dir} yet; let it run longer")
+    model = task.build(asdict(recipe.model))
+    assert isinstance(model, SequenceClassifier)
+    model.load_state_dict(checkpoint.model)
+    return tuple(_read(model, task, x_T, expected) for x_T, expected in chosen)
+
+
+def _parsed(text: str, task: Recall) -> Tensor:
+    known = task.splits.symbols
+    symbols = text.split() if " " in text else list(text)
+    for symbol in symbols:
+        if symbol not in known:
+            raise UserError(f"'{symbol}' in '{text}'; expected symbols of {' '.join(known)}")
+    if not symbols:
+        raise UserError(f"'{text}' has no symbols; expected some of {' '.join(known)}")
+    return torch.tensor([known.index(symbol) for symbol in symbols])
+
+
+def _first_of_test(task: Recall) -> list[tuple[Tensor, str | None]]:
+    test, classes = task.splits.test, task.splits.classes
+    answers = test.y.reshape(len(test), -1)[:, -1]
+    return [
+        (torch.from_numpy(test.x_NT[index]), classes[answers[index]])
+        for index in range(TEST_SEQUENCES)
+    ]
+
+
+@torch.no_grad()
+def _read(model: SequenceClassifier, task: Recall, x_T: Tensor, expected: str | None) -> Reading:
+    symbols, classes = task.splits.symbols, task.splits.classes
+    logits_K = model(x_T[None]).reshape(-1, len(classes))[-1]
+    matrices, attention = _seen(model.layer, model.embedding(x_T[None]))
+    return Reading(
+        tuple(symbols[index] for index in x_T.tolist()),
+        classes[int(logits_K.argmax())],
+        expected,
+        matrices,
+        attention,
+    )
+
+
+def _seen(layer: nn.Module, x_1TI: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Matrices and attention by name."""
+    # As many copies as steps, each of which ends one step later.
+    x_TTI, lengths_T = x_1TI.expand(x_1TI.shape[1], -1, -1), torch.arange(x_1TI.shape[1]) + 1
+    if isinstance(layer, FastWeightRNN):
+        _, ends = layer(x_TTI, lengths_B=lengths_T)
+        (weights_STT,) = layer.attention(x_1TI)
+        return {"A": ends.A_LBHH[0]}, _numbered("inner step", weights_STT)
+    assert isinstance(layer, DeltaFastWeights)
+    _, (S_LTNDD, _) = layer(x_TTI, lengths_B=lengths_T)
+    (weights_NTT,) = layer.attention(x_1TI)
+    return _numbered("S of head", S_LTNDD[0].transpose(0, 1)), _numbered("head", weights_NTT)
+
+
+def _numbered(name: str, tensors: Tensor) -> dict[str, Tensor]:
+    return {f"{name} {number}": tensor for number, tensor in enumerate(tensors, 1)}
