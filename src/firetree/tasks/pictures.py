@@ -48,10 +48,10 @@ class Pictures:
         given = {name: value for name, value in fields.items() if value is not None}
         if given["name"] in glimpses.names():
             return glimpses.build(**given, **shape)
-        for field in recurrent.FIELDS:
+        for field in (*recurrent.FIELDS, "parameters"):
             if field in given:
                 raise UserError(
-                    f"model.{field} = {given[field]}; only recurrent networks have this field, "
+                    f"model.{field} = {given[field]}; only networks for sequences have this field, "
                     "leave it out"
                 )
         return models.build(**given, **shape)
@@ -80,16 +80,21 @@ class Pictures:
         return (outputs.argmax(1) == y).sum()
 
 
-_OF_SEQUENCES = {"pairs": None, "examples": None, "held_out": "test"}
+_OF_SEQUENCES = {
+    "pairs": None,
+    "examples": None,
+    "held_out": "test",
+    "source": None,
+    "target": None,
+    "pieces": None,
+}
 
 
 def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
     """The pictures that a recipe's `data` fields describe (UserError as `data.load`)."""
     for field, default in _OF_SEQUENCES.items():
         if fields[field] != default:
-            raise UserError(
-                f"data.{field} = {fields[field]}; only sequences made by seed have it, leave it out"
-            )
+            raise UserError(f"data.{field} = {fields[field]}; only sequences have it, leave it out")
     path = fields["path"]
     splits = data.load(
         fields["name"],

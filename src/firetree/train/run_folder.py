@@ -35,6 +35,9 @@ FIXED_ON_RESUME = (
     "data.pairs",
     "data.examples",
     "data.held_out",
+    "data.source",
+    "data.target",
+    "data.pieces",
     "optim.batch_size",
 )
 """What weights, or the meaning of a step's number, depend on."""
