@@ -19,12 +19,10 @@ from firetree import (
     __version__,
     bench,
     collectives,
-    data,
     lab,
     launch,
     memory,
     model_commands,
-    models,
     plan,
     report,
     sweep,
@@ -51,7 +49,7 @@ usage: firetree COMMAND …
   probe          what the network between the hosts carries, and what is wrong with it
   sweep RECIPE   a recipe trained with every combination of some fields' values
   inspect MODEL  what a network's layers weigh and compute, or take in a .fire
-  predict        which classes pictures belong to
+  predict        which classes pictures belong to, or what words and lines become
   compress       a model into a small file that predicts; decompress gives the weights back
   export         a model as ONNX
 
@@ -220,12 +218,12 @@ def _train_options(arguments: list[str]) -> TrainOptions:
 
 
 def _names() -> str:
-    return (
-        f"Recipes: {', '.join(train.known_recipes())}. "
-        f"Networks: {', '.join((*models.names(), *models.glimpses.names()))}. "
-        f"Recurrent layers: {', '.join(models.recurrent.names())}. "
-        f"Data: {', '.join((*data.names(), *tasks.MADE))}. Algorithms: {', '.join(algorithm_names())}."
+    kinds = " ".join(
+        f"For {kind.what}: data {', '.join(kind.data)}; networks {', '.join(kind.networks)}."
+        for kind in tasks.KINDS
     )
+    recipes, algorithms = ", ".join(train.known_recipes()), ", ".join(algorithm_names())
+    return f"Recipes: {recipes}. {kinds} Algorithms: {algorithms}."
 
 
 def _new_run_dir(recipe_name: str) -> Path:

@@ -30,7 +30,7 @@ def run(command: str, arguments: list[str]) -> None:
     """Run one of `COMMANDS`."""
     match command:
         case "predict":
-            _predict(arguments)
+            print(predict.run(parse(predict.PredictOptions, "firetree predict", arguments)))
         case "compress":
             options = parse(compress.CompressOptions, "firetree compress", arguments)
             print(compress.compress(options, _tell))
@@ -40,15 +40,6 @@ def run(command: str, arguments: list[str]) -> None:
             _export(arguments)
         case _:
             _inspect(arguments)
-
-
-def _predict(arguments: list[str]) -> None:
-    options = parse(predict.PredictOptions, "firetree predict", arguments)
-    found = predict.answers_of(options)
-    if options.labels:
-        print(predict.scores(found))
-    else:
-        print(predict.as_json(found) if options.json else predict.as_text(found))
 
 
 def _export(arguments: list[str]) -> None:

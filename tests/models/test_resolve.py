@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from firetree.errors import UserError
+from firetree.models import parameter_count, recurrent, seq2seq
+from firetree.models.cost import cost
+from firetree.models.profile import measure
 from firetree.models.resolve import resolve
 
 OWN = """
@@ -74,6 +77,30 @@ def test_ours_come_with_pictures_of_their_papers_size(
     assert module.training
     assert example.shape == (2, 3, pixels, pixels)
     assert module.eval()(example[:, :, :64, :64] if pixels > 64 else example).shape == (2, classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("glimpses_lstm", (2, 1, 28, 28)),
+        *((name, (2, 11)) for name in recurrent.names()),
+        *((name, (2, 2, 8)) for name in seq2seq.names()),
+    ],
+)
+def test_networks_for_sequences_come_with_theirs_and_can_be_weighed_and_timed(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    module, example = resolve(name, 2, None)
+    assert example.shape == shape
+    assert sum(layer.weight_bytes for layer in cost(module, example).layers) == 4 * (
+        parameter_count(module)
+    )
+    profile = measure(module, example, repeats=1)
+    assert {gradient.name for gradient in profile.gradients} == {
+        parameter_name for parameter_name, _ in module.named_parameters()
+    }
+    with pytest.raises(UserError, match="has one size of input"):
+        resolve(name, 2, 64)
 
 
 @pytest.mark.parametrize(("size", "pixels"), [(None, 224), (40, 40)])

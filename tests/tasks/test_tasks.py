@@ -59,7 +59,11 @@ def test_only_what_is_asked_for_is_counted() -> None:
     ("load", "data", "message"),
     [
         (pictures, replace(DIGITS, pairs=4), "data.pairs = 4; 'digits' does not have this field"),
-        (pictures, replace(DIGITS, held_out="validation"), "data.held_out = validation; 'digits' does not"),
+        (
+            pictures,
+            replace(DIGITS, held_out="validation"),
+            "data.held_out = validation; 'digits' does not",
+        ),
         (recall, replace(RETRIEVAL, size=8), "data.size = 8; 'associative_retrieval' does not"),
     ],
 )
@@ -72,7 +76,7 @@ def test_a_field_of_the_other_kind_of_data_is_refused(load, data, message: str) 
 @pytest.mark.parametrize(
     ("task", "model", "message"),
     [
-        (pictures(DIGITS), ModelRecipe(hidden=8), "model.hidden = 8; only recurrent networks"),
+        (pictures(DIGITS), ModelRecipe(hidden=8), "model.hidden = 8; only networks for sequences"),
         (pictures(DIGITS), ModelRecipe("glimpses_lstm"), "pictures of 8 pixels; expected 28"),
         (recall(RETRIEVAL), ModelRecipe("lstm", bypass="simple"), "'lstm' does not have this"),
         (recall(RETRIEVAL), ModelRecipe("lstm", decay=0.9), "model.decay = 0.9; 'lstm' does not"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,31 @@ NO_ANSWER = -100
 """The target where none is asked for, as torch.nn.functional.cross_entropy has it."""
 
 
+class Examples(Protocol):
+    """Sequences and their answers, of which some can be taken by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices_B: Indices) -> tuple[Indices, Indices]:
+        """What a network gets and what it is to give, the sequences along the first axis."""
+
+    def answers(self, indices_B: Indices) -> int:
+        """How many answers these sequences ask for."""
+
+    def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
+        """indices_B of each step over all ranks, which together are `order_N` in some order."""
+
+
+class Splits(Protocol):
+    """What to train on and what to test on."""
+
+    @property
+    def train(self) -> Examples: ...
+
+    @property
+    def test(self) -> Examples: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sequences:
     """x_NT, symbols from 0; y_N, the answer after the last of them, or y_NT, one at each."""
@@ -27,6 +53,16 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.x_NT)
+
+    def take(self, indices_B: Indices) -> tuple[Indices, Indices]:
+        return self.x_NT[indices_B], self.y[indices_B]
+
+    def answers(self, indices_B: Indices) -> int:
+        return int((self.y[indices_B] != NO_ANSWER).sum())
+
+    def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
+        steps = epoch_steps(len(order_N), batch_size)
+        return [batch_indices(order_N, batch_size, step) for step in range(steps)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +77,7 @@ class SequenceSplits:
 
 @dataclass(frozen=True, slots=True)
 class SequenceBatch:
-    """One rank's part of a step: x_BT and y_B or y_BT, int64, or games x_BG and the rewards y_B.
+    """One rank's part of a step: x_BT or x_B2T, and y_B or y_BT, int64; or games x_BG and rewards y_B.
 
     `global_count` is the number of answers of the step over all ranks: a sum of losses divided by it
     gives one rank's part of the mean.
@@ -65,9 +101,7 @@ class SequenceBatch:
 class SequenceLoader:
     """One rank's batches; which sequences a step has depends on seed and epoch only."""
 
-    def __init__(
-        self, splits: SequenceSplits, *, batch_size: int, seed: int, rank: int, world_size: int
-    ):
+    def __init__(self, splits: Splits, *, batch_size: int, seed: int, rank: int, world_size: int):
         self.damaged: dict[str, str] = {}
         self._splits = splits
         self._batch_size = batch_size
@@ -96,13 +130,10 @@ class SequenceLoader:
         """Sequences lie in memory, so none can be damaged."""
 
     def _batches(
-        self, sequences: Sequences, order_N: Indices, first_step: int
+        self, examples: Examples, order_N: Indices, first_step: int
     ) -> Iterator[SequenceBatch]:
-        for step in range(first_step, epoch_steps(len(order_N), self._batch_size)):
-            indices = batch_indices(order_N, self._batch_size, step)
-            mine = share(indices, self._rank, self._world_size)
+        for indices_B in examples.steps(order_N, self._batch_size)[first_step:]:
+            x, y = examples.take(share(indices_B, self._rank, self._world_size))
             yield SequenceBatch(
-                torch.from_numpy(sequences.x_NT[mine]),
-                torch.from_numpy(sequences.y[mine]),
-                int((sequences.y[indices] != NO_ANSWER).sum()),
+                torch.from_numpy(x), torch.from_numpy(y), examples.answers(indices_B)
             )

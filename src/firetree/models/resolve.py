@@ -12,10 +12,17 @@ from torch import Tensor, nn
 
 from firetree import models
 from firetree.errors import UserError, nearest
+from firetree.models import glimpses, recurrent, seq2seq
 from firetree.models.sizes import SMALLEST_SIZE
 
 PUBLISHED_SIZES = {"googlenet": 224, "squeezenet_small": 32, "vgg16": 224, "vgg19": 224}
 """Pixels a side, where they are not the 227 of the other networks."""
+
+RETRIEVAL = 37, 11
+"""Symbols of associative retrieval, and steps of a sequence."""
+
+PHONEMES = 31, 41, 8
+"""Symbols of words and of phonemes in the CMU Pronouncing Dictionary, and steps of a usual word."""
 
 OWN_SIZE = 224
 """Pixels a side of the pictures that a function's network gets."""
@@ -26,7 +33,8 @@ def resolve(name_or_path: str, batch: int, size: int | None) -> tuple[nn.Module,
 
     Args:
         name_or_path: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of
-            colour pictures; or `module:function`, where the module is looked for in the current
+            colour pictures; one of the networks for MNIST's glimpses, for associative retrieval
+            (a recurrent layer's name) or for words and phonemes, of default size; or `module:function`, where the module is looked for in the current
             directory first, and the function takes nothing and returns the network, or the network
             and an example batch.
         batch: samples in the batch.
@@ -34,10 +42,12 @@ def resolve(name_or_path: str, batch: int, size: int | None) -> tuple[nn.Module,
             for a function's network. A function's own example batch stays as it is.
 
     Returns:
-        The network and (batch, 3, size, size) pictures, or the function's own example.
+        The network and (batch, 3, size, size) pictures, other input that it takes, or the function's
+        own example.
 
     Raises:
-        UserError: no such name, module or function, the function failed, or gave no network.
+        UserError: no such name, module or function, a size for what has one size or none, or the
+            function failed or gave no network.
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} samples; expected at least 1")
@@ -60,10 +70,28 @@ def resolve(name_or_path: str, batch: int, size: int | None) -> tuple[nn.Module,
 
 
 def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
-    if name not in models.names():
+    if name in models.names():
+        return _for_pictures(name, batch, size)
+    known = (*models.names(), *glimpses.names(), *recurrent.names(), *seq2seq.names())
+    if name not in known:
         raise UserError(
-            f"no network '{name}'{nearest(name, models.names())} (one of your own is module:function)"
+            f"no network '{name}'{nearest(name, known)} (one of your own is module:function)"
         )
+    if size is not None:
+        raise UserError(f"--size {size}, but {name} has one size of input; leave it out")
+    if name in glimpses.names():
+        network: nn.Module = glimpses.build(name, classes=10, channels=1, size=glimpses.SIZE)
+        return network, torch.zeros(batch, 1, glimpses.SIZE, glimpses.SIZE)
+    if name in recurrent.names():
+        symbols, steps = RETRIEVAL
+        network = recurrent.build(name, symbols=symbols, classes=10, each_step=False)
+        return network, torch.zeros(batch, steps, dtype=torch.int64)
+    sources, targets, steps = PHONEMES
+    network = seq2seq.build(name, sources=sources, targets=targets)
+    return network, torch.ones(batch, 2, steps, dtype=torch.int64)
+
+
+def _for_pictures(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
     size = size or PUBLISHED_SIZES.get(name, 227)
     classes = 10 if name == "squeezenet_small" else 1000
     module = models.build(name, classes=classes, channels=3, size=size)

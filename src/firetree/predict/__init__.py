@@ -1,6 +1,5 @@
-"""`firetree predict`: which classes pictures belong to."""
+"""`firetree predict`: which classes pictures belong to, and what texts become."""
 
-from firetree.predict.answer import as_json, as_text, scores
-from firetree.predict.options import PredictOptions, answers_of
+from firetree.predict.options import PredictOptions, run
 
-__all__ = ["PredictOptions", "answers_of", "as_json", "as_text", "scores"]
+__all__ = ["PredictOptions", "run"]

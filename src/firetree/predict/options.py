@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,31 +11,87 @@ import tyro
 
 from firetree.compress import open_model
 from firetree.errors import UserError
-from firetree.predict.answer import Answers, predict
+from firetree.predict import answer, texts
 from firetree.predict.backends import Backend, fastest, start
 from firetree.predict.pictures import find_pictures
+from firetree.tasks.texts import NAMES
+from firetree.train import Trained, read_run
 from firetree.weights import read_classes
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Classify pictures; how they become the network's input comes with the weights."""
+    """Classify pictures, give phonemes of words, or translate lines; all that it takes comes with MODEL.
+
+    Texts are INPUT, the lines of --file, or else those of standard input; for each there is a line.
+    """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A .fire, or weights: .safetensors, .net, .pth or .onnx."""
-    pictures: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PICTURE")]
-    """Pictures, folders of them, a tar or a parquet."""
+    """The folder of a run, a .fire, or weights: .safetensors, .net, .pth or .onnx."""
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT")]
+    """Pictures, folders of them, a tar or a parquet; or words, or lines to translate."""
     classes: Path | None = None
     """A file with a class's name a line, where the model brings none."""
     backend: Backend | None = None
     """By default torch; for many pictures onnxruntime, where it is installed."""
+    file: Path | None = None
+    """A file with a text a line."""
+    beam: int | None = None
+    """Hypotheses that are kept at each step of a text; by default 1, which is greedy."""
     labels: bool = False
-    """Compare with the pictures' labels: print top-1, top-5 and pictures a second alone."""
+    """Print how good the answers are, and how many there are in a second, alone: for pictures with
+    labels, or for the texts that the run held out, without INPUT."""
     json: bool = False
     """Print JSON."""
 
 
-def answers_of(options: PredictOptions) -> Answers:
+def run(options: PredictOptions) -> str:
+    """Predict, and give what is to be printed.
+
+    Raises:
+        UserError: an unreadable model, no input, or an option that it does not have.
+    """
+    if options.model.is_dir():
+        trained = read_run(options.model)
+        if trained.recipe.data.name in NAMES:
+            return _of_texts(options, trained)
+    return _of_pictures(options)
+
+
+def _of_texts(options: PredictOptions, trained: Trained) -> str:
+    _refuse(options, ("classes", "backend"), "pictures")
+    beam = 1 if options.beam is None else options.beam
+    if beam < 1:
+        raise UserError(f"--beam {beam}; expected 1 or more")
+    model = texts.open_texts(trained)
+    if options.labels:
+        if options.inputs or options.file:
+            raise UserError("--labels and texts; expected one of them")
+        scores = texts.scored(model, trained, beam)
+        return json.dumps(asdict(scores)) if options.json else texts.scores_as_text(scores)
+    asked = texts.lines_of(options.inputs, options.file)
+    found = model.answers(asked, beam)
+    return texts.as_json(asked, found) if options.json else "\n".join(its.text for its in found)
+
+
+def _of_pictures(options: PredictOptions) -> str:
+    _refuse(options, ("file", "beam"), "texts")
+    found = _answers_of(options)
+    if options.labels:
+        return answer.scores(found)
+    return answer.as_json(found) if options.json else answer.as_text(found)
+
+
+def _refuse(options: PredictOptions, fields: tuple[str, ...], kind: str) -> None:
+    for field in fields:
+        if getattr(options, field) is not None:
+            raise UserError(
+                f"--{field} {getattr(options, field)}, but {options.model} is not for {kind}; "
+                "leave it out"
+            )
+
+
+def _answers_of(options: PredictOptions) -> answer.Answers:
     """Classify the pictures that the options name.
 
     Raises:
@@ -47,6 +104,6 @@ def answers_of(options: PredictOptions) -> Answers:
             f"{len(names)} names in {options.classes}; expected {published.class_count}, as the "
             "model has classes"
         )
-    pictures = find_pictures(options.pictures)
-    run = start(options.backend or fastest(len(pictures)), published)
-    return predict(run, published.preprocessing, names, pictures)
+    pictures = find_pictures([Path(text) for text in options.inputs])
+    compute = start(options.backend or fastest(len(pictures)), published)
+    return answer.predict(compute, published.preprocessing, names, pictures)

@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
-from firetree.tasks import catch, recall
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from firetree import data, models
+from firetree.errors import UserError, nearest
+from firetree.models import glimpses, recurrent, seq2seq
+from firetree.tasks import catch
 from firetree.tasks.catch import Catching, load_catch
 from firetree.tasks.pictures import Pictures, load_pictures
-from firetree.tasks.recall import Recall, load_recall
+from firetree.tasks.recall import MADE, Recall, load_recall
 from firetree.tasks.task import Batch, Loader, Task
+from firetree.tasks.texts import NAMES, Texts, load_texts
 
 __all__ = [
-    "MADE",
+    "KINDS",
     "Batch",
     "Catching",
+    "Kind",
     "Loader",
     "Pictures",
     "Recall",
     "Task",
+    "Texts",
+    "kind_of",
     "load_catch",
     "load_pictures",
     "load_recall",
+    "load_texts",
 ]
 
-MADE = (*recall.MADE, catch.NAME)
-"""The names of all data that are made by seed."""
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of task: the names of its data and networks, and what loads it from a recipe's fields."""
+
+    what: str
+    data: tuple[str, ...]
+    networks: tuple[str, ...]
+    load: Callable[[Mapping[str, Any], int], Task]
+    """From the `data` fields and the seed (UserError where the data cannot be used)."""
+
+
+KINDS = (
+    Kind("pictures", data.names(), (*models.names(), *glimpses.names()), load_pictures),
+    Kind("sequences made by seed", tuple(MADE), recurrent.names(), load_recall),
+    Kind("games", (catch.NAME,), recurrent.names(), lambda fields, _: load_catch(fields)),
+    Kind("texts", NAMES, seq2seq.names(), load_texts),
+)
+
+
+def kind_of(data_name: str) -> Kind:
+    """The kind that has data of this name.
+
+    Raises:
+        UserError: none has.
+    """
+    for kind in KINDS:
+        if data_name in kind.data:
+            return kind
+    close = nearest(data_name, [name for kind in KINDS for name in kind.data])
+    raise UserError(f"data.name = '{data_name}' is unknown{close}")

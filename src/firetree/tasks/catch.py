@@ -31,7 +31,11 @@ VALUE_WEIGHT, ENTROPY_WEIGHT = 0.5, 0.01
 """What the value's error and the policy's entropy count for in the loss (Mnih et al. 2016)."""
 
 _OF_OTHERS = {
-    "path": None, "channels": None, "classes": None, "pairs": None, "held_out": "test",
+    "path": None,
+    "channels": None,
+    "classes": None,
+    "pairs": None,
+    "held_out": "test",
 }
 
 _SEEN = 100
@@ -138,7 +142,7 @@ class Catching:
     def example(self, count: int) -> Tensor:
         return torch.zeros(count, 2 + self.game.moves)
 
-    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def loss(self, outputs: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """That of an advantage actor–critic (Mnih et al. 2016, section 4); as the only reward is the
         last one, it is the return of every move."""
         log_move_BT, entropy_BT, value_BT, reward_BT = outputs.unbind(-1)
@@ -165,4 +169,6 @@ def load_catch(fields: Mapping[str, Any]) -> Catching:
     size = fields["size"] or PAPER_SIZE
     if not SIZES[0] <= size <= SIZES[-1]:
         raise UserError(f"data.size = {size}; expected {SIZES[0]} to {SIZES[-1]} for '{NAME}'")
-    return Catching(Catch(size, fields["blank_after"] or PAPER_BLANK_AFTER), fields["examples"] or GAMES)
+    return Catching(
+        Catch(size, fields["blank_after"] or PAPER_BLANK_AFTER), fields["examples"] or GAMES
+    )

@@ -49,10 +49,10 @@ class Pictures:
         given = {name: value for name, value in fields.items() if value is not None}
         if given["name"] in glimpses.names():
             return glimpses.build(**given, **shape)
-        for field in recurrent.FIELDS:
+        for field in (*recurrent.FIELDS, "parameters"):
             if field in given:
                 raise UserError(
-                    f"model.{field} = {given[field]}; only recurrent networks have this field, "
+                    f"model.{field} = {given[field]}; only networks for sequences have this field, "
                     "leave it out"
                 )
         return models.build(**given, **shape)
@@ -81,7 +81,10 @@ class Pictures:
         return (outputs.argmax(1) == y).sum()
 
 
-_OF_OTHERS = {"pairs": None, "examples": None, "held_out": "test", "blank_after": None}
+_OF_OTHERS = {
+    **dict.fromkeys(("pairs", "examples", "blank_after", "source", "target", "pieces")),
+    "held_out": "test",
+}
 
 
 def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:

@@ -8,18 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from firetree.data import SequenceLoader, SequenceSplits
 from firetree.data.recall import PAPER_EXAMPLES, PAPER_PAIRS, multi_query, retrieval
-from firetree.data.sequences import NO_ANSWER
 from firetree.models import recurrent
+from firetree.tasks import answers
 from firetree.tasks.task import refuse
 
 MADE: Mapping[str, Callable[[int, int, str, int], SequenceSplits]] = {
     "associative_retrieval": retrieval,
     "multi_query_recall": multi_query,
 }
+
+_OF_OTHERS = dict.fromkeys(
+    ("path", "size", "channels", "classes", "blank_after", "source", "target", "pieces")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,10 @@ class Recall:
         return torch.zeros(count, self.splits.train.x_NT.shape[1], dtype=torch.int64)
 
     def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        return cross_entropy(
-            outputs.flatten(0, -2).float(),
-            y.flatten(),
-            ignore_index=NO_ANSWER,
-            reduction="sum",
-            label_smoothing=label_smoothing,
-        )
+        return answers.summed_loss(outputs, y, label_smoothing)
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return (outputs.argmax(-1) == y).sum()
+        return answers.right(outputs, y)
 
 
 def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
@@ -73,7 +70,7 @@ def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
     Raises:
         UserError: a field that only other tasks have.
     """
-    refuse(fields, dict.fromkeys(("path", "size", "channels", "classes", "blank_after")))
+    refuse(fields, _OF_OTHERS)
     return Recall(
         MADE[fields["name"]](
             fields["pairs"] or PAPER_PAIRS,

@@ -13,17 +13,20 @@ from firetree.train.recipe import (
     recipe_toml,
     with_fields,
 )
+from firetree.train.trained import Trained, read_run
 from firetree.train.worker import load_task
 
 __all__ = [
     "AUTO",
     "Recipe",
+    "Trained",
     "check_recipe",
     "check_world_size",
     "find_rate",
     "known_recipes",
     "load_recipe",
     "load_task",
+    "read_run",
     "recipe_toml",
     "train",
     "with_fields",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 import torch.distributed as dist
@@ -22,6 +23,9 @@ from firetree.train.progress import Display
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
 from firetree.train.worker import Evaluation, Worker
+
+_SHOWN = 80
+"""Letters of a description that are enough to see what it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,10 @@ class Journal:
     def _check_data(self, state: checkpoint.State) -> None:
         for name, now in self._worker.task.about.items():
             if state.data[name] != now:
+                before = shorten(str(state.data[name]), _SHOWN, placeholder=" …")
                 raise UserError(
-                    f"cannot resume: the run's data had {name} {state.data[name]}, these {now}; "
+                    f"cannot resume: the run's data had {name} {before}, these "
+                    f"{shorten(str(now), _SHOWN, placeholder=' …')}; "
                     "use the same data, or choose another folder with --run-dir"
                 )
 

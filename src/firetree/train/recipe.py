@@ -16,11 +16,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from firetree import data, models
 from firetree.errors import UserError, nearest
-from firetree.models import glimpses, recurrent
 from firetree.sync import check_algorithm, check_compression
-from firetree.tasks import MADE, catch
+from firetree.tasks import catch, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class ModelRecipe:
     """The network; a field left at None keeps what the named network has."""
 
     name: str = "squeezenet_small"
-    """A network for pictures, or a recurrent layer for sequences."""
+    """A network for pictures or texts, or a recurrent layer for sequences made by seed."""
     base_e: int | None = None
     """Expand filters of the first fire module."""
     incr_e: int | None = None
@@ -42,9 +40,11 @@ class ModelRecipe:
     bypass: Literal["none", "simple", "complex"] | None = None
     """Bypass connections around fire modules."""
     dropout: float | None = None
-    """Dropout probability before the classifier."""
+    """Dropout probability before the classifier; for texts, of embeddings too."""
     hidden: int | None = None
-    """Units of a recurrent layer."""
+    """Units of a recurrent layer, or width of a network for texts."""
+    parameters: int | None = None
+    """About how many numbers a network for texts has, whose width follows; None for 1,000,000."""
     inner_steps: int | None = None
     """Inner steps of fast weights (S)."""
     decay: float | None = None
@@ -58,7 +58,7 @@ class ModelRecipe:
     learned: bool | None = None
     """Whether decay and rate are learned."""
     heads: int | None = None
-    """Heads of the delta rule."""
+    """Heads of the delta rule, or of a transformer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class DataRecipe:
     """The data, and what is done to pictures while training."""
 
     name: str = "digits"
-    """A reader of pictures, or sequences or games that are made by seed."""
+    """A reader of pictures or texts, or sequences or games that are made by seed."""
     path: str | None = None
     """The file or folder it reads."""
     size: int | None = None
@@ -76,7 +76,7 @@ class DataRecipe:
     classes: int | None = None
     """Number of classes; None counts those in the data."""
     test_fraction: float = 0.2
-    """Share held out where the data come without a test set."""
+    """Share held out where the data come without a test set; of words in a dictionary."""
     flip: bool = False
     """Mirror half of the training pictures."""
     crop_padding: int = 0
@@ -95,9 +95,16 @@ class DataRecipe:
     pairs: int | None = None
     """Pairs of key and value in a sequence to be recalled; None for 4."""
     examples: int | None = None
-    """Sequences made to train on, None for 100,000; games in an epoch, None for 10,000."""
+    """Sequences made to train on, None for 100,000; pairs of texts read, None for all; games in an
+    epoch, None for 10,000."""
     held_out: Literal["test", "validation"] = "test"
     """Which of the sequences that are not trained on are evaluated."""
+    source: str | None = None
+    """The language to translate, as in the name train.en."""
+    target: str | None = None
+    """The language to translate into."""
+    pieces: int | None = None
+    """Pieces of words in which each language is written; None for 4,000."""
     blank_after: int | None = None
     """Frames after which the screen of Catch is blank; None for 3."""
 
@@ -287,16 +294,10 @@ def check_recipe(recipe: Recipe) -> None:
             value = getattr(value, part)
         if value is not None and not accepts(value):
             raise UserError(f"{path} = {value}; expected {expected}")
-    known_data = (*data.names(), *MADE)
-    if recipe.data.name not in known_data:
-        close = nearest(recipe.data.name, known_data)
-        raise UserError(f"data.name = '{recipe.data.name}' is unknown{close}")
-    of_sequences = recipe.data.name in MADE
-    known = recurrent.names() if of_sequences else (*models.names(), *glimpses.names())
-    if recipe.model.name not in known:
-        close = nearest(recipe.model.name, known)
-        where = " for sequences" if of_sequences else ""
-        raise UserError(f"model.name = '{recipe.model.name}' is unknown{where}{close}")
+    kind = kind_of(recipe.data.name)
+    if recipe.model.name not in kind.networks:
+        close = nearest(recipe.model.name, kind.networks)
+        raise UserError(f"model.name = '{recipe.model.name}' is unknown for {kind.what}{close}")
     if recipe.data.name == catch.NAME and recipe.optim.label_smoothing:
         raise UserError(
             f"optim.label_smoothing = {recipe.optim.label_smoothing}; games have no labels, leave it out"
@@ -321,9 +322,12 @@ _RANGES: dict[str, Check] = {
     "keep_checkpoints": _AT_LEAST_ONE,
     "model.dropout": _SHARE,
     "model.hidden": _AT_LEAST_ONE,
+    "model.parameters": _AT_LEAST_ONE,
+    "model.heads": _AT_LEAST_ONE,
     "data.pairs": _AT_LEAST_ONE,
     "data.examples": _AT_LEAST_ONE,
     "data.blank_after": _AT_LEAST_ONE,
+    "data.pieces": _AT_LEAST_ONE,
     "data.size": _AT_LEAST_ONE,
     "data.classes": (lambda value: value >= 2, "2 or more"),
     "data.channels": (lambda value: value in (1, 3), "1 or 3"),

@@ -36,6 +36,9 @@ FIXED_ON_RESUME = (
     "data.examples",
     "data.held_out",
     "data.blank_after",
+    "data.source",
+    "data.target",
+    "data.pieces",
     "optim.batch_size",
 )
 """What weights, or the meaning of a step's number, depend on."""

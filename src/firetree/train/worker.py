@@ -20,7 +20,7 @@ from firetree.data import epoch_steps
 from firetree.launch import Place
 from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
-from firetree.tasks import Batch, Loader, Task, catch, load_catch, load_pictures, load_recall, recall
+from firetree.tasks import Batch, Loader, Task, kind_of
 from firetree.trace import StepTrace
 from firetree.train.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
 from firetree.train.finite import not_finite
@@ -174,11 +174,7 @@ def _way(
 
 def load_task(recipe: Recipe) -> Task:
     """What the recipe trains on (UserError where its data cannot be used)."""
-    fields = asdict(recipe.data)
-    if recipe.data.name == catch.NAME:
-        return load_catch(fields)
-    load = load_recall if recipe.data.name in recall.MADE else load_pictures
-    return load(fields, recipe.seed)
+    return kind_of(recipe.data.name).load(asdict(recipe.data), recipe.seed)
 
 
 def settle(worker: Worker) -> None:

@@ -27,6 +27,7 @@ from firetree.weights.published import (
     from_description,
     shapes,
 )
+from firetree.weights.runs import read_published
 
 __all__ = [
     "CAFFE",
@@ -46,11 +47,13 @@ SUFFIXES = (".safetensors", ".net", ".pth", ".pt", ".onnx")
 
 
 def load(path: Path) -> Published:
-    """Read a model's weights, by the file's suffix.
+    """Read a model's weights: a file's by its suffix, or the newest of a run's folder.
 
     Raises:
         UserError: no such file or suffix, a damaged file, or none of our networks.
     """
+    if path.is_dir():
+        return read_published(path)
     if not path.is_file():
         raise UserError(f"no file {path}; expected a model's weights ({', '.join(SUFFIXES)})")
     match path.suffix:

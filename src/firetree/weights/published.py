@@ -23,7 +23,8 @@ Order = Literal["RGB", "BGR"]
 
 _LARGEST_PIXELS = 4096
 
-_FIELDS = ("base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass", "dropout")
+FIELDS = ("base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass", "dropout")
+"""Fields of a recipe's model that change a network for pictures."""
 _LARGEST_FIELD = 4096
 """No model of more filters is known, and one that is made up shall not take long to refuse."""
 
@@ -192,7 +193,7 @@ def from_description(
         names = {entry.name for entry in fields(Preprocessing)}
         if given.keys() != names or network not in models.names():
             raise ValueError(f"network {network}, preprocessing {sorted(given)}")
-        if not all(name in (*_FIELDS, "conv10_padding") and _small(own[name]) for name in own):
+        if not all(name in (*FIELDS, "conv10_padding") and _small(own[name]) for name in own):
             raise ValueError(f"fields {own}")
         preprocessing = Preprocessing(
             int(given["resize"]),

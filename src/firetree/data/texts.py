@@ -1,0 +1,246 @@
+"""Pairs of texts, of which one is to become the other: a pronouncing dictionary, or a text in two languages.
+
+Letters in names: N all pairs, B pairs of a batch, T symbols.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from firetree.data.order import Indices, batch_indices, epoch_steps
+from firetree.data.sequences import NO_ANSWER
+from firetree.data.vocabulary import (
+    END,
+    PADDING,
+    Vocabulary,
+    letters_of,
+    pieces_of,
+    words_of,
+)
+from firetree.errors import UserError
+
+Pair = tuple[str, str]
+"""A source and its target."""
+
+PIECES = 4000
+"""Symbols of each language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Sequences of uneven length, one behind the other: number n is flat[starts_N[n] : starts_N[n + 1]]."""
+
+    flat: Indices
+    starts_N: Indices
+
+    @staticmethod
+    def of(sequences: Sequence[Sequence[int]]) -> Ragged:
+        """The sequences, each with `END` behind it."""
+        flat = [number for sequence in sequences for number in (*sequence, END)]
+        starts_N = np.cumsum([0, *(len(sequence) + 1 for sequence in sequences)])
+        return Ragged(np.array(flat, np.int64), starts_N)
+
+    @property
+    def lengths_N(self) -> Indices:
+        return np.diff(self.starts_N)
+
+    def padded(self, indices_B: Indices, steps: int) -> Indices:
+        """x_BT of those sequences, none longer than `steps`."""
+        steps_T = np.arange(steps)
+        inside_BT = steps_T < self.lengths_N[indices_B][:, None]
+        places_BT = np.where(inside_BT, self.starts_N[indices_B][:, None] + steps_T, 0)
+        return np.where(inside_BT, self.flat[places_BT], PADDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs as numbers, all with an end."""
+
+    sources: Ragged
+    targets: Ragged
+
+    def __len__(self) -> int:
+        return len(self.targets.lengths_N)
+
+    @property
+    def lengths_N(self) -> Indices:
+        """Of the longer side."""
+        return np.maximum(self.sources.lengths_N, self.targets.lengths_N)
+
+    def take(self, indices_B: Indices) -> tuple[Indices, Indices]:
+        """x_B2T, the sources and the symbol before each of the targets', and y_BT, the targets'."""
+        steps = int(self.lengths_N[indices_B].max(initial=1))
+        y_BT = self.targets.padded(indices_B, steps)
+        ends_B1 = np.full((len(indices_B), 1), END)
+        before_BT = np.concatenate([ends_B1, y_BT[:, :-1]], 1)
+        x_B2T = np.stack([self.sources.padded(indices_B, steps), before_BT], 1)
+        return x_B2T, np.where(y_BT == PADDING, NO_ANSWER, y_BT)
+
+    def answers(self, indices_B: Indices) -> int:
+        """Symbols of the targets, ends included."""
+        return int(self.targets.lengths_N[indices_B].sum())
+
+    def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
+        """Pairs of about the same length together; the batches in the order of each one's first pair.
+
+        Both orders follow from `order_N`: a random one gives random batches of a random order.
+        """
+        by_length_N = np.argsort(self.lengths_N[order_N], kind="stable")
+        steps = epoch_steps(len(order_N), batch_size)
+        batches = [batch_indices(by_length_N, batch_size, step) for step in range(steps)]
+        return [order_N[batch_B] for batch_B in sorted(batches, key=lambda batch_B: batch_B[0])]
+
+
+@dataclass(frozen=True, slots=True)
+class TextSplits:
+    """What to train on and what to test on, and the symbols of both sides."""
+
+    train: Pairs
+    test: Pairs
+    test_pairs: tuple[Pair, ...]
+    """The texts of `test`."""
+    source: Vocabulary
+    target: Vocabulary
+
+
+def load_phonemes(path: Path, held_out: str, fraction: float, examples: int | None) -> TextSplits:
+    """Words and their phonemes, from a file in the layout of the CMU Pronouncing Dictionary.
+
+    A line is `word PH ON EMES`; `word(2)` is another pronunciation of the same word, and a comment
+    begins with `#`, or with `;;;` at the start of a line. Stress is left out. Which words are held out
+    depends on their letters alone, so it is the same in every run; all pronunciations go together.
+
+    Args:
+        path: the file, perhaps ending in .gz.
+        held_out: `test` is the first `fraction` of all words, `validation` the next, in an order by
+            checksum; neither is trained on where it is held out.
+        fraction: of the words.
+        examples: pairs to train on, the first of them; None for all.
+
+    Raises:
+        UserError: the file cannot be read, is of another layout, or too small.
+    """
+    train, test = [], []
+    first = 0.0 if held_out == "test" else fraction
+    for pair in dict.fromkeys(_pronunciations(path)):
+        place = _place(pair[0])
+        if first <= place < first + fraction:
+            test.append(pair)
+        elif held_out == "test" or place >= fraction:
+            train.append(pair)
+    sources, targets = letters_of(w for w, _ in train), words_of(p for _, p in train)
+    return _splits(train[:examples], test, sources, targets, path)
+
+
+def _place(word: str) -> float:
+    """0 to below 1, as good as random, and always the same."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest()) / 2**32
+
+
+def _pronunciations(path: Path) -> Iterator[Pair]:
+    for number, line in enumerate(_lines(path), 1):
+        said = line.partition("#")[0].split()
+        if not said or line.startswith(";;;"):
+            continue
+        word, *phonemes = said
+        if not phonemes:
+            raise UserError(
+                f"line {number} of {path} is '{line}'; expected a word and its phonemes"
+            )
+        yield (
+            re.sub(r"\(\d+\)$", "", word).lower(),
+            " ".join(phoneme.rstrip("012") for phoneme in phonemes),
+        )
+
+
+def load_translations(
+    path: Path,
+    languages: tuple[str, str],
+    held_out: str,
+    pieces: int | None,
+    examples: int | None,
+) -> TextSplits:
+    """Lines in two languages, from a folder of `train.en`, `train.de`, `val.en`, `test.en` and so on.
+
+    The names of the sets begin with train, val and test; files may be compressed (`.gz`). Line n of one
+    language belongs to line n of the other; pairs with an empty line are left out. Each language is
+    written in pieces of words, with its capitals, learned from its own training lines.
+
+    Args:
+        path: the folder.
+        languages: of source and target, as the files' names have them.
+        held_out: `test` or `validation`.
+        pieces: symbols of each language; None for 4,000.
+        examples: pairs to train on, the first of them; None for all.
+
+    Raises:
+        UserError: a file is missing or cannot be read, or two of a set differ in length.
+    """
+    train = list(_parallel(path, "train", languages))[:examples]
+    test = list(_parallel(path, "test" if held_out == "test" else "val", languages))
+    sources, targets = (
+        pieces_of((pair[side] for pair in train), pieces or PIECES) for side in (0, 1)
+    )
+    return _splits(train, test, sources, targets, path)
+
+
+def _parallel(folder: Path, part: str, languages: tuple[str, str]) -> Iterator[Pair]:
+    files = [_file(folder, part, language) for language in languages]
+    sources, targets = (list(_lines(file)) for file in files)
+    if len(sources) != len(targets):
+        raise UserError(
+            f"{files[0]} has {len(sources)} lines and {files[1].name} {len(targets)}; "
+            "expected one for each"
+        )
+    for source, target in zip(sources, targets, strict=True):
+        if source.strip() and target.strip():
+            yield source.strip(), target.strip()
+
+
+def _file(folder: Path, part: str, language: str) -> Path:
+    found = sorted([*folder.glob(f"{part}*.{language}"), *folder.glob(f"{part}*.{language}.gz")])
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise UserError(f"files {part}*.{language}[.gz] in {folder}: {names}; expected one")
+    return found[0]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        return content.decode().splitlines()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}; expected text in UTF-8") from error
+
+
+def _splits(
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    source: Vocabulary,
+    target: Vocabulary,
+    path: Path,
+) -> TextSplits:
+    if not train or not test:
+        raise UserError(
+            f"{path} has {len(train)} pairs to train on and {len(test)} to test on; "
+            "expected at least one of each"
+        )
+
+    def numbers(pairs: Iterable[Pair]) -> Pairs:
+        sources, targets = zip(*pairs, strict=True)
+        return Pairs(
+            Ragged.of(list(map(source.encode, sources))),
+            Ragged.of(list(map(target.encode, targets))),
+        )
+
+    return TextSplits(numbers(train), numbers(test), tuple(test), source, target)

@@ -1,0 +1,166 @@
+"""Text as numbers and back: letters, words, or pieces of words that are learned from texts."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal
+
+PADDING, END = 0, 1
+"""What fills the places behind a sequence's end, and what ends it."""
+_FIRST = 2
+
+Kind = Literal["letters", "words", "pieces"]
+Neighbours = tuple[str, str]
+
+_WORD = re.compile(r" ?\w+| ?[^\w\s]+")
+"""A word, or signs between words, with the space before it. No piece goes beyond one of these."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols of one side. Each has a number; what a text has beside them is left out.
+
+    `letters` are small ones, `words` what stands between spaces. `pieces` are letters, and then what has been put together
+    from two of the pieces before it (byte-pair encoding: Sennrich, Haddow, Birch 2016).
+    """
+
+    kind: Kind
+    symbols: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """One more than the highest number."""
+        return _FIRST + len(self.symbols)
+
+    def encode(self, text: str) -> list[int]:
+        """The text's symbols, without an end."""
+        match self.kind:
+            case "letters":
+                return self._known_of(text.lower())
+            case "words":
+                return self._known_of(text.split())
+            case _:
+                return [number for word in _words(text) for number in self._encode_word(word)]
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of numbers from `encode`."""
+        symbols = (self.symbols[number - _FIRST] for number in numbers)
+        return (" " if self.kind == "words" else "").join(symbols).strip()
+
+    def as_json(self) -> dict[str, Any]:
+        """What `from_json` takes."""
+        return {"kind": self.kind, "symbols": list(self.symbols)}
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Vocabulary:
+        """The vocabulary that `as_json` gave."""
+        return Vocabulary(document["kind"], tuple(document["symbols"]))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {symbol: number for number, symbol in enumerate(self.symbols, _FIRST)}
+
+    @cached_property
+    def _encoded_words(self) -> dict[str, list[int]]:
+        return {}
+
+    def _known_of(self, symbols: Iterable[str]) -> list[int]:
+        return [self._numbers[symbol] for symbol in symbols if symbol in self._numbers]
+
+    def _encode_word(self, word: str) -> list[int]:
+        """Of the word put together from its letters, the earliest learned pair first."""
+        known = self._encoded_words.get(word)
+        if known is not None:
+            return known
+        parts, unknown = list(word), len(self)
+        while len(parts) > 1:
+            ranks = [self._numbers.get(a + b, unknown) for a, b in pairwise(parts)]
+            k = min(range(len(ranks)), key=ranks.__getitem__)
+            if ranks[k] == unknown:
+                break
+            parts[k : k + 2] = [parts[k] + parts[k + 1]]
+        return self._encoded_words.setdefault(word, self._known_of(parts))
+
+
+def letters_of(texts: Iterable[str]) -> Vocabulary:
+    """All letters of the texts."""
+    return Vocabulary("letters", tuple(sorted({c for text in texts for c in text.lower()})))
+
+
+def words_of(texts: Iterable[str]) -> Vocabulary:
+    """All words of the texts."""
+    return Vocabulary("words", tuple(sorted({word for text in texts for word in text.split()})))
+
+
+def pieces_of(texts: Iterable[str], count: int) -> Vocabulary:
+    """All letters of the texts, and the most frequent pairs of pieces, up to `count` symbols.
+
+    A pair is put together where it occurs twice or more; among equally frequent ones the first in
+    the order of letters is taken.
+    """
+    frequency = Counter(word for text in texts for word in _words(text))
+    words = [list(word) for word in frequency]
+    counts = list(frequency.values())
+    symbols = dict.fromkeys(sorted({letter for word in words for letter in word}))
+    pairs: Counter[Neighbours] = Counter()
+    places: defaultdict[Neighbours, set[int]] = defaultdict(set)
+    for k, word in enumerate(words):
+        for pair in pairwise(word):
+            pairs[pair] += counts[k]
+            places[pair].add(k)
+    heap = [(-number, pair) for pair, number in pairs.items()]
+    heapq.heapify(heap)
+    while len(symbols) < count and heap:
+        number, pair = heapq.heappop(heap)
+        if -number != pairs[pair]:  # it has changed since; its present number is there too
+            continue
+        if -number < 2:
+            break
+        symbols["".join(pair)] = None
+        changed: set[Neighbours] = set()
+        for k in places.pop(pair):
+            words[k], gone, come = _put_together(words[k], pair)
+            for near in gone:
+                pairs[near] -= counts[k]
+            for near in come:
+                pairs[near] += counts[k]
+                places[near].add(k)
+            changed.update(gone, come)
+        for near in changed:
+            if pairs[near] > 0:
+                heapq.heappush(heap, (-pairs[near], near))
+    return Vocabulary("pieces", tuple(symbols))
+
+
+def _put_together(
+    parts: Sequence[str], pair: Neighbours
+) -> tuple[list[str], list[Neighbours], list[Neighbours]]:
+    """A word in which each such pair is one piece, and the pairs that go and come by that."""
+    whole = "".join(pair)
+    result: list[str] = []
+    gone, come = [], []
+    k = 0
+    while k < len(parts):
+        if (parts[k], *parts[k + 1 : k + 2]) != pair:
+            result.append(parts[k])
+            k += 1
+            continue
+        gone.append(pair)
+        if result:
+            gone.append((result[-1], parts[k]))
+            come.append((result[-1], whole))
+        k += 2
+        if k < len(parts):
+            gone.append((pair[1], parts[k]))
+            come.append((whole, parts[k]))
+        result.append(whole)
+    return result, gone, come
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(" " + " ".join(text.split()))

@@ -1,0 +1,67 @@
+"""What all networks from sequence to sequence are to those who train them and generate with them.
+
+Letters in names: B batch, S symbols of a source, T symbols of a target, H hidden, F features,
+K symbols to choose from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+PADDING = 0
+"""The symbol that fills what lies behind a sequence's end."""
+
+State = tuple[Tensor, ...]
+"""All that a network knows after a symbol; the first axis of each tensor is the batch."""
+
+
+class SequenceToSequence(nn.Module):
+    """Logits for each symbol of a target, from the source and the symbols before it."""
+
+    def forward(self, x_B2T: Tensor) -> Tensor:
+        """Logits (B, T, K).
+
+        Args:
+            x_B2T: sources, and for each symbol of the targets the one before it. Both end in
+                `PADDING`; a source has one symbol or more.
+        """
+        if not len(x_B2T):
+            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
+            return self.forward(x_B2T.new_ones(1, *x_B2T.shape[1:]))[:0]
+        source_BS, before_BT = x_B2T.unbind(1)
+        logits_BTK, _ = self.go_on(before_BT, self.begin(source_BS))
+        return logits_BTK
+
+    def begin(self, source_BS: Tensor) -> State:
+        """What is known once the sources are read."""
+        raise NotImplementedError
+
+    def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (B, T, K) after each of further symbols, and what is known then."""
+        raise NotImplementedError
+
+
+class Readout(nn.Module):
+    """Features (B, T, F) to logits (B, T, K), by way of one layer of H units."""
+
+    def __init__(self, features: int, hidden: int, targets: int, dropout: float):
+        super().__init__()
+        self.hidden = nn.Linear(features, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.logits = nn.Linear(hidden, targets)
+
+    def forward(self, y_BTF: Tensor) -> Tensor:
+        logits_BTK: Tensor = self.logits(self.dropout(torch.tanh(self.hidden(y_BTF))))
+        return logits_BTK
+
+
+class Embedding(nn.Embedding):
+    """Symbols (B, T) to features (B, T, H), some of which are dropped in training."""
+
+    def __init__(self, symbols: int, hidden: int, dropout: float):
+        super().__init__(symbols, hidden, padding_idx=PADDING)
+        self.dropout = dropout
+
+    def forward(self, x_BT: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x_BT), self.dropout, self.training)

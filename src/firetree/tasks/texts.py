@@ -1,0 +1,139 @@
+"""To turn one text into another: words into phonemes, lines of one language into another's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firetree.data import SequenceLoader
+from firetree.data.texts import TextSplits, load_phonemes, load_translations
+from firetree.data.vocabulary import END, Vocabulary
+from firetree.errors import UserError
+from firetree.models import seq2seq
+from firetree.tasks import answers
+from firetree.tasks.task import refuse
+
+NAMES = ("cmudict", "parallel_text")
+
+_OF_OTHERS = dict.fromkeys(("size", "channels", "classes", "pairs", "blank_after"))
+_OF_TRANSLATIONS = dict.fromkeys(("source", "target", "pieces"))
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Targets, a symbol after the other, from their sources. An answer is a symbol, or the end."""
+
+    splits: TextSplits
+
+    @property
+    def examples(self) -> int:
+        return len(self.splits.train)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"source": self.splits.source.as_json(), "target": self.splits.target.as_json()}
+
+    def build(self, fields: Mapping[str, Any]) -> nn.Module:
+        return build_network(self.splits.source, self.splits.target, fields)
+
+    def loader(
+        self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
+    ) -> SequenceLoader:
+        return SequenceLoader(
+            self.splits, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+        )
+
+    def example(self, count: int) -> Tensor:
+        mean_length = round(float(self.splits.train.lengths_N.mean()))
+        return torch.full((count, 2, mean_length), END)
+
+    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        return answers.summed_loss(outputs, y, label_smoothing)
+
+    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return answers.right(outputs, y)
+
+
+def build_network(
+    source: Vocabulary, target: Vocabulary, fields: Mapping[str, Any]
+) -> seq2seq.SequenceToSequence:
+    """The network that a recipe's model fields describe (UserError as `seq2seq.build`)."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return seq2seq.build(**given, sources=len(source), targets=len(target))
+
+
+def load_texts(fields: Mapping[str, Any], seed: int) -> Texts:
+    """The pairs of texts that a recipe's `data` fields describe; they are the same for every seed.
+
+    Raises:
+        UserError: a field that these data do not have, one that is missing, or as `data.texts`.
+    """
+    name = fields["name"]
+    refuse(fields, _OF_OTHERS if name == "parallel_text" else _OF_OTHERS | _OF_TRANSLATIONS)
+    if fields["path"] is None:
+        what = "folder" if name == "parallel_text" else "file"
+        raise UserError(f"data.path is missing; expected the {what} that '{name}' reads")
+    path = Path(fields["path"]).expanduser()
+    if not path.exists():
+        raise UserError(f"data.path = {path} does not exist; expected a file or folder")
+    held_out, examples = fields["held_out"], fields["examples"]
+    if name == "cmudict":
+        return Texts(load_phonemes(path, held_out, fields["test_fraction"], examples))
+    languages = fields["source"], fields["target"]
+    if None in languages:
+        raise UserError("data.source and data.target are missing; expected languages, as en and de")
+    return Texts(load_translations(path, languages, held_out, fields["pieces"], examples))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was found for a text, and the mean log-probability of its symbols."""
+
+    text: str
+    score: float
+
+
+BATCH = 64
+_MOST_SYMBOLS = 10
+
+
+def answer(
+    network: seq2seq.SequenceToSequence,
+    source: Vocabulary,
+    target: Vocabulary,
+    texts: Sequence[str],
+    beam: int,
+) -> list[Answered]:
+    """The best target of each text, those of about the same length together.
+
+    A target has at most twice as many symbols as its source and ten more.
+
+    Args:
+        network: in evaluation mode.
+        beam: hypotheses that are kept at each step, 1 or more.
+
+    Raises:
+        UserError: a text without a symbol that the network has learned.
+    """
+    sources = [source.encode(text) for text in texts]
+    for text, numbers in zip(texts, sources, strict=True):
+        if not numbers:
+            raise UserError(f"nothing in '{text}' was in the training texts; expected other input")
+    order = sorted(range(len(texts)), key=lambda k: len(sources[k]))
+    found: dict[int, Answered] = {}
+    for first in range(0, len(order), BATCH):
+        some = order[first : first + BATCH]
+        longest = len(sources[some[-1]])
+        rows = [torch.tensor([*sources[k], END]) for k in some]
+        source_BS = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=seq2seq.PADDING)
+        most = 2 * longest + _MOST_SYMBOLS
+        for k, best in zip(
+            some, seq2seq.search(network, source_BS, end=END, beam=beam, most=most), strict=True
+        ):
+            found[k] = Answered(target.decode(best.symbols), best.score)
+    return [found[k] for k in range(len(texts))]
