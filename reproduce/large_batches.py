@@ -27,10 +27,10 @@ SEEDS = (0, 1, 2)
 TUNING_SEED, TUNING_PART = 100, 0.5
 RATES = {
     "none": (0.05, 0.1),
-    "linear": (0.025, 0.05),
+    "linear": (0.0125, 0.025, 0.05),
     "sqrt": (0.05, 0.1),
-    "lars": (0.05, 0.1),
-    "lamb": (0.001, 0.002),
+    "lars": (0.05, 0.1, 0.2),
+    "lamb": (0.001, 0.002, 0.004),
 }
 """For a batch of SMALL; the rules make them larger."""
 RULES = tuple(RATES)
