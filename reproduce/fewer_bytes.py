@@ -48,10 +48,9 @@ def main() -> None:
     write_table(
         "Accuracy against bytes",
         "python reproduce/fewer_bytes.py",
-        f"`fashion-squeezenet` of half the width at {SIZE}×{SIZE} pixels for {EPOCHS} epochs on four workers: "
-        "top-1 accuracy "
-        f"(median, least to most of {options.seeds} seeds), and what all workers sent. The int8 and top-k ways need no other "
-        "learning rate than the uncompressed run's; nothing was tuned.",
+        f"`fashion-squeezenet` of half the width at {SIZE}×{SIZE} pixels for {EPOCHS} epochs on four "
+        f"workers: top-1 accuracy (median, least to most of {options.seeds} seeds), and what all workers "
+        "sent, all at the uncompressed run's learning rate.",
         [*table(runs)],
     )
 
