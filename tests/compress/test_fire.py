@@ -16,14 +16,12 @@ from published_files import V1_0, V1_1, needs_weights
 
 from firetree import compress, models, weights
 from firetree.compress.container import frame, unframe
-from firetree.compress.fire import CODERS
+from firetree.compress.fire import CODERS, TAGS
 from firetree.compress.numbers import pack
 from firetree.compress.share import prune_and_share
 from firetree.compress.shared import share_exactly
 from firetree.errors import UserError
 from firetree.weights import Preprocessing, Published
-
-TAGS = (b"HEAD", b"CLAS", b"NUMS", b"MASK", b"CODE")
 
 
 def small_model(classes: tuple[str, ...] = ("cat", "dog", "eel")) -> Published:
