@@ -41,6 +41,7 @@ bench: install
 	$(BIN)/python benchmarks/hook.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/prediction.py
+	$(BIN)/python benchmarks/prediction_speed.py
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/worker_speed.py
 

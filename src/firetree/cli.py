@@ -51,6 +51,7 @@ usage: firetree COMMAND …
   inspect MODEL  what a network's layers weigh and compute, or take in a .fire
   predict        which classes pictures belong to, or what words and lines become
   compress       a model into a small file that predicts; decompress gives the weights back
+  scan           how much each layer can be pruned
   export         a model as ONNX
 
 `firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""

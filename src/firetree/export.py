@@ -1,19 +1,23 @@
-"""A model as ONNX, by torch's own exporter, with all that firetree needs to read it again."""
+"""A model as ONNX, by torch's own exporter, with all that firetree needs to read it again.
+
+A `.fire` becomes an onnxruntime session by `session(compress.open_model(path))`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from firetree.errors import UserError
-from firetree.weights import Published, build, describe
-from firetree.weights.onnx import CLASSES, DESCRIPTION
+from firetree.weights import Published, build, metadata
+
+INPUT, OUTPUT = "pictures", "logits"
 
 
 def as_onnx(published: Published) -> bytes:
@@ -35,17 +39,37 @@ def as_onnx(published: Published) -> bytes:
         program = torch.onnx.export(
             network,
             (example,),
-            input_names=["pictures"],
-            output_names=["logits"],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             dynamo=True,
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props[DESCRIPTION] = json.dumps(describe(published))
-    program.model.metadata_props[CLASSES] = json.dumps(published.classes)
+    program.model.metadata_props.update(metadata(published))
     content: bytes = program.model_proto.SerializeToString()
     return content
+
+
+def session(published: Published, threads: int = 0) -> Any:
+    """An `onnxruntime.InferenceSession` of the model, with the names of `as_onnx`.
+
+    Args:
+        threads: that one run computes with; 0 for all cores.
+
+    Raises:
+        UserError: the onnx extra is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("no onnxruntime here; pip install 'firetree[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
+        as_onnx(published), options, providers=["CPUExecutionProvider"]
+    )
 
 
 @contextlib.contextmanager

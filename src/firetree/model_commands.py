@@ -1,4 +1,4 @@
-"""The commands about finished models: predict, compress, decompress, export, and inspect of a file."""
+"""The commands about finished models: predict, compress, decompress, scan, export, and inspect of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firetree import compress, export, inspect, predict
 from firetree.arguments import parse
 from firetree.durable import write_durably
 
-COMMANDS = ("predict", "compress", "decompress", "export", "inspect")
+COMMANDS = ("predict", "compress", "decompress", "scan", "export", "inspect")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ def run(command: str, arguments: list[str]) -> None:
             print(compress.compress(options, _tell))
         case "decompress":
             compress.decompress(parse(compress.DecompressOptions, "firetree decompress", arguments))
+        case "scan":
+            print(compress.scan(parse(compress.ScanOptions, "firetree scan", arguments), _tell))
         case "export":
             _export(arguments)
         case _:

@@ -13,6 +13,7 @@ from PIL import Image
 from firetree import compress, models, weights
 from firetree.compress.quantise import compensation, quantise
 from firetree.compress.retrain import retrain
+from firetree.compress.scan import scan_layers
 from firetree.compress.share import prune, prune_and_share, share
 from firetree.weights import Preprocessing, Published
 
@@ -85,9 +86,38 @@ def test_what_cannot_be_compressed_is_refused_in_one_line(
     assert not (tmp_path / "out.fire").exists()
 
 
-def test_pruning_keeps_the_largest() -> None:
-    weight = torch.tensor([[0.1, -5.0], [3.0, 0.2]])
-    assert prune(weight, 0.5).tolist() == [[0.0, -5.0], [3.0, 0.0]]
+def test_pruning_keeps_the_largest_of_each_layer_or_of_all() -> None:
+    state = {"a": torch.tensor([[0.1, -5.0], [3.0, 0.2]]), "b": torch.tensor([[0.3, -0.05]])}
+    apart, together = prune(state, 0.5, "layer"), prune(state, 0.5, "global")
+    assert apart["a"].tolist() == [[0.0, -5.0], [3.0, 0.0]]
+    assert apart["b"].flatten().tolist() == pytest.approx([0.3, 0.0])
+    assert together["a"].tolist() == [[0.0, -5.0], [3.0, 0.0]]
+    assert together["b"].flatten().tolist() == pytest.approx([0.3, 0.0])
+    few = prune(state, 0.1, "global")
+    assert few["a"].count_nonzero() == few["b"].count_nonzero() == 1  # no layer is emptied
+
+
+def test_a_scan_tells_which_layers_can_be_pruned(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "scan.html"
+    code, said, err = firetree(
+        "scan", folder / "model.safetensors", "--pictures", folder / "pictures", "--html", page
+    )
+    assert code == 0, err
+    lines = said.splitlines()
+    assert lines[0].split()[:3] == ["layer", "weights", "5%"]
+    assert [line.split()[0] for line in lines[1:]] == [
+        name for name, tensor in small_model().state.items() if tensor.dim() > 1
+    ]
+    assert "nats from the unpruned answer" in page.read_text()
+
+
+def test_a_scan_departs_more_the_more_is_pruned_and_leaves_the_model_as_it_was() -> None:
+    model, x_BCHW = small_model(), torch.randn(16, 3, 16, 16)
+    before = {name: tensor.clone() for name, tensor in model.state.items()}
+    curves = scan_layers(model, x_BCHW, lambda _: None)
+    assert all(torch.equal(model.state[name], tensor) for name, tensor in before.items())
+    for curve in curves:
+        assert curve.nats[0] > curve.nats[-1] >= 0
 
 
 def test_k_means_finds_the_values_that_are_there() -> None:
@@ -113,7 +143,7 @@ def test_making_up_for_rounding_brings_the_output_nearer() -> None:
 
 def test_a_pruned_weight_stays_pruned_when_others_make_up_for_rounding() -> None:
     torch.manual_seed(0)
-    weight = prune(torch.randn(16, 40), 0.3)
+    weight = prune({"": torch.randn(16, 40)}, 0.3, "layer")[""]
     x_PF = torch.randn(500, 40) @ torch.randn(40, 40)
     shared = quantise(weight, 0.2, compensation(x_PF.T @ x_PF))
     assert not shared.dense()[weight == 0].any()

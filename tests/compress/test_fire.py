@@ -16,14 +16,12 @@ from published_files import V1_0, V1_1, needs_weights
 
 from firetree import compress, models, weights
 from firetree.compress.container import frame, unframe
-from firetree.compress.fire import CODERS
+from firetree.compress.fire import CODERS, TAGS
 from firetree.compress.numbers import pack
 from firetree.compress.share import prune_and_share
 from firetree.compress.shared import share_exactly
 from firetree.errors import UserError
 from firetree.weights import Preprocessing, Published
-
-TAGS = (b"HEAD", b"CLAS", b"NUMS", b"MASK", b"CODE")
 
 
 def small_model(classes: tuple[str, ...] = ("cat", "dog", "eel")) -> Published:
@@ -154,6 +152,8 @@ def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
         ((b'"dropout":0.2', b'"base_e":1000000000'), "fields"),
         ((b'"rans"', b'"none"'), "out of range"),
         ((b'"crop":16', b'"crop":99999'), "preprocessing."),
+        ((b'"crop":16', b'"crop":Infinity'), "description is damaged"),
+        ((b'"std":[64.0]', b'"std":[NaN]'), "preprocessing.std"),
     ],
 )
 def test_a_head_that_is_made_up_is_refused(change: tuple[bytes, bytes], message: str) -> None:

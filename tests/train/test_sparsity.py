@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from firetree.models.pruning import largest
 from firetree.train.recipe import SparseRecipe
-from firetree.train.sparsity import Sparsity, largest
+from firetree.train.sparsity import Sparsity
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1.0))
 def test_the_largest_share_is_kept_and_nothing_smaller(seed: int, density: float) -> None:
     weights = torch.randn(7, 5, generator=torch.Generator().manual_seed(seed))
-    kept = largest(weights, density)
+    kept = largest([weights], density)[0]
     assert kept.sum() == max(1, round(density * 35))
     if not kept.all():
         assert weights[kept].abs().min() >= weights[~kept].abs().max()
@@ -49,8 +51,27 @@ def test_without_a_last_epoch_it_stays_sparse() -> None:
     assert stepped(net, Sparsity(net, SparseRecipe(density=0.25), 10), range(30)) == [0.25] * 30
 
 
+def test_a_ramp_prunes_fast_at_first_and_ends_at_the_density() -> None:
+    net = nn.Sequential(nn.Linear(40, 25))
+    recipe = SparseRecipe(density=0.2, first_epoch=1, ramp_epochs=6.4)
+    densities = stepped(net, Sparsity(net, recipe, 10), range(90))
+    chosen = [densities[step] for step in (9, 10, 26, 42, 58, 74, 89)]
+    assert chosen == pytest.approx([1.0, 1.0, 0.5375, 0.3, 0.2125, 0.2, 0.2], abs=1e-3)
+    assert sorted(densities, reverse=True) == densities
+
+
+def test_all_layers_together_keep_the_density() -> None:
+    net = nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 30))
+    with torch.no_grad():
+        net[1].weight.mul_(3)
+    stepped(net, Sparsity(net, SparseRecipe(density=0.5, scope="global"), 10), range(1))
+    kept = [float((layer.weight != 0).float().mean()) for layer in net]
+    assert kept[0] < kept[1]
+    assert 200 * kept[0] + 300 * kept[1] == pytest.approx(250)
+
+
 def test_a_resumed_run_holds_the_same_weights() -> None:
-    recipe = SparseRecipe(density=0.3)
+    recipe = SparseRecipe(density=0.3, ramp_epochs=1.7)
     whole = nn.Sequential(nn.Linear(20, 10))
     resumed = copy.deepcopy(whole)
     stepped(whole, Sparsity(whole, recipe, 10), range(20))

@@ -101,6 +101,22 @@ def test_a_model_survives_its_own_safetensors_with_preprocessing_and_classes(
     )
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"firetree": "{}"},
+        {"firetree": "{"},
+        {"firetree": "[" * 100_000},
+        {"firetree": "{}", "classes": "5"},
+        {"firetree": "{}", "classes": "[5]"},
+    ],
+)
+def test_a_damaged_description_is_refused(tmp_path: Path, told: dict[str, str]) -> None:
+    save_file({"conv1.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "ours.safetensors", told)
+    with pytest.raises(UserError, match="description"):
+        weights.load(tmp_path / "ours.safetensors")
+
+
 class Runs:
     def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
         return exec, ("open('ran', 'w')",)

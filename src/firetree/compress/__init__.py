@@ -10,10 +10,12 @@ from firetree.compress.inspection import as_json, as_text, inspect
 from firetree.compress.options import (
     CompressOptions,
     DecompressOptions,
+    ScanOptions,
     compress,
     decompress,
     open_fire,
     open_model,
+    scan,
 )
 from firetree.compress.shared import Compressed, Shared, keep_exactly
 
@@ -21,6 +23,7 @@ __all__ = [
     "CompressOptions",
     "Compressed",
     "DecompressOptions",
+    "ScanOptions",
     "Shared",
     "as_json",
     "as_text",
@@ -31,5 +34,6 @@ __all__ = [
     "open_fire",
     "open_model",
     "read",
+    "scan",
     "write",
 ]

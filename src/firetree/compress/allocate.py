@@ -28,6 +28,8 @@ _TRIES = 6
 _CLOSE = 0.004
 """Of the budget, left unused at most where there are tries left."""
 
+_APART = 0.5
+
 
 def fit_budget(
     published: Published,
@@ -47,13 +49,12 @@ def fit_budget(
     """
     made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
     relative = relative_steps(published.state, calibration.sensitivity)
-    weights = sum(published.state[name].numel() for name in relative)
-    bits = 8 * budget_bytes / weights
+    scale_of = _scales(published.state, relative)
+    wanted_bytes = float(budget_bytes)
     best: Compressed | None = None
     best_bytes, last_bytes = 0, 0
     for _ in range(_TRIES):
-        scale, bits = _finest(published.state, relative, bits)
-        tried = rounded(published, relative, scale, made_up)
+        tried = rounded(published, relative, scale_of(wanted_bytes), made_up)
         size_bytes = len(fire.write(tried)) + (_values(tried) if to_be_retrained else 0)
         tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
@@ -63,7 +64,7 @@ def fit_budget(
         if close and size_bytes <= budget_bytes:
             break
         last_bytes = size_bytes
-        bits *= (1 - _CLOSE / 2) * budget_bytes / size_bytes
+        wanted_bytes *= (1 - _CLOSE / 2) * budget_bytes / size_bytes
     if best is None:
         raise UserError(
             f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
@@ -100,29 +101,23 @@ def rounded(
     return Compressed(replace(published, state={}), tensors)
 
 
-def _finest(
-    state: Mapping[str, Tensor], relative: Mapping[str, float], bits: float
-) -> tuple[float, float]:
-    """The scale where rounding each weight on its own takes at most so many bits a weight, and those.
+def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Callable[[float], float]:
+    """From the bytes of all codes to the scale where rounding each weight on its own takes so many.
 
-    From some scale down nothing changes any more, as a code is a byte.
+    Measured at scales `_APART` octaves apart, from the one where every code has its byte in full to
+    the one where all weights are 0.
     """
-    weights = sum(state[name].numel() for name in relative)
-    smallest = [
+    smallest = (
         float(state[name].abs().max()) / MOST_STEPS / step for name, step in relative.items()
-    ]
-    low = log2(max(min(smallest), 1e-12))
-
-    def taken(exponent: float) -> float:
-        return sum(_bits(state[n], 2**exponent * step) for n, step in relative.items()) / weights
-
-    if taken(low) <= bits:
-        return float(2**low), taken(low)
-    high = low + 40
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (middle, high) if taken(middle) > bits else (low, middle)
-    return float(2**high), taken(high)
+    )
+    exponents = [log2(min((one for one in smallest if one > 0), default=1.0))]
+    sizes: list[float] = []
+    while not sizes or sizes[-1] > 0:
+        scale = 2 ** exponents[-1]
+        sizes.append(sum(_bits(state[n], scale * step) for n, step in relative.items()) / 8)
+        exponents.append(exponents[-1] + _APART)
+    known = np.array(sizes[::-1]), np.array(exponents[-2::-1])
+    return lambda size_bytes: float(2 ** np.interp(size_bytes, *known))
 
 
 def _bits(weight: Tensor, step: float) -> float:

@@ -1,7 +1,8 @@
 """What pictures tell about a network's layers: the second moments of their inputs, and how much its
 answer depends on their weights.
 
-Letters in names: B pictures, F the weights of one filter, P places that a filter is laid at.
+Letters in names: B pictures, C channels, P places that a filter is laid at, H and W its height and
+width, F all its weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from firetree.data.pictures import Stored
 from firetree.errors import UserError
 from firetree.weights import Preprocessing, Published, build
 
-_BATCH = 8
 _PLACES = 512
 """Places of a picture whose inputs count; all of them would hardly say more."""
 
@@ -54,7 +54,7 @@ def inputs_of(preprocessing: Preprocessing, stored: Stored, count: int, seed: in
 
 
 def calibrate(published: Published, x_BCHW: Tensor) -> Calibration:
-    """Send the pictures through the network and back, in batches."""
+    """Send the pictures through the network and back, one by one: no two gradients cancel out."""
     network = build(published).requires_grad_(True)
     layers: dict[str, nn.Conv2d | nn.Linear] = {
         f"{name}.weight": layer
@@ -70,8 +70,8 @@ def calibrate(published: Published, x_BCHW: Tensor) -> Calibration:
         for name, layer in layers.items()
         if not isinstance(layer, nn.Conv2d) or layer.groups == 1
     ]
-    for batch_BCHW in torch.split(x_BCHW, _BATCH):
-        logits_BK = network(batch_BCHW)
+    for one_BCHW in torch.split(x_BCHW, 1):
+        logits_BK = network(one_BCHW)
         with torch.no_grad():
             label_B = torch.multinomial(logits_BK.softmax(1), 1, generator=generator)[:, 0]
         network.zero_grad()
@@ -107,7 +107,11 @@ def _patches(layer: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
         return x
     assert isinstance(layer, nn.Conv2d)
     assert not isinstance(layer.padding, str)
-    kernel, stride = layer.kernel_size, layer.stride
-    x_BFP = F.unfold(x, kernel, padding=layer.padding, stride=stride)
-    places = torch.randperm(x_BFP.shape[2], generator=generator)[:_PLACES]
-    return x_BFP[:, :, places].transpose(1, 2).flatten(0, 1)
+    (down, across), (height, width) = layer.padding, layer.kernel_size
+    padded = F.pad(x, (across, across, down, down))
+    # A view of all places: only those that are drawn are ever copied.
+    windows = padded.unfold(2, height, layer.stride[0]).unfold(3, width, layer.stride[1])
+    rows, columns = windows.shape[2:4]
+    place_P = torch.randperm(rows * columns, generator=generator)[:_PLACES]
+    x_BCPHW = windows[:, :, place_P // columns, place_P % columns]
+    return x_BCPHW.transpose(1, 2).flatten(2).flatten(0, 1)

@@ -47,7 +47,7 @@ from firetree.weights import Published, describe, from_description, shapes
 
 CODERS = {"rans": rans, "huffman": huffman}
 
-_TAGS = (b"HEAD", b"CLAS", b"NUMS", b"MASK", b"CODE")
+TAGS = (b"HEAD", b"CLAS", b"NUMS", b"MASK", b"CODE")
 _MARKS = {2: -2, 4: -1}
 """Bytes a number of tensors that are kept as they are, and what HEAD has for their codebook's length."""
 
@@ -81,7 +81,7 @@ def write(compressed: Compressed, coder: str = "rans") -> bytes:
         write_mask(masks, CODERS[coder]),
         write_codes(found, [len(tensor.codebook) for tensor in shared], CODERS[coder]),
     )
-    return frame(dict(zip(_TAGS, contents, strict=True)))
+    return frame(dict(zip(TAGS, contents, strict=True)))
 
 
 def read(content: bytes) -> Compressed:
@@ -92,7 +92,7 @@ def read(content: bytes) -> Compressed:
     Raises:
         UserError: cut off, changed, or made up.
     """
-    head, names, numbers, mask_bytes, codes = unframe(content, _TAGS)
+    head, names, numbers, mask_bytes, codes = unframe(content, TAGS)
     told = _read_head(head)
     model = from_description(told, {}, _read_classes(names))
     expected = _expected_shapes(model, told, len(content))

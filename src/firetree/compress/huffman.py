@@ -13,7 +13,7 @@ import heapq
 
 import numpy as np
 
-from firetree.compress.tables import Ints
+from firetree.compress.tables import Ints, Symbols, Tables
 from firetree.errors import UserError
 
 LANES = 256
@@ -48,7 +48,7 @@ def codes(length_A: Ints) -> Ints:
     return code_A
 
 
-def encode(symbol_N: Ints, table_N: Ints, freq_TA: Ints) -> bytes:
+def encode(symbol_N: Ints, table_N: Tables, freq_TA: Ints) -> bytes:
     """The bytes of each lane's stream (uint32 each), then the streams."""
     length_TA = np.stack([lengths(freq_A) for freq_A in freq_TA])
     code_TA = np.stack([codes(length_A) for length_A in length_TA])
@@ -63,7 +63,7 @@ def encode(symbol_N: Ints, table_N: Ints, freq_TA: Ints) -> bytes:
     return b"".join([sizes, *streams])
 
 
-def decode(content: bytes, table_N: Ints, freq_TA: Ints) -> Ints:
+def decode(content: bytes, table_N: Tables, freq_TA: Ints) -> Symbols:
     """symbol_N of what `encode` gave.
 
     Raises:
@@ -76,21 +76,22 @@ def decode(content: bytes, table_N: Ints, freq_TA: Ints) -> Ints:
     if end_L[-1] != 8 * (len(content) - 4 * LANES):
         raise UserError("codes do not end where they should")
     place_L = end_L - 8 * size_L
-    data = np.frombuffer(content + bytes(4), np.uint8, offset=4 * LANES).astype(np.int64)
+    data = np.frombuffer(content + bytes(4), np.uint8, offset=4 * LANES).astype(np.int32)
     # 15 bits from any place lie within three bytes.
     windows = (data[:-2] << 16) | (data[1:-1] << 8) | data[2:]
-    entries, base_N = _entries(freq_TA), table_N << _LONGEST
-    found_N = np.empty(len(table_N), np.int64)
+    entries = _entries(freq_TA)
+    found_N = np.empty(len(table_N), np.uint8)
     for begin in range(0, len(table_N), LANES):
-        found = found_N[begin : begin + LANES]
-        place = place_L[: len(found)]
+        base = table_N[begin : begin + LANES] << _LONGEST
+        place = place_L[: len(base)]
         window = windows.take(place >> 3, mode="clip")
         peek = (window >> (24 - _LONGEST - (place & 7))) & ((1 << _LONGEST) - 1)
-        entries.take(peek + base_N[begin : begin + LANES], out=found, mode="clip")
-        place += found >> 8
+        entry = entries.take(peek + base, mode="clip")
+        found_N[begin : begin + LANES] = entry & 255
+        place += entry >> 8
     if ((end_L - place_L < 0) | (end_L - place_L > 7)).any():
         raise UserError("codes do not end where they should")
-    return found_N & 255
+    return found_N
 
 
 def _entries(freq_TA: Ints) -> Ints:

@@ -1,4 +1,4 @@
-"""`firetree compress` and `decompress`: their options, and the way from them to files."""
+"""`firetree compress`, `decompress` and `scan`: their options, and the way from them to files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from firetree.compress import fire
 from firetree.compress.allocate import fit_budget
 from firetree.compress.calibrate import calibrate, inputs_of
 from firetree.compress.retrain import retrain
+from firetree.compress.scan import as_text, scan_layers
 from firetree.compress.share import prune_and_share
 from firetree.compress.shared import Compressed, keep_exactly
 from firetree.data import trees
 from firetree.data.pictures import Stored
 from firetree.durable import write_durably
 from firetree.errors import UserError
+from firetree.models.pruning import Scope
 from firetree.network.units import parse_bytes
 from firetree.weights import Published, as_safetensors, load, read_classes
 
-CALIBRATION_PICTURES = 64
+CALIBRATION_PICTURES = 48
 
 Tell = Callable[[str], None]
 
@@ -45,7 +47,9 @@ class CompressOptions:
     bits: int | None = None
     """Share 2^bits - 1 values in each layer."""
     density: float = 1.0
-    """With --bits: the share of each layer's weights that stays, by magnitude."""
+    """With --bits: the share of the weights that stays, by magnitude."""
+    scope: Scope = "layer"
+    """With --density: whether that is the share of each layer, or of all layers together."""
     pictures: Path | None = None
     """Pictures such as the model will see, without labels: a tar or folder of classes, or a parquet."""
     retrain: int = 0
@@ -66,6 +70,18 @@ class DecompressOptions:
     """The compressed model."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.safetensors")]
     """The file to write."""
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """Prune one layer after the other, and say how far the answer departs from the unpruned one."""
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """Weights: .safetensors, .net, .pth, .onnx or .fire."""
+    pictures: Path
+    """Pictures such as the model will see, without labels: a tar or folder of classes, or a parquet."""
+    html: Path | None = None
+    """Write a page with a plot to this file."""
 
 
 def open_fire(path: Path) -> Compressed:
@@ -129,11 +145,28 @@ def decompress(options: DecompressOptions) -> None:
     write_durably(options.output, as_safetensors(open_fire(options.file).expand()))
 
 
+def scan(options: ScanOptions, tell: Tell) -> str:
+    """A table of the layers; writes the page.
+
+    Raises:
+        UserError: the model or the pictures cannot be read.
+    """
+    published = open_model(options.model)
+    stored = _stored(options.pictures)
+    x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
+    curves = scan_layers(published, x_BCHW, tell)
+    if options.html:
+        from firetree.compress.scan_plot import as_html
+
+        write_durably(options.html, as_html(curves).encode())
+    return as_text(curves)
+
+
 def _compressed(options: CompressOptions, published: Published, tell: Tell) -> Compressed:
     if options.lossless:
         return keep_exactly(published)
     if options.bits is not None:
-        return prune_and_share(published, options.density, options.bits)
+        return prune_and_share(published, options.density, options.bits, options.scope)
     budget_bytes = parse_bytes(str(options.budget))
     stored = _stored(options.pictures or Path())
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)

@@ -27,6 +27,9 @@ ZERO_REACH = 0.6
 MOST_STEPS = (MOST_VALUES - 1) // 2
 """In either direction, so that a code is a byte."""
 
+_BLOCK = 32
+"""Weights of a filter that are rounded before all behind them change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
@@ -50,7 +53,8 @@ def compensation(moments_FF: Tensor) -> Compensation:
 def quantise(weight: Tensor, step: float, made_up: Compensation | None) -> Shared:
     """The weights in whole numbers of steps; each is rounded on its own where nothing is made up.
 
-    What is 0 stays 0, so that a pruned network stays sparse. The step grows where the largest weight has more of them than a code can tell.
+    What is 0 stays 0, so that a pruned network stays sparse. The step grows where the largest weight
+    has more of them than a code can tell.
     """
     step = max(step, float(weight.abs().max()) / MOST_STEPS, 1e-7)
     w_OF = weight.reshape(len(weight), -1) / step
@@ -71,10 +75,16 @@ def _rounded(w: Tensor) -> Tensor:
 
 
 def _compensated(w_OF: Tensor, made_up: Compensation) -> Tensor:
-    left_OF, factor_FF = w_OF[:, made_up.order_F].clone(), made_up.factor_FF
-    kept_OF, steps_OF = (left_OF != 0).float(), torch.empty_like(left_OF)
-    for k in range(left_OF.shape[1]):
-        steps_OF[:, k] = _rounded(left_OF[:, k]) * kept_OF[:, k]
-        error_O = (left_OF[:, k] - steps_OF[:, k]) / factor_FF[k, k]
-        left_OF[:, k + 1 :].addr_(error_O, factor_FF[k, k + 1 :], alpha=-1)
-    return steps_OF[:, made_up.order_F.argsort()]
+    left_FO, factor_FF = w_OF[:, made_up.order_F].T.contiguous(), made_up.factor_FF
+    kept_FO, steps_FO = left_FO != 0, torch.empty_like(left_FO)
+    for begin in range(0, len(left_FO), _BLOCK):
+        end = begin + _BLOCK
+        # What a block leaves to the weights behind it reaches them in one product.
+        block_FO, errors_FO = left_FO[begin:end], torch.empty_like(left_FO[begin:end])
+        for k, (w_O, factor_F) in enumerate(zip(block_FO, factor_FF[begin:end], strict=True)):
+            steps_O = _rounded(w_O) * kept_FO[begin + k]
+            errors_FO[k] = (w_O - steps_O) / factor_F[begin + k]
+            block_FO[k + 1 :].addr_(factor_F[begin + k + 1 : end], errors_FO[k], alpha=-1)
+            steps_FO[begin + k] = steps_O
+        left_FO[end:].addmm_(factor_FF[begin:end, end:].T, errors_FO, alpha=-1)
+    return steps_FO[made_up.order_F.argsort()].T

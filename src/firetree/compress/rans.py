@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from firetree.compress.tables import ALPHABET, PRECISION_BITS, TOTAL, Ints
+from firetree.compress.tables import ALPHABET, PRECISION_BITS, TOTAL, Ints, Symbols, Tables
 from firetree.errors import UserError
 
 LANES = 512
@@ -20,7 +20,7 @@ _LOW = 1 << 16
 _SYMBOL_BITS, _FREQ_BITS = 8, PRECISION_BITS + 1
 
 
-def encode(symbol_N: Ints, table_N: Ints, freq_TA: Ints) -> bytes:
+def encode(symbol_N: Ints, table_N: Tables, freq_TA: Ints) -> bytes:
     """The final states of all lanes (uint32), then the words in the decoder's order (uint16).
 
     Every symbol must have a frequency in its table.
@@ -40,7 +40,7 @@ def encode(symbol_N: Ints, table_N: Ints, freq_TA: Ints) -> bytes:
     return b"".join(stream)
 
 
-def decode(content: bytes, table_N: Ints, freq_TA: Ints) -> Ints:
+def decode(content: bytes, table_N: Tables, freq_TA: Ints) -> Symbols:
     """symbol_N of what `encode` gave.
 
     Raises:
@@ -51,16 +51,16 @@ def decode(content: bytes, table_N: Ints, freq_TA: Ints) -> Ints:
     state_L = np.frombuffer(content, "<u4", LANES).astype(np.int64)
     words = np.frombuffer(content, "<u2", offset=4 * LANES).astype(np.int64)
     entries = _entries(freq_TA)
-    base_N = table_N << PRECISION_BITS
-    found_N = np.empty(len(table_N), np.int64)
+    found_N = np.empty(len(table_N), np.uint8)
     place = 0
     for begin in range(0, len(table_N), LANES):
-        found = found_N[begin : begin + LANES]
-        state = state_L[: len(found)]
-        entries.take((state & (TOTAL - 1)) + base_N[begin : begin + LANES], out=found, mode="clip")
+        base = table_N[begin : begin + LANES] << PRECISION_BITS
+        state = state_L[: len(base)]
+        entry = entries.take((state & (TOTAL - 1)) + base, mode="clip")
+        found_N[begin : begin + LANES] = entry & (ALPHABET - 1)
         state >>= PRECISION_BITS
-        state *= (found >> _SYMBOL_BITS) & ((1 << _FREQ_BITS) - 1)
-        state += found >> (_SYMBOL_BITS + _FREQ_BITS)
+        state *= (entry >> _SYMBOL_BITS) & ((1 << _FREQ_BITS) - 1)
+        state += entry >> (_SYMBOL_BITS + _FREQ_BITS)
         low = np.flatnonzero(state < _LOW)
         fresh = words[place : place + len(low)]
         if len(fresh) < len(low):
@@ -69,14 +69,14 @@ def decode(content: bytes, table_N: Ints, freq_TA: Ints) -> Ints:
         place += len(low)
     if place != len(words) or (state_L != _LOW).any():
         raise UserError("codes do not end where they should")
-    return found_N & (ALPHABET - 1)
+    return found_N
 
 
 def _entries(freq_TA: Ints) -> Ints:
     """For each value of a state's low bits: symbol, frequency, and place within the frequency."""
-    tables, alphabet = freq_TA.shape
     start_TA = np.cumsum(freq_TA, axis=1) - freq_TA
     offset_TA = (freq_TA << _SYMBOL_BITS) - (start_TA << (_SYMBOL_BITS + _FREQ_BITS))
-    entry_TA = offset_TA + np.arange(alphabet)
-    places = np.tile(np.arange(TOTAL, dtype=np.int64) << (_SYMBOL_BITS + _FREQ_BITS), tables)
-    return np.repeat(entry_TA.ravel(), freq_TA.ravel()) + places
+    entry_TA = offset_TA + np.arange(freq_TA.shape[1])
+    entries = np.repeat(entry_TA.ravel(), freq_TA.ravel()).reshape(-1, TOTAL)
+    entries += np.arange(TOTAL, dtype=np.int64) << (_SYMBOL_BITS + _FREQ_BITS)
+    return entries.ravel()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firetree.compress.shared import Compressed, Shared
 from firetree.errors import UserError
+from firetree.models.pruning import Scope, largest
 from firetree.weights import Published
 
 _ROUNDS = 30
@@ -19,8 +20,10 @@ _ROUNDS = 30
 Rows = npt.NDArray[np.float32]
 
 
-def prune_and_share(published: Published, density: float, bits: int) -> Compressed:
-    """Each layer's largest weights, `density` of them, in 2^bits - 1 values; all else in 16 bits.
+def prune_and_share(
+    published: Published, density: float, bits: int, scope: Scope = "layer"
+) -> Compressed:
+    """The largest weights, `density` of them, in 2^bits - 1 values a layer; all else in 16 bits.
 
     Raises:
         UserError: a density or a number of bits outside its range.
@@ -30,19 +33,20 @@ def prune_and_share(published: Published, density: float, bits: int) -> Compress
     if not 1 <= bits <= 8:
         raise UserError(f"--bits {bits}; expected 1 to 8")
     tensors: Mapping[str, Shared | Tensor] = {
-        name: share(prune(tensor, density), 2**bits - 1)
-        if tensor.dim() > 1
-        else tensor.half().float()
-        for name, tensor in published.state.items()
+        name: share(tensor, 2**bits - 1) if tensor.dim() > 1 else tensor.half().float()
+        for name, tensor in prune(published.state, density, scope).items()
     }
     return Compressed(replace(published, state={}), tensors)
 
 
-def prune(weight: Tensor, density: float) -> Tensor:
-    """The weight with zeros but for its largest values, the share `density` of all."""
-    kept = max(1, round(density * weight.numel()))
-    threshold = weight.abs().flatten().kthvalue(weight.numel() - kept + 1).values
-    return torch.where(weight.abs() >= threshold, weight, 0.0)
+def prune(state: Mapping[str, Tensor], density: float, scope: Scope) -> dict[str, Tensor]:
+    """The tensors with zeros in place of the smallest weights; biases stay."""
+    names = [name for name, tensor in state.items() if tensor.dim() > 1]
+    masks = largest([state[name] for name in names], density, scope)
+    return {
+        **state,
+        **{n: torch.where(m, state[n], 0.0) for n, m in zip(names, masks, strict=True)},
+    }
 
 
 def share(weight: Tensor, values: int) -> Shared:

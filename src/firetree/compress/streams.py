@@ -18,6 +18,8 @@ from firetree.compress.tables import (
     LEVELS,
     ONES,
     Ints,
+    Symbols,
+    Tables,
     from_levels,
     levels,
     mask_frequencies,
@@ -40,10 +42,10 @@ def groups(tensor: Shared, across: bool) -> Ints:
     return np.packbits((grid.T if across else grid).ravel()).astype(np.int64)
 
 
-def ungroup(groups: Ints, found: Ints, shape: tuple[int, ...], across: bool) -> Codes:
+def ungroup(groups: Symbols, found: Symbols, shape: tuple[int, ...], across: bool) -> Codes:
     """All codes of a tensor, from its mask and the codes of what is not zero."""
     count = int(np.prod(shape))
-    mask = np.unpackbits(groups.astype(np.uint8), count=count).view(bool)
+    mask = np.unpackbits(groups, count=count).view(bool)
     if across:
         mask = np.ascontiguousarray(mask.reshape(-1, shape[0]).T).ravel()
     codes = np.zeros(count, np.uint8)
@@ -65,7 +67,7 @@ def mask_shares(masks: list[Ints]) -> Ints:
     return np.array([_scaled(count) for count in counts], np.int64).reshape(-1, GROUP + 1)
 
 
-def read_mask(content: bytes, places: list[int], coder: ModuleType) -> list[Ints]:
+def read_mask(content: bytes, places: list[int], coder: ModuleType) -> list[Symbols]:
     """What `groups` gave for tensors of so many places.
 
     Raises:
@@ -77,7 +79,7 @@ def read_mask(content: bytes, places: list[int], coder: ModuleType) -> list[Ints
         raise UserError("section MASK of the .fire has too few tables")
     shares = np.frombuffer(told, "<u2").reshape(-1, GROUP + 1).astype(np.int64)
     sizes = [-(-count // GROUP) for count in places]
-    masks: Ints = coder.decode(encoded, _tables(sizes), mask_frequencies(shares))
+    masks: Symbols = coder.decode(encoded, _tables(sizes), mask_frequencies(shares))
     parts = np.split(masks, np.cumsum(sizes)[:-1])
     for part, count in zip(parts, places, strict=False):
         if len(part) and part[-1] & ((1 << -count % GROUP) - 1):
@@ -104,7 +106,7 @@ def write_codes(found: list[Ints], sizes: list[int], coder: ModuleType) -> bytes
 
 def read_codes(
     content: bytes, counts: list[int], sizes: list[int], coder: ModuleType
-) -> list[Ints]:
+) -> list[Symbols]:
     """Places in codebooks of these sizes, so many for each tensor.
 
     Raises:
@@ -117,10 +119,10 @@ def read_codes(
     levels_TA = np.zeros((len(sizes), ALPHABET), np.uint8)
     for row, part in zip(levels_TA, np.split(steps, np.cumsum(sizes)[:-1]), strict=False):
         row[: len(part)] = np.cumsum(part) % LEVELS
-    found: Ints = coder.decode(encoded, _tables(counts), from_levels(levels_TA))
+    found: Symbols = coder.decode(encoded, _tables(counts), from_levels(levels_TA))
     parts = np.split(found, np.cumsum(counts)[:-1])
-    for part, size in zip(parts, sizes, strict=False):
-        if part.max(initial=-1) >= size:
+    for codes, size in zip(parts, sizes, strict=False):
+        if len(codes) and codes.max() >= size:
             raise UserError("a code of the .fire is behind its codebook")
     return parts if counts else []
 
@@ -131,10 +133,10 @@ def _scaled(counts: Ints) -> Ints:
     return np.where(counts > 0, np.maximum(scaled, 1), 0)
 
 
-def _in_one_row(parts: list[Ints]) -> tuple[Ints, Ints]:
+def _in_one_row(parts: list[Ints]) -> tuple[Ints, Tables]:
     """All symbols, and the table of each: that of its tensor."""
     return np.concatenate([np.zeros(0, np.int64), *parts]), _tables([len(part) for part in parts])
 
 
-def _tables(counts: list[int]) -> Ints:
-    return np.repeat(np.arange(len(counts)), counts)
+def _tables(counts: list[int]) -> Tables:
+    return np.repeat(np.arange(len(counts), dtype=np.int32), counts)

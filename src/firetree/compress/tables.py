@@ -22,6 +22,9 @@ LEVELS = 32
 _WEIGHTS = np.array([0, *(round(16 * 2 ** (level / 2)) for level in range(LEVELS - 1))], np.int64)
 
 Ints = npt.NDArray[np.int64]
+Symbols = npt.NDArray[np.uint8]
+Tables = npt.NDArray[np.int32]
+"""For each symbol, the table that it is coded with."""
 
 GROUP = 8
 """Positions whose zeros are told together, as one byte."""

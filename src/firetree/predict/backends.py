@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from firetree import export
-from firetree.errors import UserError
 from firetree.weights import Published, build
 
 Backend = Literal["torch", "onnxruntime"]
 Run = Callable[[Tensor], Tensor]
-"""From x_BCHW to logits_BK."""
+"""From x_BCHW to logits_BK, on the calling thread; several may call it at once."""
 
 _MANY = 500
 
@@ -31,7 +30,7 @@ def fastest(pictures: int) -> Backend:
 
 
 def start(backend: Backend, published: Published) -> Run:
-    """The model, ready to run on all cores.
+    """The model, ready to run.
 
     Raises:
         UserError: the backend is not installed.
@@ -51,18 +50,10 @@ def _torch(published: Published) -> Run:
 
 
 def _onnxruntime(published: Published) -> Run:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError("no onnxruntime here; pip install 'firetree[onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        export.as_onnx(published), options, providers=["CPUExecutionProvider"]
-    )
-    name = session.get_inputs()[0].name
+    session = export.session(published, threads=1)
 
     def run(x_BCHW: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: x_BCHW.contiguous().numpy()})[0])
+        logits_BK = session.run(None, {export.INPUT: x_BCHW.contiguous().numpy()})[0]
+        return torch.from_numpy(logits_BK)
 
     return run

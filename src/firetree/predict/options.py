@@ -101,7 +101,7 @@ def _answers_of(options: PredictOptions) -> answer.Answers:
     names = read_classes(options.classes) if options.classes else published.class_names
     if len(names) != published.class_count:
         raise UserError(
-            f"{len(names)} names in {options.classes}; expected {published.class_count}, as the "
+            f"{len(names)} names in {options.classes or options.model}; expected {published.class_count}, as the "
             "model has classes"
         )
     pictures = find_pictures([Path(text) for text in options.inputs])

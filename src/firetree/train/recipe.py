@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from firetree.errors import UserError, nearest
+from firetree.models.pruning import Scope
 from firetree.sync import check_algorithm, check_compression
 from firetree.tasks import catch, kind_of
 
@@ -181,9 +182,13 @@ class SparseRecipe:
     """Whether, and when, the smallest weights are held at zero."""
 
     density: float | None = None
-    """Share of each layer's weights that stay; None to train all."""
+    """Share of the weights that stay; None to train all."""
+    scope: Scope = "layer"
+    """Whether that is the share of each layer, or of all layers together."""
     first_epoch: float = 0.0
     """Epochs before the smallest weights are set to zero."""
+    ramp_epochs: float = 0.0
+    """Epochs in which the density falls, fast at first, to its value; 0 for all at once."""
     last_epoch: float | None = None
     """Epoch from which all are trained again (dense-sparse-dense training); None to stay sparse."""
 
@@ -361,6 +366,7 @@ _RANGES: dict[str, Check] = {
     "sync.timeout_s": _POSITIVE,
     "sparse.density": _FRACTION,
     "sparse.first_epoch": _NOT_NEGATIVE,
+    "sparse.ramp_epochs": _NOT_NEGATIVE,
     "sparse.last_epoch": _NOT_NEGATIVE,
 }
 

@@ -6,7 +6,6 @@ network = weights.build(published)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.weights import caffe, deep_compression, torchvision
-from firetree.weights.onnx import CLASSES, DESCRIPTION, read_onnx
+from firetree.weights.onnx import read_onnx
 from firetree.weights.published import (
     CAFFE,
     Preprocessing,
@@ -25,6 +24,8 @@ from firetree.weights.published import (
     build,
     describe,
     from_description,
+    from_metadata,
+    metadata,
     shapes,
 )
 from firetree.weights.runs import read_published
@@ -39,6 +40,7 @@ __all__ = [
     "describe",
     "from_description",
     "load",
+    "metadata",
     "read_classes",
     "shapes",
 ]
@@ -71,11 +73,8 @@ def load(path: Path) -> Published:
 
 def as_safetensors(published: Published) -> bytes:
     """A safetensors file that says all about the model by itself, and that `load` reads."""
-    told = {
-        DESCRIPTION: json.dumps(describe(published)),
-        CLASSES: json.dumps(published.classes),
-    }
-    return save({name: tensor.contiguous() for name, tensor in published.state.items()}, told)
+    state = {name: tensor.contiguous() for name, tensor in published.state.items()}
+    return save(state, metadata(published))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -104,14 +103,9 @@ def _read_safetensors(path: Path) -> Published:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}; expected whole safetensors") from error
-    if DESCRIPTION not in told:
+    described = from_metadata(told, str(path))
+    if described is None:
         return _from_state(state, str(path))
-    try:
-        described = from_description(
-            json.loads(told[DESCRIPTION]), {}, json.loads(told.get(CLASSES, "[]"))
-        )
-    except ValueError as error:
-        raise UserError(f"the description in {path} is damaged: {error}") from error
     ordered = {name: state[name].float() for name in _module_order(described, state)}
     return replace(described, state=ordered)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,8 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.weights.layers import recognise
-from firetree.weights.published import TORCHVISION, Published, from_description
+from firetree.weights.published import TORCHVISION, Published, from_metadata
 from firetree.weights.torchvision import FIELDS
-
-DESCRIPTION, CLASSES = "firetree", "classes"
-"""Keys of a file's metadata: the model's description, and its classes' names, both in JSON."""
 
 _LARGEST_BYTES = 2 << 30
 
@@ -43,18 +40,11 @@ def read_onnx(path: Path) -> Published:
         raise UserError(f"cannot read {path}: {reason}; expected a whole ONNX file") from error
     told = {entry.key: entry.value for entry in model.metadata_props}
     layers, fields = _layers(model.graph, tensors)
-    if DESCRIPTION not in told:
+    described = from_metadata(told, str(path))
+    if described is None:
         return recognise(layers, TORCHVISION, fields, str(path))
-    try:
-        described = from_description(
-            json.loads(told[DESCRIPTION]), {}, json.loads(told.get(CLASSES, "[]"))
-        )
-    except ValueError as error:
-        raise UserError(f"the description in {path} is damaged: {error}") from error
     found = recognise(layers, described.preprocessing, described.fields, str(path))
-    return Published(
-        found.network, found.state, found.preprocessing, described.fields, described.classes
-    )
+    return replace(described, network=found.network, state=found.state)
 
 
 def _layers(

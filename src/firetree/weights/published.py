@@ -5,6 +5,7 @@ Readers beside this file make one from each format; `build` turns it into a netw
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -20,6 +21,9 @@ from firetree import models
 from firetree.errors import UserError
 
 Order = Literal["RGB", "BGR"]
+
+_DESCRIPTION, _CLASSES = "firetree", "classes"
+"""Keys of a file's metadata: the model's description, and its classes' names, both in JSON."""
 
 _LARGEST_PIXELS = 4096
 
@@ -55,7 +59,11 @@ class Preprocessing:
             ("crop", self.crop >= 1, "1 or more"),
             ("order", self.order in get_args(Order), "RGB or BGR"),
             ("mean", len(self.mean) in (1, 3) and bool(np.isfinite(self.mean).all()), "1 or 3"),
-            ("std", len(self.std) == len(self.mean) and min(self.std) > 0, "above 0"),
+            (
+                "std",
+                len(self.std) == len(self.mean) and all(0 < one < np.inf for one in self.std),
+                "above 0",
+            ),
         ):
             if not right:
                 raise UserError(
@@ -179,6 +187,32 @@ def describe(published: Published) -> dict[str, Any]:
     }
 
 
+def metadata(published: Published) -> dict[str, str]:
+    """All but the weights, as texts that safetensors and ONNX files have room for."""
+    return {
+        _DESCRIPTION: json.dumps(describe(published)),
+        _CLASSES: json.dumps(published.classes),
+    }
+
+
+def from_metadata(told: Mapping[str, str], source: str) -> Published | None:
+    """The model that `metadata` told of, without weights; None where a file is not ours.
+
+    Raises:
+        UserError: damaged, or by another version.
+    """
+    if _DESCRIPTION not in told:
+        return None
+    try:
+        description = json.loads(told[_DESCRIPTION])
+        classes = json.loads(told.get(_CLASSES, "[]"))
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise ValueError("class names that are no texts")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the description in {source} is damaged: {error}") from error
+    return from_description(description, {}, classes)
+
+
 def from_description(
     description: Any, state: Mapping[str, Tensor], classes: Sequence[str]
 ) -> Published:
@@ -203,7 +237,7 @@ def from_description(
             tuple(map(float, given["mean"])),
             tuple(map(float, given["std"])),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"the model's description is damaged: {' '.join(str(error).split())}"
         ) from error

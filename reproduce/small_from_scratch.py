@@ -1,0 +1,126 @@
+"""A small SqueezeNet on CIFAR-10 from first weights to a file ten times smaller, and with DSD.
+
+`python reproduce/small_from_scratch.py`
+
+Three runs of as many epochs: dense, pruned on the way, and dense–sparse–dense. The pruned net's weights
+are then shared, its codebooks taught to answer as it does, and all is encoded. Runs are kept in
+`runs/small-from-scratch`, which a repeated command completes; the table goes to
+`reproduce/RESULTS.md`. Within an hour on two cores with nothing else running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from measure import accuracy, pruned_bytes
+from page import tell, write_table
+from safetensors.torch import load_file
+
+from firetree import compress, data, weights
+from firetree.compress.calibrate import inputs_of
+from firetree.compress.retrain import retrain
+from firetree.compress.share import prune_and_share
+from firetree.compress.shared import Compressed
+from firetree.data import parquet
+from firetree.predict.pictures import Picture, find_pictures
+from firetree.weights import Preprocessing, Published
+
+RUNS = Path("runs/small-from-scratch")
+EPOCHS = 24
+SIZE = 32
+DENSITY, BITS, DSD_DENSITY = 0.2, 5, 0.7
+TAUGHT_STEPS, TAUGHT_PICTURES = 500, 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cifar10", type=Path, default=Path("../shared/data/cifar10"))
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    options = parser.parse_args()
+    path = options.cifar10
+    nets = {name: trained(name, path, options.epochs) for name in sparse(0)}
+    pictures = find_pictures(sorted(path.glob("test-*.parquet")))
+    rows = [*table(nets, shared(nets["pruned"], path), pictures)]
+    write_table(
+        "Small from scratch",
+        "python reproduce/small_from_scratch.py",
+        f"`squeezenet_small` on CIFAR-10 from first weights, {options.epochs} epochs each by the recipe "
+        f"`cifar-squeezenet`, one seed. Pruned to {DENSITY:.0%} of all weights by a gradual schedule; "
+        f"{2**BITS - 1} values a layer, taught in {TAUGHT_STEPS} steps; DSD with "
+        f"{DSD_DENSITY:.0%} of each layer in its sparse third.",
+        [["net", "file", "bytes", "× smaller", "top-1 %", "lost, points"], *rows],
+    )
+
+
+def trained(name: str, path: Path, epochs: int) -> Published:
+    """The net of a finished run, which is completed first."""
+    folder = RUNS / f"{name}-{epochs}"
+    tell(f"{name} in {folder}")
+    command = [sys.executable, "-m", "firetree", "train", "cifar-squeezenet", "--resume"]
+    command += ["--data.path", str(path), "--run-dir", str(folder)]
+    command += ["--optim.epochs", str(epochs), *sparse(epochs)[name]]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    held = load_file(max((folder / "checkpoints").iterdir()) / "model.safetensors")
+    names = weights.shapes("squeezenet_small", {}, classes=10, channels=3, size=SIZE)
+    return Published("squeezenet_small", {name: held[name] for name in names}, preparing(path))
+
+
+def sparse(epochs: int) -> dict[str, list[str]]:
+    """What each run does between a third and two thirds of its epochs, as options."""
+    first, last = str(epochs / 3), str(2 * epochs / 3)
+    begin = ["--sparse.first-epoch", first, "--sparse.density"]
+    return {
+        "dense": [],
+        "pruned": [*begin, str(DENSITY), "--sparse.ramp-epochs", first, "--sparse.scope", "global"],
+        "DSD": [*begin, str(DSD_DENSITY), "--sparse.last-epoch", last],
+    }
+
+
+def preparing(path: Path) -> Preprocessing:
+    """As the recipe prepares its pictures."""
+    splits = data.load(
+        "parquet", path, classes=10, size=SIZE, channels=3, test_fraction=0.2, seed=0
+    )
+    mean, std = (tuple(255 * float(one) for one in values) for values in (splits.mean, splits.std))
+    return Preprocessing(SIZE, True, SIZE, "RGB", mean, std)
+
+
+def shared(published: Published, path: Path) -> Compressed:
+    """The pruned net with few values a layer, which answer as it does."""
+    stored = parquet.read_parquet(path).train
+    x_BCHW = inputs_of(published.preprocessing, stored, TAUGHT_PICTURES, seed=1)
+    before = prune_and_share(published, 1.0, BITS)
+    return retrain(before, published, x_BCHW, TAUGHT_STEPS, tell)
+
+
+def table(
+    nets: dict[str, Published], small: Compressed, pictures: list[Picture]
+) -> Iterator[list[str]]:
+    dense, pruned = nets["dense"], nets["pruned"]
+    whole_bytes = len(weights.as_safetensors(dense))
+    whole, _ = accuracy(dense, pictures)
+    few = small.expand()
+    for name, published, file, size_bytes in (
+        ("dense", dense, "safetensors, float32", whole_bytes),
+        ("pruned", pruned, "weights and a mask", pruned_bytes(pruned.state)),
+        ("shared", few, "`.fire`, Huffman", len(compress.write(small, "huffman"))),
+        ("shared", few, "`.fire`, rANS", len(compress.write(small))),
+        ("DSD", nets["DSD"], "safetensors, float32", whole_bytes),
+    ):
+        top1, _ = accuracy(published, pictures)
+        yield [
+            name,
+            file,
+            f"{size_bytes:,}",
+            f"{whole_bytes / size_bytes:.1f}",
+            f"{top1:.2f}",
+            f"{whole - top1:.2f}",
+        ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""A model answers the same whether it comes from its original file, from a .fire, or from ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from published_files import PICTURES, V1_0, V1_1, needs_pictures, needs_weights
+
+from firetree import compress, export, weights
+from firetree.predict.answer import predict
+from firetree.predict.backends import Backend, start
+from firetree.predict.pictures import Picture, find_pictures
+from firetree.weights import Published
+
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+
+@needs_weights
+@needs_pictures
+@pytest.mark.parametrize("count", [12, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", [V1_0, V1_1])
+def test_the_most_probable_class_is_the_same_from_every_format(
+    tmp_path: Path, path: Path, count: int
+) -> None:
+    published = weights.load(path)
+    fire, onnx = tmp_path / "model.fire", tmp_path / "model.onnx"
+    fire.write_bytes(compress.write(compress.keep_exactly(published)))
+    onnx.write_bytes(export.as_onnx(published))
+    pictures = find_pictures([PICTURES])[:count]
+    original = most_probable(published, "torch", pictures)
+    assert len(set(original)) > count // 2
+    assert most_probable(compress.open_model(fire), "torch", pictures) == original
+    assert most_probable(weights.load(onnx), "torch", pictures) == original
+    assert most_probable(compress.open_model(fire), "onnxruntime", pictures) == original
+
+
+def most_probable(published: Published, backend: Backend, pictures: Sequence[Picture]) -> list[int]:
+    run = start(backend, published)
+    found = predict(run, published.preprocessing, published.class_names, pictures)
+    return [answer.top5[0].index for answer in found.answers]
