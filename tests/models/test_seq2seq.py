@@ -132,6 +132,27 @@ def test_a_beam_of_one_takes_the_most_probable_symbol_each_time(seed: int, name:
     assert list(found.symbols) == [symbol for symbol in symbols if symbol != END]
 
 
+class Chain(SequenceToSequence):
+    """2, 3, 4 and the end follow each other, each by nine in ten."""
+
+    def begin(self, source_BS: Tensor) -> tuple[Tensor, ...]:
+        return (source_BS,)
+
+    def go_on(
+        self, before_BT: Tensor, state: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        p = torch.full((*before_BT.shape, 5), 0.025)
+        following = torch.tensor([0, 2, 3, 4, END])[before_BT]
+        return p.scatter(2, following[:, :, None], 0.9).log(), state
+
+
+@pytest.mark.parametrize("beam", range(1, 5))
+def test_poor_targets_that_end_early_do_not_end_the_search(beam: int) -> None:
+    [found] = seq2seq.search(Chain(), torch.tensor([[2, END]]), end=END, beam=beam, most=9)
+    assert found.symbols == (2, 3, 4)
+    assert found.score == pytest.approx(math.log(0.9), abs=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @torch.inference_mode()
 def test_sources_searched_together_get_what_each_gets_alone(name: str) -> None:
