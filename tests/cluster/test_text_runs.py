@@ -131,9 +131,12 @@ def test_a_folder_that_is_no_run_s_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained_is_said_in_one_line(dictionary: Path, tmp_path: Path) -> None:
-    code, _, err = train(dictionary, tmp_path / "run", "--model.hidden", 8)
+    code, _, err = train(dictionary, tmp_path / "run", "--model.rate", 0.5)
     assert code == 2
-    assert err == "firetree: model.hidden and model.parameters; expected one of them\n"
+    assert err.startswith(
+        "firetree: model.rate = 0.5; 'seq2seq_attention' does not have this field"
+    )
+    assert err.count("\n") == 1
 
 
 def test_lines_are_translated_and_scored(tmp_path: Path) -> None:

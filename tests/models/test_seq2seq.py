@@ -79,7 +79,7 @@ def test_a_width_is_found_for_a_number_of_parameters(name: str, parameters: int)
         ("seq2seq_delta", {"decay": 0.5}, "model.decay = 0.5; 'delta' does not have this field"),
         ("seq2seq_transformer", {"heads": 3}, "heads = 3; expected a divisor of hidden = 8"),
         ("seq2seq_fast_weights", {"decay": 2.0}, "decay = 2.0; expected 0 to 1"),
-        ("seq2seq_lstm", {"parameters": 9}, "model.hidden and model.parameters; expected one"),
+        ("seq2seq_lstm", {"heads": 2}, "model.heads = 2; 'seq2seq_lstm' does not have this field"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name: str, fields, message: str) -> None:
