@@ -65,7 +65,7 @@ FULL = (
     Cell("translation", "", 0, parameters=3_000_000, updates=4_540),
 )
 QUICK = (
-    Cell("phonemes", "", 0, parameters=250_000, updates=800),
+    Cell("phonemes", "", 0, parameters=250_000, updates=400),
     Cell("translation", "", 0, parameters=1_000_000, updates=450),
 )
 

@@ -79,7 +79,7 @@ def test_a_width_is_found_for_a_number_of_parameters(name: str, parameters: int)
         ("seq2seq_delta", {"decay": 0.5}, "model.decay = 0.5; 'delta' does not have this field"),
         ("seq2seq_transformer", {"heads": 3}, "heads = 3; expected a divisor of hidden = 8"),
         ("seq2seq_fast_weights", {"decay": 2.0}, "decay = 2.0; expected 0 to 1"),
-        ("seq2seq_lstm", {"parameters": 9}, "model.hidden and model.parameters; expected one"),
+        ("seq2seq_lstm", {"heads": 2}, "model.heads = 2; 'seq2seq_lstm' does not have this field"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name: str, fields, message: str) -> None:
@@ -130,6 +130,27 @@ def test_a_beam_of_one_takes_the_most_probable_symbol_each_time(seed: int, name:
             break
     [found] = seq2seq.search(network, source, end=END, beam=1, most=8)
     assert list(found.symbols) == [symbol for symbol in symbols if symbol != END]
+
+
+class Chain(SequenceToSequence):
+    """2, 3, 4 and the end follow each other, each by nine in ten."""
+
+    def begin(self, source_BS: Tensor) -> tuple[Tensor, ...]:
+        return (source_BS,)
+
+    def go_on(
+        self, before_BT: Tensor, state: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        p = torch.full((*before_BT.shape, 5), 0.025)
+        following = torch.tensor([0, 2, 3, 4, END])[before_BT]
+        return p.scatter(2, following[:, :, None], 0.9).log(), state
+
+
+@pytest.mark.parametrize("beam", range(1, 5))
+def test_poor_targets_that_end_early_do_not_end_the_search(beam: int) -> None:
+    [found] = seq2seq.search(Chain(), torch.tensor([[2, END]]), end=END, beam=beam, most=9)
+    assert found.symbols == (2, 3, 4)
+    assert found.score == pytest.approx(math.log(0.9), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

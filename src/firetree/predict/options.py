@@ -70,6 +70,7 @@ def _of_texts(options: PredictOptions, trained: Trained) -> str:
         scores = texts.scored(model, trained, beam)
         return json.dumps(asdict(scores)) if options.json else texts.scores_as_text(scores)
     asked = texts.lines_of(options.inputs, options.file)
+    model.check(asked)
     found = model.answers(asked, beam)
     return texts.as_json(asked, found) if options.json else "\n".join(its.text for its in found)
 

@@ -46,10 +46,8 @@ def bleu(found: Sequence[str], expected: Sequence[str]) -> float:
     found_length = expected_length = 0
     for line, reference in zip(found, expected, strict=True):
         words, right_words = _tokens(line), _tokens(reference)
-        found_length, expected_length = (
-            found_length + len(words),
-            expected_length + len(right_words),
-        )
+        found_length += len(words)
+        expected_length += len(right_words)
         for n in range(_ORDER):
             grams, right = Counter(_grams(words, n + 1)), Counter(_grams(right_words, n + 1))
             matches[n] += (grams & right).total()

@@ -26,10 +26,14 @@ class TextModel:
     target: Vocabulary
 
     def answers(self, texts: Sequence[str], beam: int) -> list[Answered]:
-        """The best target of each text; that of an empty one is empty (UserError as `answer`)."""
-        asked = [text for text in texts if text.strip()]
-        found = iter(answer(self.network, self.source, self.target, asked, beam))
-        return [next(found) if text.strip() else Answered("", 0.0) for text in texts]
+        """The best target of each text."""
+        return answer(self.network, self.source, self.target, texts, beam)
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise UserError for a text that is not empty and has no symbol that was learned."""
+        for text in texts:
+            if text.strip() and not self.source.encode(text):
+                raise UserError(f"nothing in '{text}' was in the training texts; leave it out")
 
 
 def open_texts(trained: Trained) -> TextModel:

@@ -111,21 +111,18 @@ def answer(
 ) -> list[Answered]:
     """The best target of each text, those of about the same length together.
 
-    A target has at most twice as many symbols as its source and ten more.
+    A target has at most twice as many symbols as its source and ten more; that of a text without any
+    symbol is empty.
 
     Args:
         network: in evaluation mode.
         beam: hypotheses that are kept at each step, 1 or more.
-
-    Raises:
-        UserError: a text without a symbol that the network has learned.
     """
     sources = [source.encode(text) for text in texts]
-    for text, numbers in zip(texts, sources, strict=True):
-        if not numbers:
-            raise UserError(f"nothing in '{text}' was in the training texts; expected other input")
-    order = sorted(range(len(texts)), key=lambda k: len(sources[k]))
-    found: dict[int, Answered] = {}
+    order = sorted(
+        (k for k, numbers in enumerate(sources) if numbers), key=lambda k: len(sources[k])
+    )
+    found = [Answered("", 0.0)] * len(texts)
     for first in range(0, len(order), BATCH):
         some = order[first : first + BATCH]
         longest = len(sources[some[-1]])
@@ -136,4 +133,4 @@ def answer(
             some, seq2seq.search(network, source_BS, end=END, beam=beam, most=most), strict=True
         ):
             found[k] = Answered(target.decode(best.symbols), best.score)
-    return [found[k] for k in range(len(texts))]
+    return found

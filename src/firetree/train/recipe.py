@@ -45,7 +45,7 @@ class ModelRecipe:
     hidden: int | None = None
     """Units of a recurrent layer, or width of a network for texts."""
     parameters: int | None = None
-    """About how many numbers a network for texts has, whose width follows; None for 1,000,000."""
+    """About how many a network for texts has, where hidden does not say; None for 1,000,000."""
     inner_steps: int | None = None
     """Inner steps of fast weights (S)."""
     decay: float | None = None

@@ -19,7 +19,6 @@ class Trained:
     """What a run has come to, in its newest whole checkpoint."""
 
     recipe: Recipe
-    step: int
     data: Mapping[str, Any]
     """What the task says about its data."""
     weights: Mapping[str, Tensor]
@@ -41,4 +40,4 @@ def read_run(folder: Path) -> Trained:
     if newest is None:
         reason = f" ({passed_over[0]})" if passed_over else ""
         raise UserError(f"{folder} has no whole checkpoint{reason}; expected a run that has one")
-    return Trained(recipe, newest.state.step, newest.state.data, newest.model)
+    return Trained(recipe, newest.state.data, newest.model)

@@ -45,7 +45,7 @@ def build(
     Args:
         name: one of `names()`.
         hidden: width of the whole network; None for the one that comes nearest to `parameters`.
-        parameters: by default `PARAMETERS`.
+        parameters: by default `PARAMETERS`; of no account where `hidden` is given.
         dropout: by default 0.
         fields: of the memory's layer, as `recurrent.build_layer` takes them, or a transformer's
             `heads`; None keeps the default.
@@ -55,8 +55,6 @@ def build(
     """
     if name not in names():
         raise UserError(f"no network '{name}'{nearest(name, names())}")
-    if hidden is not None and parameters is not None:
-        raise UserError("model.hidden and model.parameters; expected one of them")
     kind = name.removeprefix(_PREFIX)
     given = {field: value for field, value in fields.items() if value is not None}
 

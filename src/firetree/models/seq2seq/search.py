@@ -32,9 +32,10 @@ def search(
     """The best target of each source.
 
     At each step the `beam` best continuations of what is kept are looked at. Those that end are
-    results; the best that do not end are kept. A source is done once it has `beam` results. The best
-    is the one with the highest mean log-probability of its symbols, so that short ones are not
-    preferred. A beam of 1 is greedy; one as large as the number of all targets is exhaustive.
+    results; the best that do not end are kept. The best result is the one with the highest mean
+    log-probability of its symbols, so that short ones are not preferred. A source is done once it has
+    `beam` results and what is kept is no better so far. A beam of 1 is greedy; one as large as the
+    number of all targets is exhaustive.
 
     Args:
         network: in evaluation mode.
@@ -49,7 +50,9 @@ def search(
     total_BW[:, 0] = 0
     targets_BWT = torch.full((size_B, beam, 1), end, device=source_BS.device)
     best = [Found((), -torch.inf)] * size_B
+    score_B = torch.full_like(total_BW[:, 0], -torch.inf)
     results_B = torch.zeros_like(first_B)
+    done_B = torch.zeros_like(first_B, dtype=torch.bool)
     for length in range(1, most + 1):
         logits_R1K, state = network.go_on(targets_BWT[:, :, -1:].flatten(0, 1), state)
         log_p = logits_R1K[:, 0].float().log_softmax(1)
@@ -61,21 +64,21 @@ def search(
         parent_BC, symbol_BC = at_BC // size_K, at_BC % size_K
         targets_BCT = torch.cat([_pick(targets_BWT, parent_BC), symbol_BC[:, :, None]], 2)
 
-        last = length == most
         is_end_BC = symbol_BC == end
-        result_BC = (is_end_BC | last) & total_BC.isfinite() & (results_B < beam)[:, None]
+        result_BC = (is_end_BC | (length == most)) & total_BC.isfinite() & ~done_B[:, None]
         result_BC[:, beam:] = False
         for b, c in result_BC.nonzero().tolist():
             score = float(total_BC[b, c]) / length
             if score > best[b].score:
                 symbols = targets_BCT[b, c, 1:].tolist()
                 best[b] = Found(tuple(symbols[:-1] if is_end_BC[b, c] else symbols), score)
+                score_B[b] = score
         results_B = results_B + result_BC.sum(1)
-        if last or bool((results_B >= beam).all()):
-            break
 
-        total_BC = total_BC.masked_fill(is_end_BC, -torch.inf)
-        total_BW, kept_BW = total_BC.topk(beam)
+        total_BW, kept_BW = total_BC.masked_fill(is_end_BC, -torch.inf).topk(beam)
+        done_B = done_B | ((results_B >= beam) & (score_B >= total_BW[:, 0] / length))
+        if bool(done_B.all()):
+            break
         targets_BWT = _pick(targets_BCT, kept_BW)
         state = _rows(state, (first_B[:, None] + parent_BC.gather(1, kept_BW)).flatten())
     return best
