@@ -86,9 +86,7 @@ def test_the_same_seed_draws_the_same_games(size: int, seed: int) -> None:
 
 
 def loader(rank: int = 0, world_size: int = 1, seed: int = 0) -> CatchLoader:
-    return CatchLoader(
-        Catch(5, 2), 25, batch_size=10, seed=seed, rank=rank, world_size=world_size
-    )
+    return CatchLoader(Catch(5, 2), 25, batch_size=10, seed=seed, rank=rank, world_size=world_size)
 
 
 @pytest.mark.parametrize("which", ["test", "training"])
@@ -98,9 +96,7 @@ def test_ranks_together_have_the_batches_of_one(which: str) -> None:
         found = here.test_batches() if which == "test" else here.batches(2)
         return [batch for batch, _ in zip(found, range(5), strict=False)]
 
-    for whole, *parts in zip(
-        batches(0, 1), *(batches(rank, 3) for rank in range(3)), strict=True
-    ):
+    for whole, *parts in zip(batches(0, 1), *(batches(rank, 3) for rank in range(3)), strict=True):
         assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
         assert {part.global_count for part in parts} == {whole.count}
 

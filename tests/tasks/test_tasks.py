@@ -59,7 +59,11 @@ def test_only_what_is_asked_for_is_counted() -> None:
     ("load", "data", "message"),
     [
         (pictures, replace(DIGITS, pairs=4), "data.pairs = 4; 'digits' does not have this field"),
-        (pictures, replace(DIGITS, held_out="validation"), "data.held_out = validation; 'digits' does not"),
+        (
+            pictures,
+            replace(DIGITS, held_out="validation"),
+            "data.held_out = validation; 'digits' does not",
+        ),
         (recall, replace(RETRIEVAL, size=8), "data.size = 8; 'associative_retrieval' does not"),
     ],
 )

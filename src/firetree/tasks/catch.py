@@ -31,7 +31,11 @@ VALUE_WEIGHT, ENTROPY_WEIGHT = 0.5, 0.01
 """What the value's error and the policy's entropy count for in the loss (Mnih et al. 2016)."""
 
 _OF_OTHERS = {
-    "path": None, "channels": None, "classes": None, "pairs": None, "held_out": "test",
+    "path": None,
+    "channels": None,
+    "classes": None,
+    "pairs": None,
+    "held_out": "test",
 }
 
 _SEEN = 100
@@ -143,7 +147,7 @@ class Catching:
         last one, it is the return of every move."""
         log_move_BT, entropy_BT, value_BT, reward_BT = outputs.unbind(-1)
         advantage_BT = reward_BT[:, -1:] - value_BT
-        loss_BT = (
+        loss_BT: Tensor = (
             -log_move_BT * advantage_BT.detach()
             + VALUE_WEIGHT * advantage_BT**2
             - ENTROPY_WEIGHT * entropy_BT
@@ -165,4 +169,6 @@ def load_catch(fields: Mapping[str, Any]) -> Catching:
     size = fields["size"] or PAPER_SIZE
     if not SIZES[0] <= size <= SIZES[-1]:
         raise UserError(f"data.size = {size}; expected {SIZES[0]} to {SIZES[-1]} for '{NAME}'")
-    return Catching(Catch(size, fields["blank_after"] or PAPER_BLANK_AFTER), fields["examples"] or GAMES)
+    return Catching(
+        Catch(size, fields["blank_after"] or PAPER_BLANK_AFTER), fields["examples"] or GAMES
+    )

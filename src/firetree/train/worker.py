@@ -20,7 +20,16 @@ from firetree.data import epoch_steps
 from firetree.launch import Place
 from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
-from firetree.tasks import Batch, Loader, Task, catch, load_catch, load_pictures, load_recall, recall
+from firetree.tasks import (
+    Batch,
+    Loader,
+    Task,
+    catch,
+    load_catch,
+    load_pictures,
+    load_recall,
+    recall,
+)
 from firetree.trace import StepTrace
 from firetree.train.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
 from firetree.train.finite import not_finite
