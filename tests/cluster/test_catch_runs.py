@@ -14,6 +14,7 @@ from ranks import run_on_ranks
 
 from firetree.launch import Place
 from firetree.train import load_recipe
+from firetree.train.recipe import ModelRecipe
 from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
 
 SMALL = ("train", "catch", "--data.size", 6, "--data.blank-after", 2)
@@ -25,6 +26,7 @@ def train_steps() -> tuple[dict[str, torch.Tensor], float]:
     recipe = load_recipe("catch")
     recipe = replace(
         recipe,
+        model=ModelRecipe("fast_weights", hidden=16),
         data=replace(recipe.data, size=6, examples=60),
         optim=replace(recipe.optim, batch_size=13),
     )
@@ -48,7 +50,7 @@ def test_two_workers_end_with_the_weights_of_one() -> None:
 
 def test_a_small_game_is_learned(tmp_path: Path) -> None:
     code, _, err = firetree(
-        *(*SMALL, "--run-dir", tmp_path / "run", "--optim.epochs", 4, "--optim.lr", 0.005),
+        *SMALL, "--run-dir", tmp_path / "run", "--optim.lr", 0.005, "--optim.target-accuracy", 0.9
     )
     assert code == 0, err
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()

@@ -147,7 +147,7 @@ class Catching:
         last one, it is the return of every move."""
         log_move_BT, entropy_BT, value_BT, reward_BT = outputs.unbind(-1)
         advantage_BT = reward_BT[:, -1:] - value_BT
-        loss_BT = (
+        loss_BT: Tensor = (
             -log_move_BT * advantage_BT.detach()
             + VALUE_WEIGHT * advantage_BT**2
             - ENTROPY_WEIGHT * entropy_BT
