@@ -32,7 +32,7 @@ from firetree.weights import Preprocessing, Published
 RUNS = Path("runs/small-from-scratch")
 EPOCHS = 24
 SIZE = 32
-DENSITY, BITS, DSD_DENSITY = 0.2, 5, 0.7
+DENSITY, BITS, DSD_DENSITY = 0.3, 5, 0.7
 TAUGHT_STEPS, TAUGHT_PICTURES = 500, 4096
 
 

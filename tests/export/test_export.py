@@ -9,7 +9,7 @@ import pytest
 import torch
 from published_files import V1_0, V1_1, needs_weights
 
-from firetree import export, models, weights
+from firetree import compress, export, models, weights
 from firetree.predict.backends import start
 from firetree.weights import Preprocessing, Published
 
@@ -32,7 +32,9 @@ def test_onnxruntime_answers_as_torch_does(path: Path) -> None:
     same_answers(weights.load(path), batch=3)
 
 
-def test_an_exported_file_is_read_with_preprocessing_fields_and_classes(tmp_path: Path) -> None:
+def test_an_exported_file_is_read_with_all_it_tells_and_answers_as_a_fire_of_it(
+    tmp_path: Path,
+) -> None:
     torch.manual_seed(0)
     state = models.build(
         "squeezenet_v1_0", classes=3, channels=1, size=100, conv10_padding=0
@@ -46,4 +48,6 @@ def test_an_exported_file_is_read_with_preprocessing_fields_and_classes(tmp_path
     assert (again.network, again.fields) == ("squeezenet_v1_0", {"conv10_padding": 0})
     assert (again.preprocessing, again.classes) == (preprocessing, ("a", "b", "c"))
     assert all(torch.equal(again.state[name], tensor) for name, tensor in state.items())
-    same_answers(again, batch=1)
+    fire = tmp_path / "model.fire"
+    fire.write_bytes(compress.write(compress.keep_exactly(again)))
+    same_answers(compress.open_model(fire), batch=1)

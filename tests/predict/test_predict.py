@@ -61,22 +61,6 @@ def test_a_folder_is_classified_in_order_and_a_damaged_picture_says_why(
     assert re.search(r"c\.jpg +none of JPEG", text)
 
 
-def test_a_fire_runs_on_onnxruntime_as_it_does_on_torch(tmp_path: Path, tiny: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    fire, picture = tmp_path / "tiny.fire", tmp_path / "a.png"
-    assert firetree("compress", tiny, fire, "--bits", 4)[0] == 0
-    Image.effect_noise((20, 30), 80).save(picture)
-    found = []
-    for backend in ("torch", "onnxruntime"):
-        code, out, err = firetree("predict", fire, picture, "--json", "--backend", backend)
-        assert code == 0, err
-        found.append(json.loads(out)[0]["top5"])
-    for one, other in zip(*found, strict=True):
-        assert one["name"] == other["name"]
-        assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from firetree.compress.tables import ALPHABET, PRECISION_BITS, TOTAL, Ints, Symbols, Tables
+from firetree.compress.tables import PRECISION_BITS, TOTAL, Ints, Symbols, Tables
 from firetree.errors import UserError
 
 LANES = 512
@@ -57,11 +57,11 @@ def decode(content: bytes, table_N: Tables, freq_TA: Ints) -> Symbols:
         base = table_N[begin : begin + LANES] << PRECISION_BITS
         state = state_L[: len(base)]
         entry = entries.take((state & (TOTAL - 1)) + base, mode="clip")
-        found_N[begin : begin + LANES] = entry & (ALPHABET - 1)
+        found_N[begin : begin + LANES] = entry  # its lowest byte
         state >>= PRECISION_BITS
         state *= (entry >> _SYMBOL_BITS) & ((1 << _FREQ_BITS) - 1)
         state += entry >> (_SYMBOL_BITS + _FREQ_BITS)
-        low = np.flatnonzero(state < _LOW)
+        (low,) = (state < _LOW).nonzero()
         fresh = words[place : place + len(low)]
         if len(fresh) < len(low):
             raise UserError("codes end too early")

@@ -19,7 +19,7 @@ Backend = Literal["torch", "onnxruntime"]
 Run = Callable[[Tensor], Tensor]
 """From x_BCHW to logits_BK, on the calling thread; several may call it at once."""
 
-_MANY = 500
+_MANY = 1000
 
 
 def fastest(pictures: int) -> Backend:
