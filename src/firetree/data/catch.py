@@ -26,8 +26,7 @@ _PADDLE = 2
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """The game of Ba et al. 2016, section 4.4, which is that of Mnih et al. 2014 without the ball's
-    sideways flight.
+    """The game of Ba et al. 2016, section 4.4; ball and paddle start anywhere.
 
     A game has N frames of N×N pixels. In frame t, counted from 0, the ball is the pixel in row t of
     its column, and the paddle is two pixels of the last row. Before the next frame the paddle goes to
