@@ -11,15 +11,16 @@ cut off goes on where it was, so that the table can grow over several sittings:
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+
+from points import add, part, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "associative_retrieval.csv"
@@ -71,7 +72,7 @@ def main() -> None:
         for seed in map(int, options.seeds.split(",")):
             for model in options.models.split(","):
                 done(Cell(model, units, seed, best_rate(model, units), EPOCHS[units], "test"))
-                TABLE.write_text("\n".join(table(read())) + "\n", encoding="utf-8")
+                TABLE.write_text("\n".join(table(read(POINTS, Point))) + "\n", encoding="utf-8")
 
 
 def best_rate(model: str, units: int) -> float:
@@ -83,7 +84,7 @@ def best_rate(model: str, units: int) -> float:
 
 def done(cell: Cell) -> list[Point]:
     """The cell's points: from the file, or else from a run."""
-    known = [point for point in read() if cell_of(point) == cell]
+    known = [point for point in read(POINTS, Point) if part(point, Cell) == cell]
     return known or run(cell)
 
 
@@ -108,43 +109,9 @@ def run(cell: Cell) -> list[Point]:
         )
         for line in map(json.loads, lines)
     ]
-    add(points)
+    add(POINTS, points)
     shutil.rmtree(folder)
     return points
-
-
-def cell_of(point: Point) -> Cell:
-    return Cell(**{field.name: getattr(point, field.name) for field in fields(Cell)})
-
-
-def read() -> list[Point]:
-    if not POINTS.exists():
-        return []
-    with POINTS.open(newline="", encoding="utf-8") as file:
-        return [
-            Point(
-                row["model"],
-                int(row["units"]),
-                int(row["seed"]),
-                float(row["rate"]),
-                int(row["epochs"]),
-                row["held_out"],
-                int(row["epoch"]),
-                float(row["error_percent"]),
-                float(row["samples_per_s"]),
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def add(points: Sequence[Point]) -> None:
-    """One write, so that several sittings can share the file."""
-    new = not POINTS.exists()
-    with POINTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(map(asdict, points))
 
 
 def table(points: Sequence[Point]) -> Iterator[str]:

@@ -11,16 +11,16 @@ sittings:
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
 
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 from page import tell, write_table
+from points import add, part, read
 
 from firetree.durable import read_json_lines
 from firetree.train.apart import log_of, train_apart
@@ -112,7 +112,7 @@ def best_rate(model: str) -> float:
 
 def points(curve: Curve) -> list[Point]:
     """From the file, or else from a run."""
-    known = [point for point in read() if curve_of(point) == curve]
+    known = [point for point in read(POINTS, Point) if part(point, Curve) == curve]
     return known or run(curve)
 
 
@@ -139,39 +139,9 @@ def run(curve: Curve) -> list[Point]:
         )
         for line in read_json_lines(folder / "metrics.jsonl")
     ]
-    add(found)
+    add(POINTS, found)
     shutil.rmtree(folder)
     return found
-
-
-def curve_of(point: Point) -> Curve:
-    return Curve(**{field.name: getattr(point, field.name) for field in fields(Curve)})
-
-
-def read() -> list[Point]:
-    if not POINTS.exists():
-        return []
-    with POINTS.open(newline="", encoding="utf-8") as file:
-        return [
-            Point(
-                row["model"],
-                int(row["size"]),
-                float(row["rate"]),
-                int(row["seed"]),
-                int(row["frames"]),
-                float(row["reward"]),
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def add(found: Sequence[Point]) -> None:
-    new = not POINTS.exists()
-    with POINTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(map(asdict, found))
 
 
 Found = dict[tuple[int, str], list[list[Point]]]
@@ -180,7 +150,7 @@ Found = dict[tuple[int, str], list[list[Point]]]
 
 def curves_by_model() -> Found:
     found: dict[tuple[int, str], dict[int, list[Point]]] = {}
-    for point in read():
+    for point in read(POINTS, Point):
         if point.seed in SEEDS:
             seeds = found.setdefault((point.size, point.model), {})
             seeds.setdefault(point.seed, []).append(point)

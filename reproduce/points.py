@@ -1,0 +1,41 @@
+"""The points of a table as lines of a CSV file: the fields of a dataclass, read back by their types.
+
+So a table can grow over several sittings.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+Point = TypeVar("Point")
+
+
+def read(path: Path, kind: type[Point]) -> list[Point]:
+    """All points of the file, none where it is not there yet."""
+    if not path.exists():
+        return []
+    of = get_type_hints(kind)
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            kind(**{name: of[name](text) for name, text in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def add(path: Path, points: Sequence[Any]) -> None:
+    """Append points, with a heading where the file is new."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*asdict(points[0])], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(map(asdict, points))
+
+
+def part(point: Any, kind: type[Point]) -> Point:
+    """Of a point the fields of one of the classes that it extends."""
+    return kind(**{field.name: getattr(point, field.name) for field in fields(kind)})  # type: ignore[arg-type]
