@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from command import firetree, last_weights
+from command import firetree, forget_after, last_weights
 from ranks import run_on_ranks
 
 from firetree.launch import Place
@@ -48,6 +48,7 @@ def test_two_workers_end_with_the_weights_of_one() -> None:
             assert difference <= 1e-3, name
 
 
+@pytest.mark.slow
 def test_a_small_game_is_learned(tmp_path: Path) -> None:
     code, _, err = firetree(
         *SMALL, "--run-dir", tmp_path / "run", "--optim.lr", 0.005, "--optim.target-accuracy", 0.9
@@ -58,12 +59,15 @@ def test_a_small_game_is_learned(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    common = (*SMALL, "--workers", 2, "--data.examples", 500, "--checkpoint-steps", 5)
-    assert firetree(*common, "--run-dir", whole, "--optim.steps", 20)[0] == 0
-    assert firetree(*common, "--run-dir", parts, "--optim.steps", 10)[0] == 0
-    assert firetree(*common, "--run-dir", parts, "--optim.steps", 20, "--resume")[0] == 0
-    assert last_weights(whole) == last_weights(parts)
+    asked = (*SMALL, "--workers", 2, "--data.examples", 500, "--checkpoint-steps", 5)
+    asked += ("--optim.steps", 20, "--run-dir", tmp_path / "run")
+    assert firetree(*asked)[0] == 0
+    whole = last_weights(tmp_path / "run")
+    forget_after(tmp_path / "run", 10)
+    code, out, _ = firetree(*asked, "--resume")
+    assert code == 0
+    assert "resumed at step 10 of 20" in out
+    assert last_weights(tmp_path / "run") == whole
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -
         (("--data.blank-after", 0), "data.blank_after = 0; expected 1 or more"),
         (("--data.held-out", "validation"), "data.held_out = validation; 'catch' does not have"),
         (("--optim.label-smoothing", 0.1), "optim.label_smoothing = 0.1; games have no labels"),
-        (("--model.name", "nin"), "model.name = 'nin' is unknown for sequences"),
+        (("--model.name", "nin"), "model.name = 'nin' is unknown for games"),
     ],
 )
 def test_what_cannot_be_played_is_said_in_one_line(
