@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
-from results import tell, write_points, write_section
+from results import tell, write_section
 
-__all__ = ["tell", "write_points", "write_table"]
+__all__ = ["tell", "write_table"]
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -12,17 +12,17 @@ it was, so that the table can grow over several sittings. On a small budget, hal
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from page import tell
+from points import add, part, read
 
 from firetree.errors import RunFailedError
 from firetree.train.apart import FIRETREE, log_of, train_apart
@@ -84,9 +84,9 @@ def main() -> None:
         for seed in map(int, options.seeds.split(",")):
             for model in options.models.split(","):
                 cell = replace(budget, model=model, seed=seed)
-                if cell not in map(cell_of, read()):
-                    add(run(cell, options.shared))
-                TABLE.write_text("\n".join(table(read())) + "\n", encoding="utf-8")
+                if cell not in [part(point, Cell) for point in read(POINTS, Point)]:
+                    add(POINTS, [run(cell, options.shared)])
+                TABLE.write_text("\n".join(table(read(POINTS, Point))) + "\n", encoding="utf-8")
 
 
 def run(cell: Cell, shared: Path) -> Point:
@@ -121,45 +121,10 @@ def one_thread() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1"}
 
 
-def cell_of(point: Point) -> Cell:
-    return Cell(**{field.name: getattr(point, field.name) for field in fields(Cell)})
-
-
-def read() -> list[Point]:
-    if not POINTS.exists():
-        return []
-    with POINTS.open(newline="", encoding="utf-8") as file:
-        return [
-            Point(
-                row["data"],
-                row["model"],
-                int(row["seed"]),
-                int(row["parameters"]),
-                int(row["updates"]),
-                int(row["symbols_per_s"]),
-                float(row["test_loss"]),
-                row["phoneme_error_percent"],
-                row["word_error_percent"],
-                row["bleu"],
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def add(point: Point) -> None:
-    """One write, so that several sittings can share the file."""
-    new = not POINTS.exists()
-    with POINTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(point))
-
-
 def table(points: Sequence[Point]) -> Iterator[str]:
     """For each budget that has points a table of medians over the seeds that are done."""
     for budget in (*FULL, *QUICK):
-        some = [point for point in points if replace(cell_of(point), model="", seed=0) == budget]
+        some = [point for point in points if replace(part(point, Cell), model="", seed=0) == budget]
         if not some:
             continue
         measures = {"bleu": "BLEU"}

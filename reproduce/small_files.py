@@ -11,10 +11,9 @@ repeated command goes on; the figure goes to `docs/figures`, the table to `repro
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from matplotlib.figure import Figure
 from measure import accuracy
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from page import tell, write_points, write_table
+from page import tell, write_table
+from points import add, read
 from torch import Tensor
 
 from firetree import compress, export, weights
@@ -99,13 +99,14 @@ def main() -> None:
     sources = Sources(options.shared)
     for model in filter(None, options.models.split(",")):
         for way, budget_kb, make in wanted(model, sources):
-            if not any((p.model, p.way, p.budget_kb) == (model, way, budget_kb) for p in read()):
+            done = {(p.model, p.way, p.budget_kb) for p in read(POINTS, Point)}
+            if (model, way, budget_kb) not in done:
                 tell(f"{model}, {way} {budget_kb or ''}")
                 size_bytes, run = make()
                 top1, top5 = accuracy(sources.model(model), sources.pictures(), run)
                 point = Point(model, way, budget_kb, size_bytes, round(top1, 1), round(top5, 1))
-                write_points(POINTS, [asdict(one) for one in (*read(), point)])
-    report(read())
+                add(POINTS, [point])
+    report(read(POINTS, Point))
 
 
 def report(points: Sequence[Point]) -> None:
@@ -179,23 +180,6 @@ def int8(published: Published, sources: Sources) -> Made:
         )
 
     return len(content), run
-
-
-def read() -> list[Point]:
-    if not POINTS.exists():
-        return []
-    with POINTS.open(newline="", encoding="utf-8") as file:
-        return [
-            Point(
-                row["model"],
-                row["way"],
-                int(row["budget_kb"]),
-                int(row["size_bytes"]),
-                float(row["top1"]),
-                float(row["top5"]),
-            )
-            for row in csv.DictReader(file)
-        ]
 
 
 def drawn(points: Sequence[Point]) -> Figure:
