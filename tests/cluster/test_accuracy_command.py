@@ -12,6 +12,7 @@ from test_bench import assert_one_line
 TIME_TO = ("bench", "time-to-accuracy")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 def test_each_way_is_trained_to_the_target_and_a_repeat_takes_what_is_there(tmp_path: Path) -> None:
     runs, page = tmp_path / "runs", tmp_path / "page.html"

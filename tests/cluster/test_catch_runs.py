@@ -58,6 +58,7 @@ def test_a_small_game_is_learned(tmp_path: Path) -> None:
     assert json.loads(lines[-1])["accuracy"] >= 0.9
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
     asked = (*SMALL, "--workers", 2, "--data.examples", 500, "--checkpoint-steps", 5)
     asked += ("--optim.steps", 20, "--run-dir", tmp_path / "run")

@@ -81,7 +81,10 @@ def short(run_dir: Path, *options: object) -> tuple[object, ...]:
     "options",
     [
         ("--sync.compression", "int8", "--sync.algorithm", "ring"),
-        ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars"),
+        pytest.param(
+            ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars"),
+            marks=pytest.mark.slow,
+        ),
         (
             *("--sync.local-steps", 4, "--sync.outer-lr", 0.7, "--sync.outer-momentum", 0.9),
             *("--sync.compression", "topk:0.05", "--optim.ema", 0.9, "--optim.accumulate", 2),

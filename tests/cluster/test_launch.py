@@ -38,7 +38,9 @@ def test_a_signal_to_the_command_ends_all_workers_within_10_s(
     assert not any(map(alive, workers))
 
 
-@pytest.mark.parametrize("victim", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "victim", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_a_dying_worker_ends_all_within_10_s_and_is_named_once(tmp_path: Path, victim: int) -> None:
     job = start("train", "digits", "--workers", 3, "--run-dir", tmp_path / "run", *ENDLESS)
     workers = wait_for_workers(job.pid, tmp_path / "run")
@@ -126,6 +128,7 @@ LAUNCHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_workers_of_other_launchers_find_each_other(
     tmp_path: Path, launcher: str, reference: bytes

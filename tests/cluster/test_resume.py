@@ -9,25 +9,27 @@ from pathlib import Path
 import pytest
 from command import alive, descendants, firetree, kill_whole_job, last_weights, start
 
+KILLS = 10
 
-def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
+
+def arguments(run_dir: Path, algorithm: str, steps: int, workers: int = 2) -> tuple[object, ...]:
     return (
-        *("train", "digits", "--workers", 2, "--run-dir", run_dir),
+        *("train", "digits", "--workers", workers, "--run-dir", run_dir),
         *("--sync.algorithm", algorithm, "--optim.steps", steps),
         *("--checkpoint-steps", 10, "--optim.batch-size", 32),
     )
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_killed_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
-    tmp_path: Path, kills: int
+    tmp_path: Path,
 ) -> None:
-    steps = 60 * kills + 60
+    steps = 600
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     assert firetree(*arguments(undisturbed, "ring", steps))[0] == 0
     moments = random.Random(0)
-    for _ in range(kills):
+    for _ in range(KILLS):
         job = start(*arguments(disturbed, "ring", steps), "--resume")
         time.sleep(moments.uniform(2.5, 7.0))
         if job.poll() is None:
@@ -82,6 +84,7 @@ def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_pa
     assert last_weights(run_dir) == expected
 
 
+@pytest.mark.slow
 def test_what_a_resumed_run_changes_is_said(tmp_path: Path) -> None:
     assert firetree(*arguments(tmp_path / "run", "ring", 10))[0] == 0
     code, out, _ = firetree(*arguments(tmp_path / "run", "gloo", 12), "--resume")
@@ -92,10 +95,11 @@ def test_what_a_resumed_run_changes_is_said(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
-    job = start(*arguments(tmp_path / "run", "ring", 100_000))
+    run = arguments(tmp_path / "run", "ring", 100_000, workers=1)
+    job = start(*run)
     try:
         wait_for_workers(job.pid, tmp_path / "run")
-        code, _, err = firetree(*arguments(tmp_path / "run", "ring", 100_000), "--resume")
+        code, _, err = firetree(*run, "--resume")
         assert code == 2
         assert "is in use by another process" in err
     finally:

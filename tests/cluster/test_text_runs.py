@@ -139,6 +139,7 @@ def test_what_cannot_be_trained_is_said_in_one_line(dictionary: Path, tmp_path: 
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_lines_are_translated_and_scored(tmp_path: Path) -> None:
     pairs = {
         "the dog": "der Hund",
