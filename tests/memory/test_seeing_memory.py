@@ -78,7 +78,7 @@ def test_other_nets_have_no_memory_to_be_seen(tmp_path: Path) -> None:
     [
         ({}, True, "c9C", "'C' in 'c9C'; expected symbols of a b c"),
         ({}, True, "", "'' has no symbols; expected some of a b c"),
-        ({}, False, "c9c", "no whole checkpoint in"),
+        ({}, False, "c9c", "has no whole checkpoint"),
         (
             {"model.name": "lstm"},
             True,

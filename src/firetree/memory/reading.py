@@ -16,8 +16,7 @@ from firetree.errors import UserError
 from firetree.fastweights import DeltaFastWeights, FastWeightRNN
 from firetree.models.recurrent import SequenceClassifier
 from firetree.tasks import Recall, load_recall, recall
-from firetree.train import load_recipe
-from firetree.train.checkpoint import newest
+from firetree.train import load_recipe, read_run
 
 SEEN = ("fast_weights", "delta")
 """Names of the layers whose memory can be seen."""
@@ -68,12 +67,9 @@ def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
         return ()
     task = load_recall(asdict(recipe.data), recipe.seed)
     chosen = [(_parsed(text, task), None) for text in texts] or _first_of_test(task)
-    checkpoint, _ = newest(run_dir / "checkpoints")
-    if checkpoint is None:
-        raise UserError(f"no whole checkpoint in {run_dir} yet; let it run longer")
     model = task.build(asdict(recipe.model))
     assert isinstance(model, SequenceClassifier)
-    model.load_state_dict(checkpoint.model)
+    model.load_state_dict(read_run(run_dir).weights)
     return tuple(_read(model, task, x_T, expected) for x_T, expected in chosen)
 
 
