@@ -83,7 +83,7 @@ def build(
     if size != SIZE:
         raise UserError(f"pictures of {size} pixels; expected {SIZE} for {name}; give data.size")
     if name == _WHOLE:
-        recurrent.given(name, fields)
+        recurrent.given(name, fields, own=())
         return _convnet(classes, channels, hidden)
     features = channels * GLIMPSE**2 + _NOWHERE + 1
     layer = recurrent.build_layer(name.removeprefix(_PREFIX), features, hidden, **fields)

@@ -5,7 +5,7 @@ Letters in names: B batch, T time, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -96,13 +96,15 @@ def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Modu
     """
     if name not in names():
         raise UserError(f"no recurrent layer '{name}'{nearest(name, names())}")
-    return _LAYERS[name](features, hidden, batch_first=True, **given(name, fields))
+    return _LAYERS[name](
+        features, hidden, batch_first=True, **given(name, fields, _OWN_FIELDS.get(name, ()))
+    )
 
 
-def given(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are not None (UserError for one that the network of this name does not have)."""
+def given(name: str, fields: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:
+    """The fields that are not None (UserError for one that is not among the network's own)."""
     for field, value in fields.items():
-        if value is not None and field not in _OWN_FIELDS.get(name, ()):
+        if value is not None and field not in own:
             raise UserError(
                 f"model.{field} = {value}; '{name}' does not have this field, leave it out"
             )

@@ -34,9 +34,9 @@ def resolve(name_or_path: str, batch: int, size: int | None) -> tuple[nn.Module,
     Args:
         name_or_path: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of
             colour pictures; one of the networks for MNIST's glimpses, for associative retrieval
-            (a recurrent layer's name) or for words and phonemes, of default size; or `module:function`, where the module is looked for in the current
-            directory first, and the function takes nothing and returns the network, or the network
-            and an example batch.
+            (a recurrent layer's name) or for words and phonemes, of default size; or
+            `module:function`, where the module is looked for in the current directory first, and the
+            function takes nothing and returns the network, or the network and an example batch.
         batch: samples in the batch.
         size: pixels a side; None for those of the network's paper (squeezenet_small: 32), and 224
             for a function's network. A function's own example batch stays as it is.

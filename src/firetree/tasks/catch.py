@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from firetree.data.catch import MOVES, Catch, CatchLoader
 from firetree.errors import UserError
 from firetree.models import recurrent
-from firetree.tasks.task import refuse
+from firetree.tasks.task import check_fields
 
 NAME = "catch"
 
@@ -29,14 +29,6 @@ GAMES = 10_000
 
 VALUE_WEIGHT, ENTROPY_WEIGHT = 0.5, 0.01
 """What the value's error and the policy's entropy count for in the loss (Mnih et al. 2016)."""
-
-_OF_OTHERS = {
-    "path": None,
-    "channels": None,
-    "classes": None,
-    "pairs": None,
-    "held_out": "test",
-}
 
 _SEEN = 100
 """Units between a screen and the recurrent layer."""
@@ -165,7 +157,7 @@ def load_catch(fields: Mapping[str, Any]) -> Catching:
     Raises:
         UserError: a field that only other tasks have, or a game that cannot be.
     """
-    refuse(fields, _OF_OTHERS)
+    check_fields(fields, own=("size", "examples", "blank_after"))
     size = fields["size"] or PAPER_SIZE
     if not SIZES[0] <= size <= SIZES[-1]:
         raise UserError(f"data.size = {size}; expected {SIZES[0]} to {SIZES[-1]} for '{NAME}'")

@@ -15,7 +15,7 @@ from firetree import data, models
 from firetree.data import Augmentation, Splits
 from firetree.errors import UserError
 from firetree.models import glimpses, recurrent
-from firetree.tasks.task import refuse
+from firetree.tasks.task import check_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +81,9 @@ class Pictures:
         return (outputs.argmax(1) == y).sum()
 
 
-_OF_OTHERS = {
-    **dict.fromkeys(("pairs", "examples", "blank_after", "source", "target", "pieces")),
-    "held_out": "test",
-}
-
-
 def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
     """The pictures that a recipe's `data` fields describe (UserError as `data.load`)."""
-    refuse(fields, _OF_OTHERS)
+    check_fields(fields, own=("path", "size", "channels", "classes"))
     path = fields["path"]
     splits = data.load(
         fields["name"],

@@ -9,31 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firetree.data import SequenceLoader, SequenceSplits
+from firetree.data import SequenceSplits
 from firetree.data.recall import PAPER_EXAMPLES, PAPER_PAIRS, multi_query, retrieval
 from firetree.models import recurrent
-from firetree.tasks import answers
-from firetree.tasks.task import refuse
+from firetree.tasks.answers import Answers
+from firetree.tasks.task import check_fields
 
 MADE: Mapping[str, Callable[[int, int, str, int], SequenceSplits]] = {
     "associative_retrieval": retrieval,
     "multi_query_recall": multi_query,
 }
 
-_OF_OTHERS = dict.fromkeys(
-    ("path", "size", "channels", "classes", "blank_after", "source", "target", "pieces")
-)
-
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Answers):
     """Answers to symbols x_BT: one after the last, or one wherever y_BT asks for it."""
 
     splits: SequenceSplits
-
-    @property
-    def examples(self) -> int:
-        return len(self.splits.train)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -47,21 +39,8 @@ class Recall:
             **{name: value for name, value in fields.items() if value is not None},
         )
 
-    def loader(
-        self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
-    ) -> SequenceLoader:
-        return SequenceLoader(
-            self.splits, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
-        )
-
     def example(self, count: int) -> Tensor:
         return torch.zeros(count, self.splits.train.x_NT.shape[1], dtype=torch.int64)
-
-    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        return answers.summed_loss(outputs, y, label_smoothing)
-
-    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return answers.right(outputs, y)
 
 
 def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
@@ -70,7 +49,7 @@ def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
     Raises:
         UserError: a field that only other tasks have.
     """
-    refuse(fields, _OF_OTHERS)
+    check_fields(fields, own=("pairs", "examples", "held_out"))
     return Recall(
         MADE[fields["name"]](
             fields["pairs"] or PAPER_PAIRS,

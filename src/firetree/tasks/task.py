@@ -82,10 +82,18 @@ class Task(Protocol):
         """How many of a batch's answers are right."""
 
 
-def refuse(fields: Mapping[str, Any], others: Mapping[str, Any]) -> None:
-    """Raise UserError where `data` fields that are not this task's differ from their defaults."""
-    for field, default in others.items():
-        if fields[field] != default:
+_OF_SOME_TASKS: Mapping[str, Any] = {
+    **dict.fromkeys(("path", "size", "channels", "classes", "pairs", "examples")),
+    **dict.fromkeys(("source", "target", "pieces", "blank_after")),
+    "held_out": "test",
+}
+"""The `data` fields that not every task has, and their defaults."""
+
+
+def check_fields(fields: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Raise UserError where a `data` field of other tasks alone differs from its default."""
+    for field, default in _OF_SOME_TASKS.items():
+        if field not in own and fields[field] != default:
             raise UserError(
                 f"data.{field} = {fields[field]}; '{fields['name']}' does not have this field, "
                 "leave it out"

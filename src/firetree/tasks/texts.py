@@ -10,29 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firetree.data import SequenceLoader
 from firetree.data.texts import TextSplits, load_phonemes, load_translations
 from firetree.data.vocabulary import END, Vocabulary
 from firetree.errors import UserError
 from firetree.models import seq2seq
-from firetree.tasks import answers
-from firetree.tasks.task import refuse
+from firetree.tasks.answers import Answers
+from firetree.tasks.task import check_fields
 
 NAMES = ("cmudict", "parallel_text")
 
-_OF_OTHERS = dict.fromkeys(("size", "channels", "classes", "pairs", "blank_after"))
-_OF_TRANSLATIONS = dict.fromkeys(("source", "target", "pieces"))
+_FIELDS = ("path", "examples", "held_out")
+_OF_TRANSLATIONS = ("source", "target", "pieces")
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(Answers):
     """Targets, a symbol after the other, from their sources. An answer is a symbol, or the end."""
 
     splits: TextSplits
-
-    @property
-    def examples(self) -> int:
-        return len(self.splits.train)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -41,22 +36,9 @@ class Texts:
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         return build_network(self.splits.source, self.splits.target, fields)
 
-    def loader(
-        self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
-    ) -> SequenceLoader:
-        return SequenceLoader(
-            self.splits, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
-        )
-
     def example(self, count: int) -> Tensor:
         mean_length = round(float(self.splits.train.lengths_N.mean()))
         return torch.full((count, 2, mean_length), END)
-
-    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        return answers.summed_loss(outputs, y, label_smoothing)
-
-    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return answers.right(outputs, y)
 
 
 def build_network(
@@ -74,7 +56,7 @@ def load_texts(fields: Mapping[str, Any], seed: int) -> Texts:
         UserError: a field that these data do not have, one that is missing, or as `data.texts`.
     """
     name = fields["name"]
-    refuse(fields, _OF_OTHERS if name == "parallel_text" else _OF_OTHERS | _OF_TRANSLATIONS)
+    check_fields(fields, _FIELDS + _OF_TRANSLATIONS if name == "parallel_text" else _FIELDS)
     if fields["path"] is None:
         what = "folder" if name == "parallel_text" else "file"
         raise UserError(f"data.path is missing; expected the {what} that '{name}' reads")

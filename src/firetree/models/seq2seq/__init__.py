@@ -71,11 +71,7 @@ def _build(
     if kind in _MEMORIES:
         memory = recurrent.build_layer(kind, hidden, hidden, **given)
         return Recurrent(*shape, cast(Memory, memory))
-    for field, value in given.items():
-        if (kind, field) != ("transformer", "heads"):
-            raise UserError(
-                f"model.{field} = {value}; '{_PREFIX}{kind}' does not have this field, leave it out"
-            )
+    given = recurrent.given(_PREFIX + kind, given, ("heads",) if kind == "transformer" else ())
     match kind:
         case "transformer":
             return Transformer(*shape, **given)
