@@ -5,13 +5,13 @@ A cell that was cut off goes on where it was, so that a table can grow over seve
 
 from __future__ import annotations
 
-import csv
 import os
 import resource
 from collections.abc import Mapping
 from pathlib import Path
 
 from page import tell
+from points import add_rows, rows
 
 from firetree.sweep import Trial, train_all
 from firetree.train import load_recipe, with_fields
@@ -36,30 +36,13 @@ def done(table: Path, cell: Mapping[str, object], recipe: str, values: Mapping[s
     (result,) = train_all([trial], RUNS / table.stem, cores, tell)
     error = "" if result.accuracy is None else f"{100 - 100 * result.accuracy:.3f}"
     row = wanted | {"error_percent": error, "cpu_s": f"{_children_s() - begun_s:.0f}"}
-    _add(table, row)
+    add_rows(table, [row])
     return row
-
-
-def rows(table: Path) -> list[Row]:
-    """All that are done."""
-    if not table.exists():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def error(row: Row) -> str:
     """In % with two digits, for a page."""
     return f"{float(row['error_percent']):.2f}" if row["error_percent"] else "no number"
-
-
-def _add(table: Path, row: Row) -> None:
-    new = not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*row], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _children_s() -> float:

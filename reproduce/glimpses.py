@@ -13,8 +13,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from cells import Row, done, error, rows
+from cells import Row, done, error
 from page import write_table
+from points import rows
 
 TABLE = Path(__file__).with_name("glimpses.csv")
 EPOCHS = 10

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from page import write_table
+from points import add, read
 
 from firetree.sweep import Trial, train_all
 from firetree.train import load_recipe, with_fields
@@ -34,6 +35,14 @@ RATES = {
 }
 """For a batch of SMALL; the rules make them larger."""
 RULES = tuple(RATES)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial, and its test accuracy (0 to 1)."""
+
+    name: str
+    top1: float
 
 
 @dataclass(frozen=True)
@@ -106,21 +115,14 @@ def tuned(name: str, data: Path, largest: int) -> dict[str, float]:
 
 def accuracies(trials: Sequence[Trial]) -> list[float]:
     """The test accuracy (0 to 1) of each; a run whose loss was no number has learnt nothing."""
-    known = read()
+    known = {point.name: point.top1 for point in read(POINTS, Point)}
     missing = [trial for trial in trials if trial.name not in known]
     for at in range(0, len(missing), JOBS):
         results = train_all(missing[at : at + JOBS], RUNS, JOBS, print)
-        known |= {result.trial.name: result.accuracy or 0.0 for result in results}
-        POINTS.write_text("".join(f"{name},{top1}\n" for name, top1 in known.items()))
+        points = [Point(result.trial.name, result.accuracy or 0.0) for result in results]
+        add(POINTS, points)
+        known |= {point.name: point.top1 for point in points}
     return [known[trial.name] for trial in trials]
-
-
-def read() -> dict[str, float]:
-    """The accuracies of earlier sittings."""
-    if not POINTS.exists():
-        return {}
-    lines = (line.split(",") for line in POINTS.read_text().splitlines())
-    return {name: float(top1) for name, top1 in lines}
 
 
 def trial(

@@ -13,9 +13,10 @@ import argparse
 import io
 from pathlib import Path
 
-from cells import Row, done, error, rows
+from cells import Row, done, error
 from matplotlib.figure import Figure
 from page import write_table
+from points import rows
 
 from firetree.durable import write_durably
 from firetree.models import parameter_count

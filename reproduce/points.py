@@ -6,7 +6,7 @@ So a table can grow over several sittings.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -16,24 +16,31 @@ Point = TypeVar("Point")
 
 def read(path: Path, kind: type[Point]) -> list[Point]:
     """All points of the file, none where it is not there yet."""
-    if not path.exists():
-        return []
     of = get_type_hints(kind)
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            kind(**{name: of[name](text) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]
+    return [kind(**{name: of[name](text) for name, text in row.items()}) for row in rows(path)]
 
 
 def add(path: Path, points: Sequence[Any]) -> None:
-    """Append points, with a heading where the file is new."""
+    """Append points."""
+    add_rows(path, [asdict(point) for point in points])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The file's lines by their heading, none where it is not there yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append lines, with a heading where the file is new."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*asdict(points[0])], lineterminator="\n")
+        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerows(map(asdict, points))
+        writer.writerows(rows)
 
 
 def part(point: Any, kind: type[Point]) -> Point:
