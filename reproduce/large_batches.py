@@ -28,10 +28,10 @@ SEEDS = (0, 1, 2)
 TUNING_SEED, TUNING_PART = 100, 0.5
 RATES = {
     "none": (0.05, 0.1),
-    "linear": (0.0125, 0.025, 0.05),
-    "sqrt": (0.05, 0.1),
-    "lars": (0.05, 0.1, 0.2),
-    "lamb": (0.001, 0.002, 0.004),
+    "linear": (0.00625, 0.0125, 0.025),
+    "sqrt": (0.025, 0.05, 0.1),
+    "lars": (0.1, 0.2, 0.4, 0.8),
+    "lamb": (0.002, 0.004, 0.008, 0.016),
 }
 """For a batch of SMALL; the rules make them larger."""
 RULES = tuple(RATES)
@@ -57,8 +57,8 @@ class Case:
 
 
 CASES = {
-    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 14, 6, (1024, 4096)),
-    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 16, 6, (512, 2048)),
+    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 14, 6, (256, 1024, 4096)),
+    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 16, 6, (256, 2048)),
 }
 
 

@@ -94,6 +94,7 @@ def sent_by_count_and_by_kernel() -> tuple[int, int]:
     before = tcp_sent_bytes()
     for _ in range(3):
         model(torch.ones(1, 1000)).sum().backward()
+    dist.barrier()  # what was handed to the kernel last has then arrived
     after = tcp_sent_bytes()
     return synchroniser.sent_bytes(), after - before
 

@@ -176,10 +176,7 @@ def _step(
     promises = []
     for index, bucket in enumerate(buckets):
         time.sleep(max(0.0, start_s + profile.forward_s + bucket.ready_s - time.monotonic()))
-        promise: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-        gradients = memory[: bucket.size_bytes // 4]
-        synchroniser.submit(gradients, index, time.monotonic(), promise)
-        promises.append(promise)
+        promises.append(synchroniser.submit(memory[: bucket.size_bytes // 4], index))
     time.sleep(max(0.0, start_s + profile.compute_s - time.monotonic()))
     for promise in promises:
         promise.wait()

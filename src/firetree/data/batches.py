@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
 
@@ -57,6 +57,10 @@ class Batch:
     def count(self) -> int:
         """Samples of this part."""
         return len(self.y_B)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return replace(self, x_BCHW=self.x_BCHW.to(device), y_B=self.y_B.to(device))
 
     def parts(self, number: int) -> list[Batch]:
         """The batch cut into so many parts of nearly equal size, some perhaps empty."""

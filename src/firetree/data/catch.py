@@ -62,9 +62,9 @@ class Catch:
 
     def screens(self, frame: int, ball_B: Tensor, paddle_B: Tensor) -> Tensor:
         """(B, N, N), rows from the top: what the player is shown in a frame."""
-        screen_BNN = torch.zeros(len(ball_B), self.size, self.size)
+        screen_BNN = torch.zeros(len(ball_B), self.size, self.size, device=ball_B.device)
         if frame < self.blank_after:
-            game_B = torch.arange(len(ball_B))
+            game_B = torch.arange(len(ball_B), device=ball_B.device)
             screen_BNN[game_B, frame, ball_B] = 1
             for pixel in range(_PADDLE):
                 screen_BNN[game_B, -1, paddle_B + pixel] = 1

@@ -6,7 +6,7 @@ Letters in names: N all sequences, B sequences of a batch, T symbols.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -91,6 +91,10 @@ class SequenceBatch:
     def count(self) -> int:
         """Answers of this part."""
         return int((self.y != NO_ANSWER).sum())
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """The same on a device."""
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def parts(self, number: int) -> list[SequenceBatch]:
         """The batch cut into so many parts of nearly equal size, some perhaps empty."""

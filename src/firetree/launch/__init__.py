@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firetree.launch.device import find_device
 from firetree.launch.launcher import Interrupted, follow_launcher, launch, tell_launcher
 from firetree.launch.memory import keep_freed_memory
 from firetree.launch.place import ALONE, Place, find_place, joined, share_cores
@@ -10,6 +11,7 @@ __all__ = [
     "ALONE",
     "Interrupted",
     "Place",
+    "find_device",
     "find_place",
     "follow_launcher",
     "joined",

@@ -25,23 +25,26 @@ DEFAULT_PORT = 29500
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One worker of a job; the ranks of a host are its local ones."""
+    """One worker of a job; the ranks of a host are its local ones, and `local_rank` counts them."""
 
     rank: int
     world_size: int
     local_world_size: int
     master_addr: str
     master_port: int
+    local_rank: int = 0
 
 
 ALONE = Place(rank=0, world_size=1, local_world_size=1, master_addr="", master_port=0)
 
-# For each launcher: rank, world size, and number of local ranks.
+_OMPI = "OMPI_COMM_WORLD"
+
+# For each launcher: rank, world size, number of local ranks, and which of them.
 _LAUNCHERS = (
-    ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
-    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+    ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID"),
+    (f"{_OMPI}_RANK", f"{_OMPI}_SIZE", f"{_OMPI}_LOCAL_SIZE", f"{_OMPI}_LOCAL_RANK"),
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
 )
 
 
@@ -51,25 +54,30 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
     Raises:
         UserError: the variables contradict each other, or nothing says where rank 0 is.
     """
-    for rank_name, size_name, local_name in _LAUNCHERS:
+    for rank_name, size_name, local_size_name, local_rank_name in _LAUNCHERS:
         if rank_name in environ and size_name in environ:
             rank, world_size = _number(environ, rank_name), _number(environ, size_name)
-            local_world_size = _number(environ, local_name) if local_name in environ else 1
+            local_world_size = _number_if_given(environ, local_size_name, 1)
+            local_rank = _number_if_given(environ, local_rank_name, 0)
             if not 0 <= rank < world_size:
                 raise UserError(f"{rank_name}={rank} with {size_name}={world_size}; expected less")
             everyone_here = local_world_size == world_size
             master_addr = _master_addr(environ, everyone_here)
             port = master_port(environ, DEFAULT_PORT)
-            return Place(rank, world_size, local_world_size, master_addr, port)
+            return Place(rank, world_size, local_world_size, master_addr, port, local_rank)
     return None
 
 
 def master_port(environ: Mapping[str, str], default: int) -> int:
     """The port where the workers meet (UserError where MASTER_PORT is none)."""
-    port = _number(environ, "MASTER_PORT") if "MASTER_PORT" in environ else default
+    port = _number_if_given(environ, "MASTER_PORT", default)
     if not 0 <= port < 65536:
         raise UserError(f"MASTER_PORT={port} in the environment; expected 1 to 65535")
     return port
+
+
+def _number_if_given(environ: Mapping[str, str], name: str, default: int) -> int:
+    return _number(environ, name) if name in environ else default
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
@@ -115,9 +123,10 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "gloo" not in str(error):
+        if not any(backend in str(error) for backend in ("gloo", "NCCL")):
             raise
-        what = str(error).partition("] ")[2].partition(". ")[0]
+        first_line = str(error).partition("\n")[0]
+        what = first_line.partition("] ")[2].partition(". ")[0] or first_line
         raise CollectiveError(f"rank {place.rank} lost another rank: {what}") from error
     dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
 

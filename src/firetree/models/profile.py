@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+import torch
 from torch import Tensor, nn
 
 from firetree.errors import UserError
@@ -61,7 +62,7 @@ def _timed_pass(module: nn.Module, example_input: Tensor) -> _Pass:
     arrived_s: dict[str, float] = {}
 
     def arrive(name: str, _: Tensor) -> None:
-        arrived_s[name] = time.perf_counter()
+        arrived_s[name] = _now_s(example_input.device)
 
     handles = [
         parameter.register_post_accumulate_grad_hook(partial(arrive, name))  # type: ignore[no-untyped-call]
@@ -70,15 +71,22 @@ def _timed_pass(module: nn.Module, example_input: Tensor) -> _Pass:
     ]
     module.zero_grad()
     try:
-        start_s = time.perf_counter()
+        start_s = _now_s(example_input.device)
         loss = total(module(example_input))
-        forward_s = time.perf_counter()
+        forward_s = _now_s(example_input.device)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-        end_s = time.perf_counter()
+        end_s = _now_s(example_input.device)
     finally:
         for handle in handles:
             handle.remove()
         module.zero_grad()
     ready_s = {name: at_s - forward_s for name, at_s in arrived_s.items()}
     return _Pass(forward_s - start_s, end_s - forward_s, ready_s)
+
+
+def _now_s(device: torch.device) -> float:
+    """When the device has done what was asked of it so far."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -77,7 +77,7 @@ class Int8:
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
         """Sum the buffer in steps of each block's scale."""
         blocks = -(-buffer.numel() // INT8_BLOCK)
-        wanted = torch.zeros(blocks, INT8_BLOCK)
+        wanted = buffer.new_zeros(blocks, INT8_BLOCK)
         flat = wanted.view(-1)[: buffer.numel()]
         flat.copy_(buffer)
         if index in self.errors:
@@ -86,7 +86,7 @@ class Int8:
         scales = wanted.abs().amax(1, keepdim=True).nan_to_num_(nan=math.inf, posinf=math.inf)
         dist.all_reduce(scales, dist.ReduceOp.MAX, group=self._group)
         steps = scales / self._levels
-        numbers = (wanted / steps.where(steps != 0, torch.ones(()))).round_()
+        numbers = (wanted / steps.where(steps != 0, 1.0)).round_()
         sent = numbers.nan_to_num().to(torch.int8)
         self.errors[index] = torch.nan_to_num(wanted - sent * steps).view(-1)[: buffer.numel()]
         exact(sent.view(-1))

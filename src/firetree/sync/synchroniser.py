@@ -6,11 +6,10 @@ reads the hook's annotations as objects, so this file evaluates them (no `annota
 
 import atexit
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -25,11 +24,14 @@ from firetree.collectives import Executor
 from firetree.errors import UserError, nearest
 from firetree.network.choice import NATIVE, Choice
 from firetree.network.plan import Plan
+from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import NONE, build_compression, check_compression
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.trace import BucketSpan
 
 _NO_BUCKET = -1
+
+CPU = torch.device("cpu")
 
 GLOO = "gloo"
 """The backend's own all-reduce, beside our algorithms."""
@@ -103,9 +105,11 @@ def attach(
     if isinstance(algorithm, Plan):
         algorithm.check(len(ranks), gradient_bytes(model))
     way = algorithm if isinstance(algorithm, Plan) else Named(algorithm, len(ranks), chunks)
+    device = next(model.parameters()).device
     # A group of our own: its messages never meet those of DDP, nor of the user's script.
-    group = cast(dist.ProcessGroup, dist.new_group(ranks, backend="gloo"))
-    synchroniser = Synchroniser(way, group, timeout_s, compression)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    group = cast(dist.ProcessGroup, dist.new_group(ranks, backend=backend))
+    synchroniser = Synchroniser(way, group, timeout_s, compression, device)
     model.register_comm_hook(None, synchroniser.hook)
     return synchroniser
 
@@ -120,8 +124,18 @@ def gradient_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """A bucket, with the clock's marks of when it was ready, and its sum began and ended."""
+
+    index: int
+    size_bytes: int
+    marks: tuple[Any, Any, Any]
+
+
 class Synchroniser:
-    """Averages each bucket that DDP hands over, one after another, in a thread of its own."""
+    """Averages each bucket that DDP hands over, one after another, beside the backward pass: in a thread
+    of its own, or where the buckets lie on a GPU, on a stream of its own."""
 
     def __init__(
         self,
@@ -129,6 +143,7 @@ class Synchroniser:
         group: dist.ProcessGroup,
         timeout_s: float,
         compression: str = NONE,
+        device: torch.device = CPU,
     ):
         self.way = way
         self._compressed_by, rank = check_compression(compression)
@@ -138,8 +153,12 @@ class Synchroniser:
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
         self._group = group
+        self._device = device
         self._world_size: int = group.size()
-        self._spans: list[BucketSpan] = []
+        on_gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+        self._clock: Clock = GpuClock() if on_gpu else HostClock()
+        self._marked: list[_Marked] = []
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="firetree-sync", daemon=True)
         self._thread.start()
@@ -156,36 +175,38 @@ class Synchroniser:
 
     def hook(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """DDP's communication hook: takes a bucket of gradients, promises their mean."""
-        ready_s = time.monotonic()
-        buffer, index = bucket.buffer(), bucket.index()
         if self._low_rank is not None:
-            return self._traced(powerSGD_hook(self._low_rank, bucket), buffer, index, ready_s)
-        future: Future[Tensor] = torch.futures.Future()
-        self.submit(buffer, index, ready_s, future)
-        return future
+            return self._low_rank_average(self._low_rank, bucket)
+        return self.submit(bucket.buffer(), bucket.index())
 
-    def _traced(
-        self, future: Future[Tensor], buffer: Tensor, index: int, ready_s: float
-    ) -> Future[Tensor]:
+    def _low_rank_average(self, state: PowerSGDState, bucket: GradBucket) -> Future[Tensor]:
+        index, size_bytes, ready = bucket.index(), bucket.buffer().nbytes, self._clock.mark()
+
         def trace(done: Future[Tensor]) -> Tensor:
-            span = BucketSpan(index, buffer.nbytes, ready_s, ready_s, time.monotonic())
-            self._spans.append(span)
+            self._marked.append(_Marked(index, size_bytes, (ready, ready, self._clock.mark())))
             return done.value()
 
-        return future.then(trace)
+        return powerSGD_hook(state, bucket).then(trace)
 
     def average(self, buffer: Tensor) -> None:
         """Average a buffer (one axis) in place over all ranks, which call it together, and wait."""
-        future: Future[Tensor] = torch.futures.Future()
-        self.submit(buffer, _NO_BUCKET, time.monotonic(), future)
-        future.wait()
+        self.submit(buffer, _NO_BUCKET).wait()
 
-    def submit(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
-        """Average a buffer in place once those before it are done, then fulfil the promise."""
+    def submit(self, buffer: Tensor, index: int) -> Future[Tensor]:
+        """Promise a buffer averaged in place, once those before it are done."""
+        ready = self._clock.mark()
+        if self._stream is not None:
+            future: Future[Tensor] = torch.futures.Future(devices=[buffer.device])
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(ready)
+                self._average(buffer, index, ready, future)
+            return future
+        future = torch.futures.Future()
         if self._world_size == 1:  # there is nothing to wait for, and threads take turns slowly
-            self._average(buffer, index, ready_s, future)
+            self._average(buffer, index, ready, future)
         else:
-            self._work.put(lambda: self._average(buffer, index, ready_s, future))
+            self._work.put(lambda: self._average(buffer, index, ready, future))
+        return future
 
     @property
     def bytes_counted_by(self) -> str:
@@ -235,7 +256,7 @@ class Synchroniser:
         kept = self._memories()
         for key, tensor in state.items():
             name, _, index = key.partition(".")
-            kept[name][int(index)] = tensor.clone()
+            kept[name][int(index)] = tensor.to(self._device, copy=True)
 
     def _memories(self) -> dict[str, dict[int, Tensor]]:
         if self._low_rank is None:
@@ -249,8 +270,12 @@ class Synchroniser:
 
     def take_spans(self) -> list[BucketSpan]:
         """The spans of all buckets since the last call; call it after the backward pass."""
-        spans, self._spans = self._spans, []
-        return spans
+        marked, self._marked = self._marked, []
+        seconds = iter(self._clock.seconds([mark for one in marked for mark in one.marks]))
+        return [
+            BucketSpan(one.index, one.size_bytes, next(seconds), next(seconds), next(seconds))
+            for one in marked
+        ]
 
     def close(self) -> None:
         """End the thread; one that waits for a lost peer is left behind after a second."""
@@ -271,8 +296,8 @@ class Synchroniser:
             self._executors[choice] = Executor(schedule, self._group, self._timeout_s)
         self._executors[choice].run(buffer)
 
-    def _average(self, buffer: Tensor, index: int, ready_s: float, future: Future[Tensor]) -> None:
-        start_s = time.monotonic()
+    def _average(self, buffer: Tensor, index: int, ready: Any, future: Future[Tensor]) -> None:
+        start = self._clock.mark()
         try:
             if self.error is not None:
                 raise self.error
@@ -282,5 +307,6 @@ class Synchroniser:
             self.error = error
             future.set_exception(error)  # type: ignore[arg-type]
             return
-        self._spans.append(BucketSpan(index, buffer.nbytes, ready_s, start_s, time.monotonic()))
+        marks = ready, start, self._clock.mark()
+        self._marked.append(_Marked(index, buffer.nbytes, marks))
         future.set_result(buffer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from firetree.errors import UserError
@@ -28,6 +29,9 @@ class Batch(Protocol):
     @property
     def global_count(self) -> int:
         """The same over all ranks."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
 
     def parts(self, number: int) -> Sequence[Batch]:
         """The batch cut into so many parts, some perhaps empty."""

@@ -43,9 +43,9 @@ class Arithmetic:
         """Pictures x_BCHW in this order in memory; anything else as it is."""
         return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
 
-    def computing(self) -> torch.autocast:
+    def computing(self, device: torch.device) -> torch.autocast:
         """The context in which forward passes are made."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def laid_out(self, model: nn.Module) -> nn.Module:
         """The model with its weights in this order in memory."""
@@ -95,7 +95,7 @@ def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
 
 def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:
     x = arithmetic.ordered(example)
-    with arithmetic.computing():
+    with arithmetic.computing(x.device):
         return measure(arithmetic.laid_out(model), x).compute_s
 
 
@@ -113,7 +113,7 @@ def compiled(
     x = arithmetic.ordered(example)
     try:
         with parallel.no_sync():
-            with arithmetic.computing():
+            with arithmetic.computing(x.device):
                 outputs = forward(x)
             total(outputs).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever compilers, their absence and PyTorch raise

@@ -78,16 +78,21 @@ class LocalSteps:
         """Go on from a checkpoint, whose weights the model has already."""
         self._outer.copy_(_flat(self._inner))
         if momentum is not None:
-            self._optimizer.state[self._outer]["momentum_buffer"] = momentum.clone()
+            self._optimizer.state[self._outer]["momentum_buffer"] = momentum.to(
+                self._outer.device, copy=True
+            )
 
 
-def share_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Let all ranks go on with the mean of their optimisers' moments, which a checkpoint then holds."""
+def share_moments(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
+    """Let all ranks go on with the mean of their optimisers' moments, which a checkpoint then holds.
+
+    Counts of steps are no tensors with axes, and alike on all ranks.
+    """
     for moments in optimizer.state.values():
         for moment in moments.values():
-            if isinstance(moment, Tensor):
-                dist.all_reduce(moment)
-                moment.div_(dist.get_world_size())
+            if isinstance(moment, Tensor) and moment.ndim:
+                dist.all_reduce(moment, group=group)
+                moment.div_(group.size())
 
 
 def _flat(parameters: Sequence[Tensor]) -> Tensor:

@@ -97,7 +97,7 @@ class Lars(_LayerWise):
     def _step(self, group: dict[str, Any], weights: Tensor, state: dict[str, Tensor]) -> None:
         gradient, decay = weights.grad, group["weight_decay"]
         assert gradient is not None
-        rate = group["lr"] * torch.ones(())
+        rate = torch.tensor(group["lr"], device=weights.device)
         if weights.ndim > 1:
             length, slope = weights.norm(), gradient.norm()
             local = group["trust"] * length / (slope + decay * length)

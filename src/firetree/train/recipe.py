@@ -204,6 +204,8 @@ class Recipe:
     sparse: SparseRecipe = field(default_factory=SparseRecipe)
     seed: int = 0
     """Decides initial weights, order, augmentation and dropout."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What computes: auto is a GPU for each worker where all hosts have them, else the processor."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward pass; weights stay float32. auto measures which is fastest."""
     compile: bool = False

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from firetree import models
 from firetree.data import epoch_steps
-from firetree.launch import Place
+from firetree.launch import Place, find_device
 from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
 from firetree.tasks import Batch, Loader, Task, kind_of
@@ -42,6 +43,7 @@ class Worker:
 
     rank: int
     world_size: int
+    device: torch.device
     seed: int
     arithmetic: Arithmetic
     optim: OptimRecipe
@@ -61,7 +63,7 @@ class Worker:
     def sync_state(self) -> dict[str, Tensor]:
         """What synchronisation keeps from step to step; all ranks call it together."""
         if self.local:
-            share_moments(self.optimizer)
+            share_moments(self.optimizer, self.parallel.process_group)
         return self.synchroniser.state() | (self.local.state() if self.local else {})
 
     def restore_sync(self, state: dict[str, Tensor]) -> None:
@@ -93,12 +95,14 @@ def build_worker(
     `earlier` is what rank 0 knows of the arithmetic of a run that is resumed.
 
     Raises:
-        UserError: the network cannot have the recipe's fields, or the plan is not for it.
+        UserError: the network cannot have the recipe's fields, the plan is not for it, or a host lacks
+            GPUs.
     """
+    device = find_device(recipe.device, place)
     torch.manual_seed(recipe.seed)
-    model = task.build(asdict(recipe.model))
+    model = task.build(asdict(recipe.model)).to(device)
     share = -(-recipe.optim.batch_size // place.world_size)
-    example = task.example(share)
+    example = task.example(share).to(device)
     part = example[: -(-share // recipe.optim.accumulate)]
     arithmetic, choice = choose_arithmetic(recipe.precision, model, part, earlier)
     model = arithmetic.laid_out(model)
@@ -106,6 +110,7 @@ def build_worker(
     bucket_bytes = way.bucket_bytes if isinstance(way, Plan) else recipe.sync.bucket_bytes
     parallel = DistributedDataParallel(
         model,
+        process_group=_group_of(device),
         bucket_cap_mb=bucket_bytes / 2**20,
         gradient_as_bucket_view=True,
     )
@@ -120,6 +125,7 @@ def build_worker(
     return Worker(
         rank=place.rank,
         world_size=place.world_size,
+        device=device,
         seed=recipe.seed,
         arithmetic=arithmetic,
         optim=optim,
@@ -142,6 +148,13 @@ def build_worker(
         sparsity=_sparsity(recipe, model, task.examples),
         remarks=tuple(remark for remark in (choice, reason) if remark),
     )
+
+
+def _group_of(device: torch.device) -> dist.ProcessGroup | None:
+    """What DDP itself speaks over: NCCL between GPUs, else the default group."""
+    if device.type == "cpu":
+        return None
+    return cast(dist.ProcessGroup, dist.new_group(backend="nccl"))
 
 
 def _sparsity(recipe: Recipe, model: nn.Module, examples: int) -> Sparsity | None:
@@ -183,7 +196,7 @@ def settle(worker: Worker) -> None:
     DDP rearranges its buckets once, after the first backward pass. Done here, the sums of a resumed
     run are cut as those of a run that never stopped, and the first step is timed like all others.
     """
-    nothing = worker.task.example(0)
+    nothing = worker.task.example(0).to(worker.device)
     for _ in range(2):
         models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
     worker.synchroniser.take_spans()
@@ -213,7 +226,7 @@ def train_step(
         worker.sparsity.choose(step)
     sent_before = worker.synchroniser.sent_bytes()
     start_s = time.monotonic()
-    batch = next(batches)
+    batch = next(batches).to(worker.device)
     loaded_s = time.monotonic()
     worker.optimizer.zero_grad()
     loss_sum, forward_s = _gradients(worker, batch)
@@ -233,6 +246,7 @@ def train_step(
         worker.sparsity.hold()
     if worker.average is not None and shared:
         worker.average.update_parameters(worker.model)
+    spans = worker.synchroniser.take_spans()
     end_s = time.monotonic()
     trace = StepTrace(
         step=step,
@@ -243,7 +257,7 @@ def train_step(
         optimizer_s=end_s - backward_s,
         samples=batch.count,
         sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
-        buckets=tuple(worker.synchroniser.take_spans()),
+        buckets=tuple(spans),
         algorithm=worker.synchroniser.algorithm,
     )
     return trace, loss_sum
@@ -256,7 +270,7 @@ def _step_seed(worker: Worker, step: int) -> int:
 
 
 def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
-    with worker.arithmetic.computing():
+    with worker.arithmetic.computing(worker.device):
         outputs = worker.forward(batch.x)
     return worker.task.loss(outputs, batch.y, worker.optim.label_smoothing)
 
@@ -269,22 +283,24 @@ def _gradients(worker: Worker, batch: Batch) -> tuple[float, float]:
     *earlier, last = batch.parts(worker.optim.accumulate)
     with worker.parallel.no_sync():
         for part in earlier:
-            loss_sum += _backward(worker, _summed_loss(worker, part), count)
+            loss = _summed_loss(worker, part)
+            loss_sum += loss.item()
+            _backward(worker, loss, count)
     with worker.parallel.no_sync() if worker.local is not None else nullcontext():
         loss = _summed_loss(worker, last)
+        loss_sum += loss.item()  # by then a GPU has it, too
         forward_s = time.monotonic()
-        loss_sum += _backward(worker, loss, count)
+        _backward(worker, loss, count)
     return loss_sum, forward_s
 
 
-def _backward(worker: Worker, loss: Tensor, count: float) -> float:
-    """Add the gradients of a sum of losses over `count`; gives the sum.
+def _backward(worker: Worker, loss: Tensor, count: float) -> None:
+    """Add the gradients of a sum of losses over `count`.
 
     One that is no number makes gradients that are none, so that every rank learns of it.
     """
-    value = float(loss.detach())
     scale = 1 / count if count else 0.0
-    if not math.isfinite(value):
+    if not math.isfinite(loss.item()):
         scale = math.nan
     try:
         (loss * scale).backward()  # type: ignore[no-untyped-call]
@@ -293,7 +309,6 @@ def _backward(worker: Worker, loss: Tensor, count: float) -> float:
         if worker.synchroniser.error is not None:
             raise worker.synchroniser.error from None
         raise
-    return value
 
 
 def _stepped(worker: Worker) -> bool:
@@ -314,11 +329,12 @@ def evaluate(worker: Worker) -> Evaluation:
     totals = torch.zeros(3, dtype=torch.float64)
     model = worker.average.module if worker.average is not None else worker.model
     model.eval()
-    for batch in worker.loader.test_batches():
-        with worker.arithmetic.computing():
+    for held_out in worker.loader.test_batches():
+        batch = held_out.to(worker.device)
+        with worker.arithmetic.computing(worker.device):
             outputs = model(batch.x).float()
         right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
-        totals += torch.stack([right, loss, torch.tensor(batch.count)])
+        totals += torch.tensor([right.item(), loss.item(), batch.count], dtype=totals.dtype)
     model.train()
     dist.all_reduce(totals)
     right_count, loss_sum, count = totals.tolist()

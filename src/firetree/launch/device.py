@@ -1,0 +1,42 @@
+"""What each worker computes on: a GPU of its own, or its share of the processor's cores."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+
+from firetree.errors import UserError
+from firetree.launch.place import Place
+
+Wanted = Literal["auto", "cpu", "cuda"]
+
+CPU = torch.device("cpu")
+
+
+def find_device(wanted: Wanted, place: Place) -> torch.device:
+    """This worker's device; all ranks call it together, and get the same kind.
+
+    `auto` is a GPU for each worker where every host has as many as workers, else the processor.
+
+    Raises:
+        UserError: `cuda` is wanted, and some host has fewer GPUs than workers.
+    """
+    if wanted == "cpu":
+        return CPU
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    lacking: list[str | None] = [None] * place.world_size
+    mine = f"rank {place.rank}'s host has {gpus} GPUs for {place.local_world_size} workers"
+    dist.all_gather_object(lacking, mine if gpus < place.local_world_size else None)
+    first = next(filter(None, lacking), None)
+    if first is None:
+        device = torch.device("cuda", place.local_rank)
+        torch.cuda.set_device(device)
+        return device
+    if wanted == "cuda":
+        raise UserError(
+            f"device = cuda, but {first} that PyTorch {torch.__version__} can use; "
+            "start fewer workers there, or leave device at auto"
+        )
+    return CPU

@@ -1,0 +1,104 @@
+"""Where there is a GPU a run is on it, and trains as on the processor; where there is none it says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from command import firetree
+from ranks import run_on_ranks
+
+from firetree.collectives import Executor, build
+from firetree.errors import UserError
+from firetree.launch import Place, find_device
+from firetree.train import load_recipe
+from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
+
+HAS_GPU = torch.cuda.is_available()
+needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="PyTorch finds no GPU here")
+needs_none = pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
+
+
+def place() -> Place:
+    return Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
+
+
+def found(wanted: str) -> tuple[str, str]:
+    try:
+        return find_device(wanted, place()).type, ""  # type: ignore[arg-type]
+    except UserError as error:
+        return "", str(error)
+
+
+@needs_none
+def test_without_gpus_all_ranks_compute_on_processors() -> None:
+    assert run_on_ranks(2, found, "auto") == [("cpu", "")] * 2
+
+
+@needs_none
+def test_a_gpu_that_is_asked_for_and_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    code, out, err = firetree("train", "digits", "--device", "cuda", "--run-dir", run_dir)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "device = cuda, but rank 0's host has 0 GPUs for 1 workers" in err
+    assert not list(run_dir.glob("checkpoints"))
+
+
+def trained(device: str, compression: str, local_steps: int) -> tuple[list[float], float, int]:
+    """The losses of four steps, the accuracy after them, and the buckets that were summed."""
+    recipe = replace(load_recipe("digits"), device=device)
+    recipe = replace(
+        recipe, sync=replace(recipe.sync, compression=compression, local_steps=local_steps)
+    )
+    worker = build_worker(recipe, place(), load_task(recipe))
+    assert worker.device.type == device
+    settle(worker)
+    batches = worker.loader.batches(0)
+    losses, buckets = [], 0
+    for step in range(4):
+        trace, loss = train_step(worker, batches, step, 0.05)
+        losses.append(loss)
+        buckets += len(trace.buckets)
+        assert all(span.ready_s <= span.start_s <= span.end_s for span in trace.buckets)
+    worker.restore_sync(worker.sync_state())
+    return losses, evaluate(worker).accuracy, buckets
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("compression", "local_steps"),
+    [("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("powersgd:2", 1), ("none", 2)],
+)
+def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) -> None:
+    [ours] = run_on_ranks(1, trained, "cuda", compression, local_steps)
+    [expected] = run_on_ranks(1, trained, "cpu", compression, local_steps)
+    assert ours[0] == pytest.approx(expected[0], rel=1e-2)
+    assert ours[1] == pytest.approx(expected[1], abs=0.02)
+    assert ours[2] == expected[2]
+
+
+@needs_gpu
+def test_a_run_on_a_gpu_is_resumed_on_the_processor(tmp_path: Path) -> None:
+    command = ("train", "digits", "--run-dir", tmp_path / "run", "--optim.steps")
+    assert firetree(*command, 20, "--device", "cuda", "--precision", "auto")[0] == 0
+    code, out, _ = firetree(*command, 40, "--device", "cpu", "--resume")
+    assert code == 0
+    assert "resumed at step 20 of 40" in out
+
+
+def summed_over_nccl() -> list[bool]:
+    group = dist.new_group([0], backend="nccl")
+    assert isinstance(group, dist.ProcessGroup)
+    executor = Executor(build("ring", 1, 4), group)
+    buffer = torch.arange(1000.0, device="cuda")
+    executor.run(buffer)
+    return [torch.equal(buffer.cpu(), torch.arange(1000.0))]
+
+
+@needs_gpu
+def test_a_schedule_is_carried_out_over_nccl() -> None:
+    assert run_on_ranks(1, summed_over_nccl) == [[True]]
