@@ -146,8 +146,15 @@ def build_worker(
         task=task,
         planner=planner,
         sparsity=_sparsity(recipe, model, task.examples),
-        remarks=tuple(remark for remark in (choice, reason) if remark),
+        remarks=tuple(remark for remark in (_named(device), choice, reason) if remark),
     )
+
+
+def _named(device: torch.device) -> str | None:
+    """A line about a GPU."""
+    if device.type == "cpu":
+        return None
+    return f"each worker computes on a GPU, rank 0 on {torch.cuda.get_device_name(device)}"
 
 
 def _group_of(device: torch.device) -> dist.ProcessGroup | None:

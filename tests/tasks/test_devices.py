@@ -1,0 +1,49 @@
+"""No network, loss or optimiser makes a tensor on the processor that should be where its input is.
+
+PyTorch's meta device, which has shapes and no numbers, refuses to mix with others as a GPU does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from firetree.tasks import KINDS, Catching, Pictures, Recall, load_catch, load_pictures, load_recall
+from firetree.train.optimizers import build_optimizer
+from firetree.train.recipe import DataRecipe, ModelRecipe, OptimRecipe
+
+META = torch.device("meta")
+TASKS = {
+    "pictures": lambda: load_pictures(asdict(DataRecipe(size=28)), seed=0),
+    "sequences made by seed": lambda: load_recall(
+        asdict(DataRecipe("associative_retrieval", examples=50)), seed=0
+    ),
+    "games": lambda: load_catch(asdict(DataRecipe("catch", size=8, examples=50))),
+}
+
+
+LOOKING = ("fast_weights", "delta", "associative_lstm")
+"""Layers that refuse numbers that are none, and so need numbers."""
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    for kind in KINDS:
+        if kind.what in TASKS:
+            yield from ((kind.what, name) for name in kind.networks if not name.endswith(LOOKING))
+
+
+@pytest.mark.parametrize(("what", "name"), list(cases()))
+def test_a_step_stays_on_the_device_of_its_batch(what: str, name: str) -> None:
+    task: Pictures | Recall | Catching = TASKS[what]()
+    model = task.build(asdict(ModelRecipe(name))).to(META)
+    batch = next(task.loader(batch_size=4, seed=0, rank=0, world_size=1).batches(0)).to(META)
+    for rule in ("lars", "lamb"):
+        optimizer = build_optimizer(OptimRecipe(batch_rule=rule), model)  # type: ignore[arg-type]
+        loss = task.loss(model(batch.x), batch.y, 0.1)
+        loss.backward()
+        optimizer.step()
+        assert loss.device == META
+        assert all(p.device == META for p in model.parameters())
