@@ -17,10 +17,11 @@ from firetree.launch.place import Place, find_place, first_host
                 "RANK": "3",
                 "WORLD_SIZE": "8",
                 "LOCAL_WORLD_SIZE": "4",
+                "LOCAL_RANK": "2",
                 "MASTER_ADDR": "a",
                 "MASTER_PORT": "7",
             },
-            Place(3, 8, 4, "a", 7),
+            Place(3, 8, 4, "a", 7, 2),
         ),
         (
             {
@@ -28,8 +29,9 @@ from firetree.launch.place import Place, find_place, first_host
                 "SLURM_STEP_NUM_TASKS": "6",
                 "SLURM_STEP_TASKS_PER_NODE": "2(x3)",
                 "SLURM_STEP_NODELIST": "node[03-05]",
+                "SLURM_LOCALID": "1",
             },
-            Place(5, 6, 2, "node03", 29500),
+            Place(5, 6, 2, "node03", 29500, 1),
         ),
         (  # inside a batch script, before srun: one process, whatever was asked for
             {"SLURM_PROCID": "0", "SLURM_NTASKS": "6"},
@@ -40,8 +42,9 @@ from firetree.launch.place import Place, find_place, first_host
                 "OMPI_COMM_WORLD_RANK": "1",
                 "OMPI_COMM_WORLD_SIZE": "2",
                 "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+                "OMPI_COMM_WORLD_LOCAL_RANK": "1",
             },
-            Place(1, 2, 2, "127.0.0.1", 29500),
+            Place(1, 2, 2, "127.0.0.1", 29500, 1),
         ),
         (
             {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2", "MASTER_ADDR": "10.0.0.1"},
