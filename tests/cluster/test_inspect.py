@@ -26,6 +26,13 @@ def test_an_unknown_network_is_refused_in_one_line() -> None:
     assert err.startswith("firetree: no network 'squeezenet'; did you mean")
 
 
+def test_no_rate_is_read_off_a_game_s_loss(tmp_path: Path) -> None:
+    code, _, err = firetree("train", "catch", "--find-lr", "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "compare short runs" in err
+
+
 def test_a_range_test_says_where_the_loss_falls_and_draws_it(tmp_path: Path) -> None:
     code, out, err = firetree("train", "digits", "--find-lr", "--run-dir", tmp_path)
     assert (code, err) == (0, "")

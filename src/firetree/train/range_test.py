@@ -13,7 +13,9 @@ import torch
 import torch.distributed as dist
 
 from firetree.durable import write_durably, write_json_lines
+from firetree.errors import UserError
 from firetree.launch import Place, joined
+from firetree.tasks import catch
 from firetree.train.finite import NotFiniteError
 from firetree.train.recipe import Recipe
 from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
@@ -39,8 +41,13 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
     All ranks call it; rank 0 writes `find-lr.jsonl` and the plot `find-lr.html` to the folder.
 
     Raises:
-        UserError: the recipe, the data or the folder cannot be used.
+        UserError: the recipe, the data or the folder cannot be used, or the loss says nothing.
     """
+    if recipe.data.name == catch.NAME:
+        raise UserError(
+            "--find-lr follows the loss, and an actor–critic's does not say how well it plays; compare "
+            "short runs with different optim.lr instead"
+        )
     task = load_task(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
