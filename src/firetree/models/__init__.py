@@ -64,7 +64,7 @@ def build(name: str, *, classes: int, channels: int, size: int, **overrides: Any
     Args:
         name: one of `names()`.
         overrides: fields of `SqueezeNetShape` (base_e, incr_e, freq, pct_3x3, squeeze_ratio, bypass,
-            dropout); other networks have dropout alone. None keeps the named network's own.
+            dropout, batch_norm); other networks have dropout alone. None keeps the named network's own.
 
     Raises:
         UserError: an unknown name, pictures below 8 pixels, a field outside its range, or one that

@@ -75,7 +75,7 @@ def cost(module: nn.Module, example: Tensor) -> Cost:
     """
     first = next(module.parameters(), example)
     example = example.to(first.device)
-    with _kept_buffers(module):
+    with kept_buffers(module):
         try:
             seen = _watched_forward(module, example, FakeTensorMode(allow_non_fake_inputs=True))
         except Exception:
@@ -100,8 +100,8 @@ def _real_forward(module: nn.Module, example: Tensor) -> dict[nn.Module, _Work]:
 
 
 @contextmanager
-def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Without numbers too, batch normalisation counts the batches that it has seen."""
+def kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Leave no trace of passes in what batch normalisation has seen; without numbers too, it counts them."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield

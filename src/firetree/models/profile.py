@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from firetree.errors import UserError
+from firetree.models.cost import kept_buffers
 from firetree.models.outputs import total
 from firetree.network.step import Gradient, Profile
 
@@ -31,7 +32,8 @@ def measure(module: nn.Module, example_input: Tensor, repeats: int = 3) -> Profi
     if repeats < 1:
         raise UserError(f"{repeats} repeats; expected 1 or more")
     try:
-        passes = [_timed_pass(module, example_input) for _ in range(repeats + 1)][1:]
+        with kept_buffers(module):
+            passes = [_timed_pass(module, example_input) for _ in range(repeats + 1)][1:]
     except Exception as error:
         raise UserError(
             f"no training step with a batch of shape {tuple(example_input.shape)}: "

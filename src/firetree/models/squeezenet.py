@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from firetree.errors import UserError
+from firetree.models.batch_norm import NormedConv2d
 from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
 
 Bypass = Literal["none", "simple", "complex"]
@@ -81,6 +82,9 @@ class SqueezeNetShape:
     """Fire modules, named fire2 onwards."""
     conv10_padding: int = 0
     """Padding of the 1x1 convolution conv10."""
+    batch_norm: bool = False
+    """Normalisation of all convolutions before a ReLU but conv10 and those of bypasses, while the
+    network is trained; the paper has none."""
 
     def __post_init__(self) -> None:
         for name, right, expected in (
@@ -133,11 +137,13 @@ class Fire(nn.Module):
     (B, in_channels, H, W) to (B, widths.out, H, W).
     """
 
-    def __init__(self, in_channels: int, widths: FireWidths, bypass: Bypass) -> None:
+    def __init__(
+        self, in_channels: int, widths: FireWidths, bypass: Bypass, conv: type[nn.Conv2d]
+    ) -> None:
         super().__init__()
-        self.squeeze1x1 = nn.Conv2d(in_channels, widths.squeeze1x1, 1)
-        self.expand1x1 = nn.Conv2d(widths.squeeze1x1, widths.expand1x1, 1)
-        self.expand3x3 = nn.Conv2d(widths.squeeze1x1, widths.expand3x3, 3, padding=1)
+        self.squeeze1x1 = conv(in_channels, widths.squeeze1x1, 1)
+        self.expand1x1 = conv(widths.squeeze1x1, widths.expand1x1, 1)
+        self.expand3x3 = conv(widths.squeeze1x1, widths.expand3x3, 3, padding=1)
         self.bypass: nn.Module | None = None
         if bypass != "none" and in_channels == widths.out:
             self.bypass = nn.Identity()
@@ -160,10 +166,11 @@ class SqueezeNet(nn.Module):
     def __init__(self, shape: SqueezeNetShape, *, classes: int, channels: int) -> None:
         super().__init__()
         self.shape = shape
-        self.conv1 = nn.Conv2d(channels, *shape.stem)
+        conv = NormedConv2d if shape.batch_norm else nn.Conv2d
+        self.conv1 = conv(channels, *shape.stem)
         width = shape.stem.filters
         for k, widths in enumerate(shape.widths(), start=2):
-            self.add_module(f"fire{k}", Fire(width, widths, shape.bypass))
+            self.add_module(f"fire{k}", Fire(width, widths, shape.bypass, conv))
             width = widths.out
         self.conv10 = nn.Conv2d(width, classes, 1, padding=shape.conv10_padding)
         self._initialise()

@@ -11,6 +11,7 @@ from pathlib import Path
 from firetree.data import epoch_steps
 from firetree.errors import UserError
 from firetree.launch import Place, joined
+from firetree.train import statistics
 from firetree.train.finite import NotFiniteError
 from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
@@ -59,6 +60,7 @@ def train(
                 left_out += 1
                 if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
                     raise
+                statistics.forget_spoiled(worker.model)
                 journal.say(f"{error}; the step is left out")
             else:
                 left_out = 0

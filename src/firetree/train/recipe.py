@@ -40,6 +40,8 @@ class ModelRecipe:
     """Squeeze filters for each expand filter (SR)."""
     bypass: Literal["none", "simple", "complex"] | None = None
     """Bypass connections around fire modules."""
+    batch_norm: bool | None = None
+    """Batch normalisation of a SqueezeNet, over the samples that a worker computes at once."""
     dropout: float | None = None
     """Dropout probability before the classifier; for texts, of embeddings too."""
     hidden: int | None = None

@@ -23,6 +23,7 @@ from firetree.network.plan import Plan
 from firetree.sync import Synchroniser, attach
 from firetree.tasks import Batch, Loader, Task, kind_of
 from firetree.trace import StepTrace
+from firetree.train import statistics
 from firetree.train.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
 from firetree.train.finite import not_finite
 from firetree.train.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
@@ -111,6 +112,7 @@ def build_worker(
     parallel = DistributedDataParallel(
         model,
         process_group=_group_of(device),
+        broadcast_buffers=False,
         bucket_cap_mb=bucket_bytes / 2**20,
         gradient_as_bucket_view=True,
     )
@@ -218,7 +220,8 @@ def train_step(
 ) -> tuple[StepTrace, float]:
     """One step of synchronous SGD; gives its trace and the sum of this rank's losses.
 
-    With local steps the workers are averaged at their end, and not before unless `average` says so.
+    With local steps the workers are averaged at their end, and not before unless `average` says so,
+    as do running statistics of batch normalisation.
     Of a batch that is computed in parts, the trace counts all but the last part's backward pass as
     forward.
 
@@ -253,6 +256,8 @@ def train_step(
         worker.sparsity.hold()
     if worker.average is not None and shared:
         worker.average.update_parameters(worker.model)
+    if average:
+        _share_statistics(worker)
     spans = worker.synchroniser.take_spans()
     end_s = time.monotonic()
     trace = StepTrace(
@@ -268,6 +273,13 @@ def train_step(
         algorithm=worker.synchroniser.algorithm,
     )
     return trace, loss_sum
+
+
+def _share_statistics(worker: Worker) -> None:
+    group = worker.parallel.process_group
+    statistics.share(worker.model, group)
+    if worker.average is not None:
+        statistics.share(worker.average.module, group)
 
 
 def _step_seed(worker: Worker, step: int) -> int:

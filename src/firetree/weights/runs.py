@@ -6,6 +6,7 @@ from pathlib import Path
 
 from firetree import models
 from firetree.errors import UserError
+from firetree.models.batch_norm import folded
 from firetree.train import read_run
 from firetree.weights.published import FIELDS, Preprocessing, Published, shapes
 
@@ -35,5 +36,6 @@ def read_published(folder: Path) -> Published:
         std=tuple(_WHITE * std for std in data["std"]),
     )
     order = shapes(model.name, fields, len(classes), channels, size)
-    state = {name: trained.weights[name] for name in order}
+    weights = folded(trained.weights)
+    state = {name: weights[name] for name in order}
     return Published(model.name, state, preprocessing, fields, classes)

@@ -1,0 +1,57 @@
+"""Convolutions with batch normalisation behind them (Ioffe, Szegedy 2015), which vanishes after training.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-5
+
+
+class NormedConv2d(nn.Conv2d):
+    """A convolution whose outputs are normalised over the samples that a worker computes at once.
+
+    Where each channel has one value or none, as for a worker without a share of a batch, the running
+    statistics stand in for the batch's and stay as they are.
+    """
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.norm = nn.BatchNorm2d(self.out_channels, eps=EPSILON)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = super().forward(x_BCHW)
+        if y_BCHW.numel() > self.out_channels:
+            normal_BCHW: Tensor = self.norm(y_BCHW)
+            return normal_BCHW
+        norm = self.norm
+        return F.batch_norm(
+            y_BCHW, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=EPSILON
+        )
+
+
+def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the same network with plain convolutions, as it is in evaluation.
+
+    y = γ (w ∗ x + b − μ) / √(σ² + ε) + β is a convolution with weights γ w / √(σ² + ε).
+    """
+    plain = {name: weights for name, weights in state.items() if ".norm." not in name}
+    for name in state:
+        conv, is_gain, _ = name.partition(".norm.weight")
+        if not is_gain:
+            continue
+        gain_C, offset_C, mean_C, variance_C = (
+            state[f"{conv}.norm.{part}"]
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale_C = gain_C / torch.sqrt(variance_C + EPSILON)
+        plain[f"{conv}.weight"] = state[f"{conv}.weight"] * scale_C[:, None, None, None]
+        plain[f"{conv}.bias"] = (state[f"{conv}.bias"] - mean_C) * scale_C + offset_C
+    return plain

@@ -1,0 +1,65 @@
+"""Runs with batch normalisation: ranks agree, resuming changes nothing, and predictions need none of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from command import firetree, forget_after, last_weights
+from ranks import run_on_ranks
+
+from firetree import weights
+from firetree.launch import Place
+from firetree.train.recipe import ModelRecipe, OptimRecipe, Recipe
+from firetree.train.worker import build_worker, load_task, settle, train_step
+
+
+def running_means() -> tuple[torch.Tensor, torch.Tensor]:
+    recipe = Recipe(model=ModelRecipe(batch_norm=True), optim=OptimRecipe(batch_size=16, ema=0.5))
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    worker = build_worker(recipe, Place(rank, world_size, world_size, "", 0), load_task(recipe))
+    settle(worker)
+    batches = worker.loader.batches(0)
+    name = "conv1.norm.running_mean"
+    train_step(worker, batches, 0, 0.1, average=False)
+    apart = worker.model.get_buffer(name).clone()
+    train_step(worker, batches, 1, 0.1)
+    return apart, worker.model.get_buffer(name)
+
+
+def test_ranks_share_what_they_have_seen_once_someone_looks() -> None:
+    (one_apart, one), (other_apart, other) = run_on_ranks(2, running_means)
+    assert not torch.equal(one_apart, other_apart)
+    assert torch.equal(one, other)
+    assert one.isfinite().all()
+
+
+def test_a_resumed_run_ends_with_the_same_bits_and_its_folder_predicts_what_was_evaluated(
+    tmp_path: Path,
+) -> None:
+    run_dir = tmp_path / "run"
+    asked = ("train", "digits", "--model.batch-norm", True, "--workers", 2, "--optim.steps", 40)
+    asked += ("--checkpoint-steps", 20, "--run-dir", run_dir)
+    code, _, err = firetree(*asked)
+    assert code == 0, err
+    whole = last_weights(run_dir)
+    forget_after(run_dir, 20)
+    code, out, err = firetree(*asked, "--resume")
+    assert code == 0, err
+    assert "resumed at step 20 of 40" in out
+    assert last_weights(run_dir) == whole
+
+    published = weights.load(run_dir)
+    assert not any("norm" in name for name in published.state)
+    network = weights.build(published).eval()
+    task = load_task(Recipe())
+    right = 0
+    for batch in task.loader(batch_size=64, seed=0, rank=0, world_size=1).test_batches():
+        with torch.no_grad():
+            right += int(task.right(network(batch.x), batch.y))
+    found = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])["accuracy"]
+    assert right / 360 == pytest.approx(found, abs=1.5 / 360)
+    assert found > 0.3
