@@ -112,10 +112,10 @@ def build_worker(
     parallel = DistributedDataParallel(
         model,
         process_group=_group_of(device),
-        broadcast_buffers=False,
         bucket_cap_mb=bucket_bytes / 2**20,
         gradient_as_bucket_view=True,
     )
+    parallel.broadcast_buffers = False  # every step; ranks share them when someone looks
     synchroniser = attach(
         parallel, way, compression=recipe.sync.compression, timeout_s=recipe.sync.timeout_s
     )
