@@ -18,7 +18,7 @@ from results import median_and_spread, write_section
 
 BATCH = 128
 STEPS, UNITS = (11, 64), (50, 128)
-DELTA_BATCH, DELTA_STEPS, DELTA_UNITS = 8, 512, 64
+DELTA_BATCHES, DELTA_STEPS, DELTA_UNITS = (1, 8, 128), 512, 64
 ROUNDS, LEAST_S = 15, 0.1
 """Rounds of all candidates in turn, and how long each is repeated in a round at least."""
 
@@ -29,7 +29,7 @@ def main() -> None:
     rows = [
         ["layer", "batch", "steps", "units", "ms", "of the peer", "peer"],
         *(row for steps in STEPS for units in UNITS for row in against_lstm(steps, units)),
-        *delta(),
+        *(row for batch in DELTA_BATCHES for row in delta(batch)),
     ]
     write_section(
         "Fast weights",
@@ -49,12 +49,12 @@ def against_lstm(steps: int, units: int) -> Iterator[list[str]]:
     yield from compared(layers, "nn.LSTM", (BATCH, steps, units))
 
 
-def delta() -> Iterator[list[str]]:
+def delta(batch: int) -> Iterator[list[str]]:
     def layer(form: str) -> nn.Module:
         return DeltaFastWeights(DELTA_UNITS, DELTA_UNITS, batch_first=True, form=form)
 
     layers = {"delta, step by step": layer("recurrent"), "delta, by chunks": layer("chunked")}
-    yield from compared(layers, "delta, step by step", (DELTA_BATCH, DELTA_STEPS, DELTA_UNITS))
+    yield from compared(layers, "delta, step by step", (batch, DELTA_STEPS, DELTA_UNITS))
 
 
 def compared(

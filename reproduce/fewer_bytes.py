@@ -24,6 +24,7 @@ WAYS = (
     "ring+int8",
     "ring+topk:0.01",
     "ring+powersgd:2",
+    "ring+local:4",
     "ring+local:16",
     "ring+diloco:64",
 )
