@@ -80,7 +80,9 @@ def short(run_dir: Path, *options: object) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     "options",
     [
-        ("--sync.compression", "int8", "--sync.algorithm", "ring"),
+        pytest.param(
+            ("--sync.compression", "int8", "--sync.algorithm", "ring"), marks=pytest.mark.slow
+        ),
         pytest.param(
             ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars"),
             marks=pytest.mark.slow,

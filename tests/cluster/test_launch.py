@@ -20,7 +20,9 @@ LIMIT_S = 10.0
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl_c", "sigterm"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ids=["ctrl_c", "sigterm"],
 )
 def test_a_signal_to_the_command_ends_all_workers_within_10_s(
     tmp_path: Path, number: signal.Signals, code: int

@@ -42,7 +42,7 @@ def train_steps(model: str, data: str) -> tuple[dict[str, torch.Tensor], float]:
     [
         ("fast_weights", "associative_retrieval"),
         ("delta", "multi_query_recall"),
-        ("lstm", "multi_query_recall"),
+        pytest.param("lstm", "multi_query_recall", marks=pytest.mark.slow),
     ],
 )
 def test_four_workers_end_with_the_weights_of_one(model: str, data: str) -> None:
