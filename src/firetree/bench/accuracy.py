@@ -7,6 +7,7 @@ good enough, not how fast it takes a step.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -17,7 +18,7 @@ from typing import Annotated
 import tyro
 
 from firetree import tables
-from firetree.durable import read_json_lines
+from firetree.durable import read_json_lines, write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network
 from firetree.sync import check_algorithm, check_compression
@@ -141,9 +142,14 @@ def _reached(folder: Path, recipe: str, way: str, seed: int, target: float) -> b
 
 
 def _train(recipe: str, options: Sequence[str], network: str, folder: Path) -> None:
+    """Train to the end, unless that was done with the same options."""
+    ended, asked = folder.with_name(f"{folder.name}.ended"), shlex.join([network, *options])
+    if ended.is_file() and ended.read_text(encoding="utf-8") == asked:
+        return
     in_lab = [*FIRETREE, "lab", "--network", network, "--"]
     if train_apart(recipe, folder, options, within=in_lab):
         raise RunFailedError(f"a run failed; its last words are in {log_of(folder)}")
+    write_durably(ended, asked.encode())
 
 
 def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> AccuracyRun:
