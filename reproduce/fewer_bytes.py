@@ -26,6 +26,7 @@ WAYS = (
     "ring+powersgd:2",
     "ring+local:4",
     "ring+local:16",
+    "ring+int8+local:4",
     "ring+int8+local:16",
     "ring+diloco:64",
 )
