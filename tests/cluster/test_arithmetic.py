@@ -47,8 +47,8 @@ def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
     assert "ms a step" in line
     kept = run_dir / "arithmetic.json"
     kept.write_text(json.dumps({"precision": "bfloat16", "channels_last": False}))
-    code, out, _ = firetree(*STEPS, 5, "--run-dir", run_dir, "--resume")
-    assert code == 0
+    code, out, err = firetree(*STEPS, 5, "--run-dir", run_dir, "--resume")
+    assert (code, err) == (0, "")
     assert "computing in bfloat16, plane by plane, as before" in out
     assert json.loads(kept.read_text())["precision"] == "bfloat16"
 

@@ -57,6 +57,16 @@ def joined(parts: tuple[Batch, ...]) -> Batch:
     return Batch(x, y, parts[0].global_count)
 
 
+@pytest.mark.parametrize(
+    ("channels_last", "strides"), [(True, (64, 1, 8, 1)), (False, (64, 64, 8, 1))]
+)
+def test_grey_pictures_say_in_which_order_they_are(
+    digits: Splits, channels_last: bool, strides: tuple[int, ...]
+) -> None:
+    batch = next(loader(digits, channels_last=channels_last).training_batches(0))
+    assert batch.x_BCHW.stride() == strides
+
+
 def test_a_batch_is_normalised_with_mean_and_deviation(digits: Splits) -> None:
     batch = next(loader(digits).test_batches())
     x_HWC = digits.test.read(5) / 255

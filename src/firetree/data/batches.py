@@ -204,4 +204,7 @@ class Loader:
         rows *= self._scale_WC
         rows += self._shift_WC
         x_BCHW = torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
-        return x_BCHW if self._channels_last else x_BCHW.contiguous()
+        if self._channels_last:
+            return x_BCHW
+        # Not `contiguous`, to which grey pictures are in either order, while convolutions see one.
+        return x_BCHW.clone(memory_format=torch.contiguous_format)
