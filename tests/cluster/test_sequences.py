@@ -57,6 +57,7 @@ def test_four_workers_end_with_the_weights_of_one(model: str, data: str) -> None
 SHORT = ("associative-retrieval", "--data.examples", 1500, "--checkpoint-steps", 5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     asked = ("train", *SHORT, "--workers", 2, "--optim.steps", 10, "--run-dir", run_dir)

@@ -72,7 +72,11 @@ def test_decompress_gives_the_weights_that_the_file_predicts_with(
         (["--bits", "9"], "--bits 9; expected 1 to 8"),
         (["--bits", "4", "--density", "0"], "--density 0.0; expected above 0"),
         (["--budget", "much", "--pictures", "PICTURES"], "size 'much'; expected"),
-        (["--budget", "100B", "--pictures", "PICTURES"], "--budget 100 bytes; expected more"),
+        pytest.param(
+            ["--budget", "100B", "--pictures", "PICTURES"],
+            "--budget 100 bytes; expected more",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_cannot_be_compressed_is_refused_in_one_line(
