@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from firetree.errors import UserError, nearest
+from firetree.launch.device import Wanted
 from firetree.models.pruning import Scope
 from firetree.sync import check_algorithm, check_compression
 from firetree.tasks import catch, kind_of
@@ -206,7 +207,7 @@ class Recipe:
     sparse: SparseRecipe = field(default_factory=SparseRecipe)
     seed: int = 0
     """Decides initial weights, order, augmentation and dropout."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Wanted = "auto"
     """What computes: auto is a GPU for each worker where all hosts have them, else the processor."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward pass; weights stay float32. auto measures which is fastest."""
