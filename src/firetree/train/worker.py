@@ -220,9 +220,8 @@ def train_step(
 ) -> tuple[StepTrace, float]:
     """One step of synchronous SGD; gives its trace and the sum of this rank's losses.
 
-    With local steps the workers are averaged at their end, and not before unless `average` says so,
-    as do running statistics of batch normalisation.
-    Of a batch that is computed in parts, the trace counts all but the last part's backward pass as
+    `average` says that someone looks at the weights after this step: workers in the middle of local
+    steps are averaged then too, and running statistics of batch normalisation only then. Of a batch that is computed in parts, the trace counts all but the last part's backward pass as
     forward.
 
     Raises:
@@ -256,8 +255,6 @@ def train_step(
         worker.sparsity.hold()
     if worker.average is not None and shared:
         worker.average.update_parameters(worker.model)
-    if average:
-        _share_statistics(worker)
     spans = worker.synchroniser.take_spans()
     end_s = time.monotonic()
     trace = StepTrace(
@@ -272,6 +269,8 @@ def train_step(
         buckets=tuple(spans),
         algorithm=worker.synchroniser.algorithm,
     )
+    if average:
+        _share_statistics(worker)
     return trace, loss_sum
 
 
