@@ -41,7 +41,7 @@ def test_a_resumed_run_ends_with_the_same_bits_and_its_folder_predicts_what_was_
     tmp_path: Path,
 ) -> None:
     run_dir = tmp_path / "run"
-    asked = ("train", "digits", "--model.batch-norm", True, "--optim.steps", 40)
+    asked = ("train", "digits", "--model.batch-norm", True, "--workers", 2, "--optim.steps", 40)
     asked += ("--checkpoint-steps", 20, "--run-dir", run_dir)
     code, _, err = firetree(*asked)
     assert (code, err) == (0, "")
