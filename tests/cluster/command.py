@@ -109,6 +109,19 @@ def last_weights(run_dir: Path) -> bytes:
     return (newest / "model.safetensors").read_bytes()
 
 
+def resumed_weights(asked: tuple[object, ...], run_dir: Path, step: int, steps: int) -> bytes:
+    """Weights at the end of a run, which one that is broken off after `step` and resumed ends with too."""
+    code, _, err = firetree(*asked)
+    assert (code, err) == (0, "")
+    whole = last_weights(run_dir)
+    forget_after(run_dir, step)
+    code, out, err = firetree(*asked, "--resume")
+    assert code == 0, err
+    assert f"resumed at step {step} of {steps}" in out
+    assert last_weights(run_dir) == whole
+    return whole
+
+
 def forget_after(run_dir: Path, step: int) -> None:
     """Leave a run's folder with no checkpoint after that of `step`, as if it had been broken off."""
     for folder in (run_dir / "checkpoints").glob("step-*"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from command import firetree, forget_after, last_weights
+from command import resumed_weights
 from ranks import run_on_ranks
 
 from firetree import weights
@@ -43,14 +43,7 @@ def test_a_resumed_run_ends_with_the_same_bits_and_its_folder_predicts_what_was_
     run_dir = tmp_path / "run"
     asked = ("train", "digits", "--model.batch-norm", True, "--workers", 2, "--optim.steps", 40)
     asked += ("--checkpoint-steps", 20, "--run-dir", run_dir)
-    code, _, err = firetree(*asked)
-    assert (code, err) == (0, "")
-    whole = last_weights(run_dir)
-    forget_after(run_dir, 20)
-    code, out, err = firetree(*asked, "--resume")
-    assert code == 0, err
-    assert "resumed at step 20 of 40" in out
-    assert last_weights(run_dir) == whole
+    resumed_weights(asked, run_dir, step=20, steps=40)
 
     published = weights.load(run_dir)
     assert not any("norm" in name for name in published.state)

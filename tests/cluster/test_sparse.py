@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from command import firetree, forget_after, last_weights
+from command import firetree, resumed_weights
 from safetensors.torch import load
 
 RUN = ("train", "digits", "--optim.batch-size", 256, "--optim.rule", "constant")
@@ -14,15 +14,7 @@ RUN += ("--sparse.density", 0.3)
 def test_a_sparse_run_ends_with_so_many_zeros_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     asked = (*RUN, "--optim.steps", 8, "--checkpoint-steps", 5, "--run-dir", run_dir)
-    code, _, err = firetree(*asked)
-    assert code == 0, err
-    whole = last_weights(run_dir)
-    forget_after(run_dir, 5)
-    code, out, err = firetree(*asked, "--resume")
-    assert code == 0, err
-    assert "resumed at step 5 of 8" in out
-    assert last_weights(run_dir) == whole
-    weights = load(whole)
+    weights = load(resumed_weights(asked, run_dir, step=5, steps=8))
     for name, tensor in weights.items():
         if tensor.ndim > 1:
             kept = int((tensor != 0).sum())
