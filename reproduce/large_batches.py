@@ -2,8 +2,8 @@
 
 A small SqueezeNet of half the width, pictures of half the size, the same number of epochs at every batch
 size; rates are chosen on Fashion-MNIST with a seed of their own and half the epochs, for the small
-batch, and for each rule at the largest batch. Each accuracy is a line of `large_batches.csv`, which a repeated command
-completes; the table goes to `reproduce/RESULTS.md`.
+batch, and for each rule at the largest batch. Each accuracy is a line of `large_batches.csv`, which a
+repeated command completes; the table goes to `reproduce/RESULTS.md`.
 """
 
 from __future__ import annotations

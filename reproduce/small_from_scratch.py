@@ -47,7 +47,8 @@ def main() -> None:
         "Small from scratch",
         "python reproduce/small_from_scratch.py",
         f"`squeezenet_small` on CIFAR-10 from first weights, {options.epochs} epochs each by the recipe "
-        f"`cifar-squeezenet` with batch normalisation, which is folded away; one seed. Pruned to {DENSITY:.0%} of all weights by a gradual schedule; "
+        "`cifar-squeezenet` with batch normalisation, which is folded away; one seed. "
+        f"Pruned to {DENSITY:.0%} of all weights by a gradual schedule; "
         f"{2**BITS - 1} values a layer, taught in {TAUGHT_STEPS} steps; DSD with "
         f"{DSD_DENSITY:.0%} of each layer in its sparse third.",
         [["net", "file", "bytes", "× smaller", "top-1 %", "lost, points"], *rows],

@@ -221,8 +221,8 @@ def train_step(
     """One step of synchronous SGD; gives its trace and the sum of this rank's losses.
 
     `average` says that someone looks at the weights after this step: workers in the middle of local
-    steps are averaged then too, and running statistics of batch normalisation only then. Of a batch that is computed in parts, the trace counts all but the last part's backward pass as
-    forward.
+    steps are averaged then too, and running statistics of batch normalisation only then. Of a batch
+    that is computed in parts, the trace counts all but the last part's backward pass as forward.
 
     Raises:
         CollectiveError: another rank went away.
