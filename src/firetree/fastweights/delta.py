@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, normalize, pad, rms_norm, silu
+from torch.nn.functional import conv2d, linear, normalize, pad, rms_norm, silu
 
 from firetree.errors import UserError
 from firetree.fastweights.delta_rule import by_chunks, step_by_step
@@ -132,11 +132,10 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
 
     def _queries_keys_values(self, layer: int, seen_BTF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v, (B·N, T, D) each, from the projected inputs, with those that came before."""
-        filter_WF = self._weight("filter", layer)
-        size_T = seen_BTF.shape[1] - _WIDTH + 1
-        mixed_BTF = sum(seen_BTF[:, w : w + size_T] * filter_WF[w] for w in range(_WIDTH))
-        assert isinstance(mixed_BTF, Tensor)
-        q, k, v = map(self._by_head, silu(mixed_BTF).chunk(3, 2))
+        filter_F11W = self._weight("filter", layer).t()[:, None, None].contiguous()
+        # As a picture one pixel high, as torch has convolutions of pictures that lie pixel by pixel.
+        mixed_BF1T = conv2d(seen_BTF.mT[:, :, None], filter_F11W, groups=len(filter_F11W))
+        q, k, v = map(self._by_head, silu(mixed_BF1T[:, :, 0].mT).chunk(3, 2))
         return normalize(q, dim=2), normalize(k, dim=2), v
 
     def _gates(self, layer: int, x_BTI: Tensor) -> Tensor:
