@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from command import firetree, forget_after, last_weights
+from command import resumed_weights
 from ranks import run_on_ranks
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -99,13 +99,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
 ) -> None:
     run_dir = tmp_path / "run"
     always = ("--optim.steps", 20, "--checkpoint-steps", 10, "--optim.rule", "constant")
-    assert firetree(*short(run_dir, *options, *always))[0] == 0
-    whole = last_weights(run_dir)
-    forget_after(run_dir, 10)
-    code, out, err = firetree(*short(run_dir, *options, *always, "--resume"))
-    assert (code, err) == (0, "")
-    assert "resumed at step 10 of 20" in out
-    assert last_weights(run_dir) == whole
+    resumed_weights(short(run_dir, *options, *always), run_dir, step=10, steps=20)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from command import firetree, forget_after, last_weights
+from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
 from firetree.launch import Place
@@ -61,13 +61,7 @@ SHORT = ("associative-retrieval", "--data.examples", 1500, "--checkpoint-steps",
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     asked = ("train", *SHORT, "--workers", 2, "--optim.steps", 10, "--run-dir", run_dir)
-    assert firetree(*asked)[0] == 0
-    whole = last_weights(run_dir)
-    forget_after(run_dir, 5)
-    code, out, _ = firetree(*asked, "--resume")
-    assert code == 0
-    assert "resumed at step 5 of 10" in out
-    assert last_weights(run_dir) == whole
+    resumed_weights(asked, run_dir, step=5, steps=10)
 
 
 def test_fast_weights_that_explode_without_normalisation_are_named(tmp_path: Path) -> None:
