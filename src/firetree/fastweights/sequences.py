@@ -103,7 +103,8 @@ class SequenceLayers(nn.Module, Generic[State]):
             lengths_B = _checked_lengths(lengths_B, size_B, size_T).to(x_BTI.device)
             behind_BT = torch.arange(size_T, device=x_BTI.device) >= lengths_B[:, None]
             x_BTI = x_BTI.masked_fill(behind_BT[:, :, None], 0)
-        if not x_BTI.isfinite().all():
+        # The sum of all tells sooner, but it can overflow.
+        if not (x_BTI.detach().sum().isfinite() or x_BTI.isfinite().all()):
             sequence, step, _ = (~x_BTI.isfinite()).nonzero()[0].tolist()
             raise UserError(
                 f"step {step} of sequence {sequence} holds a number that is not finite; "

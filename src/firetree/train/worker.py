@@ -230,7 +230,7 @@ def train_step(
     """
     for group in worker.optimizer.param_groups:
         group["lr"] = learning_rate
-    torch.manual_seed(_step_seed(worker, step))
+    _seed(worker, step)
     if worker.sparsity is not None:
         worker.sparsity.choose(step)
     sent_before = worker.synchroniser.sent_bytes()
@@ -281,10 +281,14 @@ def _share_statistics(worker: Worker) -> None:
         statistics.share(worker.average.module, group)
 
 
-def _step_seed(worker: Worker, step: int) -> int:
+def _seed(worker: Worker, step: int) -> None:
     """Dropout's numbers depend on seed, step and rank alone, so a resumed run draws them again."""
     sequence = np.random.SeedSequence((worker.seed, step, worker.rank))
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # torch.manual_seed notes the stack for every kind of device that is absent: half a millisecond.
+    torch.default_generator.manual_seed(seed)
+    if worker.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
