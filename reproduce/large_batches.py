@@ -61,7 +61,7 @@ class Case:
 PLAIN = "Fashion-MNIST without normalisation"
 TUNED = {True: "Fashion-MNIST", False: PLAIN}
 CASES = {
-    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 14, 6, (1024, 4096)),
+    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 14, 6, (256, 1024, 4096)),
     "CIFAR-10": Case("cifar-squeezenet", "cifar10", 16, 6, (256, 2048)),
     PLAIN: Case("fashion-squeezenet", "fashion.npz", 14, 6, (256, 1024, 4096), batch_norm=False),
 }
