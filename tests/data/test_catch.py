@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from firetree.data.catch import Catch, CatchLoader
+from firetree.data import SequenceLoader
+from firetree.data.catch import Catch
+from firetree.tasks.catch import Catching
 
 SIZES = st.integers(3, 12)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -85,8 +87,9 @@ def test_the_same_seed_draws_the_same_games(size: int, seed: int) -> None:
     assert not torch.equal(games(game, seed), games(game, seed + 1))
 
 
-def loader(rank: int = 0, world_size: int = 1, seed: int = 0) -> CatchLoader:
-    return CatchLoader(Catch(5, 2), 25, batch_size=10, seed=seed, rank=rank, world_size=world_size)
+def loader(rank: int = 0, world_size: int = 1, seed: int = 0) -> SequenceLoader:
+    task = Catching(Catch(5, 2), 25)
+    return task.loader(batch_size=10, seed=seed, rank=rank, world_size=world_size)
 
 
 @pytest.mark.parametrize("which", ["test", "training"])

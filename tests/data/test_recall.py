@@ -61,7 +61,14 @@ def test_ranks_together_have_the_batches_of_one(make: Make) -> None:
     splits = make(3, 101, "test", 0)
 
     def batches(rank: int, world_size: int):
-        loader = SequenceLoader(splits, batch_size=10, seed=0, rank=rank, world_size=world_size)
+        loader = SequenceLoader(
+            lambda epoch: splits.train,
+            splits.test,
+            batch_size=10,
+            seed=0,
+            rank=rank,
+            world_size=world_size,
+        )
         return list(loader.training_batches(2, first_step=3))
 
     alone = batches(0, 1)

@@ -1,21 +1,20 @@
 """Catch: a ball falls down a screen, and the paddle below is to be where it arrives.
 
-The game's rules, for many games at once, and the games of one rank; who plays is in `tasks`.
+The game's rules, for many games at once; who plays is in `tasks`.
 
 Letters in names: B games, N pixels a side of the screen, T moves, G what decides a game.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.data.order import Stream, batch_indices, epoch_steps, random_stream, share
-from firetree.data.sequences import SequenceBatch
+from firetree.data.order import Indices, batches_in_order
 
 MOVES = 3
 """Left, stay, right."""
@@ -80,40 +79,20 @@ class Catch:
         return torch.where((offset_B >= 0) & (offset_B < _PADDLE), 1.0, -1.0)
 
 
-class CatchLoader:
-    """One rank's games: new ones each epoch, by seed; tested on each start there is, once."""
+@dataclass(frozen=True, slots=True)
+class Games:
+    """Games as `Catch` draws them; what each is to give is its best reward, 1."""
 
-    def __init__(
-        self, game: Catch, games: int, *, batch_size: int, seed: int, rank: int, world_size: int
-    ):
-        self.damaged: dict[str, str] = {}
-        self._game = game
-        self._games = games
-        self._batch_size = batch_size
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
+    games_BG: Tensor
 
-    def batches(self, step: int) -> Generator[SequenceBatch]:
-        """The games to train on from `step` on, epoch after epoch without end."""
-        epoch, first = divmod(step, epoch_steps(self._games, self._batch_size))
-        while True:
-            generator = random_stream(Stream.GAMES, self._seed, epoch)
-            yield from self._batches(self._game.drawn(generator, self._games), first)
-            epoch, first = epoch + 1, 0
+    def __len__(self) -> int:
+        return len(self.games_BG)
 
-    def test_batches(self) -> Iterator[SequenceBatch]:
-        """All starts in order, each step shared among the ranks."""
-        return self._batches(self._game.all_starts(), 0)
+    def take(self, indices_B: Indices) -> tuple[npt.NDArray[np.float32], Indices]:
+        return self.games_BG.numpy()[indices_B], np.ones(len(indices_B), np.int64)
 
-    def note_damaged(self, damaged: dict[str, str]) -> None:
-        """Games are made in memory, so none can be damaged."""
+    def answers(self, indices_B: Indices) -> int:
+        return len(indices_B)
 
-    def _batches(self, games_BG: Tensor, first_step: int) -> Iterator[SequenceBatch]:
-        """What a game is to give is its best reward, 1."""
-        order_B = np.arange(len(games_BG))
-        for step in range(first_step, epoch_steps(len(order_B), self._batch_size)):
-            indices = batch_indices(order_B, self._batch_size, step)
-            mine = share(indices, self._rank, self._world_size)
-            wanted_B = torch.ones(len(mine), dtype=torch.int64)
-            yield SequenceBatch(games_BG[mine], wanted_B, len(indices))
+    def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
+        return batches_in_order(order_N, batch_size)

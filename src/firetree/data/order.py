@@ -53,6 +53,12 @@ def batch_indices(order_N: Indices, batch_size: int, step_in_epoch: int) -> Indi
     return order_N[step_in_epoch * batch_size : (step_in_epoch + 1) * batch_size]
 
 
+def batches_in_order(order_N: Indices, batch_size: int) -> list[Indices]:
+    """indices_B of each step of an epoch over all ranks."""
+    steps = epoch_steps(len(order_N), batch_size)
+    return [batch_indices(order_N, batch_size, step) for step in range(steps)]
+
+
 def share(indices_B: Indices, rank: int, world_size: int) -> Indices:
     """A rank's contiguous part; parts differ by one at most, and some are empty if ranks exceed B."""
     count = len(indices_B)

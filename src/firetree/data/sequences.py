@@ -5,15 +5,16 @@ Letters in names: N all sequences, B sequences of a batch, T symbols.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
+from firetree.data.order import Indices, batches_in_order, epoch_order, epoch_steps, share
 
 NO_ANSWER = -100
 """The target where none is asked for, as torch.nn.functional.cross_entropy has it."""
@@ -24,7 +25,7 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, indices_B: Indices) -> tuple[Indices, Indices]:
+    def take(self, indices_B: Indices) -> tuple[npt.NDArray[Any], Indices]:
         """What a network gets and what it is to give, the sequences along the first axis."""
 
     def answers(self, indices_B: Indices) -> int:
@@ -61,8 +62,7 @@ class Sequences:
         return int((self.y[indices_B] != NO_ANSWER).sum())
 
     def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
-        steps = epoch_steps(len(order_N), batch_size)
-        return [batch_indices(order_N, batch_size, step) for step in range(steps)]
+        return batches_in_order(order_N, batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,24 @@ class SequenceBatch:
 
 
 class SequenceLoader:
-    """One rank's batches; which sequences a step has depends on seed and epoch only."""
+    """One rank's batches; which sequences a step has depends on seed and epoch only.
 
-    def __init__(self, splits: Splits, *, batch_size: int, seed: int, rank: int, world_size: int):
+    `training` gives the sequences of each epoch, as many in all of them.
+    """
+
+    def __init__(
+        self,
+        training: Callable[[int], Examples],
+        test: Examples,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ):
         self.damaged: dict[str, str] = {}
-        self._splits = splits
+        self._training = training
+        self._test = test
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
@@ -115,20 +128,19 @@ class SequenceLoader:
 
     def batches(self, step: int) -> Generator[SequenceBatch]:
         """The training batches from `step` on, epoch after epoch without end."""
-        epoch, first = divmod(step, epoch_steps(len(self._splits.train), self._batch_size))
+        epoch, first = divmod(step, epoch_steps(len(self._training(0)), self._batch_size))
         while True:
             yield from self.training_batches(epoch, first)
             epoch, first = epoch + 1, 0
 
     def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[SequenceBatch]:
         """The epoch's steps from `first_step` on, shuffled."""
-        train = self._splits.train
+        train = self._training(epoch)
         return self._batches(train, epoch_order(len(train), self._seed, epoch), first_step)
 
     def test_batches(self) -> Iterator[SequenceBatch]:
         """The test sequences in order, each step shared among the ranks."""
-        test = self._splits.test
-        return self._batches(test, np.arange(len(test)), 0)
+        return self._batches(self._test, np.arange(len(self._test)), 0)
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
         """Sequences lie in memory, so none can be damaged."""

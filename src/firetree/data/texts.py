@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from firetree.data.order import Indices, batch_indices, epoch_steps
+from firetree.data.order import Indices, batches_in_order
 from firetree.data.sequences import NO_ANSWER
 from firetree.data.vocabulary import (
     END,
@@ -94,8 +94,7 @@ class Pairs:
         Both orders follow from `order_N`: a random one gives random batches of a random order.
         """
         by_length_N = np.argsort(self.lengths_N[order_N], kind="stable")
-        steps = epoch_steps(len(order_N), batch_size)
-        batches = [batch_indices(by_length_N, batch_size, step) for step in range(steps)]
+        batches = batches_in_order(by_length_N, batch_size)
         return [order_N[batch_B] for batch_B in sorted(batches, key=lambda batch_B: batch_B[0])]
 
 

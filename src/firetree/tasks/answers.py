@@ -26,7 +26,12 @@ class Answers:
         self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
     ) -> SequenceLoader:
         return SequenceLoader(
-            self.splits, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+            lambda epoch: self.splits.train,
+            self.splits.test,
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
         )
 
     def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:

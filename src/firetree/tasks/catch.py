@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firetree.data.catch import MOVES, Catch, CatchLoader
+from firetree.data import SequenceLoader
+from firetree.data.catch import MOVES, Catch, Games
+from firetree.data.order import Stream, random_stream
 from firetree.errors import UserError
 from firetree.models import recurrent
 from firetree.tasks.task import check_fields
@@ -121,10 +123,15 @@ class Catching:
 
     def loader(
         self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
-    ) -> CatchLoader:
-        return CatchLoader(
-            self.game,
-            self.examples,
+    ) -> SequenceLoader:
+        """New games each epoch, by seed; tested on each start there is, once."""
+
+        def training(epoch: int) -> Games:
+            return Games(self.game.drawn(random_stream(Stream.GAMES, seed, epoch), self.examples))
+
+        return SequenceLoader(
+            training,
+            Games(self.game.all_starts()),
             batch_size=batch_size,
             seed=seed,
             rank=rank,
