@@ -32,7 +32,7 @@ RUNS = HERE.parent / "runs" / "catch"
 
 BLANK_AFTER = {16: 3, 24: 5}
 """The paper's screens, and the frames after which they are blank."""
-EPOCHS = {16: 16, 24: 40}
+EPOCHS = {16: 24, 24: 40}
 HIDDEN = 64
 GAMES = 5_000
 """Of an epoch, after which all starts are played."""

@@ -30,9 +30,9 @@ RATES = {
     "none": (0.025, 0.05, 0.1, 0.2),
     "linear": (0.00625, 0.0125, 0.025),
     "sqrt": (0.025, 0.05, 0.1),
-    "lars": (0.1, 0.2, 0.4),
+    "lars": (0.1, 0.2, 0.4, 0.8),
     "lamb": (0.004, 0.008, 0.016),
-    "adam": (0.00125, 0.0025, 0.005),
+    "adam": (0.00125, 0.0025, 0.005, 0.01),
 }
 """For a batch of SMALL; the rules make them larger. `adam` is the square root with Adam."""
 RULES = tuple(RATES)
