@@ -60,8 +60,8 @@ class Case:
 
 PLAIN = "Fashion-MNIST without normalisation"
 CASES = {
-    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 14, 6, (256, 1024, 4096)),
-    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 16, 6, (256, 2048)),
+    "Fashion-MNIST": Case("fashion-squeezenet", "fashion.npz", 14, 6, (256, 512, 1024, 4096)),
+    "CIFAR-10": Case("cifar-squeezenet", "cifar10", 16, 6, (256, 512, 1024, 2048)),
     PLAIN: Case("fashion-squeezenet", "fashion.npz", 14, 6, (256, 1024, 4096), batch_norm=False),
 }
 
