@@ -1,8 +1,8 @@
 """SqueezeNet's design space on CIFAR-10: squeeze ratio, share of 3×3 filters, and bypasses.
 
 The paper's sweeps (Iandola et al. 2016, figures 3 and 4, table 3) with a small net of half the width,
-pictures of half the size, batch normalisation, three seeds and a fixed budget. Runs are kept in `runs/design-space`, which a repeated command completes; the table goes
-to `reproduce/RESULTS.md`.
+pictures of half the size, batch normalisation, three seeds and a fixed budget. Runs are kept in
+`runs/design-space`, which a repeated command completes; the table goes to `reproduce/RESULTS.md`.
 """
 
 from __future__ import annotations

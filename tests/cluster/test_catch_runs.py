@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from command import firetree, forget_after, last_weights
+from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
 from firetree.launch import Place
@@ -62,13 +62,7 @@ def test_a_small_game_is_learned(tmp_path: Path) -> None:
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
     asked = (*SMALL, "--workers", 2, "--data.examples", 500, "--checkpoint-steps", 5)
     asked += ("--optim.steps", 20, "--run-dir", tmp_path / "run")
-    assert firetree(*asked)[0] == 0
-    whole = last_weights(tmp_path / "run")
-    forget_after(tmp_path / "run", 10)
-    code, out, _ = firetree(*asked, "--resume")
-    assert code == 0
-    assert "resumed at step 10 of 20" in out
-    assert last_weights(tmp_path / "run") == whole
+    resumed_weights(asked, tmp_path / "run", step=10, steps=20)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firetree.data.order import batch_indices, epoch_order, epoch_steps, hold_out, share
+from firetree.data.order import batches_in_order, epoch_order, epoch_steps, hold_out, share
 
 counts = st.integers(0, 200)
 seeds = st.integers(0, 2**32 - 1)
@@ -23,7 +23,7 @@ def test_the_steps_of_an_epoch_are_its_order_cut_in_pieces(
 ) -> None:
     order = epoch_order(count, seed, 0)
     steps = epoch_steps(count, batch_size)
-    pieces = [batch_indices(order, batch_size, step) for step in range(steps)]
+    pieces = batches_in_order(order, batch_size)
     assert [len(piece) for piece in pieces[:-1]] == [batch_size] * max(0, steps - 1)
     assert all(len(piece) > 0 for piece in pieces)
     assert np.array_equal(np.concatenate([order[:0], *pieces]), order)
