@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +18,8 @@ from firetree.compress.tables import (
     LEVELS,
     TOTAL,
     Ints,
+    Message,
+    Symbols,
     entropy_bits,
     from_levels,
     levels,
@@ -28,54 +31,66 @@ from firetree.errors import UserError
 CODERS = pytest.mark.parametrize("coder", [rans, huffman])
 
 
-def drawn(seed: int, count: int, tables: int, spread: float) -> tuple[Ints, Ints, Ints]:
+LANES = 64
+
+
+def drawn(seed: int, count: int, tables: int, spread: float) -> Message:
     """Symbols around 128, their tables, and frequencies that fit them."""
     random = np.random.default_rng(seed)
     symbol_N = np.clip(random.normal(128, spread, count), 0, ALPHABET - 1).astype(np.int64)
     table_N = np.sort(random.integers(0, tables, count))
     counts = np.zeros((tables, ALPHABET), np.int64)
     np.add.at(counts, (table_N, symbol_N), 1)
-    return symbol_N, table_N, from_levels(levels(counts))
+    return Message(symbol_N, table_N, from_levels(levels(counts)))
+
+
+def decoded(coder: ModuleType, content: bytes, messages: Sequence[Message]) -> list[Symbols]:
+    decoder = coder.Decoder(content, LANES)
+    found = [decoder.take(message.table_N, message.freq_TA) for message in messages]
+    decoder.end()
+    return found
 
 
 @CODERS
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    count=st.integers(0, 3000),
+    counts=st.lists(st.integers(0, 3000), min_size=1, max_size=3),
     tables=st.integers(1, 5),
     spread=st.floats(0, 200),
 )
-def test_any_symbols_survive(
-    coder: ModuleType, seed: int, count: int, tables: int, spread: float
+def test_any_messages_survive(
+    coder: ModuleType, seed: int, counts: list[int], tables: int, spread: float
 ) -> None:
-    symbol_N, table_N, freq_TA = drawn(seed, count, tables, spread)
-    content = coder.encode(symbol_N, table_N, freq_TA)
-    assert np.array_equal(coder.decode(content, table_N, freq_TA), symbol_N)
+    messages = [drawn(seed, count, tables, spread) for count in counts]
+    found = decoded(coder, coder.encode(messages, LANES), messages)
+    for symbols, message in zip(found, messages, strict=True):
+        assert np.array_equal(symbols, message.symbol_N)
 
 
 @pytest.mark.parametrize(("coder", "over"), [(rans, 1.006), (huffman, 1.012)])
 def test_codes_are_near_their_entropy(coder: ModuleType, over: float) -> None:
-    symbol_N, table_N, freq_TA = drawn(0, 400_000, 1, 30)
-    bound_bytes = entropy_bits(np.bincount(symbol_N)) / 8
-    content = coder.encode(symbol_N, table_N, freq_TA)
-    assert bound_bytes < len(content) < over * bound_bytes + 4 * coder.LANES
+    message = drawn(0, 400_000, 1, 30)
+    bound_bytes = entropy_bits(np.bincount(message.symbol_N)) / 8
+    assert bound_bytes < len(coder.encode([message], LANES)) < over * bound_bytes + 4 * LANES
 
 
 @CODERS
 def test_changed_codes_are_refused_or_give_other_symbols_but_never_more(coder: ModuleType) -> None:
-    symbol_N, table_N, freq_TA = drawn(1, 5000, 3, 40)
-    content = coder.encode(symbol_N, table_N, freq_TA)
+    messages = [drawn(1, 5000, 3, 40), drawn(2, 700, 1, 9)]
+    content = coder.encode(messages, LANES)
     random = np.random.default_rng(2)
     for _ in range(100):
         damaged = bytearray(content)
         damaged[int(random.integers(len(damaged)))] ^= int(random.integers(1, 256))
         with contextlib.suppress(UserError):
-            found = coder.decode(bytes(damaged), table_N, freq_TA)
-            assert len(found) == len(symbol_N)
+            found = decoded(coder, bytes(damaged), messages)
+            assert [len(symbols) for symbols in found] == [5000, 700]
     for length in (0, 100, len(content) - 2):
         with pytest.raises(UserError):
-            coder.decode(content[:length], table_N, freq_TA)
+            decoded(coder, content[:length], messages)
+    with pytest.raises(UserError):
+        decoded(coder, content, messages[:1])
 
 
 @given(arrays.arrays(np.int64, (3, ALPHABET), elements=st.integers(0, 2**20)))

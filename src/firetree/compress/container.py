@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from firetree.errors import UserError
 
 MAGIC = b"FIRE"
-VERSION = 1
+VERSION = 2
 
 _FRONT = struct.Struct("<4sBB")
 _SECTION = struct.Struct("<4sII")

@@ -1,7 +1,7 @@
 """A compressed model to the bytes of a `.fire`, and back.
 
 Sections: HEAD says what the model is, CLAS names its classes, NUMS holds codebooks and tensors as they
-are, MASK says where weights are zero, CODE which value of the codebook the others have. Bytes of every
+are, CODE says where weights are zero and which value of the codebook the others have. Bytes of every
 tensor are in `docs/fire-format.md`.
 
 Letters in names: N symbols, T tensors with codes (each has a table of its own), A symbols.
@@ -35,19 +35,17 @@ from firetree.compress.shared import Compressed, Shared
 from firetree.compress.streams import (
     groups,
     read_codes,
-    read_mask,
     runs_across,
     ungroup,
     write_codes,
-    write_mask,
 )
-from firetree.compress.tables import ALPHABET, ONES, Ints
+from firetree.compress.tables import ALPHABET, Ints
 from firetree.errors import UserError
 from firetree.weights import Published, describe, from_description, shapes
 
 CODERS = {"rans": rans, "huffman": huffman}
 
-TAGS = (b"HEAD", b"CLAS", b"NUMS", b"MASK", b"CODE")
+TAGS = (b"HEAD", b"CLAS", b"NUMS", b"CODE")
 _MARKS = {2: -2, 4: -1}
 """Bytes a number of tensors that are kept as they are, and what HEAD has for their codebook's length."""
 
@@ -78,8 +76,7 @@ def write(compressed: Compressed, coder: str = "rans") -> bytes:
         pack(json.dumps(head, separators=(",", ":")).encode()),
         pack("\n".join(model.classes).encode()),
         join(*numbers),
-        write_mask(masks, CODERS[coder]),
-        write_codes(found, [len(tensor.codebook) for tensor in shared], CODERS[coder]),
+        write_codes(masks, found, [len(tensor.codebook) for tensor in shared], CODERS[coder]),
     )
     return frame(dict(zip(TAGS, contents, strict=True)))
 
@@ -92,7 +89,7 @@ def read(content: bytes) -> Compressed:
     Raises:
         UserError: cut off, changed, or made up.
     """
-    head, names, numbers, mask_bytes, codes = unframe(content, TAGS)
+    head, names, numbers, codes = unframe(content, TAGS)
     told = _read_head(head)
     model = from_description(told, {}, _read_classes(names))
     expected = _expected_shapes(model, told, len(content))
@@ -111,15 +108,12 @@ def read(content: bytes) -> Compressed:
         plain |= _read_plain(kept, marked, width)
     sizes = [count for count in values if count >= 0]
     codebooks = _unpack_codebooks(book_bytes, sizes)
-    coder = CODERS[told["coder"]]
     places = [int(np.prod(shape)) for shape in shared_shapes.values()]
-    masks = read_mask(mask_bytes, places, coder)
-    counts = [int(ONES[one].sum()) for one in masks]
-    found = read_codes(codes, counts, sizes, coder)
+    found = read_codes(codes, places, sizes, CODERS[told["coder"]])
     shared = {
         name: Shared(shape, ungroup(mask, code, shape, turned), codebook)
-        for (name, shape), mask, code, turned, codebook in zip(
-            shared_shapes.items(), masks, found, across, codebooks, strict=True
+        for (name, shape), (mask, code), turned, codebook in zip(
+            shared_shapes.items(), found, across, codebooks, strict=True
         )
     }
     return Compressed(model, {name: (plain | shared)[name] for name in expected})

@@ -1,7 +1,7 @@
 """Canonical Huffman codes, as in Deep Compression (Han et al. 2016), in lanes side by side.
 
-Symbol n belongs to lane n mod L, and each lane has a stream of bits of its own, so that numpy decodes
-a symbol of every lane at once. A code has 15 bits at most; codes of a length are numbers in a row, in
+Symbol n of a message belongs to lane n mod L, and each lane has a stream of bits of its own, so that
+numpy decodes a symbol of every lane at once. A code has 15 bits at most; codes of a length are numbers in a row, in
 the order of their symbols, and start with the most significant bit (as in RFC 1951).
 
 Letters in names: N symbols, L lanes, T tables, A symbols of the alphabet.
@@ -10,13 +10,15 @@ Letters in names: N symbols, L lanes, T tables, A symbols of the alphabet.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from firetree.compress.tables import Ints, Symbols, Tables
+from firetree.compress.tables import Ints, Message, Symbols, Tables
 from firetree.errors import UserError
 
-LANES = 256
+MOST_LANES = 512
 _LONGEST = 15
 
 
@@ -48,50 +50,61 @@ def codes(length_A: Ints) -> Ints:
     return code_A
 
 
-def encode(symbol_N: Ints, table_N: Tables, freq_TA: Ints) -> bytes:
+def encode(messages: Sequence[Message], lanes: int) -> bytes:
     """The bytes of each lane's stream (uint32 each), then the streams."""
-    length_TA = np.stack([lengths(freq_A) for freq_A in freq_TA])
-    code_TA = np.stack([codes(length_A) for length_A in length_TA])
-    length_N, code_N = length_TA[table_N, symbol_N], code_TA[table_N, symbol_N]
+    bits_L: list[list[npt.NDArray[np.bool_]]] = [[] for _ in range(lanes)]
     below = np.arange(_LONGEST - 1, -1, -1)
-    streams = []
-    for lane in range(LANES):
-        length, code = length_N[lane::LANES, None], code_N[lane::LANES, None]
-        bits = ((code >> below) & 1)[below < length]
-        streams.append(np.packbits(bits.astype(np.uint8)).tobytes())
+    for symbol_N, table_N, freq_TA in messages:
+        length_TA = np.array([lengths(freq_A) for freq_A in freq_TA]).reshape(freq_TA.shape)
+        code_TA = np.array([codes(length_A) for length_A in length_TA]).reshape(freq_TA.shape)
+        length_N, code_N = length_TA[table_N, symbol_N], code_TA[table_N, symbol_N]
+        for lane, bits in enumerate(bits_L):
+            length, code = length_N[lane::lanes, None], code_N[lane::lanes, None]
+            bits.append((code >> below & 1).astype(bool)[below < length])
+    streams = [np.packbits(np.concatenate(bits)).tobytes() for bits in bits_L]
     sizes = np.array([len(stream) for stream in streams], "<u4").tobytes()
     return b"".join([sizes, *streams])
 
 
-def decode(content: bytes, table_N: Tables, freq_TA: Ints) -> Symbols:
-    """symbol_N of what `encode` gave.
+class Decoder:
+    """Takes the messages that `encode` was given, one after the other.
 
     Raises:
-        UserError: the content is not what these tables and this many symbols give.
+        UserError: the content is not of so many lanes, or not what the tables taken with give.
     """
-    if len(content) < 4 * LANES:
-        raise UserError(f"{len(content)} bytes of codes; expected {4 * LANES} or more")
-    size_L = np.frombuffer(content, "<u4", LANES).astype(np.int64)
-    end_L = np.cumsum(size_L) * 8
-    if end_L[-1] != 8 * (len(content) - 4 * LANES):
-        raise UserError("codes do not end where they should")
-    place_L = end_L - 8 * size_L
-    data = np.frombuffer(content + bytes(4), np.uint8, offset=4 * LANES).astype(np.int32)
-    # 15 bits from any place lie within three bytes.
-    windows = (data[:-2] << 16) | (data[1:-1] << 8) | data[2:]
-    entries = _entries(freq_TA)
-    found_N = np.empty(len(table_N), np.uint8)
-    for begin in range(0, len(table_N), LANES):
-        base = table_N[begin : begin + LANES] << _LONGEST
-        place = place_L[: len(base)]
-        window = windows.take(place >> 3, mode="clip")
-        peek = (window >> (24 - _LONGEST - (place & 7))) & ((1 << _LONGEST) - 1)
-        entry = entries.take(peek + base, mode="clip")
-        found_N[begin : begin + LANES] = entry & 255
-        place += entry >> 8
-    if ((end_L - place_L < 0) | (end_L - place_L > 7)).any():
-        raise UserError("codes do not end where they should")
-    return found_N
+
+    def __init__(self, content: bytes, lanes: int) -> None:
+        if len(content) < 4 * lanes:
+            raise UserError(f"{len(content)} bytes of codes; expected {4 * lanes} or more")
+        size_L = np.frombuffer(content, "<u4", lanes).astype(np.int64)
+        self._end_L = np.cumsum(size_L) * 8
+        if self._end_L[-1] != 8 * (len(content) - 4 * lanes):
+            raise UserError("codes do not end where they should")
+        self._place_L = self._end_L - 8 * size_L
+        data = np.frombuffer(content + bytes(4), np.uint8, offset=4 * lanes).astype(np.int32)
+        # 15 bits from any place lie within three bytes.
+        self._windows = (data[:-2] << 16) | (data[1:-1] << 8) | data[2:]
+
+    def take(self, table_N: Tables, freq_TA: Ints) -> Symbols:
+        """symbol_N of the next message."""
+        entries = _entries(freq_TA)
+        found_N = np.empty(len(table_N), np.uint8)
+        lanes = len(self._place_L)
+        for begin in range(0, len(table_N), lanes):
+            base = table_N[begin : begin + lanes] << _LONGEST
+            place = self._place_L[: len(base)]
+            window = self._windows.take(place >> 3, mode="clip")
+            peek = (window >> (24 - _LONGEST - (place & 7))) & ((1 << _LONGEST) - 1)
+            entry = entries.take(peek + base, mode="clip")
+            found_N[begin : begin + lanes] = entry & 255
+            place += entry >> 8
+        return found_N
+
+    def end(self) -> None:
+        """After the last message."""
+        spare_L = self._end_L - self._place_L
+        if ((spare_L < 0) | (spare_L > 7)).any():
+            raise UserError("codes do not end where they should")
 
 
 def _entries(freq_TA: Ints) -> Ints:

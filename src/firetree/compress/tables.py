@@ -2,12 +2,13 @@
 
 Everything here is arithmetic of integers, so that every machine gets the same tables.
 
-Letters in names: T tables, A symbols of the alphabet.
+Letters in names: N symbols, T tables, A symbols of the alphabet.
 """
 
 from __future__ import annotations
 
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,15 @@ Ints = npt.NDArray[np.int64]
 Symbols = npt.NDArray[np.uint8]
 Tables = npt.NDArray[np.int32]
 """For each symbol, the table that it is coded with."""
+
+
+class Message(NamedTuple):
+    """What a coder codes: every symbol has a frequency in its table."""
+
+    symbol_N: Ints
+    table_N: Tables
+    freq_TA: Ints
+
 
 GROUP = 8
 """Positions whose zeros are told together, as one byte."""
