@@ -11,8 +11,6 @@ are then shared, its codebooks taught to answer as it does, and all is encoded. 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +24,12 @@ from firetree.compress.share import prune_and_share
 from firetree.compress.shared import Compressed
 from firetree.data import parquet
 from firetree.predict.pictures import Picture, find_pictures
+from firetree.sweep import Trial, train_all
+from firetree.train import load_recipe, with_fields
 from firetree.weights import Published
 
 RUNS = Path("runs/small-from-scratch")
-EPOCHS = 24
+EPOCHS = 12
 DENSITY, BITS, DSD_DENSITY = 0.3, 5, 0.7
 TAUGHT_STEPS, TAUGHT_PICTURES = 500, 4096
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     options = parser.parse_args()
     path = options.cifar10
-    nets = {name: trained(name, path, options.epochs) for name in sparse(0)}
+    nets = trained(path, options.epochs)
     pictures = find_pictures(sorted(path.glob("test-*.parquet")))
     rows = [*table(nets, shared(nets["pruned"], path), pictures)]
     write_table(
@@ -55,26 +55,34 @@ def main() -> None:
     )
 
 
-def trained(name: str, path: Path, epochs: int) -> Published:
-    """The net of a finished run, which is completed first."""
-    folder = RUNS / f"{name}-{epochs}"
-    tell(f"{name} in {folder}")
-    command = [sys.executable, "-m", "firetree", "train", "cifar-squeezenet", "--resume"]
-    command += ["--data.path", str(path), "--run-dir", str(folder)]
-    command += ["--model.batch-norm", "True"]
-    command += ["--optim.epochs", str(epochs), *sparse(epochs)[name]]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return weights.load(folder)
+def trained(path: Path, epochs: int) -> dict[str, Published]:
+    """The nets of all runs, which are completed first, one thread each."""
+    trials = []
+    for name, own in sparse(epochs).items():
+        values = own | {
+            "data.path": str(path),
+            "model.batch_norm": "true",
+            "optim.epochs": str(epochs),
+        }
+        recipe = with_fields(load_recipe("cifar-squeezenet"), values)
+        trials.append(Trial(f"{name}-{epochs}", values, recipe))
+    train_all(trials, RUNS, len(trials), tell)
+    return {name: weights.load(RUNS / f"{name}-{epochs}") for name in sparse(epochs)}
 
 
-def sparse(epochs: int) -> dict[str, list[str]]:
-    """What each run does between a third and two thirds of its epochs, as options."""
-    first, last = str(epochs / 3), str(2 * epochs / 3)
-    begin = ["--sparse.first-epoch", first, "--sparse.density"]
+def sparse(epochs: int) -> dict[str, dict[str, str]]:
+    """What each run does between a third and two thirds of its epochs, as fields of the recipe."""
+    begin = {"sparse.first_epoch": str(epochs / 3)}
     return {
-        "dense": [],
-        "pruned": [*begin, str(DENSITY), "--sparse.ramp-epochs", first, "--sparse.scope", "global"],
-        "DSD": [*begin, str(DSD_DENSITY), "--sparse.last-epoch", last],
+        "dense": {},
+        "pruned": begin
+        | {
+            "sparse.density": str(DENSITY),
+            "sparse.ramp_epochs": str(epochs / 3),
+            "sparse.scope": "global",
+        },
+        "DSD": begin
+        | {"sparse.density": str(DSD_DENSITY), "sparse.last_epoch": str(2 * epochs / 3)},
     }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from firetree.compress import fire
 from firetree.compress.calibrate import Calibration
 from firetree.compress.quantise import MOST_STEPS, Compensation, compensation, quantise
-from firetree.compress.shared import Compressed, Shared
+from firetree.compress.shared import Compressed, Shared, keep_exactly
 from firetree.compress.tables import entropy_bits
 from firetree.errors import UserError
 from firetree.weights import Published
@@ -45,7 +45,7 @@ def fit_budget(
         to_be_retrained: leave room for codebooks that are no longer multiples of a step.
 
     Raises:
-        UserError: a budget that even a model almost without weights exceeds.
+        UserError: a budget that no tried allocation met.
     """
     made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
     relative = relative_steps(published.state, calibration.sensitivity)
@@ -70,6 +70,24 @@ def fit_budget(
             f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
         )
     return best
+
+
+def check_budget(published: Published, budget_bytes: int) -> None:
+    """Before anything is measured.
+
+    Raises:
+        UserError: the file takes as much with all weights at 0.
+    """
+    state = {
+        name: torch.zeros_like(tensor) if tensor.dim() > 1 else tensor.half().float()
+        for name, tensor in published.state.items()
+    }
+    least_bytes = len(fire.write(keep_exactly(replace(published, state=state))))
+    if budget_bytes <= least_bytes:
+        raise UserError(
+            f"--budget {budget_bytes:,} bytes; expected more than {least_bytes:,}, which the file "
+            "takes with all weights at 0"
+        )
 
 
 def _values(compressed: Compressed) -> int:

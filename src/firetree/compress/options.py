@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from firetree.compress import fire
-from firetree.compress.allocate import fit_budget
+from firetree.compress.allocate import check_budget, fit_budget
 from firetree.compress.calibrate import calibrate, inputs_of
 from firetree.compress.retrain import retrain
 from firetree.compress.scan import as_text, scan_layers
@@ -168,6 +168,7 @@ def _compressed(options: CompressOptions, published: Published, tell: Tell) -> C
     if options.bits is not None:
         return prune_and_share(published, options.density, options.bits, options.scope)
     budget_bytes = parse_bytes(str(options.budget))
+    check_budget(published, budget_bytes)
     stored = _stored(options.pictures or Path())
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
     tell(f"measuring sensitivities with {len(x_BCHW)} pictures")
