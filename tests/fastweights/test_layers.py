@@ -73,6 +73,20 @@ def test_axes_weights_and_dropout_are_those_of_an_lstm(kind: type) -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+def test_within_autocast_a_layer_computes_in_its_weights_precision(kind: type) -> None:
+    torch.manual_seed(0)
+    layer = kind(3, 4, 2)
+    x = torch.randn(40, 2, 3).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, state = layer(x)
+        y_on, _ = layer(x, state)
+    y_on.sum().backward()
+    expected, expected_state = layer(x.float())
+    assert torch.equal(y, expected)
+    assert torch.equal(y_on, layer(x.float(), expected_state)[0])
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 def test_one_step_is_enough(kind: type) -> None:
     layer = kind(3, 4, batch_first=True)
     x = torch.randn(2, 1, 3, requires_grad=True)

@@ -10,9 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from firetree.train import checkpoint
+from firetree.train.average import moving_average
 from firetree.train.checkpoint import State
 from firetree.train.optimizers import build_optimizer
 from firetree.train.recipe import OptimRecipe
@@ -63,7 +63,7 @@ def test_the_order_of_an_optimisers_groups_does_not_matter(tmp_path: Path) -> No
 
 def test_a_moving_average_is_the_checkpoints_model_and_training_goes_on_from_its_own() -> None:
     model, optimizer = trained(0)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    average = moving_average(model, 0.5)
     average.update_parameters(model)
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
@@ -71,7 +71,7 @@ def test_a_moving_average_is_the_checkpoints_model_and_training_goes_on_from_its
     captured = checkpoint.capture(model, optimizer, State(1, {}, {}), average)
     assert torch.equal(captured.model["0.weight"], average.module[0].weight)
     other, others = trained(1)
-    its_average = AveragedModel(other, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    its_average = moving_average(other, 0.5)
     checkpoint.restore(captured, other, others, its_average)
     assert torch.equal(other[0].weight, model[0].weight)
     assert torch.equal(its_average.module[0].weight, average.module[0].weight)

@@ -93,6 +93,11 @@ class SequenceLayers(nn.Module, Generic[State]):
     def _padded(
         self, x_BTI: Tensor, state: State | None, lengths_B: Tensor | None
     ) -> tuple[Tensor, State]:
+        device_type = x_BTI.device.type
+        if torch.is_autocast_enabled(device_type):
+            # A memory that adds up step after step needs all bits of the weights.
+            with torch.autocast(device_type, enabled=False):
+                return self._padded(x_BTI.to(next(self.parameters()).dtype), state, lengths_B)
         size_B, size_T, _ = x_BTI.shape
         if not size_B or not size_T:
             raise UserError(f"{size_B} sequences of {size_T} steps; expected at least one of each")

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from firetree import models
 from firetree.data import epoch_steps
@@ -25,6 +25,7 @@ from firetree.tasks import Batch, Loader, Task, kind_of
 from firetree.trace import StepTrace
 from firetree.train import statistics
 from firetree.train.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
+from firetree.train.average import moving_average
 from firetree.train.finite import not_finite
 from firetree.train.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
 from firetree.train.optimizers import build_optimizer
@@ -132,7 +133,7 @@ def build_worker(
         arithmetic=arithmetic,
         optim=optim,
         model=model,
-        average=None if optim.ema is None else _average(model, optim.ema),
+        average=None if optim.ema is None else moving_average(model, optim.ema),
         parallel=parallel,
         forward=forward,
         optimizer=build_optimizer(optim, model),
@@ -174,11 +175,6 @@ def _sparsity(recipe: Recipe, model: nn.Module, examples: int) -> Sparsity | Non
 
 def _local_steps(recipe: Recipe, model: nn.Module, synchroniser: Synchroniser) -> LocalSteps | None:
     return LocalSteps(model, synchroniser, recipe.sync) if recipe.sync.local_steps > 1 else None
-
-
-def _average(model: nn.Module, decay: float) -> AveragedModel:
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
 def _way(

@@ -1,0 +1,27 @@
+"""A moving average of a network's weights, which is what is evaluated and kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """An average to be updated after each step; `decay` is what it keeps of itself, 0 to 1.
+
+    Floats are averaged, statistics of batch normalisation too. Whole numbers, such as positions and
+    counts, are the network's own.
+    """
+    average_floats = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def average(averaged: list[Tensor], latest: list[Tensor], count: Any) -> None:
+        """Of tensors of one type."""
+        if averaged[0].is_floating_point():
+            average_floats(averaged, latest, count)
+        else:
+            torch._foreach_copy_(averaged, latest)
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
