@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
+from command import firetree
 from ranks import run_on_ranks
 
 from firetree.data import Batch
 from firetree.launch import Place
-from firetree.train.finite import NotFiniteError
+from firetree.train.finite import NotFiniteError, not_finite
 from firetree.train.recipe import OptimRecipe, Recipe, SyncRecipe
 from firetree.train.worker import build_worker, load_task, settle, train_step
 
@@ -27,7 +30,9 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
     with pytest.raises(NotFiniteError) as caught:
         train_step(worker, spoilt, 7, 0.1)
     after = worker.model.state_dict()
-    return str(caught.value), all(torch.equal(before[name], after[name]) for name in before)
+    kept = all(torch.equal(before[name], after[name]) for name in before)
+    train_step(worker, iter([batch]), 8, 0.1)
+    return str(caught.value), kept
 
 
 @pytest.mark.parametrize(
@@ -36,14 +41,40 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
         (SyncRecipe(), "the loss is nan at step 7, first in layer "),
         (SyncRecipe(algorithm="ring", compression="int8"), "the loss is nan at step 7, first in "),
         (SyncRecipe(compression="topk:0.01"), "the loss is nan at step 7, first in layer "),
+        (SyncRecipe(compression="powersgd:2"), "the loss is nan at step 7, first in layer "),
         (SyncRecipe(local_steps=3), "a loss or gradient is not finite in the 3 local steps before"),
     ],
-    ids=["exact", "int8", "topk", "local steps"],
+    ids=["exact", "int8", "topk", "powersgd", "local steps"],
 )
-def test_all_ranks_say_the_same_and_keep_their_weights(sync: SyncRecipe, said: str) -> None:
+def test_all_ranks_say_the_same_keep_their_weights_and_can_go_on(
+    sync: SyncRecipe, said: str
+) -> None:
     found = run_on_ranks(3, spoilt_step, sync)
     assert len({message for message, _ in found}) == 1
     assert found[0][0].startswith(said)
     assert all(kept for _, kept in found)
     if sync.local_steps == 1:
         assert "on rank 1" in found[0][0]
+
+
+def far_too_long_gradients() -> str:
+    model = torch.nn.Linear(3, 2)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e20)
+    return str(not_finite(model, torch.ones(1, 3), 1.0, 5))
+
+
+def test_finite_gradients_whose_length_is_infinite_are_named() -> None:
+    (said,) = run_on_ranks(1, far_too_long_gradients)
+    assert said == "the length of all gradients is not finite at step 5; lower optim.lr"
+
+
+def test_an_epoch_all_of_whose_steps_are_left_out_is_evaluated_all_the_same(tmp_path: Path) -> None:
+    # An epoch is one step. The first one spoils the weights, and no later one can be made.
+    code, out, err = firetree(
+        *("train", "digits", "--optim.batch-size", 2000, "--optim.lr", 1e30, "--optim.steps", 3),
+        *("--optim.rule", "constant", "--on-nan", "skip", "--run-dir", tmp_path / "run"),
+    )
+    assert (code, err) == (0, "")
+    assert out.count("the step is left out") == 2
+    assert out.count("0 samples/s") >= 2

@@ -94,6 +94,21 @@ def test_what_a_resumed_run_changes_is_said(tmp_path: Path) -> None:
     assert "resumed at step 10 of 12" in out
 
 
+def test_what_a_runs_state_depends_on_cannot_change(tmp_path: Path) -> None:
+    asked = (*arguments(tmp_path / "run", "ring", 1, workers=1), "--sparse.density", 0.5)
+    assert firetree(*asked)[0] == 0
+    for field, value in (
+        ("optim.optimizer", "adam"),
+        ("optim.batch-rule", "lamb"),
+        ("sparse.density", 0.3),
+    ):
+        code, _, err = firetree(*asked, f"--{field}", value, "--resume")
+        assert code == 2
+        assert err.startswith(
+            f"firetree: cannot resume {tmp_path / 'run'}: it has {field.replace('-', '_')} = "
+        )
+
+
 def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
     run = arguments(tmp_path / "run", "ring", 100_000, workers=1)
     job = start(*run)

@@ -13,7 +13,19 @@ RUN += ("--sparse.density", 0.3)
 
 def test_a_sparse_run_ends_with_so_many_zeros_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    asked = (*RUN, "--optim.steps", 8, "--checkpoint-steps", 5, "--run-dir", run_dir)
+    asked = (
+        *RUN,
+        "--sparse.first-epoch",
+        0.5,
+        "--optim.ema",
+        0.9,
+        "--optim.steps",
+        8,
+        "--checkpoint-steps",
+        5,
+        "--run-dir",
+        run_dir,
+    )
     weights = load(resumed_weights(asked, run_dir, step=5, steps=8))
     for name, tensor in weights.items():
         if tensor.ndim > 1:

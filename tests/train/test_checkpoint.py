@@ -84,6 +84,13 @@ def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["step-00000015", "step-00000020"]
 
 
+def test_damaged_ones_behind_the_step_gone_back_to_do_not_push_out_new_ones(tmp_path: Path) -> None:
+    write(tmp_path, 30, keep=1)
+    (tmp_path / "step-00000030" / "SHA256SUMS").write_bytes(b"")
+    write(tmp_path, 10, keep=1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-00000010"]
+
+
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS")
 
 

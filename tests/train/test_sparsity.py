@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from firetree.models.pruning import largest
+from firetree.train.average import moving_average
 from firetree.train.recipe import SparseRecipe
 from firetree.train.sparsity import Sparsity
 
@@ -33,7 +34,7 @@ def stepped(net: nn.Module, sparsity: Sparsity, steps: range) -> list[float]:
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(torch.randn_like(parameter))
-        sparsity.hold()
+        sparsity.hold(net)
         densities.append(float((net[0].weight != 0).float().mean()))
     return densities
 
@@ -78,3 +79,23 @@ def test_a_resumed_run_holds_the_same_weights() -> None:
     stepped(resumed, Sparsity(resumed, recipe, 10), range(9))
     stepped(resumed, Sparsity(resumed, recipe, 10), range(9, 20))
     assert torch.equal(whole[0].weight, resumed[0].weight)
+
+
+@pytest.mark.parametrize("ramp_epochs", [0.0, 2.0])
+def test_a_run_that_was_dense_so_far_is_pruned_when_it_is_resumed_sparse(
+    ramp_epochs: float,
+) -> None:
+    net = nn.Sequential(nn.Linear(20, 10))
+    recipe = SparseRecipe(density=0.3, ramp_epochs=ramp_epochs)
+    assert stepped(net, Sparsity(net, recipe, 10), range(55, 58)) == pytest.approx([0.3] * 3)
+
+
+def test_an_average_has_the_zeros_too() -> None:
+    net = nn.Sequential(nn.Linear(20, 10))
+    average = moving_average(net, 0.9)
+    average.update_parameters(net)
+    sparsity = Sparsity(net, SparseRecipe(density=0.25, first_epoch=1), 10)
+    stepped(net, sparsity, range(12))
+    average.update_parameters(net)
+    sparsity.hold(average.module)
+    assert torch.equal(average.module[0].weight != 0, net[0].weight != 0)

@@ -159,6 +159,7 @@ class Synchroniser:
         self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._clock: Clock = GpuClock() if on_gpu else HostClock()
         self._marked: list[_Marked] = []
+        self._first_pass = True
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="firetree-sync", daemon=True)
         self._thread.start()
@@ -175,18 +176,18 @@ class Synchroniser:
 
     def hook(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """DDP's communication hook: takes a bucket of gradients, promises their mean."""
-        if self._low_rank is not None:
-            return self._low_rank_average(self._low_rank, bucket)
-        return self.submit(bucket.buffer(), bucket.index())
-
-    def _low_rank_average(self, state: PowerSGDState, bucket: GradBucket) -> Future[Tensor]:
-        index, size_bytes, ready = bucket.index(), bucket.buffer().nbytes, self._clock.mark()
-
-        def trace(done: Future[Tensor]) -> Tensor:
-            self._marked.append(_Marked(index, size_bytes, (ready, ready, self._clock.mark())))
-            return done.value()
-
-        return powerSGD_hook(state, bucket).then(trace)
+        index, low_rank = bucket.index(), self._low_rank
+        if low_rank is None:
+            future = self.submit(bucket.buffer(), index)
+        else:
+            future = self._promise(
+                bucket.buffer(), index, lambda: powerSGD_hook(low_rank, bucket).wait()
+            )
+        if self._first_pass and bucket.is_last():
+            # DDP cuts its buckets anew after the first pass: what they kept back is for others.
+            self._first_pass = False
+            self._in_turn(self._compression.errors.clear)
+        return future
 
     def average(self, buffer: Tensor) -> None:
         """Average a buffer (one axis) in place over all ranks, which call it together, and wait."""
@@ -194,19 +195,33 @@ class Synchroniser:
 
     def submit(self, buffer: Tensor, index: int) -> Future[Tensor]:
         """Promise a buffer averaged in place, once those before it are done."""
+
+        def mean() -> Tensor:
+            self._compression.sum(index, buffer, self._sum)
+            return buffer.div_(self._world_size)
+
+        return self._promise(buffer, index, mean)
+
+    def _promise(self, buffer: Tensor, index: int, mean: Callable[[], Tensor]) -> Future[Tensor]:
+        """What `mean` gives, which speaks with other ranks in its turn: all have the same order."""
         ready = self._clock.mark()
         if self._stream is not None:
             future: Future[Tensor] = torch.futures.Future(devices=[buffer.device])
             with torch.cuda.stream(self._stream):
                 self._stream.wait_event(ready)
-                self._average(buffer, index, ready, future)
+                self._keep(buffer, index, mean, ready, future)
             return future
         future = torch.futures.Future()
-        if self._world_size == 1:  # there is nothing to wait for, and threads take turns slowly
-            self._average(buffer, index, ready, future)
-        else:
-            self._work.put(lambda: self._average(buffer, index, ready, future))
+        self._in_turn(lambda: self._keep(buffer, index, mean, ready, future))
         return future
+
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        """Do it after all that was submitted."""
+        # Alone there is nothing to wait for, and threads take turns slowly.
+        if self._world_size == 1 or self._stream is not None:
+            work()
+        else:
+            self._work.put(work)
 
     @property
     def bytes_counted_by(self) -> str:
@@ -256,17 +271,33 @@ class Synchroniser:
         kept = self._memories()
         for key, tensor in state.items():
             name, _, index = key.partition(".")
-            kept[name][int(index)] = tensor.to(self._device, copy=True)
+            if name in kept:  # else another compression's
+                kept[name][int(index)] = tensor.to(self._device, copy=True)
+
+    def forget_spoiled(self) -> None:
+        """After a step whose gradients were no numbers, on all ranks: PowerSGD would remember them."""
+        if self._low_rank is not None:
+            for memory in self._memories().values():
+                memory.clear()
 
     def _memories(self) -> dict[str, dict[int, Tensor]]:
+        """What is kept for each bucket, by name; `error` is as long as the bucket."""
         if self._low_rank is None:
             return {"error": self._compression.errors}
         low_rank = self._low_rank
+        rank = low_rank.matrix_approximation_rank
         return {
             "error": low_rank.error_dict,
-            "p": low_rank.p_memory_dict,
-            "q": low_rank.q_memory_dict,
+            f"p{rank}": low_rank.p_memory_dict,
+            f"q{rank}": low_rank.q_memory_dict,
         }
+
+    def _forget_if_cut_anew(self, index: int, length: int) -> None:
+        """Drop what a bucket kept when it was another one, as in a run resumed with other buckets."""
+        kept = self._memories()
+        if index in kept["error"] and kept["error"][index].numel() != length:
+            for memory in kept.values():
+                memory.pop(index, None)
 
     def take_spans(self) -> list[BucketSpan]:
         """The spans of all buckets since the last call; call it after the backward pass."""
@@ -296,17 +327,24 @@ class Synchroniser:
             self._executors[choice] = Executor(schedule, self._group, self._timeout_s)
         self._executors[choice].run(buffer)
 
-    def _average(self, buffer: Tensor, index: int, ready: Any, future: Future[Tensor]) -> None:
+    def _keep(
+        self,
+        buffer: Tensor,
+        index: int,
+        mean: Callable[[], Tensor],
+        ready: Any,
+        promise: Future[Tensor],
+    ) -> None:
         start = self._clock.mark()
         try:
             if self.error is not None:
                 raise self.error
-            self._compression.sum(index, buffer, self._sum)
-            buffer.div_(self._world_size)
+            self._forget_if_cut_anew(index, buffer.numel())
+            averaged = mean()
         except Exception as error:
             self.error = error
-            future.set_exception(error)  # type: ignore[arg-type]
+            promise.set_exception(error)  # type: ignore[arg-type]
             return
         marks = ready, start, self._clock.mark()
         self._marked.append(_Marked(index, buffer.nbytes, marks))
-        future.set_result(buffer)
+        promise.set_result(averaged)

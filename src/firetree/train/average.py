@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """An average to be updated after each step; `decay` is what it keeps of itself, 0 to 1.
@@ -17,7 +19,7 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """
     average_floats = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
-    def average(averaged: list[Tensor], latest: list[Tensor], count: Any) -> None:
+    def average(averaged: Tensors, latest: Tensors, count: Any) -> None:
         """Of tensors of one type."""
         if averaged[0].is_floating_point():
             average_floats(averaged, latest, count)

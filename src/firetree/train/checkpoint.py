@@ -120,7 +120,7 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
 
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write one step's folder beside the others in `folder`, then drop all but the last `keep`.
+    """Write one step's folder beside the others in `folder`, then drop all but the last `keep` up to it.
 
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched.
@@ -143,8 +143,10 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    for old in _step_folders(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    # What lies behind this step was damaged, or the run would not have gone back before it.
+    kept = [one for one in _step_folders(folder) if one.name <= target.name][:keep]
+    for other in {*_step_folders(folder)}.difference(kept):
+        shutil.rmtree(other, ignore_errors=True)
     return target
 
 

@@ -35,9 +35,9 @@ def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFinite
                 f"the loss is {its_loss} at step {step}, first{where} on rank {rank}; lower optim.lr"
             )
     named = [name for name, p in model.named_parameters() if not _is_finite(p.grad)]
-    return NotFiniteError(
-        f"the gradient of {named[-1]} is not finite at step {step}; lower optim.lr"
-    )
+    # Where each number is finite, the sum of their squares is not.
+    what = f"gradient of {named[-1]}" if named else "length of all gradients"
+    return NotFiniteError(f"the {what} is not finite at step {step}; lower optim.lr")
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ class Journal:
             "train_loss": progress.loss_sum / max(1, progress.samples),
             "test_loss": evaluation.loss,
             "accuracy": evaluation.accuracy,
-            "samples_per_s": progress.samples / progress.duration_s,
+            "samples_per_s": progress.samples / progress.duration_s if progress.samples else 0.0,
         }
         self._folder.add_metrics(step, values)
         self.say(

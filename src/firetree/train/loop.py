@@ -17,7 +17,14 @@ from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
-from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
+from firetree.train.worker import (
+    build_worker,
+    evaluate,
+    load_task,
+    settle,
+    share_statistics,
+    train_step,
+)
 
 MOST_LEFT_OUT = 10
 """Steps in a row that may be left out because a number is not finite."""
@@ -53,14 +60,16 @@ def train(
         left_out = 0
         while step < total_steps and not _good_enough(recipe, accuracy):
             rate = learning_rate(optim, step, total_steps, steps_an_epoch)
+            average = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
             try:
-                average = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
                 trace, loss_sum = train_step(worker, batches, step, rate, average)
             except NotFiniteError as error:
                 left_out += 1
                 if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
                     raise
                 statistics.forget_spoiled(worker.model)
+                if average:
+                    share_statistics(worker)
                 journal.say(f"{error}; the step is left out")
             else:
                 left_out = 0

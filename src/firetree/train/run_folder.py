@@ -40,6 +40,8 @@ FIXED_ON_RESUME = (
     "data.target",
     "data.pieces",
     "optim.batch_size",
+    "optim.batch_rule",
+    "optim.optimizer",
 )
 """What weights, or the meaning of a step's number, depend on."""
 
@@ -87,8 +89,10 @@ class RunFolder:
                 "go on with --resume, or choose another with --run-dir"
             )
         before = parse_recipe(earlier.read_text(encoding="utf-8"), str(earlier))
+        # Which weights are zero already follows from a sparse run's own schedule.
+        all_fixed = (*FIXED_ON_RESUME, *(["sparse"] if before.sparse.density else []))
         for field, (old, new) in _differences(asdict(before), asdict(recipe)).items():
-            if any(field == fixed or field.startswith(f"{fixed}.") for fixed in FIXED_ON_RESUME):
+            if any(field == fixed or field.startswith(f"{fixed}.") for fixed in all_fixed):
                 raise UserError(
                     f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
                     "use the same value, or choose another folder with --run-dir"

@@ -23,12 +23,12 @@ class Sparsity:
     """Holds all but the largest weights at zero; biases and other vectors stay.
 
     Which weights these are follows from the weights alone, so that all ranks agree, and a resumed run
-    finds the same ones again: those that are zero.
+    finds the same ones again: those that are zero. One that was dense so far has none, and chooses.
     """
 
     def __init__(self, model: nn.Module, recipe: SparseRecipe, epoch_steps: int):
         self._recipe = recipe
-        self._weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        self._weights = _weights(model)
         self._first = round(recipe.first_epoch * epoch_steps)
         self._ramp_steps = round(recipe.ramp_epochs * epoch_steps)
         last = recipe.last_epoch
@@ -41,16 +41,19 @@ class Sparsity:
             self._masks = []
             return
         since = step - self._first
-        falls = since < self._ramp_steps and since % _RAMP_STEPS == 0
-        if falls or since == self._ramp_steps:
-            self._masks = largest(self._weights, self._density(since), self._recipe.scope)
-        elif not self._masks:
+        falling = since < self._ramp_steps
+        last_choice = since - since % _RAMP_STEPS if falling else self._ramp_steps
+        choose = since == last_choice
+        if not choose and not self._masks:
             self._masks = [weights != 0 for weights in self._weights]
+            choose = all(bool(mask.all()) for mask in self._masks)
+        if choose:
+            self._masks = largest(self._weights, self._density(last_choice), self._recipe.scope)
 
     @torch.no_grad()
-    def hold(self) -> None:
-        """Call it after every step of the optimiser, which moves all weights."""
-        for weights, mask in zip(self._weights, self._masks, strict=False):
+    def hold(self, model: nn.Module) -> None:
+        """Call it with the model, or an average of it, whenever all its weights have moved."""
+        for weights, mask in zip(_weights(model), self._masks, strict=False):
             weights.mul_(mask)
 
     def _density(self, since: int) -> float:
@@ -58,3 +61,7 @@ class Sparsity:
         assert self._recipe.density is not None
         left = 1 - since / self._ramp_steps if self._ramp_steps else 0.0
         return self._recipe.density + (1 - self._recipe.density) * left**3
+
+
+def _weights(model: nn.Module) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]

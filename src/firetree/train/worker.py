@@ -246,11 +246,14 @@ def train_step(
         backward_s = time.monotonic()
         if not _stepped(worker):
             worker.synchroniser.take_spans()
+            worker.synchroniser.forget_spoiled()
             raise not_finite(worker.model, batch.x, loss_sum, step)
     if worker.sparsity is not None:
-        worker.sparsity.hold()
+        worker.sparsity.hold(worker.model)
     if worker.average is not None and shared:
         worker.average.update_parameters(worker.model)
+        if worker.sparsity is not None:
+            worker.sparsity.hold(worker.average.module)
     spans = worker.synchroniser.take_spans()
     end_s = time.monotonic()
     trace = StepTrace(
@@ -266,11 +269,12 @@ def train_step(
         algorithm=worker.synchroniser.algorithm,
     )
     if average:
-        _share_statistics(worker)
+        share_statistics(worker)
     return trace, loss_sum
 
 
-def _share_statistics(worker: Worker) -> None:
+def share_statistics(worker: Worker) -> None:
+    """Average the running statistics of batch normalisation over the ranks, which call it together."""
     group = worker.parallel.process_group
     statistics.share(worker.model, group)
     if worker.average is not None:
