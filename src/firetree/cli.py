@@ -32,7 +32,7 @@ from firetree import (
 from firetree import probe as probing
 from firetree.arguments import parse, split_at
 from firetree.bench import accuracy
-from firetree.durable import write_durably
+from firetree.durable import check_writable, write_durably
 from firetree.errors import RunFailedError, UserError, nearest
 from firetree.network import load_network, to_json
 from firetree.network.plan import load_plan
@@ -237,6 +237,7 @@ def _report(arguments: list[str]) -> None:
         raise UserError("no run named; expected the folders of one or more runs")
     if options.input and options.html is None:
         raise UserError(f"--input {options.input[0]} without a page to show it on; add --html PAGE")
+    check_writable(options.html)
     summaries = [report.summarise(run) for run in options.runs]
     print(report.render(summaries, as_json=options.json))
     if options.html:
@@ -255,11 +256,17 @@ def _bench_allreduce(arguments: list[str]) -> None:
         return
     settings = bench.settings_of(options, place.world_size if place else None)
     if place is None and max(settings.world_sizes) > 1:
-        launch.launch(max(settings.world_sizes), sys.argv[1:])
+        sizes = ",".join(map(str, settings.world_sizes))
+        chosen = [] if options.world_size else ["--world-size", sizes]
+        launch.launch(max(settings.world_sizes), [*sys.argv[1:], *chosen])
         return
-    with launch.joined(place or launch.ALONE, timeout_s=_LONG_S):
+    place = place or launch.ALONE
+    with launch.joined(place, timeout_s=_LONG_S):
+        if place.rank == 0:
+            check_writable(options.html)
+        launch.find_device(options.device, place)
         rows = bench.measure(settings)
-        if place is None or place.rank == 0:
+        if place.rank == 0:
             print(bench.as_json(rows) if options.json else bench.as_text(rows))
             if options.html:
                 from firetree.bench.plot import as_html
@@ -278,6 +285,7 @@ def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
 
 def _bench_step(arguments: list[str]) -> None:
     options = parse(bench.StepOptions, "firetree bench step", arguments)
+    bench.check_repeats(options.repeats)
     network = load_network(options.network)
     workload = plan.load_workload(options.model, options.batch, options.size, options.compute)
     sizes = bench.items(options.world_size or str(network.size))
@@ -295,6 +303,7 @@ def _bench_step(arguments: list[str]) -> None:
 def _bench_accuracy(arguments: list[str]) -> None:
     ours, _, extra = split_at(arguments, "--")
     options = parse(accuracy.AccuracyOptions, "firetree bench time-to-accuracy", ours)
+    check_writable(options.html)
     runs = accuracy.compare(options, load_network(options.network), extra, _tell)
     print(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
     if options.html:
@@ -314,6 +323,7 @@ def _bench_replay(part: Path, result: Path) -> None:
 
 def _plan(arguments: list[str]) -> None:
     options = parse(plan.PlanOptions, "firetree plan", arguments)
+    check_writable(options.output)
     network = load_network(options.network)
     workload = plan.load_workload(options.model, options.batch, options.size, options.compute)
     found = plan.answer(workload, network, _tell)
@@ -367,6 +377,7 @@ def _probe(arguments: list[str]) -> None:
     store = probing.meeting_store(os.environ, address, port, place.rank, probing.JOIN_S)
     show = _tell if place.rank == 0 else None
     if show:
+        check_writable(options.output, options.html)
         show(probing.announce(size, options.brief))
     found = probing.probe(
         store, place.rank, size, brief=options.brief, seed=options.seed, show=show

@@ -4,20 +4,53 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from firetree.errors import UserError
+
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a death at any moment leaves the old file or the new."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Replace `path` by `content` so that a death at any moment leaves the old file or the new.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with _beside(path) as aside:
         write_synced(aside, content)
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        sync_folder(path.parent)
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Before long work: see that `write_durably` can write each path; None is passed over.
+
+    Raises:
+        UserError: the first that cannot be written.
+    """
+    for path in filter(None, paths):
+        with _beside(path) as aside:
+            aside.touch()
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, gone afterwards (UserError where something cannot be written)."""
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder" if path.is_dir() else "it is no ordinary file")
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot write {path}: {reason}; expected a file's path, in a folder that can be written"
+        ) from error
 
 
 def write_synced(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ import tyro
 
 from firetree import compress, export, inspect, predict
 from firetree.arguments import parse
-from firetree.durable import write_durably
+from firetree.durable import check_writable, write_durably
 
 COMMANDS = ("predict", "compress", "decompress", "scan", "export", "inspect")
 
@@ -32,20 +32,32 @@ def run(command: str, arguments: list[str]) -> None:
         case "predict":
             print(predict.run(parse(predict.PredictOptions, "firetree predict", arguments)))
         case "compress":
-            options = parse(compress.CompressOptions, "firetree compress", arguments)
-            print(compress.compress(options, _tell))
+            _compress(arguments)
         case "decompress":
             compress.decompress(parse(compress.DecompressOptions, "firetree decompress", arguments))
         case "scan":
-            print(compress.scan(parse(compress.ScanOptions, "firetree scan", arguments), _tell))
+            _scan(arguments)
         case "export":
             _export(arguments)
         case _:
             _inspect(arguments)
 
 
+def _compress(arguments: list[str]) -> None:
+    options = parse(compress.CompressOptions, "firetree compress", arguments)
+    check_writable(options.output)
+    print(compress.compress(options, _tell))
+
+
+def _scan(arguments: list[str]) -> None:
+    options = parse(compress.ScanOptions, "firetree scan", arguments)
+    check_writable(options.html)
+    print(compress.scan(options, _tell))
+
+
 def _export(arguments: list[str]) -> None:
     options = parse(ExportOptions, "firetree export", arguments)
+    check_writable(options.output)
     write_durably(options.output, export.as_onnx(compress.open_model(options.model)))
 
 

@@ -14,6 +14,7 @@ def watch_after(sums_s: Sequence[float]) -> Watch:
     watch = Watch()
     for number, sum_s in enumerate(sums_s):
         spans = tuple(BucketSpan(k, 8, 0.0, k * sum_s / 2, (k + 1) * sum_s / 2) for k in range(2))
+        spans = spans if sum_s else ()
         watch.add(StepTrace(number, 0.0, 0.0, 0.1, 0.2, 0.0, 1, 0, spans))
     return watch
 
@@ -39,3 +40,10 @@ def test_what_may_be_chance_changes_nothing(later_s: list[float]) -> None:
 
 def test_a_slow_first_step_is_not_the_measure() -> None:
     assert not watch_after([5.0] + [0.1] * 9).has_changed
+
+
+def test_local_steps_which_sum_nothing_do_not_hide_a_change() -> None:
+    alone = [0.0] * 15
+    slower = [sum_s for _ in range(5) for sum_s in (*alone, 0.4)]
+    watch = watch_after([sum_s for _ in range(5) for sum_s in (*alone, 0.1)] + slower)
+    assert watch.change == pytest.approx(4.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,12 @@ def test_a_wrong_line_of_a_file_is_named(text: str, message: str) -> None:
         ("data", "name", "digit", "data.name = 'digit' is unknown; did you mean 'digits'?"),
         ("model", "name", "squeezenet", "model.name = 'squeezenet' is unknown for pictures; did"),
         ("sync", "algorithm", "tree", "no algorithm 'tree'"),
+        (
+            "sync",
+            "timeout_s",
+            1e7,
+            "sync.timeout_s = 10000000.0; expected above 0 and below 1000000",
+        ),
     ],
 )
 def test_a_value_that_no_run_can_have_is_named(
@@ -85,3 +92,10 @@ def test_a_value_that_no_run_can_have_is_named(
 def test_an_unknown_recipe_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no recipe 'digit'; did you mean 'digits'"):
         load_recipe("digit")
+
+
+def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("# für Ziffern\n", encoding="latin-1")
+    with pytest.raises(UserError, match=r"mine\.toml is not in UTF-8; save it as UTF-8$"):
+        load_recipe(str(path))

@@ -7,6 +7,7 @@ from firetree.bench.explain import explain_html, explain_text
 from firetree.bench.options import (
     AllreduceOptions,
     StepOptions,
+    check_repeats,
     items,
     parse_world_size,
     settings_of,
@@ -22,6 +23,7 @@ __all__ = [
     "StepRow",
     "as_json",
     "as_text",
+    "check_repeats",
     "explain_html",
     "explain_text",
     "items",

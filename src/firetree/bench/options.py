@@ -94,8 +94,7 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
             collectives.find(name)
     default = "2,4" if world_size is None else str(world_size)
     world_sizes = tuple(map(parse_world_size, items(options.world_size or default)))
-    if options.repeats < 1:
-        raise UserError(f"--repeats {options.repeats}; expected 1 or more")
+    check_repeats(options.repeats)
     if not 0 < options.timeout_s < 1e6:
         raise UserError(f"--timeout-s {options.timeout_s}; expected seconds above 0")
     if options.chunks is not None:
@@ -119,6 +118,12 @@ def _network(rate: str | None, hosts: int) -> Network | None:
     if network and network.size < hosts:
         raise UserError(f"{hosts} ranks in a lab of {network.size} hosts; expected one a host")
     return network
+
+
+def check_repeats(repeats: int) -> None:
+    """Raise UserError where nothing would be measured."""
+    if repeats < 1:
+        raise UserError(f"--repeats {repeats}; expected 1 or more")
 
 
 def items(text: str) -> list[str]:

@@ -37,6 +37,6 @@ def find_device(wanted: Wanted, place: Place) -> torch.device:
     if wanted == "cuda":
         raise UserError(
             f"device = cuda, but {first} that PyTorch {torch.__version__} can use; "
-            "start fewer workers there, or leave device at auto"
+            "start fewer workers there, or do without device = cuda"
         )
     return CPU

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from firetree.collectives import CollectiveError
 from firetree.errors import RunFailedError, UserError
 
 DEFAULT_PORT = 29500
+
+_NO_DEVICE = "transport/tcp/device.cc"
+"""Where Gloo fails that has no address to speak from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +115,20 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
     """The default process group (Gloo) of all workers, and this worker's share of the cores.
 
     Raises:
-        UserError: the port where the workers meet is in use.
-        RunFailedError: rank 0 cannot be reached, or another rank is lost later.
+        UserError: the port where the workers meet is in use, or GLOO_SOCKET_IFNAME names no interface.
+        RunFailedError: rank 0 cannot be reached, another rank does not come, or is lost later.
     """
     share_cores(place)
     timeout = timedelta(seconds=timeout_s)
-    if place.world_size == 1:
-        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
-    else:
-        _meet(place, timeout)
     try:
+        if place.world_size == 1:
+            _stay_alone(timeout)
+        else:
+            _meet(place, timeout)
         yield
     except RuntimeError as error:
+        if _NO_DEVICE in str(error):
+            raise _wrong_interface() from error
         if not any(backend in str(error) for backend in ("gloo", "NCCL")):
             raise
         first_line = str(error).partition("\n")[0]
@@ -138,6 +144,10 @@ def share_cores(place: Place) -> None:
         torch.set_num_threads(max(1, cores // place.local_world_size))
 
 
+def _stay_alone(timeout: timedelta) -> None:
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
+
+
 def _meet(place: Place, timeout: timedelta) -> None:
     os.environ |= {
         "RANK": str(place.rank),
@@ -145,15 +155,29 @@ def _meet(place: Place, timeout: timedelta) -> None:
         "MASTER_ADDR": place.master_addr,
         "MASTER_PORT": str(place.master_port),
     }
+    where = f"{place.master_addr}:{place.master_port}"
     try:
         dist.init_process_group("gloo", timeout=timeout)
     except dist.DistNetworkError as error:
         if "EADDRINUSE" in str(error):
             raise port_in_use(place.master_port) from error
-        where = f"{place.master_addr}:{place.master_port}"
         raise RunFailedError(
             f"rank {place.rank} cannot reach rank 0 at {where}; is it running, and MASTER_ADDR right?"
         ) from error
+    except dist.DistError as error:
+        raise RunFailedError(
+            f"not all {place.world_size} workers came to {where} within {timeout.total_seconds():g} s; "
+            "start the same command on every host"
+        ) from error
+
+
+def _wrong_interface() -> UserError:
+    named = os.environ.get("GLOO_SOCKET_IFNAME", "")
+    known = ", ".join(name for _, name in socket.if_nameindex())
+    return UserError(
+        f"GLOO_SOCKET_IFNAME={named} in the environment; expected a network interface of this host "
+        f"with an address, one of {known}"
+    )
 
 
 def port_in_use(port: int) -> UserError:

@@ -39,7 +39,9 @@ class Watch:
     recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
     def add(self, step: StepTrace) -> None:
-        """Look at what the sums of a step took."""
+        """Look at what the sums of a step took; in most local steps there are none."""
+        if not step.buckets:
+            return
         self.recent_s.append(sum(bucket.end_s - bucket.start_s for bucket in step.buckets))
         if self.usual_s is None and len(self.recent_s) == _WINDOW:
             self.usual_s = median(self.recent_s)
@@ -65,12 +67,7 @@ class Planner:
         self._model_name = type(model).__name__
         self._profile = _slowest(measure(model, example))
         self._watch = Watch()
-        found = _probed()
-        if found.unmeasured:
-            raise RunFailedError(
-                f"rank {found.unmeasured[0]} did not answer the probe; is it running?"
-            )
-        self.plan = self._planned(found, BUCKETS_BYTES)
+        self.plan = self._planned(_probed(), BUCKETS_BYTES)
 
     def look(self, step: StepTrace) -> str | None:
         """After each step: where links have changed make another plan, and say why.
@@ -86,9 +83,14 @@ class Planner:
             return None
         self._watch = Watch()
         why = f"step {step.step + 1}: sums take {changed.item():.2g} times as long"
-        found = _probed()
-        if found.unmeasured:
-            return f"{why}; rank {found.unmeasured[0]} did not answer the probe, so the plan stays"
+        found, failure = None, None
+        try:
+            found = _probed()
+        except RunFailedError as error:  # so does a rank learn that it was left out
+            failure = str(error)
+        failure = _first_of_all(failure)
+        if found is None or failure:
+            return f"{why}; the plan stays: {failure}"
         before = self.plan.algorithm
         self.plan = self._planned(found, (self.plan.bucket_bytes,))
         return f"{why}; probed and planned anew: {before} → {self.plan.algorithm}"
@@ -111,8 +113,19 @@ def read_plan(path: str, model: nn.Module) -> Plan:
 
 
 def _probed() -> Probe:
+    """Of all ranks (RunFailedError where one did not answer)."""
     store = dist.distributed_c10d._get_default_store()
-    return probe(store, dist.get_rank(), dist.get_world_size(), brief=True)
+    found = probe(store, dist.get_rank(), dist.get_world_size(), brief=True)
+    if found.unmeasured:
+        raise RunFailedError(f"rank {found.unmeasured[0]} did not answer the probe; is it running?")
+    return found
+
+
+def _first_of_all(failure: str | None) -> str | None:
+    """The first rank's failure that had one, on all ranks alike."""
+    failures = [failure] * dist.get_world_size()
+    dist.all_gather_object(failures, failure)
+    return next(filter(None, failures), None)
 
 
 def _slowest(mine: Profile) -> Profile:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from firetree.durable import write_durably, write_json_lines
+from firetree.durable import check_writable, write_durably, write_json_lines
 from firetree.errors import UserError
 from firetree.launch import Place, joined
 from firetree.tasks import catch
@@ -21,6 +21,7 @@ from firetree.train.recipe import Recipe
 from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
 
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
+_PAGE = "find-lr.html"
 _SMOOTHING = 0.9
 _DIVERGED = 4.0
 """A loss of so many times the least is the end."""
@@ -51,19 +52,36 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
     task = load_task(recipe)
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
+        if place.rank == 0:
+            _make_ready(run_dir)
         worker = build_worker(recipe, place, task)
         settle(worker)
         points = list(_points(worker, stack))
+    if not points:
+        raise UserError(
+            f"the loss or its gradient is not finite at a rate of {LEAST_RATE:g} already; look at the "
+            "recipe's model and data"
+        )
     if place.rank == 0:
-        run_dir.mkdir(parents=True, exist_ok=True)
         write_json_lines(run_dir / "find-lr.jsonl", map(asdict, points))
         best = steepest(points)
-        write_durably(run_dir / "find-lr.html", _page(points, best).encode())
+        write_durably(run_dir / _PAGE, _page(points, best).encode())
         least = min(points, key=lambda point: point.smoothed)
         say(
             f"the loss falls fastest at a rate of {best:.2g} and is least at {least.rate:.2g}; "
-            f"plot: {run_dir / 'find-lr.html'}"
+            f"plot: {run_dir / _PAGE}"
         )
+
+
+def _make_ready(run_dir: Path) -> None:
+    """Make the folder before the work that is for it (UserError where it cannot be written)."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make folder {run_dir}: {error.strerror}; choose another with --run-dir"
+        ) from error
+    check_writable(run_dir / _PAGE)
 
 
 def _points(worker: Worker, stack: ExitStack) -> Iterator[Point]:

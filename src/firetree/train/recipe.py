@@ -225,7 +225,8 @@ class Recipe:
 
 def known_recipes() -> tuple[str, ...]:
     """The names of the ready recipes."""
-    return tuple(sorted(p.name.removesuffix(".toml") for p in _ready() if p.name.endswith(".toml")))
+    names = (file.name for file in resources.files("firetree").joinpath("recipes").iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -238,7 +239,10 @@ def load_recipe(name_or_path: str) -> Recipe:
     if path.suffix == ".toml":
         if not path.is_file():
             raise UserError(f"no recipe file '{name_or_path}'; expected a TOML file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"recipe {name_or_path} is not in UTF-8; save it as UTF-8") from error
     elif name_or_path in known_recipes():
         source = resources.files("firetree").joinpath("recipes", f"{name_or_path}.toml")
         text = source.read_text(encoding="utf-8")
@@ -368,16 +372,12 @@ _RANGES: dict[str, Check] = {
     "sync.local_steps": _AT_LEAST_ONE,
     "sync.outer_lr": _POSITIVE,
     "sync.outer_momentum": _SHARE,
-    "sync.timeout_s": _POSITIVE,
+    "sync.timeout_s": (lambda value: 0 < value < 1e6, "above 0 and below 1000000"),
     "sparse.density": _FRACTION,
     "sparse.first_epoch": _NOT_NEGATIVE,
     "sparse.ramp_epochs": _NOT_NEGATIVE,
     "sparse.last_epoch": _NOT_NEGATIVE,
 }
-
-
-def _ready() -> list[Any]:
-    return list(resources.files("firetree").joinpath("recipes").iterdir())
 
 
 def _from_table(kind: type[Any], table: Mapping[str, Any], source: str, prefix: str) -> object:
