@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from firetree import collectives
 from firetree.network import Network, lower_bound_s, parse_network
-from firetree.network.grow import grow
+from firetree.network.grow import MOST_CHUNKS, grow
 from firetree.network.growth import LEAF_PARTS, Growth
 from firetree.network.price import price
 
@@ -139,6 +139,19 @@ def test_a_grown_forest_comes_within_a_tenth_of_the_bound(network: Network) -> N
     growth = grow(network, BUFFER_BYTES, transfers=5_000)
     priced = price(growth.schedule(), network, BUFFER_BYTES)
     assert priced.time_s <= 1.10 * lower_bound_s(network, BUFFER_BYTES)
+
+
+@pytest.mark.timeout(60)
+def test_racks_of_different_sizes_bound_the_chunks_of_a_search() -> None:
+    # Where all hosts take turns as gates, their turns would be even after 87,360 chunks.
+    network = parse_network("13 x 1gbit | 14 x 1gbit | 15 x 1gbit | 16 x 1gbit / 1gbit")
+    assert grow(network, 1 << 16, transfers=5_000).chunks <= MOST_CHUNKS
+
+
+def test_a_search_skips_what_it_can_no_longer_pay_for() -> None:
+    network = parse_network("64 x 1gbit | 64 x 1gbit / 1gbit")
+    # A chunk is 254 transfers, and the first forest has two.
+    assert grow(network, BUFFER_BYTES, transfers=600).chunks == 2
 
 
 def test_a_forest_follows_from_its_seed() -> None:

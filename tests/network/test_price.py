@@ -183,6 +183,35 @@ def test_a_price_names_what_limits_it(network: Network, limited_by: str) -> None
     assert price(one_way(2, (0, 1)), network, 100.0).limited_by == limited_by
 
 
+@pytest.mark.parametrize(
+    ("network", "limited_by"),
+    [
+        (Network((Host(9.0, 9.0, "node"), Host(9.0, 1.0, "node"), Host(9.0, 9.0, "node"))), "node down"),
+        (
+            Network((Host(9.0, 9.0, "node", message_s=99.0), *(Host(9.0, 9.0, "node"),) * 2)),
+            "node's processor",
+        ),
+        (
+            Network(
+                (*(Host(9.0, 9.0, message_s=99.0),) * 2, Host(9.0, 9.0)),
+                machines=(Machine((0, 1), 1.0), Machine((2,), 1.0)),
+            ),
+            "the shared processor",
+        ),
+    ],
+)  # fmt: skip
+def test_of_things_with_one_name_the_busiest_counts(network: Network, limited_by: str) -> None:
+    assert price(one_way(3, (0, 1)), network, 100.0).limited_by == limited_by
+
+
+def test_a_server_that_has_long_waited_for_a_slow_host_takes_in_all_others_at_once() -> None:
+    ports = (1_000 * RATE_BYTES_S, RATE_BYTES_S, *(10 * RATE_BYTES_S,) * 400)
+    network, star = Network.of_ports(ports), collectives.build("parameter_server", 402, 1)
+    # The others' parts have come when the slow one's has; then each copy goes out by itself.
+    slow_s, others_s = CHUNK_BYTES / RATE_BYTES_S, 400 * CHUNK_BYTES / (10 * RATE_BYTES_S)
+    assert price(star, network, CHUNK_BYTES).time_s == pytest.approx(2 * slow_s + others_s)
+
+
 def test_one_rank_alone_takes_no_time() -> None:
     alone = price(collectives.build("ring", 1, 4), Network.of_ports((1.0,)), 100.0)
     assert alone == Price(0.0, "nothing")

@@ -112,6 +112,24 @@ def test_a_workload_that_cannot_be_is_refused(
     assert "\n" not in str(refusal.value)
 
 
+NORMALISED = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 4, 32), nn.BatchNorm2d(4))
+"""
+
+
+def test_a_given_duration_does_for_a_network_that_normalises_over_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "normalised_network.py").write_text(NORMALISED)
+    monkeypatch.syspath_prepend(tmp_path)
+    workload = load_workload("normalised_network:build", 8, 32, "50ms")
+    assert workload.profile.compute_s == pytest.approx(0.05)
+    assert [layer.activation_bytes for layer in workload.layers] == [8 * 4 * 4] * 2
+
+
 def test_a_given_duration_is_what_a_step_computes() -> None:
     workload = load_workload("squeezenet_small", 8, None, "50ms")
     assert workload.profile.compute_s == pytest.approx(0.05)

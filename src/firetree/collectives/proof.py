@@ -11,6 +11,7 @@ from firetree.collectives.graph import Graph, ScheduleError, build_graph
 from firetree.collectives.schedule import Schedule
 
 # A multiset of ranks is one integer: rank r's count stands in the COUNT_BITS bits from r * COUNT_BITS.
+# The highest of them stays free, so that a sum of two counts never runs into the next rank's.
 COUNT_BITS = 32
 
 
@@ -39,13 +40,15 @@ def _check_shape(schedule: Schedule) -> None:
         reason = f"{len(schedule.programs)} programs for {schedule.world_size} ranks"
     elif schedule.collective != "all_reduce" and len(schedule.owners) != schedule.chunks:
         reason = f"{len(schedule.owners)} owners of {schedule.chunks} chunks"
+    elif strangers := {*schedule.owners}.difference(range(schedule.world_size)):
+        reason = f"owner {min(strangers)}; expected a rank from 0 to {schedule.world_size - 1}"
     if reason:
         raise ScheduleError(0, None, None, reason)
 
 
 def _expected(schedule: Schedule, rank: int, chunk: int) -> int | None:
     """The multiset that the chunk must hold in the end; None where anything may stand."""
-    everyone = ((1 << COUNT_BITS * schedule.world_size) - 1) // ((1 << COUNT_BITS) - 1)
+    everyone = _once_each(schedule.world_size)
     match schedule.collective:
         case "all_reduce":
             return everyone
@@ -55,7 +58,12 @@ def _expected(schedule: Schedule, rank: int, chunk: int) -> int | None:
             return 1 << (COUNT_BITS * schedule.owners[chunk])
 
 
+def _once_each(world_size: int) -> int:
+    return ((1 << COUNT_BITS * world_size) - 1) // ((1 << COUNT_BITS) - 1)
+
+
 def _run(schedule: Schedule, graph: Graph) -> list[list[int]]:
+    free_bits = _once_each(schedule.world_size) << (COUNT_BITS - 1)
     held = [[1 << (COUNT_BITS * r)] * schedule.chunks for r in range(schedule.world_size)]
     in_flight: dict[int, int] = {}
     for event in graph.order:
@@ -64,6 +72,10 @@ def _run(schedule: Schedule, graph: Graph) -> list[list[int]]:
             in_flight[event // 2] = held[transfer.sender][transfer.chunk]
         elif transfer.reduces:
             held[transfer.receiver][transfer.chunk] += in_flight.pop(event // 2)
+            if held[transfer.receiver][transfer.chunk] & free_bits:
+                operation = schedule.programs[transfer.receiver][transfer.receive_index]
+                reason = f"counts a rank's contribution 2^{COUNT_BITS - 1} times or more"
+                raise ScheduleError(transfer.receiver, transfer.receive_index, operation, reason)
         else:
             held[transfer.receiver][transfer.chunk] = in_flight.pop(event // 2)
     return held

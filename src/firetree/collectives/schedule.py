@@ -10,11 +10,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from reprlib import repr as short
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from firetree.errors import UserError
 
 SCHEDULE_VERSION = 2
+
+MOST_CHUNKS = 1 << 16
+"""Of a schedule that is read: a short text must not ask for memory without end."""
 
 Kind = Literal["send", "recv", "recv_reduce"]
 Collective = Literal["all_reduce", "reduce", "broadcast", "reduce_scatter", "all_gather"]
@@ -94,7 +98,9 @@ class Schedule:
             document = json.loads(text)
             version = document["version"]
             if version != SCHEDULE_VERSION:
-                raise UserError(f"a schedule of version {version}; expected {SCHEDULE_VERSION}")
+                raise UserError(
+                    f"a schedule of version {short(version)}; expected {SCHEDULE_VERSION}"
+                )
             programs = tuple(
                 tuple(_operation_from(entry) for entry in program)
                 for program in document["programs"]
@@ -108,14 +114,16 @@ class Schedule:
                 bool(document["one_port"]),
             )
             if schedule.collective not in get_args(Collective):
-                raise ValueError(f"collective {schedule.collective!r}")
-        except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"collective {short(schedule.collective)}")
+            if not 1 <= schedule.chunks <= MOST_CHUNKS:
+                raise ValueError(f"{short(schedule.chunks)} chunks, not 1 to {MOST_CHUNKS}")
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"not a schedule: {error!r}; expected the JSON that Schedule.to_json writes"
             ) from error
         if len(programs) != schedule.world_size:
             raise UserError(
-                f"a schedule for {schedule.world_size} ranks with {len(programs)} programs; "
+                f"a schedule for {short(schedule.world_size)} ranks with {len(programs)} programs; "
                 "expected one program a rank"
             )
         return schedule
@@ -124,9 +132,9 @@ class Schedule:
 def _operation_from(entry: Sequence[Any]) -> Operation:
     kind, peer, chunk = entry
     if kind not in ("send", "recv", "recv_reduce"):
-        raise ValueError(f"operation {kind!r}; expected send, recv or recv_reduce")
+        raise ValueError(f"operation {short(kind)}; expected send, recv or recv_reduce")
     if not (isinstance(peer, int) and isinstance(chunk, int)):
-        raise ValueError(f"operation {list(entry)}; expected [kind, peer number, chunk number]")
+        raise ValueError(f"operation {short(entry)}; expected [kind, peer number, chunk number]")
     return Operation(cast(Kind, kind), peer, chunk)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from reprlib import repr as short
+from typing import Any, TypeVar
 
 from firetree import collectives
 from firetree.collectives.schedule import Schedule
@@ -16,6 +17,8 @@ from firetree.network.growth import Growth
 from firetree.network.network import Network
 from firetree.network.placement import placement
 from firetree.network.price import Price, price
+
+Kind = TypeVar("Kind")
 
 NATIVE = "native"
 """The backend's own all-reduce: Gloo's on processors, NCCL's on GPUs."""
@@ -44,6 +47,21 @@ class Choice:
     order: tuple[int, ...] = ()
     growth: Growth | None = None
 
+    def check(self, world_size: int) -> None:
+        """Raise ValueError, or UserError for an unknown name, where `schedule` could not be run."""
+        if self.chunks < 1:
+            raise ValueError(f"a choice of {short(self.chunks)} chunks")
+        if self.growth is not None:
+            if (self.algorithm, self.chunks) != (GROWN, self.growth.chunks):
+                raise ValueError(
+                    f"a forest of {short(self.growth.chunks)} chunks in another choice"
+                )
+            self.growth.check(world_size)
+        elif self.algorithm != NATIVE:
+            collectives.find(self.algorithm)
+            if sorted(self.order) != list(range(world_size)):
+                raise ValueError(f"order {short(self.order)}, not each of {world_size} ranks once")
+
     def schedule(self, world_size: int) -> Schedule:
         """What is run; for `native` what Gloo does, as near as a schedule can say it."""
         if self.growth is not None:
@@ -66,22 +84,33 @@ class Choice:
 
     @staticmethod
     def from_document(document: dict[str, Any]) -> Choice:
-        """Read what `to_document` gave (KeyError, TypeError where it is no such thing)."""
+        """Read what `to_document` gave (KeyError, TypeError where it is no such thing); see `check`."""
         growth = document["growth"]
         return Choice(
-            str(document["algorithm"]),
-            int(document["chunks"]),
-            tuple(map(int, document["order"])),
+            of_type(str, document["algorithm"]),
+            of_type(int, document["chunks"]),
+            _numbers(document["order"]),
             None
             if growth is None
             else Growth(
-                tuple(tuple(map(int, rack)) for rack in growth["racks"]),
-                tuple(map(int, growth["leaf_parts"])),
-                int(growth["gates"]),
-                int(growth["chunks"]),
-                bool(growth["stars"]),
+                tuple(map(_numbers, growth["racks"])),
+                _numbers(growth["leaf_parts"]),
+                of_type(int, growth["gates"]),
+                of_type(int, growth["chunks"]),
+                of_type(bool, growth["stars"]),
             ),
         )
+
+
+def of_type(kind: type[Kind], value: Any) -> Kind:
+    """A value from JSON that must be of this type and no other (TypeError otherwise)."""
+    if type(value) is not kind:
+        raise TypeError(f"{short(value)}; expected {kind.__name__}")
+    return value
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    return tuple(of_type(int, value) for value in values)
 
 
 def _lighter(network: Network) -> Network:

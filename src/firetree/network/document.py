@@ -105,7 +105,7 @@ def _host(entry: Any, of: str) -> Host:
     return Host(
         up_bytes_s=_parsed(_field(entry, "up", of), parse_rate, f"{of}: up"),
         down_bytes_s=_parsed(_field(entry, "down", of), parse_rate, f"{of}: down"),
-        name=str(entry.get("name", "")),
+        name=_name(entry.get("name", ""), of),
         flops_s=_number(entry["flops_s"], f"{of}: flops_s") if "flops_s" in entry else None,
         **_costs(entry, of, "message", "byte", "add"),
     )
@@ -142,7 +142,7 @@ def _field(entry: Any, name: str, of: str) -> Any:
 def _check_fields(entry: Any, known: Sequence[str], of: str) -> None:
     for name in _object(entry, of):
         if name not in known:
-            raise UserError(f"{of} has no field '{name}'{nearest(name, known)}")
+            raise UserError(f"{of} has no field {short(name)}{nearest(name, known)}")
 
 
 def _object(value: Any, of: str) -> dict[str, Any]:
@@ -161,6 +161,12 @@ def _number(value: Any, what: str) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e300:
         raise UserError(f"{what}: {short(value)}; expected a number")
     return float(value)
+
+
+def _name(value: Any, of: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise UserError(f"{of}: name {short(value)}; expected printable text")
+    return value
 
 
 def _parsed(text: Any, read: Callable[[str], float], what: str) -> float:

@@ -70,13 +70,15 @@ class _Search:
         return self._left > 0 and self._fruitless < FRUITLESS
 
     def consider(self, growth: Growth) -> None:
-        """Take it where it is faster, by what is worth a change."""
+        """Take it where it is faster, by what is worth a change, and can be paid for."""
         self._fruitless += 1
-        if growth in self._tried or not self.goes_on:
+        transfers = 2 * (self._network.size - 1) * growth.chunks
+        too_dear = self._tried and transfers > self._left
+        if growth in self._tried or too_dear or not self.goes_on:
             return
         self._fruitless = 0
         self._tried.add(growth)
-        self._left -= 2 * (self._network.size - 1) * growth.chunks
+        self._left -= transfers
         time_s = price(growth.schedule(), self._network, self._size_bytes).time_s
         if time_s < WORTHWHILE * self._best_s:
             self.best, self._best_s = growth, time_s
@@ -114,7 +116,12 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
 
 
 def _chunk_counts(growth: Growth, size_bytes: float) -> list[int]:
-    """Whole periods: one, and about a third and all of the most that a buffer should be cut into."""
+    """Whole periods: one, and about a third and all of the most that a buffer should be cut into.
+
+    None where even one is more than that, as racks of several sizes can have it.
+    """
+    if growth.period > MOST_CHUNKS:
+        return []
     periods = max(1, int(_most_chunks(growth, size_bytes) / growth.period))
     return [growth.period * count for count in sorted({1, -(-periods // 3), periods})]
 
@@ -126,7 +133,11 @@ def _most_chunks(growth: Growth, size_bytes: float) -> float:
 
 
 def _changed(growth: Growth, network: Network, size_bytes: float, changes: random.Random) -> Growth:
-    """The forest with one thing changed: a leaf's share, the order, the gates, or the chunks."""
+    """The forest with one thing changed: a leaf's share, the order, the gates, or the chunks.
+
+    As it was where its period would be longer than MOST_CHUNKS.
+    """
+    before = growth
     match changes.choice(("leaf", "order", "gates", "chunks", "chunks")):
         case "leaf":
             parts = list(growth.leaf_parts)
@@ -144,6 +155,8 @@ def _changed(growth: Growth, network: Network, size_bytes: float, changes: rando
             growth = replace(growth, gates=changes.randint(1, max(map(len, growth.racks))))
         case "chunks":
             growth = replace(growth, chunks=round(growth.chunks * changes.uniform(0.6, 1.6)))
+    if growth.period > MOST_CHUNKS:
+        return before
     chunks = min(growth.chunks, _most_chunks(growth, size_bytes))
     periods = max(1, round(chunks / growth.period))
     return replace(growth, chunks=periods * growth.period)

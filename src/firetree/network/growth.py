@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from reprlib import repr as short
 
 from firetree.collectives.algorithms.hierarchical import SLACK
 from firetree.collectives.reduction import Hop, collective
@@ -47,6 +48,18 @@ class Growth:
         """A number of chunks in which all gates have equally many turns, if no host is a leaf for some."""
         cores = (sum(self.leaf_parts[h] < LEAF_PARTS for h in rack) or 1 for rack in self.racks)
         return len(self.racks) * math.lcm(*(min(self.gates, core) for core in cores))
+
+    def check(self, world_size: int) -> None:
+        """Raise ValueError where it is no forest of hosts 0 to `world_size` − 1."""
+        members = sorted(host for rack in self.racks for host in rack)
+        if members != list(range(world_size)) or not all(self.racks):
+            raise ValueError(f"racks {short(self.racks)}, not each of {world_size} hosts once")
+        if len(self.leaf_parts) != world_size:
+            raise ValueError(f"leaf parts of {len(self.leaf_parts)} hosts, not {world_size}")
+        if not all(0 <= part <= LEAF_PARTS for part in self.leaf_parts):
+            raise ValueError(f"leaf parts {short(self.leaf_parts)}, not 0 to {LEAF_PARTS}")
+        if self.gates < 1:
+            raise ValueError(f"{short(self.gates)} gates, not 1 or more")
 
     def schedule(self) -> Schedule:
         """The all-reduce along this forest."""

@@ -7,12 +7,14 @@ Every candidate is priced for every bucket size; a `Plan` is the best of them as
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from firetree.errors import UserError, nearest
@@ -25,6 +27,7 @@ from firetree.network.choice import (
     grown,
     is_uneven,
     known,
+    of_type,
 )
 from firetree.network.network import MOST_HOSTS, Network
 from firetree.network.step import Profile, Step, bucketed, step
@@ -42,7 +45,8 @@ _ANCHORS = tuple(1 << 2 * k for k in range(6, 14))
 _GROWN_TRANSFERS = 15_000
 _GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
 
-_MOST_CHUNKS = 1 << 16
+_MOST_TRANSFERS = 1 << 24
+"""Of all choices in a plan's file: four rings over 1,024 hosts in two segments a share, as Gloo has them."""
 
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
@@ -113,21 +117,45 @@ class Plan:
             if document.pop("version") != PLAN_VERSION:
                 raise UserError(f"a plan of another version; expected {PLAN_VERSION}")
             choices = tuple(
-                (int(size), Choice.from_document(choice)) for size, choice in document["choices"]
+                (of_type(int, size), Choice.from_document(choice))
+                for size, choice in document["choices"]
             )
             candidates = tuple(Candidate(**candidate) for candidate in document["candidates"])
             made = Plan(**{**document, "choices": choices, "candidates": candidates})
-            if not (1 <= made.world_size <= MOST_HOSTS and made.bucket_bytes > 0):
-                raise ValueError(f"{made.world_size} ranks, buckets of {made.bucket_bytes} bytes")
-            for _, choice in made.choices:
-                if choice.chunks > _MOST_CHUNKS:
-                    raise ValueError(f"a choice of {choice.chunks} chunks")
-                choice.schedule(made.world_size)
+            _check_types(made)
+            _check_choices(made)
         except _MALFORMED as error:
             raise UserError(
                 f"not a plan: {error!r}; expected what firetree plan -o writes"
             ) from error
         return made
+
+
+def _check_types(made: Plan) -> None:
+    candidates = made.candidates
+    for number in (made.world_size, made.gradient_bytes, made.bucket_bytes):
+        of_type(int, number)
+    for duration_s in (made.compute_s, made.step_s, *(each.step_s for each in candidates)):
+        if type(duration_s) not in (int, float) or not math.isfinite(duration_s):
+            raise TypeError(f"{short(duration_s)}; expected seconds")
+    for candidate in candidates:
+        of_type(int, candidate.bucket_bytes)
+    for text in (made.model, made.limited_by, *(each.algorithm for each in candidates)):
+        if not (isinstance(text, str) and text.isprintable()):
+            raise TypeError(f"{short(text)}; expected printable text")
+
+
+def _check_choices(made: Plan) -> None:
+    """Raise ValueError or UserError for what could not be run; no schedule is built for that."""
+    if not (1 <= made.world_size <= MOST_HOSTS and made.bucket_bytes > 0):
+        raise ValueError(
+            f"{short(made.world_size)} ranks, buckets of {short(made.bucket_bytes)} bytes"
+        )
+    for _, choice in made.choices:
+        choice.check(made.world_size)
+    transfers = sum(2 * made.world_size * choice.chunks for _, choice in made.choices)
+    if transfers > _MOST_TRANSFERS:
+        raise ValueError(f"{short(transfers)} transfers, more than {_MOST_TRANSFERS}")
 
 
 def load_plan(path: str | Path) -> Plan:

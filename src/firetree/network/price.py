@@ -4,8 +4,9 @@ A transfer costs its sender's processor a message; then its bytes flow over the 
 uplinks between and the receiver's port at once, and are under way for the latency; then it costs the
 receiver's processor a message and, where it is added, the addition. Hosts that share a machine have
 its cores do more for each message, beside what waits for it. `flow` moves and works, the schedule's
-graph says what waits for what. On equal links the result is the closed form in each
-algorithm's own file.
+graph says what waits for what. On equal links without latency and costs the result is the closed form
+of ring, chain, binomial tree, circulant graphs and parameter server, cut as their rules say; other
+forms count steps at most, or give each flow a port of its own, and may lie on either side.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 
 from firetree.collectives.executor import CONFIRMED_BYTES
 from firetree.collectives.graph import Graph, applied, build_graph, moved
@@ -71,6 +73,7 @@ class _Simulation:
             events.sort(key=self._turn)
         self._arrived = [False] * len(graph.transfers)
         self._taken_in = [deque(order) for order in _walk_orders(graph, network.size)]
+        self._taking_in = [False] * network.size
         self._end_s = 0.0
 
     def _wait(self, event: int, causes: set[int]) -> int:
@@ -119,11 +122,16 @@ class _Simulation:
 
     def _take_in(self, receiver: int) -> None:
         """Take in, and add, what comes next in the walk of the receiver, if it is there."""
+        # Where the work takes no time it is over at once, and asks for what comes next within itself.
+        if self._taking_in[receiver]:
+            return
+        self._taking_in[receiver] = True
         order, host = self._taken_in[receiver], self._network.hosts[receiver]
         while order and self._arrived[order[0]] and not self._missing[applied(order[0])]:
             t = order.popleft()
             add_s = host.add_s * self._chunk_bytes if self._graph.transfers[t].reduces else 0.0
             self._work(receiver, add_s, partial(self._applied, t))
+        self._taking_in[receiver] = False
 
     def _work(self, host: int, more_s: float, done: Done) -> None:
         """Let a host's processor handle an end of a message, and do `more_s` of work with it."""
@@ -139,20 +147,21 @@ class _Simulation:
         """The link or processor in use for the largest part of the time, if that is large."""
         if not self._end_s:
             return "nothing"
+        name, busy_s = max(self._busy_s(), key=itemgetter(1))
+        return name if busy_s >= BUSY_SHARE * self._end_s else "latency"
+
+    def _busy_s(self) -> Iterator[tuple[str, float]]:
+        """How long each link and processor is in use; two may have the same name."""
         links = self._links
-        shares = {
-            name: links.carried_bytes[link] / links.rates_bytes_s[link] / self._end_s
-            for link, name in self._wires.names.items()
-        }
+        for link, name in self._wires.names.items():
+            yield name, links.carried_bytes[link] / links.rates_bytes_s[link]
         size, worked = self._network.size, self._processors.worked_s
         hosts, beside = worked[:size], worked[size:]
         for host, worked_s in enumerate(hosts):
-            shares[f"{self._network.name(host)}'s processor"] = worked_s / self._end_s
+            yield f"{self._network.name(host)}'s processor", worked_s
         for machine in self._network.machines:
             worked_s = sum(hosts[host] + beside[host] for host in machine.hosts)
-            shares["the shared processor"] = worked_s / machine.cores / self._end_s
-        busiest = max(shares, key=shares.__getitem__)
-        return busiest if shares[busiest] >= BUSY_SHARE else "latency"
+            yield "the shared processor", worked_s / machine.cores
 
 
 def _causes(graph: Graph) -> Iterator[set[int]]:

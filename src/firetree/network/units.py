@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from reprlib import repr as short
 
 from firetree.errors import UserError
 
@@ -21,7 +22,9 @@ def parse_rate(text: str) -> float:
     """
     found = re.fullmatch(_NUMBER + r"\s?([kmg]?bit)(?:/s)?", text.strip().lower())
     if not found or float(found[1]) == 0:
-        raise UserError(f"rate '{text}'; expected a number and kbit, mbit or gbit, as in 200mbit")
+        raise UserError(
+            f"rate {short(text)}; expected a number and kbit, mbit or gbit, as in 200mbit"
+        )
     return float(found[1]) * _BITS[found[2]] / 8
 
 
@@ -43,7 +46,7 @@ def parse_duration(text: str) -> float:
     """
     found = re.fullmatch(_NUMBER + r"\s?([num]?s)", text.strip().lower())
     if not found:
-        raise UserError(f"duration '{text}'; expected a number and us, ms or s, as in 80us")
+        raise UserError(f"duration {short(text)}; expected a number and us, ms or s, as in 80us")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -55,7 +58,7 @@ def parse_bytes(text: str) -> int:
     """
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]?i?b)", text.strip().lower())
     if not found or found[2] not in _BYTES:
-        raise UserError(f"size '{text}'; expected a number and B, kB, MB or GB, as in 5MB")
+        raise UserError(f"size {short(text)}; expected a number and B, kB, MB or GB, as in 5MB")
     return int(Fraction(found[1]) * _BYTES[found[2]])
 
 

@@ -39,8 +39,9 @@ def load_workload(model: str, batch: int, size: int | None, compute: str | None)
     compute_s = parse_duration(compute) if compute is not None else None
     if compute_s == 0:
         raise UserError(f"--compute {compute}; expected more than 0")
-    # The course of a step is much the same for one sample, and a given duration says the rest.
-    module, example = resolve(model, batch if compute_s is None else 1, size)
+    # The course of a step is much the same for few samples, and a given duration says the rest; of one
+    # alone, batch normalisation may have nothing to take a mean of.
+    module, example = resolve(model, batch if compute_s is None else min(batch, 2), size)
     profile = measure(module, example)
     layers = tuple(
         LayerSizes(layer.name, layer.weight_bytes, layer.activations * FLOAT_BYTES * batch)

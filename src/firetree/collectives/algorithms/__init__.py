@@ -7,6 +7,7 @@ Some come in kinds: `kary_tree:4` has four children a rank, `sharded_parameter_s
 from __future__ import annotations
 
 from collections.abc import Callable
+from reprlib import repr as short
 
 from firetree.collectives.algorithms.algorithm import Algorithm
 from firetree.collectives.algorithms.binomial_tree import BINOMIAL_TREE
@@ -50,11 +51,13 @@ def find(name: str) -> Algorithm:
     """
     family, colon, number = name.partition(":")
     if family not in ALGORITHMS:
-        raise UserError(f"no algorithm '{name}'{nearest(name, ALGORITHMS)}")
+        raise UserError(f"no algorithm {short(name)}{nearest(name, ALGORITHMS)}")
     if not colon:
         return ALGORITHMS[family]
     if family not in _KINDS:
-        raise UserError(f"'{name}': {family} takes no number; expected '{family}'")
+        raise UserError(f"{short(name)}: {family} takes no number; expected '{family}'")
     if not number.isdecimal() or int(number) < 1:
-        raise UserError(f"'{name}'; expected a number from 1 after the colon, as in {family}:4")
+        raise UserError(
+            f"{short(name)}; expected a number from 1 after the colon, as in {family}:4"
+        )
     return _KINDS[family](int(number))

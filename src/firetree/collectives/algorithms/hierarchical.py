@@ -2,9 +2,9 @@
 exchange theirs around a ring, so that an uplink carries as little as the racks allow.
 
 `hierarchical:m` has racks of m consecutive ranks, by default of ⌈√p⌉. With n chunks and R racks: steps
-2·(m − 1) + 2·(R − 1) + 2·(n − 1) at most where m ≥ 3. Bytes sent by the busiest rank (a leader):
-W + 2·(R − 1)/R·W; by each uplink: 2·(R − 1)/R·W. Time on α–β links: 2·(m + R + n − 3)·(α + W/(n·BW))
-where the uplinks are no slower.
+2·(m − 1) + 2·(R − 1) + 3·(n − 1) + 2 at most, as a leader sends a chunk down once and across once or
+twice. Bytes sent by the busiest rank (a leader): W + 2·(R − 1)/R·W; by each uplink: 2·(R − 1)/R·W.
+Time on α–β links: (2·(m + R) + 3·n − 5)·(α + W/(n·BW)) where the uplinks are no slower.
 Source: the multilevel reductions of Karonis et al., "Exploiting hierarchy in parallel computer
 networks to optimize collective operation performance", 2000, pipelined here.
 """
@@ -53,6 +53,7 @@ def racks_of(rack_size: int | None) -> Algorithm:
         return 2 * (size(world_size) + racks(world_size) - 2)
 
     def chunks(world_size: int, size_bytes: float) -> int:
+        # Two steps a chunk, not three: latencies overlap, so that by price more chunks pay a little.
         number = pipelined(fill_steps(world_size) - 2, 2, size_bytes)
         return -(-number // racks(world_size)) * racks(world_size)
 

@@ -54,7 +54,8 @@ def kary(arity: int) -> Algorithm:
         lambda world_size, chunks: kary_tree(world_size, chunks, arity),
         chunks=whole,
         steps=lambda world_size, chunks: (
-            2 * min(arity, world_size - 1) * depth(world_size, arity) + (chunks - 1) * (arity + 1)
+            2 * min(arity, world_size - 1) * depth(world_size, arity)
+            + (chunks - 1) * min(arity + 1, world_size - 1)
         ),
         sent_chunks=lambda world_size, chunks: chunks * most_neighbours(world_size, arity),
         one_port=True,

@@ -7,9 +7,10 @@ a rank itself.
 
 Sharded over the first k ranks (`sharded_parameter_server:k`, by default k = p), each with W/k:
 steps 2·(p − 1) messages a server, bytes (p − 1)/k·W + (k − 1)/k·W, time 2·(p − 1)·(α + W/(k·BW)) as
-long as the servers' own ports are the busiest. With k = p this is a direct exchange: every port is
-equally busy, and no message waits for another but once. Source: Li et al., "Scaling distributed
-machine learning with the parameter server", 2014.
+long as the servers' own ports are the busiest. With n chunks a server the steps are at least
+(n + 1)·(p − 1), and at least the (p + k − 2)·n chunks that it sends. With k = p this is a direct
+exchange: every port is equally busy, and no message waits for another but once. Source: Li et al.,
+"Scaling distributed machine learning with the parameter server", 2014.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def sharded(servers: int | None) -> Algorithm:
 
     def steps(world_size: int, chunks: int) -> int:
         owned = -(-chunks // number(world_size))
-        return (owned + 1) * (world_size - 1)
+        return max((owned + 1) * (world_size - 1), sent_chunks(world_size, chunks))
 
     return Algorithm(
         lambda world_size, chunks: parameter_server(world_size, chunks, number(world_size)),
