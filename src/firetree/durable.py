@@ -71,15 +71,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSONL file; a last line cut off by a sudden death is left out."""
+    """The whole lines of a JSONL file up to the first that is none, as one cut off by a sudden death."""
     if not path.exists():
         return []
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
     return lines
 
 

@@ -124,6 +124,7 @@ def test_a_resumed_run_forgets_the_steps_that_are_done_again(tmp_path: Path) -> 
         ('{"version": 99}\n', "no trace of version 1"),
         ('{"version": 1, "rank": 0}\n', "no trace of version 1"),
         ("", "no trace of version 1"),
+        ("[]\n", "no trace of version 1"),
     ],
 )
 def test_a_folder_without_a_readable_trace_is_refused(
