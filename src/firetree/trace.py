@@ -32,7 +32,8 @@ class StepTrace:
     """One step of one rank.
 
     `backward_s` includes what the step waited for its buckets after the last gradient was computed.
-    `sent_bytes` counts gradient bytes to all peers; `samples` is this rank's share of the batch;
+    `sent_bytes` counts gradient bytes to all peers; `samples` counts the answers in this rank's share
+    of the batch, what the loss is a mean over: one a picture or game, one or several a sequence.
     `algorithm` is what summed the largest bucket, which a new plan changes.
     """
 
@@ -70,8 +71,9 @@ class StepTrace:
 class TraceHeader:
     """What all steps of a rank's trace have in common.
 
-    `gradient_bytes` is |W|, what is summed over the ranks in a step; `formula_bytes` is the algorithm's closed form of what the busiest rank sends a step, None where
-    it has none; `bytes_counted_by` says who measured `sent_bytes`: our executor or the kernel.
+    `gradient_bytes` is |W|, what is summed over the ranks in a step; `formula_bytes` is the algorithm's
+    closed form of what the busiest rank sends a step, None where it has none; `bytes_counted_by` says
+    who measured `sent_bytes`: our executor or the kernel.
     """
 
     rank: int

@@ -1,13 +1,24 @@
 """Time to accuracy: what a way stands for, and what the folder of a run says about its way there."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from firetree.bench.accuracy import AccuracyRun, read_run, rows, way_options
-from firetree.errors import UserError
+from firetree.bench.accuracy import (
+    AccuracyOptions,
+    AccuracyRun,
+    compare,
+    read_run,
+    rows,
+    way_options,
+)
+from firetree.errors import RunFailedError, UserError
+from firetree.network import load_network
 from firetree.trace import StepTrace, TraceHeader, append_steps, begin_trace
+from firetree.train import load_recipe, recipe_toml
 
 
 @pytest.mark.parametrize(
@@ -87,6 +98,65 @@ def test_a_run_without_an_evaluation_is_refused(folder: Path) -> None:
     (folder / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match="has no evaluation"):
         read_run(folder, "digits", "ring", 0, target=0.5)
+
+
+@pytest.mark.parametrize("first", [3, 6])
+def test_steps_that_were_not_measured_are_not_left_out(folder: Path, first: int) -> None:
+    """A trace that began anew, as that of a run that went on with another plan."""
+    begin_trace(folder, TraceHeader(1, 2, "gloo", "kernel", 40, None), 0)
+    append_steps(folder, 1, [step(number, 2.0, 5) for number in range(first, 12)])
+    with pytest.raises(RunFailedError, match="has 0 of the first 2 steps of rank 1; remove that"):
+        read_run(folder, "digits", "ring", 0, target=0.95)
+
+
+@pytest.fixture
+def ended(folder: Path) -> AccuracyOptions:
+    """What the run in the folder was made for; it was broken off on its way to 0.9."""
+    runs = folder / "runs"
+    shutil.copytree(folder / "trace", runs / "digits-ring-0" / "trace")
+    shutil.copy(folder / "metrics.jsonl", runs / "digits-ring-0")
+    asked = "'2 x 1gbit' --sync.algorithm ring --seed 0 --optim.target-accuracy 0.9 --optim.lr 0.1"
+    (runs / "digits-ring-0.asked").write_text(asked)
+    (runs / "digits-ring-0.toml").write_text(recipe_toml(load_recipe("digits")))
+    return AccuracyOptions("digits", 0.9, "ring", "2 x 1gbit", seeds=1, runs=runs)
+
+
+def compared(options: AccuracyOptions, *extra: str) -> list[AccuracyRun]:
+    return compare(options, load_network(options.network), extra, print)
+
+
+def test_a_run_is_read_again_and_for_a_lower_target_too(ended: AccuracyOptions) -> None:
+    for target, seconds in ((0.9, 12.0), (0.8, 8.0), (0.5, 4.0)):
+        (found,) = compared(replace(ended, target=target), "--optim.lr", "0.1")
+        assert (found.reached, found.seconds) == (True, seconds)
+
+
+def test_a_run_that_ended_before_recipes_were_kept_is_read(ended: AccuracyOptions) -> None:
+    (ended.runs / "digits-ring-0.toml").unlink()
+    (ended.runs / "digits-ring-0.asked").rename(ended.runs / "digits-ring-0.ended")
+    (found,) = compared(ended, "--optim.lr", "0.1")
+    assert found.seconds == 12.0
+
+
+@pytest.mark.parametrize("lost", ["asked", "nothing"])
+@pytest.mark.parametrize(
+    ("network", "rate", "recipe"),
+    [
+        ("2 x 10mbit", "0.1", "digits"),
+        ("2 x 1gbit", "0.2", "digits"),
+        ("2 x 1gbit", "0.1", "other/digits.toml"),
+    ],
+)
+def test_a_run_of_another_network_recipe_or_options_is_refused(
+    ended: AccuracyOptions, lost: str, network: str, rate: str, recipe: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    text = recipe_toml(load_recipe("digits")).replace("batch_size = 64", "batch_size = 32")
+    (tmp_path / "other/digits.toml").write_text(text)
+    (ended.runs / f"digits-ring-0.{lost}").unlink(missing_ok=True)
+    asked = replace(ended, network=network, recipes=recipe.replace("other", f"{tmp_path}/other"))
+    with pytest.raises(UserError, match="has a run of another recipe, network or options; give"):
+        compared(asked, "--optim.lr", rate)
 
 
 def run(way: str, seed: int, seconds: float, sent_bytes: int, reached: bool = True) -> AccuracyRun:

@@ -112,6 +112,17 @@ def test_train_and_test_folders_are_the_two_splits(
     assert name_and_label(splits.test) == [(f"{test_name}/b/0.png", 1)]
 
 
+@pytest.mark.parametrize("unlabelled", ["test/0.png", "test/readme.txt"])
+@pytest.mark.parametrize("labelled", [("val/b",), ()])
+def test_a_test_folder_without_class_folders_is_passed_over(
+    write_folder: Write, encode: Encode, unlabelled: str, labelled: tuple[str, ...]
+) -> None:
+    files = tree_of(encode, "train/a", "train/b", *labelled) | {unlabelled: encode()}
+    splits = load("folder", write_folder(files))
+    names = [name for name, _ in name_and_label(splits.test)]
+    assert all(name.startswith("val/b/" if labelled else "train/") for name in names)
+
+
 def test_hidden_files_and_other_suffixes_are_no_pictures(
     write_folder: Write, encode: Encode
 ) -> None:

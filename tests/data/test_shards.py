@@ -89,6 +89,14 @@ def test_other_files_of_a_sample_are_passed_over(write_shard: WriteShard, encode
         ({"a.png": b"", "a.jpg": b"", "a.cls": b"1"}, "has 2 pictures"),
         ({"a.png": b""}, "a of .*0.tar has no label; expected KEY.cls or KEY.json"),
         ({"a.png": b"", "a.cls": b"rose"}, "the label of a of .*0.tar is .*'rose'.*whole number"),
+        (
+            {"a.png": b"", "a.cls": b"9" * 20},
+            "the label of a of .*0.tar is 9{20}; expected a whole",
+        ),
+        (
+            {"a.png": b"", "a.json": b'{"label": -9223372036854775809}'},
+            "the label of a of .*0.tar is",
+        ),
         ({"a.png": b"", "a.json": b"{}"}, "the label of a of .*0.tar is 'label'"),
         ({"a.png": b"", "a.json": b'{"label": 1.5}'}, "the label of a of .*0.tar is 1.5"),
         ({"a.png": b"", "a.json": b"[1"}, "the label of a of .*0.tar is "),

@@ -109,6 +109,23 @@ def test_a_folder_of_two_languages_is_read_in_either_direction(tmp_path: Path) -
     assert back.test_pairs == (("Ein Mann.", "A man."),)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "within", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
+)
+def test_nothing_but_newlines_ends_a_line(tmp_path: Path, end: str, within: str) -> None:
+    english = [f"A{within}dog.", "", "Two men."]
+    folder = write_parallel(
+        tmp_path,
+        train__en=end.join(english) + end,
+        train__de=end.join(["Ein Hund.", "Nichts.", "Zwei Männer."]),
+    )
+    splits = load_translations(folder, ("de", "en"), "validation", 40, None)
+    german, read = zip(*texts_of(splits), strict=True)
+    assert german == ("Ein Hund.", "Zwei Männer.")
+    assert [text.split() for text in read] == [["A", "dog."], ["Two", "men."]]
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

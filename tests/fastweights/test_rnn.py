@@ -150,3 +150,9 @@ def test_the_attention_form_keeps_memory_in_proportion_to_the_steps() -> None:
             rnn(torch.randn(4, steps, 8, requires_grad=True))
         kept[steps] = total
     assert kept[256] - kept[128] == pytest.approx(2 * (kept[128] - kept[64]), rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [1e-30, 0.5, 800.0])
+def test_any_rate_can_be_where_learning_begins(rate: float) -> None:
+    _, begun = FastWeightRNN(3, 4, learned=True, rate=rate).rates(0)
+    torch.testing.assert_close(begun.item(), rate, rtol=1e-5, atol=0)

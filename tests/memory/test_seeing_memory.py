@@ -69,6 +69,12 @@ def test_each_head_of_the_delta_rule_has_a_memory(tmp_path: Path) -> None:
     assert reading.matrices["S of head 2"].shape == (6, 4, 4)
 
 
+def test_symbols_of_several_letters_stand_between_spaces(tmp_path: Path) -> None:
+    fields = {"model.name": "delta", "data.name": "multi_query_recall", "data.pairs": "8"}
+    (reading,) = readings(made_run(tmp_path, fields), ["a 12 b 3 a b"])
+    assert reading.symbols == ("a", "12", "b", "3", "a", "b")
+
+
 def test_other_nets_have_no_memory_to_be_seen(tmp_path: Path) -> None:
     assert readings(made_run(tmp_path, {"model.name": "lstm"})) == ()
 
@@ -79,6 +85,13 @@ def test_other_nets_have_no_memory_to_be_seen(tmp_path: Path) -> None:
         ({}, True, "c9C", "'C' in 'c9C'; expected symbols of a b c"),
         ({}, True, "", "'' has no symbols; expected some of a b c"),
         ({}, False, "c9c", "has no whole checkpoint"),
+        (
+            {"model.name": "delta", "data.name": "multi_query_recall", "data.pairs": "8"},
+            True,
+            "a12b3ab",
+            "'a12b3ab' in 'a12b3ab'; expected symbols of a b c d e f g h i j k l m n o p 0 1 2 3 4 5 6 7 "
+            "8 9 10 11 12 13 14 15, with spaces between them",
+        ),
         (
             {"model.name": "lstm"},
             True,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from firetree.errors import RunFailedError, UserError
 from firetree.sweep import Result, Trial, grid, train_all
-from firetree.sweep.command import Row, _with_best, as_text
-from firetree.train import load_recipe, with_fields
+from firetree.sweep.command import Row, SweepOptions, _with_best, as_text, sweep
+from firetree.train import load_recipe, recipe_toml, with_fields
 
 QUICK = {"optim.epochs": "1", "optim.batch_size": "512"}
 
@@ -76,6 +77,41 @@ def test_trials_are_trained_once_and_a_loss_that_is_no_number_is_a_result(tmp_pa
     assert len(said) == 2
     assert train_all(trials, tmp_path, 2, said.append) == found
     assert len(said) == 2
+
+
+def write_trial(folder: Path, found: Trial, accuracy: float | None) -> None:
+    """What a trial leaves, its result too if it has ended."""
+    (folder / found.name).mkdir()
+    (folder / f"{found.name}.toml").write_text(recipe_toml(found.recipe))
+    if accuracy is not None:
+        (folder / f"{found.name}.json").write_text(json.dumps({"accuracy": accuracy}))
+
+
+@pytest.mark.parametrize("accuracy", [0.5, None])
+@pytest.mark.parametrize("file", ["toml", "nothing"])
+def test_what_another_recipe_left_under_the_name_is_refused(
+    tmp_path: Path, accuracy: float | None, file: str
+) -> None:
+    write_trial(tmp_path, trial("same"), accuracy)
+    if file == "nothing":
+        (tmp_path / "same.toml").unlink()
+    other = trial("same", optim__epochs="2")
+    with pytest.raises(UserError, match="has a trial same of another recipe; give another folder"):
+        train_all([trial("new"), other], tmp_path, 1, print)
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_a_result_from_before_a_field_was_added_is_trusted(tmp_path: Path) -> None:
+    write_trial(tmp_path, trial("old"), 0.5)
+    path = tmp_path / "old.toml"
+    path.write_text(path.read_text().replace("crop_ratio = 1.3333\n", ""))
+    assert train_all([trial("old")], tmp_path, 1, print) == [Result(trial("old"), 0.5)]
+
+
+def test_seeds_are_not_varied_by_hand(tmp_path: Path) -> None:
+    options = SweepOptions("digits", ("optim.lr=0.1", "seed=1,2,3"), runs=tmp_path / "runs")
+    with pytest.raises(UserError, match="--vary seed; give the number of seeds with --seeds"):
+        sweep(options, print)
 
 
 def test_a_failed_trial_names_its_log(tmp_path: Path) -> None:

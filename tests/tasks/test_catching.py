@@ -84,6 +84,20 @@ def test_what_is_seen_depends_on_moves_until_the_screen_is_blank() -> None:
     torch.testing.assert_close(same_2T[0], same_2T[1])
 
 
+def test_the_moves_that_are_learned_from_are_those_that_the_screens_show() -> None:
+    """In bfloat16 too, in which one step alone and all at once may round to either side of luck."""
+    task = catching(replace(SMALL, size=12, blank_after=2))
+    model, games, screens = player(task), task.game.all_starts(), []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        left_B = model(games)[:, 0, 0]
+        games[:, 2] = left_B.exp()
+        model.eye.register_forward_pre_hook(lambda _, inputs: screens.append(inputs[0]))
+        made_B = model(games)[:, 0, 0]
+    paddle_B = screens[-1][:, 1, -1].argmax(-1)
+    free_B = games[:, 1] > 0
+    assert torch.equal((made_B == left_B)[free_B], (paddle_B < games[:, 1])[free_B])
+
+
 def test_the_policys_gradient_is_that_of_the_expected_reward() -> None:
     """Over all nine games that a start can have on a screen of three pixels."""
     task = catching(replace(SMALL, size=3, blank_after=1))
@@ -112,6 +126,8 @@ def test_the_policys_gradient_is_that_of_the_expected_reward() -> None:
         (replace(SMALL, size=101), "data.size = 101; expected 3 to 100"),
         (replace(SMALL, pairs=4), "data.pairs = 4; 'catch' does not have this field"),
         (replace(SMALL, held_out="validation"), "data.held_out = validation; 'catch' does not"),
+        (replace(SMALL, flip=True), "data.flip = True; 'catch' does not have this field"),
+        (replace(SMALL, test_fraction=0.1), "data.test_fraction = 0.1; 'catch' does not have"),
         (replace(SMALL, path="x.npz"), "data.path = x.npz; 'catch' does not have this field"),
     ],
 )

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from firetree.errors import UserError
 from firetree.tasks import Pictures, Recall, load_pictures, load_recall
+from firetree.tasks.task import check_fields
 from firetree.train.recipe import DataRecipe, ModelRecipe
 
 DIGITS = DataRecipe()
@@ -65,12 +66,18 @@ def test_only_what_is_asked_for_is_counted() -> None:
             "data.held_out = validation; 'digits' does not",
         ),
         (recall, replace(RETRIEVAL, size=8), "data.size = 8; 'associative_retrieval' does not"),
+        (recall, replace(QUERIES, crop_padding=2), "data.crop_padding = 2; 'multi_query_recall'"),
+        (recall, replace(QUERIES, saturation=0.1), "data.saturation = 0.1; 'multi_query_recall'"),
     ],
 )
 def test_a_field_of_the_other_kind_of_data_is_refused(load, data, message: str) -> None:
     with pytest.raises(UserError) as refusal:
         load(data)
     assert message in str(refusal.value)
+
+
+def test_a_recipe_begins_with_the_defaults_that_are_taken_for_none_given() -> None:
+    check_fields(asdict(DataRecipe()), own=())
 
 
 @pytest.mark.parametrize(

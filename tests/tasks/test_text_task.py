@@ -56,12 +56,22 @@ def test_all_symbols_and_ends_are_counted_and_no_padding(dictionary: DataRecipe)
     assert all(batch.count == batch.global_count for batch in batches)
 
 
+def test_how_many_words_are_held_out_can_be_chosen(dictionary: DataRecipe) -> None:
+    few, many = (texts(replace(dictionary, test_fraction=part)) for part in (0.2, 0.8))
+    assert len(few.splits.test_pairs) < len(many.splits.test_pairs)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"path": None}, "data.path is missing; expected the file that 'cmudict' reads"),
         ({"path": "/nowhere"}, "data.path = /nowhere does not exist"),
         ({"size": 8}, "data.size = 8; 'cmudict' does not have this field"),
+        ({"contrast": 0.1}, "data.contrast = 0.1; 'cmudict' does not have this field"),
+        (
+            {"name": "parallel_text", "test_fraction": 0.1},
+            "data.test_fraction = 0.1; 'parallel_text' does not have",
+        ),
         ({"source": "en"}, "data.source = en; 'cmudict' does not have this field"),
         ({"name": "parallel_text"}, "data.source and data.target are missing; expected languages"),
         ({"name": "parallel_text", "pairs": 2}, "data.pairs = 2; 'parallel_text' does not have"),

@@ -10,7 +10,6 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -22,9 +21,11 @@ from firetree.durable import read_json_lines, write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network
 from firetree.sync import check_algorithm, check_compression
-from firetree.trace import read_traces
-from firetree.train import load_recipe
+from firetree.trace import RankTrace, StepTrace, read_traces
+from firetree.train import Recipe, load_recipe, recipe_toml
 from firetree.train.apart import FIRETREE, log_of, train_apart
+
+_TARGET = "--optim.target-accuracy"
 
 PLAN = "plan"
 """Probe, plan, and follow the plan."""
@@ -35,7 +36,8 @@ class AccuracyOptions:
     """Train recipes with several ways to synchronise until they are good enough, in the lab.
 
     What follows -- are options of firetree train for all runs. Runs that are there already go on, so
-    that a comparison can be made in several sittings. Needs root, ip and tc, as firetree lab does.
+    that a comparison can be made in several sittings, perhaps with another target. Needs root, ip and
+    tc, as firetree lab does.
     """
 
     recipes: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE,…")]
@@ -108,8 +110,9 @@ def compare(
     """Make all runs, in turn, so that what is compared was run within the same minutes.
 
     Raises:
-        UserError: an unknown recipe or way, a target that is no accuracy, or no seeds.
-        RunFailedError: a run failed; its log is named.
+        UserError: an unknown recipe or way, a target that is no accuracy, no seeds, or a run's folder
+            that belongs to another recipe, network or options.
+        RunFailedError: a run failed; its log is named. Or one was not measured whole.
     """
     recipes, ways = options.recipes.split(","), options.ways.split(",")
     if not 0 < options.target <= 1:
@@ -125,43 +128,91 @@ def compare(
             for way in ways:
                 tell(f"{recipe}, {way}, seed {seed} on {network.size} hosts")
                 name = f"{Path(recipe).stem}-{way.replace(':', '-')}-{seed}"
-                goal = ["--seed", str(seed), "--optim.target-accuracy", str(options.target)]
+                goal = ["--seed", str(seed), _TARGET, str(options.target)]
                 folder = options.runs / name
+                asked = [options.network, *chosen[way], *goal, *extra]
+                _claim(folder, load_recipe(recipe), asked)
                 known = (folder, recipe, way, seed, options.target)
                 if not _reached(*known):
-                    _train(recipe, [*chosen[way], *goal, *extra], options.network, folder)
+                    _train(folder, recipe, asked)
                 found.append(read_run(*known))
     return found
+
+
+def _claim(folder: Path, recipe: Recipe, asked: Sequence[str]) -> None:
+    """Note beside a run's folder what it is of (UserError where it is of something else).
+
+    Another target makes no other run: the same one is read to there, or goes on.
+    """
+    kept, begun, ended = (_beside(folder, kind) for kind in ("toml", "asked", "ended"))
+    if not folder.exists():
+        ended.unlink(missing_ok=True)
+    elif not (_fits(kept, recipe) and _was_asked(begun if begun.exists() else ended, asked)):
+        raise UserError(
+            f"{folder} has a run of another recipe, network or options; "
+            "give another folder with --runs, or the recipe another name"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(kept, recipe_toml(recipe).encode())
+    write_durably(begun, shlex.join(asked).encode())
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.with_name(f"{folder.name}.{kind}")
+
+
+def _fits(kept: Path, recipe: Recipe) -> bool:
+    # As data, since a file of an earlier version lacks later fields; the earliest kept none.
+    return not kept.exists() or load_recipe(str(kept)) == recipe
+
+
+def _was_asked(begun: Path, asked: Sequence[str]) -> bool:
+    if not begun.exists():
+        return False
+    before = shlex.split(begun.read_text(encoding="utf-8"))
+    return _without_target(before) == _without_target(asked)
+
+
+def _without_target(asked: Sequence[str]) -> list[str]:
+    at = asked.index(_TARGET)
+    return [*asked[:at], *asked[at + 2 :]]
 
 
 def _reached(folder: Path, recipe: str, way: str, seed: int, target: float) -> bool:
     try:
         return read_run(folder, recipe, way, seed, target).reached
+    except RunFailedError:  # which going on would not mend
+        raise
     except UserError:  # not begun, or broken off before its first evaluation
         return False
 
 
-def _train(recipe: str, options: Sequence[str], network: str, folder: Path) -> None:
-    """Train to the end, unless that was done with the same options."""
-    ended, asked = folder.with_name(f"{folder.name}.ended"), shlex.join([network, *options])
-    if ended.is_file() and ended.read_text(encoding="utf-8") == asked:
+def _train(folder: Path, recipe: str, asked: Sequence[str]) -> None:
+    """Train to the end, unless that was done to the same target."""
+    ended, (network, *options) = _beside(folder, "ended"), asked
+    if ended.is_file() and ended.read_text(encoding="utf-8") == shlex.join(asked):
         return
     in_lab = [*FIRETREE, "lab", "--network", network, "--"]
     if train_apart(recipe, folder, options, within=in_lab):
         raise RunFailedError(f"a run failed; its last words are in {log_of(folder)}")
-    write_durably(ended, asked.encode())
+    write_durably(ended, shlex.join(asked).encode())
 
 
 def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> AccuracyRun:
-    """What a run's folder says about its way to the target (UserError where it says nothing)."""
+    """What a run's folder says about its way to the target.
+
+    Raises:
+        UserError: it has no evaluation.
+        RunFailedError: its trace lacks steps, which were skipped or of a run that went on otherwise.
+    """
     traces = read_traces(folder)
-    seconds = [0.0, *accumulate(step.step_s for step in traces[0].steps)]
-    everyones = zip(*(trace.steps for trace in traces), strict=False)
-    sent = [0, *accumulate(sum(step.sent_bytes for step in steps) for steps in everyones)]
     curve = []
     for line in read_json_lines(folder / "metrics.jsonl"):
         steps, accuracy = line["step"], line["accuracy"]
-        curve.append((seconds[steps], sent[steps], accuracy))
+        measured = [_before(steps, trace, folder) for trace in traces]
+        seconds = sum(step.step_s for step in measured[0])
+        sent_bytes = sum(step.sent_bytes for some in measured for step in some)
+        curve.append((seconds, sent_bytes, accuracy))
         if accuracy >= target:
             break
     if not curve:
@@ -169,6 +220,17 @@ def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> A
     taken = curve[-1][:2]
     reached = accuracy >= target
     return AccuracyRun(recipe, way, seed, reached, accuracy, steps, *taken, tuple(curve))
+
+
+def _before(steps: int, trace: RankTrace, folder: Path) -> list[StepTrace]:
+    """A rank's first `steps` steps."""
+    some = [step for step in trace.steps if step.step < steps]
+    if len(some) < steps:
+        raise RunFailedError(
+            f"the trace in {folder} has {len(some)} of the first {steps} steps of rank "
+            f"{trace.header.rank}; remove that folder to train the run anew"
+        )
+    return some
 
 
 def as_json(runs: Sequence[AccuracyRun]) -> str:

@@ -30,7 +30,7 @@ class Augmentation:
     flip: bool = False
     crop_padding: int = 0
     crop_scale: float | None = None
-    crop_ratio: float = 4 / 3
+    crop_ratio: float = 1.3333
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0

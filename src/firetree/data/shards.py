@@ -20,6 +20,7 @@ from firetree.data.tars import Member, tar_entries
 from firetree.data.trees import SUFFIXES
 from firetree.errors import UserError
 
+_LARGEST = np.iinfo(np.int64).max
 _TEST_NAME = re.compile(r"(^|[-_.])(test|val|validation)([-_.]|$)")
 
 
@@ -27,7 +28,7 @@ def read_shards(path: Path) -> Dataset:
     """A folder of shards, or one of them: those with test, val or validation in their names are to
     test on, the others to train on.
 
-    A label is a whole number in KEY.cls, or `label` in KEY.json.
+    A label is a whole number (int64) in KEY.cls, or `label` in KEY.json.
 
     Raises:
         UserError: no shards, unreadable ones, or a sample without a picture or a label.
@@ -84,16 +85,18 @@ def _sample(shard: Path, key: str, members: dict[str, Member]) -> _Sample:
 
 def _label(shard: Path, key: str, members: dict[str, Member]) -> int:
     where = f"{key} of {shard}"
+    if not {"cls", "json"} & members.keys():
+        raise UserError(f"{where} has no label; expected KEY.cls or KEY.json beside its picture")
     try:
         if "cls" in members:
-            return int(members["cls"].content())
-        if "json" in members:
+            label = int(members["cls"].content())
+        else:
             label = json.loads(members["json"].content())["label"]
-            if type(label) is int:
-                return label
+        if type(label) is not int or abs(label) > _LARGEST:
             raise ValueError(label)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"the label of {where} is {error}; expected a whole number in KEY.cls, or as label in KEY.json"
+            f"the label of {where} is {error}; expected a whole number of at most 64 bits in KEY.cls, "
+            "or as label in KEY.json"
         ) from error
-    raise UserError(f"{where} has no label; expected KEY.cls or KEY.json beside its picture")
+    return label

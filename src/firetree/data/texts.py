@@ -213,13 +213,15 @@ def _file(folder: Path, part: str, language: str) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
+    # Not splitlines, which also splits at signs that stand within a line of one language alone.
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        return content.decode().splitlines()
+        *lines, last = re.split(r"\r\n|\r|\n", content.decode())
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}; expected text in UTF-8") from error
+    return [*lines, last] if last else lines
 
 
 def _splits(

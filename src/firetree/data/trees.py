@@ -24,6 +24,8 @@ Tree = dict[tuple[str, ...], Member | None]
 def read_folder(root: Path) -> Dataset:
     """One folder a class, or train/ and test/ (or val/) with one folder a class each.
 
+    A test/ without class folders, as ImageNet's, has no labels and is passed over.
+
     Raises:
         UserError: no such folder, none or no readable class folders, or a class without pictures.
     """
@@ -59,8 +61,9 @@ def read_tar(path: Path) -> Dataset:
 def _dataset(tree: Tree, source: Path) -> Dataset:
     tree = _without_wrapper({parts: tree[parts] for parts in tree if _counts(parts, tree[parts])})
     train, test, test_name = tree, Tree(), ""
-    if any(parts[0] == "train" and len(parts) > 2 for parts in _pictures(tree)):
-        test_name = "test" if any(parts[0] == "test" for parts in tree) else "val"
+    labelled = {parts[0] for parts in _pictures(tree) if len(parts) > 2}
+    if "train" in labelled:
+        test_name = "test" if "test" in labelled else "val"
         train, test = _below(tree, "train"), _below(tree, test_name)
     classes = _classes(train, source)
     if not test:

@@ -122,7 +122,9 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
                 self._add("norm_bias", layer, torch.zeros(hidden_size))
             if learned:
                 self._add("decay_logit", layer, torch.tensor(math.log(decay / (1 - decay))))
-                self._add("rate_raw", layer, torch.tensor(math.log(math.expm1(rate))))
+                # log(exp η − 1), from which softplus gives η back; exp η itself may overflow.
+                raw = rate + math.log(-math.expm1(-rate))
+                self._add("rate_raw", layer, torch.tensor(raw))
         self._decay, self._rate = decay, rate
         self.reset_parameters()
 

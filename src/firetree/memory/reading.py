@@ -52,7 +52,8 @@ def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
 
     Args:
         run_dir: the folder of a run.
-        texts: sequences, as `c9k8j3f1??c` or `c 9 k 8 j 3 f 1 ? ? c`.
+        texts: sequences, as `c9k8j3f1??c` or `c 9 k 8 j 3 f 1 ? ? c`; where some symbols have several
+            letters, as the value 12, with spaces only.
 
     Raises:
         UserError: no recipe or whole checkpoint yet, or a text that the net cannot read.
@@ -75,10 +76,12 @@ def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
 
 def _parsed(text: str, task: Recall) -> Tensor:
     known = task.splits.symbols
-    symbols = text.split() if " " in text else list(text)
+    apart = any(len(symbol) > 1 for symbol in known)
+    symbols = text.split() if apart or " " in text else list(text)
     for symbol in symbols:
         if symbol not in known:
-            raise UserError(f"'{symbol}' in '{text}'; expected symbols of {' '.join(known)}")
+            how = ", with spaces between them" if apart else ""
+            raise UserError(f"'{symbol}' in '{text}'; expected symbols of {' '.join(known)}{how}")
     if not symbols:
         raise UserError(f"'{text}' has no symbols; expected some of {' '.join(known)}")
     return torch.tensor([known.index(symbol) for symbol in symbols])

@@ -51,10 +51,8 @@ class GlimpseNetwork(nn.Module):
         self.head = nn.Linear(hidden, classes)
         self.register_buffer("order_T", torch.tensor(ORDER))
 
+    @recurrent.also_of_none
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        if not len(x_BCHW):
-            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
-            return self.forward(x_BCHW.new_zeros(1, *x_BCHW.shape[1:]))[:0]
         y_BTH, _ = self.layer(self.glimpses(x_BCHW))
         logits: Tensor = self.head(y_BTH[:, -1])
         return logits

@@ -6,6 +6,7 @@ Letters in names: B batch, T time, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,6 +49,23 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_LAYERS))
 
 
+Forward = Callable[[Any, Tensor], Tensor]
+"""A network's pass over samples along the first axis."""
+
+
+def also_of_none(forward: Forward) -> Forward:
+    """The same pass, which also takes no samples, as that of a rank without a share of a batch must."""
+
+    @wraps(forward)
+    def wrapped(network: Any, x: Tensor) -> Tensor:
+        if len(x):
+            return forward(network, x)
+        # Recurrent layers refuse to read nothing, and texts to have no symbol, as of zeros, the padding.
+        return forward(network, x.new_ones(1, *x.shape[1:]))[:0]
+
+    return wrapped
+
+
 class SequenceClassifier(nn.Module):
     """Symbols (B, T) to logits, (B, K) after the last symbol or (B, T, K) after each."""
 
@@ -58,10 +76,8 @@ class SequenceClassifier(nn.Module):
         self.head = nn.Sequential(nn.Linear(hidden, HEAD), nn.ReLU(), nn.Linear(HEAD, classes))
         self._each_step = each_step
 
+    @also_of_none
     def forward(self, x_BT: Tensor) -> Tensor:
-        if not len(x_BT):
-            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
-            return self.forward(x_BT.new_zeros(1, x_BT.shape[1]))[:0]
         y_BTH, _ = self.layer(self.embedding(x_BT))
         logits: Tensor = self.head(y_BTH if self._each_step else y_BTH[:, -1])
         return logits

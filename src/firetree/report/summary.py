@@ -21,9 +21,10 @@ from firetree.trace import RankTrace, StepTrace, read_traces
 class Summary:
     """Means over all steps and ranks; seconds and bytes are those of one step.
 
-    `step_s` is the sum of its four parts. `accuracy` is top-1 on the test set (0 to 1), None before
-    the first evaluation; `formula_bytes` is what the algorithm's closed form says the busiest rank
-    sends, None where it has none.
+    `samples_per_s` counts the answers of all ranks, as a trace does: one a picture or game, one or
+    several a sequence. `step_s` is the sum of its four parts. `accuracy` is top-1 on the test set (0
+    to 1), None before the first evaluation; `formula_bytes` is what the algorithm's closed form says
+    the busiest rank sends, None where it has none.
     """
 
     run: str
@@ -67,14 +68,14 @@ def summarise(run_dir: Path) -> Summary:
         "exposed_communication_s": _mean(rounds, _exposed_s),
         "straggler_wait_s": _mean(rounds, _straggler_wait_s),
     }
-    samples = fmean(sum(step.samples for step in one) for one in rounds)
+    answers = fmean(sum(step.samples for step in one) for one in rounds)
     return Summary(
         run=str(run_dir),
         algorithm=header.algorithm,
         world_size=header.world_size,
         steps=len(rounds),
         accuracy=metrics[-1]["accuracy"] if metrics else None,
-        samples_per_s=samples / step_s,
+        samples_per_s=answers / step_s,
         step_s=step_s,
         **parts,
         busiest_rank=sent_bytes.index(max(sent_bytes)),

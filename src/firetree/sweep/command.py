@@ -95,6 +95,8 @@ def sweep(options: SweepOptions, tell: Callable[[str], None]) -> list[Row]:
             raise UserError(f"--{what} {number}; expected 1 or more")
     base = load_recipe(options.name)
     combinations = {_name(values): values for values in grid(options.vary)}
+    if any("seed" in values for values in combinations.values()):
+        raise UserError("--vary seed; give the number of seeds with --seeds instead")
     recipes = {name: with_fields(base, values) for name, values in combinations.items()}
     for recipe in recipes.values():
         check_recipe(recipe)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from firetree.durable import read_json_lines, write_durably
 from firetree.errors import RunFailedError, UserError
-from firetree.train import Recipe, recipe_toml
+from firetree.train import Recipe, load_recipe, recipe_toml
 from firetree.train.apart import log_of, train_apart
 
 _DIVERGED = "lower optim.lr"
@@ -65,6 +65,7 @@ def train_all(
     A trial that was broken off goes on from its last checkpoint.
 
     Raises:
+        UserError: a trial's name belongs to a trial of another recipe in this folder.
         RunFailedError: a trial failed; the others that had begun have their results.
     """
     trials = [*trials]
@@ -85,10 +86,18 @@ def train_all(
 
 
 def _known(trial: Trial, folder: Path) -> Result | None:
-    path = folder / f"{trial.name}.json"
-    if not path.exists():
+    """The trial's result, if it has one (UserError where what lies there is another recipe's)."""
+    result, recipe = folder / f"{trial.name}.json", folder / f"{trial.name}.toml"
+    if not any(path.exists() for path in (result, recipe, folder / trial.name)):
         return None
-    return Result(trial, json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+    # As data, since a file of an earlier version lacks the fields that have been added.
+    if not recipe.exists() or load_recipe(str(recipe)) != trial.recipe:
+        raise UserError(
+            f"{folder} has a trial {trial.name} of another recipe; give another folder with --runs"
+        )
+    if not result.exists():
+        return None
+    return Result(trial, json.loads(result.read_text(encoding="utf-8"))["accuracy"])
 
 
 def _train(trial: Trial, folder: Path, jobs: int) -> Result:

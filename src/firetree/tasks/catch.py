@@ -55,17 +55,18 @@ class Player(nn.Module):
         self.layer = recurrent.build_layer(name, _SEEN, hidden, **fields)
         self.head = nn.Linear(hidden, MOVES + 1)
 
+    @recurrent.also_of_none
     def forward(self, x_BG: Tensor) -> Tensor:
         """(B, T, 4): each move's logarithm of its probability, the entropy it is drawn with, the reward
         that is expected before it, and the reward after it."""
-        if not len(x_BG):
-            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
-            return self.forward(x_BG.new_zeros(1, x_BG.shape[1]))[:0]
         (ball_B, paddle_B), luck_BT = x_BG[:, :2].long().unbind(1), x_BG[:, 2:]
-        y_BTH, _ = self.layer(self._seen(self._screens(ball_B, paddle_B, luck_BT)))
+        screens_BtNN, seen_Bt, paddle_B = self._played(ball_B, paddle_B, luck_BT)
+        y_BTH, _ = self.layer(self._seen(screens_BtNN))
         log_BTM, value_BT = self._thought(y_BTH)
-        move_BT = self._chosen(log_BTM, luck_BT)
-        for move_B in move_BT.unbind(1):
+        # Chosen again, moves that the screens show could differ by a rounding.
+        size_t = seen_Bt.shape[1]
+        move_BT = torch.cat([seen_Bt, self._chosen(log_BTM[:, size_t:], luck_BT[:, size_t:])], 1)
+        for move_B in move_BT[:, size_t:].unbind(1):
             paddle_B = self.game.moved(paddle_B, move_B)
         reward_BT = torch.zeros_like(value_BT)
         reward_BT[:, -1] = self.game.rewards(ball_B, paddle_B)
@@ -74,17 +75,24 @@ class Player(nn.Module):
         return torch.stack([made_BT, entropy_BT, value_BT, reward_BT], -1)
 
     @torch.no_grad()
-    def _screens(self, ball_B: Tensor, paddle_B: Tensor, luck_BT: Tensor) -> Tensor:
-        """(B, t, N, N): what is seen before the screen is blank, as it depends on the moves made."""
+    def _played(
+        self, ball_B: Tensor, paddle_B: Tensor, luck_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is seen before the screen is blank, which depends on the moves made.
+
+        Returns:
+            screens_BtNN, the moves between them (B, t − 1), and where the paddle is in the last.
+        """
         screens = [self.game.screens(0, ball_B, paddle_B)]
-        state = None
+        moves, state = [luck_BT[:, :0].long()], None
         for frame in range(1, min(self.game.blank_after, self.game.moves)):
             y_B1H, state = self.layer(self.eye(screens[-1])[:, None], state)
             log_B1M, _ = self._thought(y_B1H)
             move_B1 = self._chosen(log_B1M, luck_BT[:, frame - 1 : frame])
             paddle_B = self.game.moved(paddle_B, move_B1[:, 0])
             screens.append(self.game.screens(frame, ball_B, paddle_B))
-        return torch.stack(screens, 1)
+            moves.append(move_B1)
+        return torch.stack(screens, 1), torch.cat(moves, 1), paddle_B
 
     def _seen(self, screens_BtNN: Tensor) -> Tensor:
         """What the recurrent layer is given of all frames, of which the others are blank."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from firetree import data, models
 from firetree.data import Augmentation, Splits
 from firetree.errors import UserError
 from firetree.models import glimpses, recurrent
-from firetree.tasks.task import check_fields
+from firetree.tasks.task import CHANGES, check_fields
+
+_FIELDS = ("path", "size", "channels", "classes", "test_fraction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Pictures:
 
 def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
     """The pictures that a recipe's `data` fields describe (UserError as `data.load`)."""
-    check_fields(fields, own=("path", "size", "channels", "classes"))
+    check_fields(fields, own=(*_FIELDS, *CHANGES))
     path = fields["path"]
     splits = data.load(
         fields["name"],
@@ -94,5 +95,4 @@ def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
         test_fraction=fields["test_fraction"],
         seed=seed,
     )
-    own = {field.name: fields[field.name] for field in dataclasses.fields(Augmentation)}
-    return Pictures(splits, Augmentation(**own))
+    return Pictures(splits, Augmentation(**{name: fields[name] for name in CHANGES}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from firetree.data import Augmentation
 from firetree.errors import UserError
 
 
@@ -86,10 +88,17 @@ class Task(Protocol):
         """How many of a batch's answers are right."""
 
 
+CHANGES: Mapping[str, Any] = {
+    field.name: field.default for field in dataclasses.fields(Augmentation)
+}
+"""The `data` fields about changes to pictures, and their defaults."""
+
 _OF_SOME_TASKS: Mapping[str, Any] = {
     **dict.fromkeys(("path", "size", "channels", "classes", "pairs", "examples")),
     **dict.fromkeys(("source", "target", "pieces", "blank_after")),
     "held_out": "test",
+    "test_fraction": 0.2,
+    **CHANGES,
 }
 """The `data` fields that not every task has, and their defaults."""
 

@@ -20,7 +20,7 @@ from firetree.tasks.task import check_fields
 NAMES = ("cmudict", "parallel_text")
 
 _FIELDS = ("path", "examples", "held_out")
-_OF_TRANSLATIONS = ("source", "target", "pieces")
+_OWN_FIELDS = {"cmudict": ("test_fraction",), "parallel_text": ("source", "target", "pieces")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def load_texts(fields: Mapping[str, Any], seed: int) -> Texts:
         UserError: a field that these data do not have, one that is missing, or as `data.texts`.
     """
     name = fields["name"]
-    check_fields(fields, _FIELDS + _OF_TRANSLATIONS if name == "parallel_text" else _FIELDS)
+    check_fields(fields, _FIELDS + _OWN_FIELDS[name])
     if fields["path"] is None:
         what = "folder" if name == "parallel_text" else "file"
         raise UserError(f"data.path is missing; expected the {what} that '{name}' reads")
@@ -93,8 +93,8 @@ def answer(
 ) -> list[Answered]:
     """The best target of each text, those of about the same length together.
 
-    A target has at most twice as many symbols as its source and ten more; that of a text without any
-    symbol is empty.
+    Up to 64 are searched together, and a target has at most twice as many symbols as the longest of
+    their sources and ten more; that of a text without any symbol is empty.
 
     Args:
         network: in evaluation mode.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from firetree.models.recurrent import also_of_none
+
 PADDING = 0
 """The symbol that fills what lies behind a sequence's end."""
 
@@ -19,6 +21,7 @@ State = tuple[Tensor, ...]
 class SequenceToSequence(nn.Module):
     """Logits for each symbol of a target, from the source and the symbols before it."""
 
+    @also_of_none
     def forward(self, x_B2T: Tensor) -> Tensor:
         """Logits (B, T, K).
 
@@ -26,9 +29,6 @@ class SequenceToSequence(nn.Module):
             x_B2T: sources, and for each symbol of the targets the one before it. Both end in
                 `PADDING`; a source has one symbol or more.
         """
-        if not len(x_B2T):
-            # Recurrent layers refuse to read nothing, as a rank without a share of a batch must.
-            return self.forward(x_B2T.new_ones(1, *x_B2T.shape[1:]))[:0]
         source_BS, before_BT = x_B2T.unbind(1)
         logits_BTK, _ = self.go_on(before_BT, self.begin(source_BS))
         return logits_BTK
