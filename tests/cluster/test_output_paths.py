@@ -20,6 +20,7 @@ LONG = {
     "compress": ("compress", "none.net", "--lossless"),
     "scan": ("scan", "none.net", "--pictures", "none", "--html"),
     "export": ("export", "none.net"),
+    "sweep": ("sweep", "digits", "--vary", "optim.lr=0.1", "--html"),
 }
 
 
