@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ from firetree.compress.share import prune, prune_and_share, share
 from firetree.weights import Preprocessing, Published
 
 
-def small_model() -> Published:
+def small_model(**fields: object) -> Published:
     torch.manual_seed(0)
-    state = models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict()
+    state = models.build("squeezenet_small", classes=3, channels=3, size=16, **fields).state_dict()
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
-    return Published("squeezenet_small", dict(state), preprocessing)
+    return Published("squeezenet_small", dict(state), preprocessing, fields)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, and 24 pictures of noise in two classes."""
     root = tmp_path_factory.mktemp("budget")
     (root / "model.safetensors").write_bytes(weights.as_safetensors(small_model()))
+    (root / "two.txt").write_text("cat\ndog\n")
     random = np.random.default_rng(0)
     for k in range(24):
         path = root / "pictures" / f"class{k % 2}" / f"{k}.png"
@@ -38,14 +40,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_budget_is_met_and_nearly_used_up(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("budget_kb", "more"), [(12, ("--retrain", 6)), (25, ("--coder", "huffman"))]
+)
+def test_a_budget_is_met_and_nearly_used_up(
+    folder: Path, budget_kb: int, more: tuple[object, ...]
+) -> None:
     out = folder / "small.fire"
     model, pictures = folder / "model.safetensors", folder / "pictures"
     code, said, err = firetree(
-        "compress", model, out, "--budget", "25kB", "--pictures", pictures, "--retrain", 2
+        "compress", model, out, "--budget", f"{budget_kb}kB", "--pictures", pictures, *more
     )
     assert code == 0, err
-    assert 0.94 * 25_000 < out.stat().st_size <= 25_000
+    assert 940 * budget_kb < out.stat().st_size <= 1000 * budget_kb
     assert f"{out.stat().st_size:,} bytes" in said
     table = firetree("inspect", out)[1]
     assert table.splitlines()[-1].startswith(f"squeezenet_small: {out.stat().st_size:,} bytes")
@@ -69,6 +76,18 @@ def test_decompress_gives_the_weights_that_the_file_predicts_with(
         ([], "expected one of --lossless, --budget SIZE, and --bits"),
         (["--lossless", "--bits", "4"], "expected one of"),
         (["--budget", "25kB"], "--budget and --retrain need pictures"),
+        (
+            ["--lossless", "--retrain", "2", "--pictures", "PICTURES"],
+            "--lossless with --retrain, which changes the weights",
+        ),
+        (["--lossless", "--density", "0.5"], "--density and --scope without --bits"),
+        (
+            ["--budget", "25kB", "--pictures", "PICTURES", "--scope", "global"],
+            "--density and --scope without --bits",
+        ),
+        (["--bits", "4", "--retrain=-1"], "--retrain -1; expected 0 or more"),
+        (["--bits", "4", "--retrain-pictures", "0"], "--retrain-pictures 0; expected 1 or more"),
+        (["--lossless", "--classes", "NAMES"], "2 names in "),
         (["--bits", "9"], "--bits 9; expected 1 to 8"),
         (["--bits", "4", "--density", "0"], "--density 0.0; expected above 0"),
         (["--budget", "much", "--pictures", "PICTURES"], "size 'much'; expected"),
@@ -86,12 +105,70 @@ def test_decompress_gives_the_weights_that_the_file_predicts_with(
 def test_what_cannot_be_compressed_is_refused_in_one_line(
     folder: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    given = [str(folder / "pictures") if one == "PICTURES" else one for one in options]
+    paths = {"PICTURES": str(folder / "pictures"), "NAMES": str(folder / "two.txt")}
+    given = [paths.get(one, one) for one in options]
     model = folder / "model.safetensors"
     code, _, err = firetree("compress", model, tmp_path / "out.fire", *given)
     assert code == 2
     assert err.splitlines()[-1].startswith(f"firetree: {message}")
     assert not (tmp_path / "out.fire").exists()
+
+
+def refusal(model: Published, folder: Path, *options: object) -> str:
+    """The line with which `compress` refuses this model, of which it writes no file."""
+    path, out = folder / "refused.safetensors", folder / "refused.fire"
+    path.write_bytes(weights.as_safetensors(model))
+    code, _, err = firetree("compress", path, out, *options)
+    assert (code, err.count("\n"), out.exists()) == (2, 1, False)
+    return err
+
+
+def test_a_class_name_of_two_lines_is_refused(tmp_path: Path) -> None:
+    model = replace(small_model(), classes=("cat", "sea\neel", "dog"))
+    assert r"class 'sea\neel' of " in refusal(model, tmp_path, "--lossless")
+
+
+def test_what_no_command_could_open_is_not_written(tmp_path: Path) -> None:
+    # All but a weight a layer are pruned, so that a byte of the file stands for too many.
+    model = small_model(base_e=512, incr_e=512)
+    said = refusal(model, tmp_path, "--bits", 1, "--density", 1e-6)
+    assert "cannot be opened again: " in said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--bits", 4),
+        ("--bits", 4, "--retrain", 2, "--pictures", "PICTURES"),
+        ("--budget", "25kB", "--pictures", "PICTURES"),
+    ],
+)
+def test_a_bias_beyond_16_bits_keeps_its_32(
+    folder: Path, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    model = small_model()
+    model.state["conv10.bias"][1] = 100_000.0
+    path, fire = tmp_path / "model.safetensors", tmp_path / "model.fire"
+    path.write_bytes(weights.as_safetensors(model))
+    given = [folder / "pictures" if one == "PICTURES" else one for one in options]
+    code, _, err = firetree("compress", path, fire, *given)
+    assert code == 0, err
+    assert float(compress.open_model(fire).state["conv10.bias"][1]) == pytest.approx(100_000)
+
+
+def test_shared_values_beyond_16_bits_keep_their_32() -> None:
+    weight = torch.tensor([[100_000.0, 3.0, -2.0, 0.0]])
+    for shared in (share(weight, 3), quantise(weight, 1000.0, None)):
+        assert np.isfinite(shared.codebook).all()
+        assert float(shared.dense()[0, 0]) == pytest.approx(100_000, rel=0.01)
+
+
+def test_a_layer_without_any_weight_left_survives_its_file() -> None:
+    model = small_model()
+    model.state["fire2.squeeze1x1.weight"].zero_()
+    again = compress.read(compress.write(prune_and_share(model, 1.0, 4))).expand()
+    assert not again.state["fire2.squeeze1x1.weight"].any()
+    assert again.state["fire2.expand1x1.weight"].any()
 
 
 def test_pruning_keeps_the_largest_of_each_layer_or_of_all() -> None:

@@ -93,7 +93,7 @@ def test_changed_codes_are_refused_or_give_other_symbols_but_never_more(coder: M
         decoded(coder, content, messages[:1])
 
 
-@given(arrays.arrays(np.int64, (3, ALPHABET), elements=st.integers(0, 2**20)))
+@given(arrays.arrays(np.int64, (3, ALPHABET), elements=st.integers(0, 2**30 - 1)))
 def test_frequencies_add_up_and_leave_out_what_does_not_occur(weights: Ints) -> None:
     freq_TA = normalise(weights)
     assert (freq_TA.sum(axis=1) == TOTAL).all()
@@ -126,6 +126,32 @@ def test_the_rarest_symbols_get_codes_of_15_bits_at_most() -> None:
     length_A = huffman.lengths(np.array(fibonacci, np.int64))
     assert length_A.max() <= 15
     assert sum(2.0**-length_A) <= 1
+
+
+def merged(freq_A: list[int]) -> list[int]:
+    """Lengths of codes as docs/fire-format.md describes them, where none is too long."""
+    trees = {number: (freq, [number]) for number, freq in enumerate(freq_A)}
+    length_A = [0] * len(freq_A)
+    while len(trees) > 1:
+        first, other = sorted(trees, key=lambda number: (trees[number][0], number))[:2]
+        (one, left), (two, right) = trees[first], trees.pop(other)
+        for symbol in left + right:
+            length_A[symbol] += 1
+        trees[first] = one + two, left + right
+    return length_A
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=40))
+def test_equal_trees_are_joined_in_the_documented_order(freq_A: list[int]) -> None:
+    assert huffman.lengths(np.array(freq_A, np.int64)).tolist() == merged(freq_A)
+
+
+def test_the_other_bit_is_refused_where_there_is_one_symbol_alone() -> None:
+    message = drawn(0, 8 * LANES, 1, 0)
+    content = bytearray(huffman.encode([message], LANES))
+    content[-1] ^= 1
+    with pytest.raises(UserError, match="do not end where they should"):
+        decoded(huffman, bytes(content), [message])
 
 
 @given(

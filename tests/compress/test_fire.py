@@ -17,7 +17,7 @@ from published_files import V1_0, V1_1, needs_weights
 from firetree import compress, models, weights
 from firetree.compress.container import frame, unframe
 from firetree.compress.fire import CODERS, TAGS
-from firetree.compress.numbers import pack
+from firetree.compress.numbers import join, pack, split
 from firetree.compress.share import prune_and_share
 from firetree.compress.shared import share_exactly
 from firetree.errors import UserError
@@ -154,6 +154,8 @@ def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
         ((b'"crop":16', b'"crop":99999'), "preprocessing."),
         ((b'"crop":16', b'"crop":Infinity'), "description is damaged"),
         ((b'"std":[64.0]', b'"std":[NaN]'), "preprocessing.std"),
+        ((b'"channels":1', b'"channels":3'), "3 channels; expected 1"),
+        ((b'"dropout":0.2', b'"conv10_padding":4096'), "conv10_padding = 4096; expected 0 or 1"),
     ],
 )
 def test_a_head_that_is_made_up_is_refused(change: tuple[bytes, bytes], message: str) -> None:
@@ -162,6 +164,14 @@ def test_a_head_that_is_made_up_is_refused(change: tuple[bytes, bytes], message:
     assert change[0] in head
     sections[0] = pack(head.replace(*change))
     with pytest.raises(UserError, match=re.escape(message)):
+        compress.read(frame(dict(zip(TAGS, sections, strict=True))))
+
+
+def test_codebooks_of_no_known_width_are_refused() -> None:
+    sections = unframe(compress.write(prune_and_share(small_model(), 0.33, 4)), TAGS)
+    *plain, books = split(sections[2], 3)
+    sections[2] = join(*plain, b"\2" + books[1:])
+    with pytest.raises(UserError, match="no width; expected 0 or 1"):
         compress.read(frame(dict(zip(TAGS, sections, strict=True))))
 
 

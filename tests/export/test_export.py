@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,29 @@ def same_answers(published: Published, batch: int) -> None:
 @pytest.mark.parametrize("path", [V1_0, V1_1])
 def test_onnxruntime_answers_as_torch_does(path: Path) -> None:
     same_answers(weights.load(path), batch=3)
+
+
+@pytest.mark.parametrize(
+    ("network", "fields"),
+    [
+        ("squeezenet_small", {"squeeze_ratio": 0.5, "bypass": "complex"}),
+        ("nin", {}),
+        ("googlenet", {}),
+        ("alexnet", {}),
+    ],
+)
+def test_an_exported_file_of_any_network_is_read_again(
+    tmp_path: Path, network: str, fields: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    built = models.build(network, classes=3, channels=3, size=16, **fields)
+    preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
+    published = Published(network, dict(built.state_dict()), preprocessing, fields)
+    (tmp_path / "model.onnx").write_bytes(export.as_onnx(published))
+    again = weights.load(tmp_path / "model.onnx")
+    assert (again.network, again.fields) == (network, fields)
+    x_BCHW = torch.randn(2, 3, 16, 16)
+    assert torch.equal(weights.build(again)(x_BCHW), weights.build(published)(x_BCHW))
 
 
 def test_an_exported_file_is_read_with_all_it_tells_and_answers_as_a_fire_of_it(

@@ -71,6 +71,14 @@ def test_a_width_is_found_for_a_number_of_parameters(name: str, parameters: int)
     assert parameter_count(network) == pytest.approx(parameters, rel=0.08)
 
 
+@pytest.mark.parametrize("heads", [1, 3, 4])
+def test_a_transformer_finds_a_width_for_its_heads(heads: int) -> None:
+    network = seq2seq.build(
+        "seq2seq_transformer", sources=31, targets=41, parameters=50_000, heads=heads
+    )
+    assert parameter_count(network) == pytest.approx(50_000, rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from PIL import Image
 from published_files import NAMES, PICTURES, V1_0, V1_1, needs_pictures, needs_weights
 
 from firetree import models, weights
+from firetree.errors import UserError
+from firetree.predict.pictures import find_pictures
 from firetree.weights import Preprocessing, Published
 
 
@@ -59,6 +63,54 @@ def test_a_folder_is_classified_in_order_and_a_damaged_picture_says_why(
     assert sum(guess["probability"] for guess in found[0]["top5"]) == pytest.approx(1)
     text = firetree("predict", tiny, tmp_path, "--backend", "torch")[1]
     assert re.search(r"c\.jpg +none of JPEG", text)
+
+
+def write_tar(path: Path, folders: Sequence[str]) -> Path:
+    """A picture in each of the folders."""
+    with tarfile.open(path, "w") as archive:
+        for k, folder in enumerate(folders):
+            Image.new("RGB", (16, 16), (60 * k, 0, 200)).save(path.with_name("one.png"))
+            archive.add(path.with_name("one.png"), f"{folder}/{k}.png")
+    return path
+
+
+def labels(path: Path, class_names: Sequence[str]) -> dict[str, int | None]:
+    return {found.name: found.label for found in find_pictures([path], class_names)}
+
+
+def test_a_tars_classes_are_known_by_name_else_by_place(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", ["eel", "dog"])
+    assert labels(tar, ["cat", "dog", "eel"]) == {"dog/1.png": 1, "eel/0.png": 2}
+    assert labels(tar, ["eel", "cat", "dog"]) == {"dog/1.png": 2, "eel/0.png": 0}
+    assert labels(tar, ["class 0", "class 1"]) == {"dog/1.png": 0, "eel/0.png": 1}
+    for others in (["class 0", "class 1", "class 2"], ["ape", "dog"]):
+        with pytest.raises(UserError, match=r"a\.tar has 2 classes, and .* does not know"):
+            labels(tar, others)
+
+
+def test_a_tar_of_two_parts_is_classified_whole_and_scored_by_what_was_held_out(
+    tmp_path: Path,
+) -> None:
+    folders = [f"{part}/{name}" for part in ("train", "val") for name in ("cat", "dog")]
+    tar = write_tar(tmp_path / "a.tar", folders)
+    assert len(find_pictures([tar])) == 4
+    assert labels(tar, ["cat", "dog"]) == {"val/cat/2.png": 0, "val/dog/3.png": 1}
+
+
+def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", ["eel", "dog", "dog"])
+    guesses = json.loads(firetree("predict", tiny, tar, "--json", "--backend", "torch")[1])
+    right = [one["picture"].startswith(one["top5"][0]["name"]) for one in guesses]
+    code, out, err = firetree("predict", tiny, tar, "--labels", "--json", "--backend", "torch")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found.pop("duration_s") > 0
+    assert found == {
+        "pictures": 3,
+        "labelled": 3,
+        "top1_percent": pytest.approx(100 * sum(right) / 3),
+        "top5_percent": pytest.approx(100),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
-"""Error rates by edit distance, and BLEU beside sacrebleu's."""
+"""Error rates by edit distance, BLEU beside sacrebleu's, and the lines that are read."""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firetree.predict.text_scores import bleu, edit_distance, error_rates
+from firetree.predict.texts import lines_of
 
 WORDS = st.text("abc", max_size=6)
 
@@ -53,3 +55,11 @@ def test_bleu_of_what_was_expected_is_100_and_of_nothing_0() -> None:
     lines = ["Ein Mann mit Hut, der etwas anstarrt."]
     assert bleu(lines, lines) == pytest.approx(100)
     assert bleu([""], lines) == 0
+
+
+def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_text("one\u2028line\r\n\nlast\x0cone\n", encoding="utf-8")
+    assert lines_of((), file) == ["one\u2028line", "", "last\x0cone"]
+    file.write_text("", encoding="utf-8")
+    assert lines_of((), file) == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,129 @@ def test_a_model_survives_its_own_safetensors_with_preprocessing_and_classes(
         {"dropout": 0.1},
         ("a", "b", "ü"),
     )
+
+
+def small_published() -> Published:
+    torch.manual_seed(0)
+    state = models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict()
+    preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
+    return Published("squeezenet_small", dict(state), preprocessing)
+
+
+def write_onnx(
+    path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str], pads: list[int]
+) -> None:
+    """A file with these tensors, the first two of them a convolution's."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    names = [*tensors][:2]
+    node = onnx.helper.make_node("Conv", ["x", *names], ["y"])
+    node.attribute.append(
+        onnx.helper.make_attribute("pads", pads, attr_type=onnx.AttributeProto.INTS)
+    )
+    held = [onnx.numpy_helper.from_array(one.numpy(), name) for name, one in tensors.items()]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "", [], [], held))
+    onnx.helper.set_model_props(model, dict(told))
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".onnx"])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    tmp_path: Path, suffix: str, number: float
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    published = small_published()
+    published.state["fire3.expand1x1.bias"][2] = number
+    match suffix:
+        case ".safetensors":
+            path.write_bytes(weights.as_safetensors(published))
+        case ".onnx":
+            write_onnx(path, published.state, weights.metadata(published), [0])
+        case _:
+            state = by_torchvisions_names("squeezenet_v1_1")
+            state["features.4.expand1x1.bias"][2] = number
+            torch.save(state, path)
+    with pytest.raises(UserError, match=r"fire3\.expand1x1\.bias holds NaN or infinity"):
+        weights.load(path)
+
+
+def test_as_many_class_names_as_classes_are_expected(tmp_path: Path) -> None:
+    published = replace(small_published(), classes=("a", "b"))
+    (tmp_path / "ours.safetensors").write_bytes(weights.as_safetensors(published))
+    with pytest.raises(UserError, match="names 2 classes; expected 3"):
+        weights.load(tmp_path / "ours.safetensors")
+
+
+def test_channels_without_a_mean_of_their_own_are_refused(tmp_path: Path) -> None:
+    grey = Preprocessing(16, True, 16, "RGB", (128.0,), (64.0,))
+    content = weights.as_safetensors(replace(small_published(), preprocessing=grey))
+    (tmp_path / "ours.safetensors").write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"\(48, 3, 3, 3\) for conv1.weight; expected \(48, 1, 3, 3\)"
+    ):
+        weights.load(tmp_path / "ours.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("size", "fields"), [(4096, {}), (1024, {"base_e": 4096, "squeeze_ratio": 0.001})]
+)
+def test_pictures_too_large_for_any_memory_are_refused(
+    tmp_path: Path, size: int, fields: dict[str, float]
+) -> None:
+    state = models.build(
+        "squeezenet_small", classes=3, channels=3, size=size, **fields
+    ).state_dict()
+    preprocessing = Preprocessing(size, True, size, "RGB", (128.0,) * 3, (64.0,) * 3)
+    published = Published("squeezenet_small", dict(state), preprocessing, fields)
+    (tmp_path / "ours.safetensors").write_bytes(weights.as_safetensors(published))
+    with pytest.raises(UserError, match=f"filters for pictures of {size} pixels a side"):
+        weights.load(tmp_path / "ours.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "pads"),
+    [
+        (torch.zeros(4, 3, 3, 3), torch.tensor(1.0), [0]),
+        (torch.tensor(1.0), torch.zeros(4), [0]),
+        (torch.tensor(1.0), None, [0]),
+        (torch.zeros(4, 3, 3, 3), torch.zeros(4), []),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+def test_tensors_that_no_layer_has_are_refused(
+    tmp_path: Path, suffix: str, weight: Tensor, bias: Tensor | None, pads: list[int]
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    tensors = {"conv1.weight": weight} | ({} if bias is None else {"conv1.bias": bias})
+    if suffix == ".onnx":
+        write_onnx(path, tensors, {}, pads)
+    else:
+        save_file(tensors, path)
+    with pytest.raises(UserError, match="holds 1 layers that are none of squeezenet_v1_0"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+@pytest.mark.parametrize("tensor", [torch.tensor(1.0), torch.zeros(0, 240, 1, 1)])
+def test_a_described_model_with_tensors_of_another_shape_is_refused(
+    tmp_path: Path, suffix: str, tensor: Tensor
+) -> None:
+    path, published = tmp_path / f"model{suffix}", small_published()
+    published.state["conv10.weight"] = tensor
+    published.state["conv10.bias"] = tensor.clone()
+    if suffix == ".onnx":
+        write_onnx(path, published.state, weights.metadata(published), [0])
+    else:
+        path.write_bytes(weights.as_safetensors(published))
+    with pytest.raises(UserError):
+        weights.load(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="no file that cannot be read")
+def test_a_net_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.net").symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match=r"cannot read .*model\.net: .*; expected a \.net"):
+        weights.load(tmp_path / "model.net")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from firetree.compress import fire
 from firetree.compress.calibrate import Calibration
+from firetree.compress.numbers import is_half, pack_floats
 from firetree.compress.quantise import MOST_STEPS, Compensation, compensation, quantise
-from firetree.compress.shared import Compressed, Shared, keep_exactly
+from firetree.compress.shared import Compressed, Shared, halved, keep_exactly
 from firetree.compress.tables import entropy_bits
 from firetree.errors import UserError
 from firetree.weights import Published
@@ -37,12 +38,14 @@ def fit_budget(
     budget_bytes: int,
     tell: Callable[[str], None],
     *,
+    coder: str = "rans",
     to_be_retrained: bool = False,
 ) -> Compressed:
     """The model rounded as finely as `budget_bytes` for the whole file allow.
 
     Args:
-        to_be_retrained: leave room for codebooks that are no longer multiples of a step.
+        coder: that the file is going to be written with.
+        to_be_retrained: leave room for what retraining adds.
 
     Raises:
         UserError: a budget that no tried allocation met.
@@ -55,7 +58,8 @@ def fit_budget(
     best_bytes, last_bytes = 0, 0
     for _ in range(_TRIES):
         tried = rounded(published, relative, scale_of(wanted_bytes), made_up)
-        size_bytes = len(fire.write(tried)) + (_values(tried) if to_be_retrained else 0)
+        growth_bytes = _growth_bytes(tried) if to_be_retrained else 0
+        size_bytes = len(fire.write(tried, coder)) + growth_bytes
         tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
@@ -72,17 +76,17 @@ def fit_budget(
     return best
 
 
-def check_budget(published: Published, budget_bytes: int) -> None:
+def check_budget(published: Published, budget_bytes: int, coder: str) -> None:
     """Before anything is measured.
 
     Raises:
         UserError: the file takes as much with all weights at 0.
     """
     state = {
-        name: torch.zeros_like(tensor) if tensor.dim() > 1 else tensor.half().float()
+        name: torch.zeros_like(tensor) if tensor.dim() > 1 else halved(tensor)
         for name, tensor in published.state.items()
     }
-    least_bytes = len(fire.write(keep_exactly(replace(published, state=state))))
+    least_bytes = len(fire.write(keep_exactly(replace(published, state=state)), coder))
     if budget_bytes <= least_bytes:
         raise UserError(
             f"--budget {budget_bytes:,} bytes; expected more than {least_bytes:,}, which the file "
@@ -90,9 +94,13 @@ def check_budget(published: Published, budget_bytes: int) -> None:
         )
 
 
-def _values(compressed: Compressed) -> int:
-    """Of all codebooks; each takes a byte more at most where it is trained."""
-    return sum(len(t.codebook) for t in compressed.tensors.values() if isinstance(t, Shared))
+def _growth_bytes(compressed: Compressed) -> int:
+    """What retraining adds at most: a byte a value of a codebook, which is then no multiple of a step,
+    and what deflating saves on the other numbers, which need not repeat then."""
+    values = sum(len(t.codebook) for t in compressed.tensors.values() if isinstance(t, Shared))
+    kept = [t.numpy() for t in compressed.tensors.values() if isinstance(t, Tensor)]
+    halves = np.concatenate([np.zeros(0, np.float32), *(row for row in kept if is_half(row))])
+    return values + max(0, 2 * len(halves) - len(pack_floats(halves, 2)))
 
 
 def relative_steps(
@@ -109,11 +117,11 @@ def rounded(
     scale: float,
     made_up: Mapping[str, Compensation],
 ) -> Compressed:
-    """Each layer in steps of `scale` times its own; all else in 16 bits."""
+    """Each layer in steps of `scale` times its own; all else in 16 bits where these reach so far."""
     tensors = {
         name: quantise(tensor, scale * relative[name], made_up.get(name))
         if name in relative
-        else tensor.half().float()
+        else halved(tensor)
         for name, tensor in published.state.items()
     }
     return Compressed(replace(published, state={}), tensors)

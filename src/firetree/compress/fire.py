@@ -41,7 +41,7 @@ from firetree.compress.streams import (
 )
 from firetree.compress.tables import ALPHABET, Ints
 from firetree.errors import UserError
-from firetree.weights import Published, describe, from_description, shapes
+from firetree.weights import Published, describe, from_description, shapes_of
 
 CODERS = {"rans": rans, "huffman": huffman}
 
@@ -152,9 +152,12 @@ def _read_classes(names: bytes) -> Sequence[str]:
 def _expected_shapes(
     model: Published, told: dict[str, Any], file_bytes: int
 ) -> dict[str, tuple[int, ...]]:
-    expected = shapes(
-        model.network, model.fields, told["classes"], told["channels"], model.preprocessing.crop
-    )
+    channels = len(model.preprocessing.mean)
+    if told["channels"] != channels:
+        raise UserError(
+            f"{told['channels']} channels; expected {channels}, as preprocessing.mean has"
+        )
+    expected = shapes_of(model, told["classes"])
     weights = sum(int(np.prod(shape, dtype=np.float64)) for shape in expected.values())
     if weights > _MOST_WEIGHTS_A_BYTE * file_bytes:
         raise UserError(f"{weights:,} weights in {file_bytes:,} bytes; this is no honest .fire")
@@ -206,7 +209,9 @@ def _pack_codebooks(codebooks: list[Floats]) -> bytes:
 
 
 def _unpack_codebooks(content: bytes, sizes: list[int]) -> list[Floats]:
-    bits = 32 if content[:1] == b"\1" else 16
+    if content[:1] not in (b"\0", b"\1"):
+        raise UserError("the codebooks of the .fire have no width; expected 0 or 1")
+    bits = 32 if content[0] else 16
     steps = unpack_whole(content[1:], sum(sizes))
     ranks = [np.cumsum(part) for part in np.split(steps, np.cumsum(sizes)[:-1])]
     if any(part.max(initial=0) >> bits for part in ranks):

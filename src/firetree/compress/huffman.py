@@ -20,10 +20,16 @@ from firetree.errors import UserError
 
 MOST_LANES = 512
 _LONGEST = 15
+_BEHIND = 1 << 40
+"""As the length of bits that no code begins with, it leads behind the end of every lane."""
 
 
 def lengths(freq_A: Ints) -> Ints:
-    """Bits of each symbol's code, 0 for those that do not occur; 1 where there is but one."""
+    """Bits of each symbol's code, 0 for those that do not occur; 1 where there is but one.
+
+    Of equal trees the one with the lower number is taken first: a symbol's own, and of a joined tree
+    that of the one taken first.
+    """
     symbols = np.flatnonzero(freq_A).tolist()
     if len(symbols) == 1:
         return (freq_A > 0).astype(np.int64)
@@ -31,9 +37,9 @@ def lengths(freq_A: Ints) -> Ints:
     heap = [(int(freq_A[s]), s, [s]) for s in symbols]
     heapq.heapify(heap)
     while len(heap) > 1:
-        (one, order, left), (other, _, right) = heapq.heappop(heap), heapq.heappop(heap)
+        (one, number, left), (other, _, right) = heapq.heappop(heap), heapq.heappop(heap)
         length_A[left + right] += 1
-        heapq.heappush(heap, (one + other, order, left + right))
+        heapq.heappush(heap, (one + other, number, left + right))
     # Flatter frequencies give shorter codes, and end with all of one length.
     return length_A if length_A.max() <= _LONGEST else lengths((freq_A + 1) // 2)
 
@@ -109,7 +115,7 @@ class Decoder:
 
 def _entries(freq_TA: Ints) -> Ints:
     """For each value of the next 15 bits: the symbol that they begin with, and its length."""
-    entries = np.zeros((len(freq_TA), 1 << _LONGEST), np.int64)
+    entries = np.full((len(freq_TA), 1 << _LONGEST), _BEHIND << 8, np.int64)
     for row, freq_A in zip(entries, freq_TA, strict=True):
         length_A = lengths(freq_A)
         code_A = codes(length_A)

@@ -71,6 +71,13 @@ def is_half(values: Floats) -> bool:
     return bool((half.view(np.uint32) == values.view(np.uint32)).all())
 
 
+def to_half(values: npt.NDArray[np.floating]) -> Floats:
+    """The nearest floats of 16 bits; as they are where one of them is beyond these, above 65,504."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16).astype(np.float32)
+    return half if np.isfinite(half).all() else values.astype(np.float32)
+
+
 def pack_floats(values: Floats, width: int) -> bytes:
     """In 2 or 4 bytes each, which must be exact."""
     planes = values.astype(f"<f{width}").view(np.uint8).reshape(-1, width).T

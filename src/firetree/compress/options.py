@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ from firetree.durable import write_durably
 from firetree.errors import UserError
 from firetree.models.pruning import Scope
 from firetree.network.units import parse_bytes
-from firetree.weights import Published, as_safetensors, load, read_classes
+from firetree.weights import Published, as_safetensors, load, with_classes
 
 CALIBRATION_PICTURES = 48
 
@@ -113,21 +113,17 @@ def compress(options: CompressOptions, tell: Tell) -> str:
     """Write the file; gives one line about it.
 
     Raises:
-        UserError: options that do not go together, or what they name cannot be read.
+        UserError: options that do not go together, what they name cannot be read, or a model that no
+            .fire can hold.
     """
-    if [options.lossless, options.budget is not None, options.bits is not None].count(True) != 1:
-        raise UserError("expected one of --lossless, --budget SIZE, and --bits with --density")
-    if (options.budget or options.retrain) and options.pictures is None:
-        raise UserError("--budget and --retrain need pictures; add --pictures PATH")
-    published = open_model(options.model)
-    if options.classes:
-        published = replace(published, classes=read_classes(options.classes))
+    _check(options)
+    published = _opened(options)
     compressed = _compressed(options, published, tell)
     if options.retrain and options.pictures:
         stored = _stored(options.pictures)
         x_BCHW = inputs_of(published.preprocessing, stored, options.retrain_pictures, seed=1)
         compressed = retrain(compressed, published, x_BCHW, options.retrain, tell)
-    content = fire.write(compressed, options.coder)
+    content = _content(options, compressed)
     write_durably(options.output, content)
     float_bytes = 4 * sum(tensor.numel() for tensor in published.state.values())
     return (
@@ -162,18 +158,85 @@ def scan(options: ScanOptions, tell: Tell) -> str:
     return as_text(curves)
 
 
+def _check(options: CompressOptions) -> None:
+    """Raise UserError for options that do not go together, or are outside their range."""
+    ways = [options.lossless, options.budget is not None, options.bits is not None]
+    pruned = options.density != CompressOptions.density or options.scope != CompressOptions.scope
+    needing = options.budget is not None or options.retrain > 0
+    for wrong, message in (
+        (
+            ways.count(True) != 1,
+            "expected one of --lossless, --budget SIZE, and --bits with --density",
+        ),
+        (
+            pruned and options.bits is None,
+            "--density and --scope without --bits; add --bits, or leave them out",
+        ),
+        (options.retrain < 0, f"--retrain {options.retrain}; expected 0 or more steps"),
+        (
+            options.lossless and options.retrain > 0,
+            "--lossless with --retrain, which changes the weights; leave one of them out",
+        ),
+        (
+            options.retrain_pictures < 1,
+            f"--retrain-pictures {options.retrain_pictures}; expected 1 or more",
+        ),
+        (
+            needing and options.pictures is None,
+            "--budget and --retrain need pictures; add --pictures PATH",
+        ),
+    ):
+        if wrong:
+            raise UserError(message)
+
+
+def _opened(options: CompressOptions) -> Published:
+    """The model, with class names that a `.fire` has room for."""
+    published = open_model(options.model)
+    if options.classes:
+        published = with_classes(published, options.classes)
+    for name in published.classes:
+        if "\n" in name:
+            raise UserError(
+                f"class {name!r} of {options.model} has a line break; a .fire has a name a line, "
+                "give others with --classes"
+            )
+    return published
+
+
+def _content(options: CompressOptions, compressed: Compressed) -> bytes:
+    """The bytes of the file.
+
+    Raises:
+        UserError: no command would open them, or they are more than the budget.
+    """
+    content = fire.write(compressed, options.coder)
+    try:
+        fire.read(content)
+    except UserError as error:
+        raise UserError(f"what would be written cannot be opened again: {error}") from error
+    if options.budget is not None and len(content) > (most := parse_bytes(options.budget)):
+        raise UserError(
+            f"{len(content):,} bytes after --retrain; expected at most {most:,}, give a smaller "
+            "--budget"
+        )
+    return content
+
+
 def _compressed(options: CompressOptions, published: Published, tell: Tell) -> Compressed:
     if options.lossless:
         return keep_exactly(published)
     if options.bits is not None:
         return prune_and_share(published, options.density, options.bits, options.scope)
     budget_bytes = parse_bytes(str(options.budget))
-    check_budget(published, budget_bytes)
+    check_budget(published, budget_bytes, options.coder)
     stored = _stored(options.pictures or Path())
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
     tell(f"measuring sensitivities with {len(x_BCHW)} pictures")
     calibration, more = calibrate(published, x_BCHW), options.retrain > 0
-    return fit_budget(published, calibration, budget_bytes, tell, to_be_retrained=more)
+    return fit_budget(
+        published, calibration, budget_bytes, tell, coder=options.coder, to_be_retrained=more
+    )
 
 
 def _stored(path: Path) -> Stored:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from firetree.compress.numbers import to_half
 from firetree.compress.shared import MOST_VALUES, Shared
 
 DAMPING = 0.01
@@ -63,10 +64,10 @@ def quantise(weight: Tensor, step: float, made_up: Compensation | None) -> Share
 
 
 def _shared(steps: npt.NDArray[np.int64], step: float, shape: tuple[int, ...]) -> Shared:
-    """A codebook of those multiples that occur, in floats of 16 bits."""
+    """A codebook of those multiples that occur, in floats of 16 bits where these reach so far."""
     values = np.unique(steps[steps != 0])
     codes = np.where(steps == 0, 0, np.searchsorted(values, steps) + 1).astype(np.uint8)
-    return Shared(shape, codes, (values * step).astype(np.float16).astype(np.float32))
+    return Shared(shape, codes, to_half(values * step))
 
 
 def _rounded(w: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from firetree.compress.shared import Compressed, Shared
+from firetree.compress.shared import Compressed, Shared, halved
 from firetree.weights import Published, build
 
 BATCH = 16
@@ -81,10 +81,13 @@ def _dense(
 
 
 def _kept(compressed: Compressed, trained: Mapping[str, Tensor]) -> dict[str, Shared | Tensor]:
-    """The trained numbers in 16 bits; where two values have changed places, so have their codes."""
+    """The trained numbers, in 16 bits where these reach so far.
+
+    Where two values have changed places, so have their codes.
+    """
     kept: dict[str, Shared | Tensor] = {}
     for name, tensor in compressed.tensors.items():
-        values = trained[name].detach().half().float()
+        values = halved(trained[name].detach())
         if isinstance(tensor, Shared):
             order = np.argsort(values.numpy(), kind="stable")
             place = np.zeros(len(order) + 1, np.uint8)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.compress.shared import Compressed, Shared
+from firetree.compress.numbers import to_half
+from firetree.compress.shared import Compressed, Shared, halved
 from firetree.errors import UserError
 from firetree.models.pruning import Scope, largest
 from firetree.weights import Published
@@ -25,6 +26,8 @@ def prune_and_share(
 ) -> Compressed:
     """The largest weights, `density` of them, in 2^bits - 1 values a layer; all else in 16 bits.
 
+    Only a tensor with a number beyond the floats of 16 bits keeps its 32.
+
     Raises:
         UserError: a density or a number of bits outside its range.
     """
@@ -33,7 +36,7 @@ def prune_and_share(
     if not 1 <= bits <= 8:
         raise UserError(f"--bits {bits}; expected 1 to 8")
     tensors: Mapping[str, Shared | Tensor] = {
-        name: share(tensor, 2**bits - 1) if tensor.dim() > 1 else tensor.half().float()
+        name: share(tensor, 2**bits - 1) if tensor.dim() > 1 else halved(tensor)
         for name, tensor in prune(published.state, density, scope).items()
     }
     return Compressed(replace(published, state={}), tensors)
@@ -50,15 +53,14 @@ def prune(state: Mapping[str, Tensor], density: float, scope: Scope) -> dict[str
 
 
 def share(weight: Tensor, values: int) -> Shared:
-    """What is not zero in at most `values` values, in floats of 16 bits.
+    """What is not zero in at most `values` values, in floats of 16 bits where these reach so far.
 
     One-dimensional k-means from centroids that are spread evenly from the least weight to the
     largest, which keeps the rare large weights (section 3.1 there).
     """
     row = weight.numpy().ravel()
     some = np.sort(row[row != 0])
-    centroids = _k_means(some, values)
-    codebook = np.unique(centroids.astype(np.float16).astype(np.float32))
+    codebook = np.unique(to_half(_k_means(some, values))) if len(some) else some
     codes = np.zeros(len(row), np.uint8)
     codes[row != 0] = _nearest(row[row != 0], codebook) + 1
     return Shared(tuple(weight.shape), codes, codebook)

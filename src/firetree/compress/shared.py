@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.compress.numbers import Floats
+from firetree.compress.numbers import Floats, to_half
 from firetree.weights import Published
 
 MOST_VALUES = 255
@@ -55,6 +55,11 @@ class Compressed:
                 for name, tensor in self.tensors.items()
             },
         )
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """The tensor in floats of 16 bits, or as it is where one of its numbers is beyond these."""
+    return torch.from_numpy(to_half(tensor.numpy()))
 
 
 def share_exactly(tensor: Tensor) -> Shared | None:

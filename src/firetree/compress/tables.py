@@ -64,7 +64,7 @@ def mask_frequencies(shares_T9: Ints) -> Ints:
 
 
 def normalise(weights_TA: Ints) -> Ints:
-    """freq_TA: shares of `TOTAL` by weight, at least 1 where there is a weight, at most 2^20 each.
+    """freq_TA: shares of `TOTAL` by weight, at least 1 where there is a weight, below 2^30 each.
 
     A table without weights gives all to its first symbol.
     """

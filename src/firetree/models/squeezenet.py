@@ -81,7 +81,7 @@ class SqueezeNetShape:
     fires: int = 8
     """Fire modules, named fire2 onwards."""
     conv10_padding: int = 0
-    """Padding of the 1x1 convolution conv10."""
+    """Padding of the 1x1 convolution conv10, 0 or 1."""
     batch_norm: bool = False
     """Normalisation of all convolutions before a ReLU but conv10 and those of bypasses, while the
     network is trained; the paper has none."""
@@ -95,6 +95,12 @@ class SqueezeNetShape:
             ("squeeze_ratio", 0 < self.squeeze_ratio <= 1, "above 0 and at most 1"),
             ("bypass", self.bypass in get_args(Bypass), ", ".join(get_args(Bypass))),
             ("dropout", 0 <= self.dropout < 1, "0 or more and below 1"),
+            (
+                "conv10_padding",
+                # A convolution takes a padding of 1.0 too, and fails when it is used.
+                type(self.conv10_padding) is int and self.conv10_padding in (0, 1),
+                "0 or 1",
+            ),
         ):
             if not right:
                 raise UserError(f"{name} = {getattr(self, name)}; expected {expected}")

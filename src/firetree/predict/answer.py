@@ -125,19 +125,37 @@ def as_text(found: Answers) -> str:
     return tables.as_text(("picture", "classes"), rows, left=("picture", "classes"))
 
 
-def scores(found: Answers) -> str:
-    """Top-1 and top-5 over the labelled pictures, and pictures a second from file to classes.
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How often the labelled pictures' classes were found, and how long all pictures took."""
+
+    pictures: int
+    labelled: int
+    duration_s: float
+    """From files to classes."""
+    top1_percent: float
+    top5_percent: float
+
+
+def scored(found: Answers) -> Scores:
+    """The scores of these answers.
 
     Raises:
         UserError: no picture has a label.
     """
-    known = sum(answer.label is not None for answer in found.answers)
-    if not known:
+    labelled = sum(answer.label is not None for answer in found.answers)
+    if not labelled:
         raise UserError("--labels, but no picture has one; expected a parquet, or a tar of classes")
-    rate = len(found.answers) / found.duration_s
+    percent = [100 * found.top(k) for k in (1, TOP)]
+    return Scores(len(found.answers), labelled, found.duration_s, *percent)
+
+
+def scores_as_text(scores: Scores) -> str:
+    """One line: how often right, of how many, how fast."""
+    rate = scores.pictures / scores.duration_s
     return (
-        f"top-1 {100 * found.top(1):.1f} %, top-5 {100 * found.top(TOP):.1f} % of {known} "
-        f"pictures; {rate:.1f} pictures a second"
+        f"top-1 {scores.top1_percent:.1f} %, top-5 {scores.top5_percent:.1f} % of "
+        f"{scores.labelled} pictures; {rate:.1f} pictures a second"
     )
 
 

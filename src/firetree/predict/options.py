@@ -16,7 +16,7 @@ from firetree.predict.backends import Backend, fastest, start
 from firetree.predict.pictures import find_pictures
 from firetree.tasks.texts import NAMES
 from firetree.train import Trained, read_run
-from firetree.weights import read_classes
+from firetree.weights import with_classes
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class PredictOptions:
     beam: int | None = None
     """Hypotheses that are kept at each step of a text; by default 1, which is greedy."""
     labels: bool = False
-    """Print how good the answers are, and how many there are in a second, alone: for pictures with
-    labels, or for the texts that the run held out, without INPUT."""
+    """Print how good the answers are, and how many there are in a second, alone: for a parquet with
+    labels or a tar of class folders (of one with train/ and val/ or test/ the latter's pictures), or
+    for the texts that the run held out, without INPUT."""
     json: bool = False
     """Print JSON."""
 
@@ -79,7 +80,8 @@ def _of_pictures(options: PredictOptions) -> str:
     _refuse(options, ("file", "beam"), "texts")
     found = _answers_of(options)
     if options.labels:
-        return answer.scores(found)
+        scores = answer.scored(found)
+        return json.dumps(asdict(scores)) if options.json else answer.scores_as_text(scores)
     return answer.as_json(found) if options.json else answer.as_text(found)
 
 
@@ -96,15 +98,14 @@ def _answers_of(options: PredictOptions) -> answer.Answers:
     """Classify the pictures that the options name.
 
     Raises:
-        UserError: an unreadable model, no pictures, or another number of class names.
+        UserError: an unreadable model, no pictures, another number of class names, or labels of other
+            classes.
     """
     published = open_model(options.model)
-    names = read_classes(options.classes) if options.classes else published.class_names
-    if len(names) != published.class_count:
-        raise UserError(
-            f"{len(names)} names in {options.classes or options.model}; expected {published.class_count}, as the "
-            "model has classes"
-        )
-    pictures = find_pictures([Path(text) for text in options.inputs])
+    if options.classes:
+        published = with_classes(published, options.classes)
+    names = published.class_names
+    paths = [Path(text) for text in options.inputs]
+    pictures = find_pictures(paths, names if options.labels else None)
     compute = start(options.backend or fastest(len(pictures)), published)
     return answer.predict(compute, published.preprocessing, names, pictures)

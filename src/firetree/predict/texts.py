@@ -58,7 +58,8 @@ def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
         content = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file or 'standard input'}: {error}") from error
-    return content.splitlines()
+    *lines, last = content.split("\n")
+    return [*lines, last] if last else lines
 
 
 def as_json(texts: Sequence[str], found: Sequence[Answered]) -> str:

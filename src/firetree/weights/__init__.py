@@ -22,11 +22,12 @@ from firetree.weights.published import (
     Preprocessing,
     Published,
     build,
+    check,
     describe,
     from_description,
     from_metadata,
     metadata,
-    shapes,
+    shapes_of,
 )
 from firetree.weights.runs import read_published
 
@@ -42,7 +43,8 @@ __all__ = [
     "load",
     "metadata",
     "read_classes",
-    "shapes",
+    "shapes_of",
+    "with_classes",
 ]
 
 SUFFIXES = (".safetensors", ".net", ".pth", ".pt", ".onnx")
@@ -52,10 +54,15 @@ def load(path: Path) -> Published:
     """Read a model's weights: a file's by its suffix, or the newest of a run's folder.
 
     Raises:
-        UserError: no such file or suffix, a damaged file, or none of our networks.
+        UserError: no such file or suffix, a damaged file, none of our networks, or numbers that are
+            not finite.
     """
-    if path.is_dir():
-        return read_published(path)
+    published = read_published(path) if path.is_dir() else _read(path)
+    check(published)
+    return published
+
+
+def _read(path: Path) -> Published:
     if not path.is_file():
         raise UserError(f"no file {path}; expected a model's weights ({', '.join(SUFFIXES)})")
     match path.suffix:
@@ -90,6 +97,21 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(_without_wnid(line) for line in lines if line.strip())
 
 
+def with_classes(published: Published, path: Path) -> Published:
+    """The model with the class names of a file.
+
+    Raises:
+        UserError: as `read_classes`, or another number of names than the model has classes.
+    """
+    classes = read_classes(path)
+    if len(classes) != published.class_count:
+        raise UserError(
+            f"{len(classes)} names in {path}; expected {published.class_count}, as the model has "
+            "classes"
+        )
+    return replace(published, classes=classes)
+
+
 def _without_wnid(line: str) -> str:
     first, _, rest = line.strip().partition(" ")
     return rest if rest and len(first) == 9 and first[0] == "n" and first[1:].isdigit() else line
@@ -112,10 +134,7 @@ def _read_safetensors(path: Path) -> Published:
 
 def _module_order(described: Published, state: Mapping[str, Tensor]) -> list[str]:
     """The tensors' names as the network has them; safetensors sort by size."""
-    channels = len(described.preprocessing.mean)
-    expected = shapes(
-        described.network, described.fields, 1, channels, described.preprocessing.crop
-    )
+    expected = shapes_of(described, classes=1)
     if expected.keys() != state.keys():
         raise UserError(f"the tensors are not those of {described.network}")
     return list(expected)

@@ -27,9 +27,12 @@ def read_net(path: Path) -> Published:
     """Read the file.
 
     Raises:
-        UserError: cut off, longer than it says, or with entries behind a layer's end.
+        UserError: unreadable, cut off, longer than it says, or with entries behind a layer's end.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; expected a .net") from error
     expected = list(shapes(NETWORK, {}, classes=1000, channels=3, size=CAFFE.crop).items())
     layers = list(zip(expected[::2], expected[1::2], strict=True))
     reader = _Reader(content, path)
@@ -52,8 +55,6 @@ def read_net(path: Path) -> Published:
         raise UserError(
             f"{path} is damaged: {len(content)} bytes; expected {reader.place} by its counts"
         )
-    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise UserError(f"{path} is damaged: a weight is not finite")
     return Published(NETWORK, state, CAFFE)
 
 

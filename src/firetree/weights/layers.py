@@ -35,7 +35,8 @@ def recognise(
     Raises:
         UserError: none of our networks has such layers.
     """
-    if layers and layers[0][0].dim() == 4 and all(len(bias) for _, bias in layers):
+    right = all(bias.dim() == 1 and len(bias) for _, bias in layers)
+    if layers and layers[0][0].dim() == 4 and right:
         classes, channels = len(layers[-1][1]), layers[0][0].shape[1]
         for network in _CANDIDATES:
             expected = shapes(network, {}, classes, channels, preprocessing.crop)

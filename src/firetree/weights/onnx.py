@@ -12,7 +12,13 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.weights.layers import recognise
-from firetree.weights.published import TORCHVISION, Published, from_metadata
+from firetree.weights.published import (
+    TORCHVISION,
+    Published,
+    check_shapes,
+    from_metadata,
+    shapes_of,
+)
 from firetree.weights.torchvision import FIELDS
 
 _LARGEST_BYTES = 2 << 30
@@ -39,12 +45,29 @@ def read_onnx(path: Path) -> Published:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"cannot read {path}: {reason}; expected a whole ONNX file") from error
     told = {entry.key: entry.value for entry in model.metadata_props}
-    layers, fields = _layers(model.graph, tensors)
     described = from_metadata(told, str(path))
-    if described is None:
-        return recognise(layers, TORCHVISION, fields, str(path))
-    found = recognise(layers, described.preprocessing, described.fields, str(path))
-    return replace(described, network=found.network, state=found.state)
+    if described is not None:
+        return replace(described, state=_state(described, tensors))
+    layers, fields = _layers(model.graph, tensors)
+    return recognise(layers, TORCHVISION, fields, str(path))
+
+
+def _state(described: Published, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's tensors by their names, with 0 for those that exporters leave out.
+
+    These are biases that are 0 everywhere, and classifiers that only help to train.
+    """
+    *_, last, _ = shapes_of(described, classes=1)
+    classes = next(iter(tensors[last].shape), 1) if last in tensors else 1
+    expected = shapes_of(described, classes)
+    left_out = {
+        name: torch.zeros(()).expand(shape)
+        for name, shape in expected.items()
+        if name not in tensors and (name.endswith(".bias") or name.startswith("heads."))
+    }
+    found = {name: tensors[name] for name in expected if name in tensors} | left_out
+    check_shapes(described.network, found, expected)
+    return {name: found[name].float().contiguous() for name in expected}
 
 
 def _layers(
@@ -56,8 +79,8 @@ def _layers(
         held = [tensors[name] for name in node.input if name in tensors]
         if node.op_type in ("Conv", "Gemm") and held:
             # Exporters leave out a bias that is 0 everywhere.
-            bias = held[1] if len(held) > 1 else torch.zeros(len(held[0]))
+            bias = held[1] if len(held) > 1 else torch.zeros(held[0].shape[:1])
             layers.append((held[0], bias))
-            pads = [entry.ints[0] for entry in node.attribute if entry.name == "pads"]
+            pads = [e.ints[0] for e in node.attribute if e.name == "pads" and e.ints]
             fields = {"conv10_padding": pads[0] if pads else 0}
     return layers, fields

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import isqrt
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -31,6 +32,9 @@ FIELDS = ("base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass", "dro
 """Fields of a recipe's model that change a network for pictures."""
 _LARGEST_FIELD = 4096
 """No model of more filters is known, and one that is made up shall not take long to refuse."""
+_MOST_ACTIVATIONS = 1 << 31
+"""Filters of all convolutions times pixels of a picture. A file grows with neither, but what layers give
+does: some 2 GB with so many, where they are nearly all in conv1, whose output is the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Published:
     @property
     def class_count(self) -> int:
         """Numbers that the last layer gives."""
-        return int(list(self.state.values())[-1].shape[0])
+        return next(iter(list(self.state.values())[-1].shape), 0)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -140,21 +144,54 @@ def shapes(
     return {name: tuple(tensor.shape) for name, tensor in hollow.state_dict().items()}
 
 
+def shapes_of(described: Published, classes: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor that the described model has with so many classes.
+
+    Raises:
+        UserError: no such network, or one that would need too much memory for its pictures.
+    """
+    channels, size = len(described.preprocessing.mean), described.preprocessing.crop
+    found = shapes(described.network, described.fields, classes, channels, size)
+    filters = sum(shape[0] for shape in found.values() if len(shape) == 4)
+    if filters * size**2 > _MOST_ACTIVATIONS:
+        raise UserError(
+            f"{filters:,} filters for pictures of {size} pixels a side; expected at most "
+            f"{isqrt(_MOST_ACTIVATIONS // filters)} pixels, for which there is memory"
+        )
+    return found
+
+
+def check(published: Published) -> None:
+    """Refuse a model that cannot predict.
+
+    Raises:
+        UserError: weights that do not fit the network or are not finite, or another number of class
+            names than of classes.
+    """
+    classes = published.class_count
+    check_shapes(published.network, published.state, shapes_of(published, classes))
+    for name, tensor in published.state.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"{name} holds NaN or infinity; expected finite weights, as of a run that did not "
+                "diverge"
+            )
+    if len(published.classes) not in (0, classes):
+        raise UserError(
+            f"the model names {len(published.classes)} classes; expected {classes}, as its last "
+            "layer has"
+        )
+
+
 def build(published: Published) -> nn.Module:
     """The network in evaluation mode, with these weights.
 
     Raises:
         UserError: the weights do not fit the network.
     """
-    first = next(iter(published.state.values()), torch.zeros(0, 0))
     preprocessing = published.preprocessing
-    hollow = _hollow(
-        published.network,
-        published.fields,
-        published.class_count,
-        first.shape[1] if first.dim() > 1 else 0,
-        preprocessing.crop,
-    )
+    channels, size = len(preprocessing.mean), preprocessing.crop
+    hollow = _hollow(published.network, published.fields, published.class_count, channels, size)
     expected = {name: tuple(tensor.shape) for name, tensor in hollow.state_dict().items()}
     check_shapes(published.network, published.state, expected)
     hollow.load_state_dict(dict(published.state), assign=True)

@@ -61,7 +61,9 @@ def build(
     def made(width: int) -> SequenceToSequence:
         return _build(kind, sources, targets, width, dropout or 0.0, given)
 
-    return made(hidden or _width(made, parameters or PARAMETERS, given.get("heads", 4)))
+    heads = given.get("heads", 4)
+    multiple = math.lcm(2, heads) if kind == "transformer" else heads
+    return made(hidden or _width(made, parameters or PARAMETERS, multiple))
 
 
 def _build(
