@@ -53,7 +53,8 @@ def fit_budget(
     made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
     relative = relative_steps(published.state, calibration.sensitivity)
     scale_of = _scales(published.state, relative)
-    wanted_bytes = float(budget_bytes)
+    least_bytes = _least_bytes(published, coder)
+    wanted_bytes = float(budget_bytes - least_bytes)
     best: Compressed | None = None
     best_bytes, last_bytes = 0, 0
     for _ in range(_TRIES):
@@ -63,12 +64,12 @@ def fit_budget(
         tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
-        # Where a size comes again, steps are as small as a code of one byte allows.
-        close = (1 - _CLOSE) * budget_bytes <= size_bytes or size_bytes == last_bytes
-        if close and size_bytes <= budget_bytes:
+        # Where a size comes again, steps are as small as a code of one byte allows, or all weights 0.
+        if size_bytes == last_bytes or (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
             break
         last_bytes = size_bytes
-        wanted_bytes *= (1 - _CLOSE / 2) * budget_bytes / size_bytes
+        aimed_bytes = (1 - _CLOSE / 2) * budget_bytes
+        wanted_bytes *= max(aimed_bytes - least_bytes, 0) / max(size_bytes - least_bytes, 1)
     if best is None:
         raise UserError(
             f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
@@ -82,16 +83,21 @@ def check_budget(published: Published, budget_bytes: int, coder: str) -> None:
     Raises:
         UserError: the file takes as much with all weights at 0.
     """
-    state = {
-        name: torch.zeros_like(tensor) if tensor.dim() > 1 else halved(tensor)
-        for name, tensor in published.state.items()
-    }
-    least_bytes = len(fire.write(keep_exactly(replace(published, state=state)), coder))
+    least_bytes = _least_bytes(published, coder)
     if budget_bytes <= least_bytes:
         raise UserError(
             f"--budget {budget_bytes:,} bytes; expected more than {least_bytes:,}, which the file "
             "takes with all weights at 0"
         )
+
+
+def _least_bytes(published: Published, coder: str) -> int:
+    """Of the file with all weights at 0."""
+    state = {
+        name: torch.zeros_like(tensor) if tensor.dim() > 1 else halved(tensor)
+        for name, tensor in published.state.items()
+    }
+    return len(fire.write(keep_exactly(replace(published, state=state)), coder))
 
 
 def _growth_bytes(compressed: Compressed) -> int:
