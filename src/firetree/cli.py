@@ -32,7 +32,7 @@ from firetree import (
 from firetree import probe as probing
 from firetree.arguments import parse, split_at
 from firetree.bench import accuracy
-from firetree.durable import check_writable, write_durably
+from firetree.durable import check_writable, make_folder, write_durably
 from firetree.errors import RunFailedError, UserError, nearest
 from firetree.network import load_network, to_json
 from firetree.network.plan import load_plan
@@ -303,6 +303,7 @@ def _bench_step(arguments: list[str]) -> None:
 def _bench_accuracy(arguments: list[str]) -> None:
     ours, _, extra = split_at(arguments, "--")
     options = parse(accuracy.AccuracyOptions, "firetree bench time-to-accuracy", ours)
+    make_folder(options.runs)
     check_writable(options.html)
     runs = accuracy.compare(options, load_network(options.network), extra, _tell)
     print(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))

@@ -35,6 +35,18 @@ def check_writable(*paths: Path | None) -> None:
             aside.touch()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder before the work that is for it.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make folder {path}: {error.strerror}; choose another") from error
+
+
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, gone afterwards (UserError where something cannot be written)."""

@@ -107,12 +107,17 @@ def shifted(step: StepTrace, offset_s: float) -> StepTrace:
 
 
 def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
-    """Begin a rank's file, keeping the steps before `first_step` of a run like this one."""
+    """Begin a rank's file, keeping the steps before `first_step` of a run like this one.
+
+    What has the same closed form, or none, may be summed by another algorithm, as after a new plan.
+    """
     path = _path(run_dir, header.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
     head = {"version": TRACE_VERSION, **asdict(header)}
     lines = read_json_lines(path)
-    kept = [line for line in lines[1:] if line["step"] < first_step] if lines[:1] == [head] else []
+    alike = ("version", "rank", "world_size", "gradient_bytes", "formula_bytes")
+    known = bool(lines) and all(lines[0].get(key) == head[key] for key in alike)
+    kept = [line for line in lines[1:] if line["step"] < first_step] if known else []
     write_json_lines(path, [head, *kept])
 
 

@@ -57,6 +57,7 @@ def test_a_way_is_options_of_train(way: str, options: list[str]) -> None:
         ("ring+int9", "no compression 'int9'"),
         ("ring+local", "way 'ring.local'; expected a number of steps, as in local:16"),
         ("ring+local:0", "expected a number of steps"),
+        ("gloo+powersgd:4+local:16", "expected powersgd or local steps"),
         ("ring+diloco:many", "expected a number of steps, as in diloco:16"),
     ],
 )

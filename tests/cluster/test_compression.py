@@ -100,6 +100,25 @@ def test_each_of_many_buckets_keeps_back_its_own(name: str) -> None:
         assert off < 0.1
 
 
+def step_after_one_left_out(name: str) -> float:
+    """How long a gradient of length 1 is after one that was too long for its length to be finite."""
+    model = DistributedDataParallel(torch.nn.Linear(100, 30, bias=False))
+    synchroniser = attach(model, "ring", compression=name)
+    for scale in (1e-3, 1e-3, 1e-3, 1e20):
+        model.zero_grad()
+        (scale * model(torch.ones(1, 100)).sum()).backward()
+    synchroniser.forget_spoiled()
+    model.zero_grad()
+    (model(torch.ones(1, 100)).sum() / 3000**0.5).backward()
+    return model.module.weight.grad.norm().item()
+
+
+@pytest.mark.parametrize("name", ["int8", "topk:1", "powersgd:4"])
+def test_a_step_that_is_left_out_leaves_nothing_for_the_next(name: str) -> None:
+    for length in run_on_ranks(2, step_after_one_left_out, name):
+        assert length == pytest.approx(1, rel=0.02)
+
+
 def short(run_dir: Path, *options: object) -> tuple[object, ...]:
     return (
         *("train", "digits", "--workers", 2, "--run-dir", run_dir, "--optim.batch-size", 32),

@@ -31,7 +31,8 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
         train_step(worker, spoilt, 7, 0.1)
     after = worker.model.state_dict()
     kept = all(torch.equal(before[name], after[name]) for name in before)
-    train_step(worker, iter([batch]), 8, 0.1)
+    trace, _ = train_step(worker, iter([batch]), 8, 0.1)
+    assert all(bucket.gradients_ready_s >= trace.start_s for bucket in trace.buckets)
     return str(caught.value), kept
 
 

@@ -40,8 +40,7 @@ def test_a_range_test_makes_its_folder_first(tmp_path: Path) -> None:
     )
     assert (code, out) == (2, "")
     assert err == (
-        f"firetree: cannot make folder {tmp_path}/file/run: Not a directory; "
-        "choose another with --run-dir\n"
+        f"firetree: cannot make folder {tmp_path}/file/run: Not a directory; choose another\n"
     )
 
 

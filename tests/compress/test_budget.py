@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,11 +120,6 @@ def refusal(model: Published, folder: Path, *options: object) -> str:
     code, _, err = firetree("compress", path, out, *options)
     assert (code, err.count("\n"), out.exists()) == (2, 1, False)
     return err
-
-
-def test_a_class_name_of_two_lines_is_refused(tmp_path: Path) -> None:
-    model = replace(small_model(), classes=("cat", "sea\neel", "dog"))
-    assert r"class 'sea\neel' of " in refusal(model, tmp_path, "--lossless")
 
 
 def test_what_no_command_could_open_is_not_written(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ((b'"squeezenet_small"', b'"vgg20"'), "network vgg20"),
+        ((b'"squeezenet_small"', b'"vgg20"'), "network 'vgg20'"),
         ((b'"classes":3', b'"classes":1000000'), "no honest .fire"),
         ((b'"classes":3', b'"classes":true'), "out of range"),
         ((b'"dropout":0.2', b'"fires":1000000000'), "fields"),

@@ -42,6 +42,15 @@ def test_npz_gives_its_arrays_as_they_are(write_npz: Write) -> None:
     assert splits.test.name(3) == "test_x[3] of data.npz"
 
 
+def test_npz_may_name_its_arrays_as_keras_does(write_npz: Write, tmp_path: Path) -> None:
+    stored = np.load(write_npz())
+    renamed = {f"{key[-1]}_{key[:-2]}": stored[key] for key in stored.files}
+    assert sorted(renamed) == ["x_test", "x_train", "y_test", "y_train"]
+    np.savez(tmp_path / "mnist.npz", **renamed)
+    splits = load("npz", tmp_path / "mnist.npz")
+    assert (len(splits.train), len(splits.test)) == (12, 4)
+
+
 def test_colour_arrays_keep_their_channels(write_npz: Write) -> None:
     grey = np.load(write_npz())
     colour = {key: grey[key][..., None].repeat(3, 3) for key in ("train_x", "test_x")}

@@ -56,6 +56,22 @@ def test_an_exported_file_of_any_network_is_read_again(
     assert torch.equal(weights.build(again)(x_BCHW), weights.build(published)(x_BCHW))
 
 
+def test_equal_tensors_that_an_exporter_merges_are_found_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = dict(models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict())
+    for layer in ("fire2.squeeze1x1", "fire3.squeeze1x1"):
+        state[f"{layer}.bias"] = torch.full_like(state[f"{layer}.bias"], 0.5)
+    state["fire3.expand1x1.weight"] = state["fire2.expand1x1.weight"].clone()
+    for layer in ("fire2.expand1x1", "fire3.expand1x1"):
+        state[f"{layer}.bias"] = torch.randn_like(state[f"{layer}.bias"])
+    preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
+    (tmp_path / "model.onnx").write_bytes(
+        export.as_onnx(Published("squeezenet_small", state, preprocessing))
+    )
+    again = weights.load(tmp_path / "model.onnx").state
+    assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
+
+
 def test_an_exported_file_is_read_with_all_it_tells_and_answers_as_a_fire_of_it(
     tmp_path: Path,
 ) -> None:

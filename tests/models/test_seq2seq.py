@@ -65,6 +65,15 @@ def test_every_parameter_learns_also_without_a_pair(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_is_trained_in_bfloat16_too(name: str) -> None:
+    network = made(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(batch())
+    logits.float().sum().backward()
+    torch.testing.assert_close(logits.float(), network(batch()), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("parameters", [50_000, 1_000_000])
 def test_a_width_is_found_for_a_number_of_parameters(name: str, parameters: int) -> None:
     network = seq2seq.build(name, sources=31, targets=41, parameters=parameters)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from command import firetree
@@ -95,6 +98,27 @@ def test_a_tar_of_two_parts_is_classified_whole_and_scored_by_what_was_held_out(
     tar = write_tar(tmp_path / "a.tar", folders)
     assert len(find_pictures([tar])) == 4
     assert labels(tar, ["cat", "dog"]) == {"val/cat/2.png": 0, "val/dog/3.png": 1}
+
+
+def write_parquet(path: Path, labels: Sequence[int]) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    pictures = [{"bytes": file.getvalue(), "path": None}] * len(labels)
+    pq.write_table(pa.table({"image": pictures, "label": labels}), path)
+
+
+def test_a_folder_of_parquets_is_scored_by_what_was_held_out(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-0.parquet", [0, 0, 0])
+    write_parquet(tmp_path / "test-0.parquet", [1, 0])
+    assert len(find_pictures([tmp_path])) == 5
+    held_out = find_pictures([tmp_path], ["cat", "dog"])
+    assert [picture.label for picture in held_out] == [1, 0]
+
+
+def test_labels_of_other_classes_are_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "test.parquet", [-1, 2])
+    with pytest.raises(UserError, match=r"labels from -1 to 2; expected 0 to 1"):
+        find_pictures([tmp_path / "test.parquet"], ["cat", "dog"])
 
 
 def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:

@@ -117,6 +117,14 @@ def test_a_resumed_run_forgets_the_steps_that_are_done_again(tmp_path: Path) -> 
     assert summarise(run_dir).steps == 1, "a trace of another kind of run is not mixed in"
 
 
+def test_a_run_that_goes_on_by_a_new_plan_keeps_its_steps(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path, {})
+    begin_trace(run_dir, TraceHeader(0, 1, "grown", "executor", 500, None), first_step=0)
+    append_steps(run_dir, 0, map(step, range(3)))
+    begin_trace(run_dir, TraceHeader(0, 1, "chain", "kernel", 500, None), first_step=2)
+    assert summarise(run_dir).steps == 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

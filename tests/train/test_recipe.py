@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from firetree.errors import UserError
 from firetree.train import Recipe, check_recipe, known_recipes, load_recipe
-from firetree.train.recipe import DataRecipe, ModelRecipe, OptimRecipe, parse_recipe, recipe_toml
+from firetree.train.recipe import (
+    DataRecipe,
+    ModelRecipe,
+    OptimRecipe,
+    SparseRecipe,
+    SyncRecipe,
+    parse_recipe,
+    recipe_toml,
+)
 
 
 @pytest.mark.parametrize("name", known_recipes())
@@ -87,6 +95,15 @@ def test_a_value_that_no_run_can_have_is_named(
     with pytest.raises(UserError) as refusal:
         check_recipe(dataclasses.replace(recipe, **{section: changed}))
     assert message in str(refusal.value)
+
+
+def test_local_steps_go_with_neither_sparse_training_nor_powersgd() -> None:
+    for sync, sparse in (
+        (SyncRecipe(compression="powersgd:2", local_steps=4), SparseRecipe()),
+        (SyncRecipe(local_steps=4), SparseRecipe(density=0.5)),
+    ):
+        with pytest.raises(UserError, match=r"and sync\.local_steps; expected one of them"):
+            check_recipe(Recipe(sync=sync, sparse=sparse))
 
 
 def test_an_unknown_recipe_gets_the_nearest_name() -> None:

@@ -99,3 +99,17 @@ def test_an_average_has_the_zeros_too() -> None:
     average.update_parameters(net)
     sparsity.hold(average.module)
     assert torch.equal(average.module[0].weight != 0, net[0].weight != 0)
+
+
+def test_of_equal_weights_no_more_stay_than_should() -> None:
+    assert largest([0.05 * torch.eye(10)], 0.3)[0].sum() == 30
+    (kept,) = largest([torch.diag(torch.arange(10.0))], 0.05)
+    assert kept.diagonal().tolist() == [False] * 5 + [True] * 5
+
+
+def test_zeros_of_its_own_do_not_make_a_dense_run_a_sparse_one() -> None:
+    net = nn.Sequential(nn.Embedding(10, 20, padding_idx=0), nn.Linear(20, 10))
+    sparsity = Sparsity(net, SparseRecipe(density=0.3), 10)
+    sparsity.choose(55)
+    sparsity.hold(net)
+    assert [int((part.weight != 0).sum()) for part in net] == [60, 60]

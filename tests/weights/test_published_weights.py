@@ -164,7 +164,7 @@ def test_channels_without_a_mean_of_their_own_are_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("size", "fields"), [(4096, {}), (1024, {"base_e": 4096, "squeeze_ratio": 0.001})]
+    ("size", "fields"), [(4096, {"base_e": 1024}), (2048, {"base_e": 4096, "squeeze_ratio": 0.001})]
 )
 def test_pictures_too_large_for_any_memory_are_refused(
     tmp_path: Path, size: int, fields: dict[str, float]
@@ -177,6 +177,25 @@ def test_pictures_too_large_for_any_memory_are_refused(
     (tmp_path / "ours.safetensors").write_bytes(weights.as_safetensors(published))
     with pytest.raises(UserError, match=f"filters for pictures of {size} pixels a side"):
         weights.load(tmp_path / "ours.safetensors")
+
+
+def test_pictures_of_many_pixels_are_no_reason_to_refuse() -> None:
+    large = Preprocessing(1024, True, 1024, "RGB", (128.0,) * 3, (64.0,) * 3)
+    weights.check(Published("squeezenet_v1_1", fresh("squeezenet_v1_1"), large))
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "two\nlines", "half \ud800"])
+def test_class_names_that_steer_a_terminal_are_refused(tmp_path: Path, name: str) -> None:
+    content = weights.as_safetensors(replace(small_published(), classes=(name, "b", "c")))
+    (tmp_path / "ours.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="class names with signs that steer a terminal"):
+        weights.load(tmp_path / "ours.safetensors")
+
+
+def test_a_layer_numbered_by_no_digits_is_refused(tmp_path: Path) -> None:
+    save_file({"conv\u00b2/x.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError):
+        weights.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(

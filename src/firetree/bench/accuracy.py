@@ -101,6 +101,8 @@ def way_options(way: str) -> list[str]:
         else:
             check_compression(part)
             options += ["--sync.compression", part]
+    if "+powersgd" in way and "--sync.local-steps" in options:
+        raise UserError(f"way '{way}'; expected powersgd or local steps")
     return options
 
 

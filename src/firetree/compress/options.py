@@ -117,7 +117,9 @@ def compress(options: CompressOptions, tell: Tell) -> str:
             .fire can hold.
     """
     _check(options)
-    published = _opened(options)
+    published = open_model(options.model)
+    if options.classes:
+        published = with_classes(published, options.classes)
     compressed = _compressed(options, published, tell)
     if options.retrain and options.pictures:
         stored = _stored(options.pictures)
@@ -188,20 +190,6 @@ def _check(options: CompressOptions) -> None:
     ):
         if wrong:
             raise UserError(message)
-
-
-def _opened(options: CompressOptions) -> Published:
-    """The model, with class names that a `.fire` has room for."""
-    published = open_model(options.model)
-    if options.classes:
-        published = with_classes(published, options.classes)
-    for name in published.classes:
-        if "\n" in name:
-            raise UserError(
-                f"class {name!r} of {options.model} has a line break; a .fire has a name a line, "
-                "give others with --classes"
-            )
-    return published
 
 
 def _content(options: CompressOptions, compressed: Compressed) -> bytes:

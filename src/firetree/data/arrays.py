@@ -15,6 +15,7 @@ from firetree.data.pictures import Dataset, Stored, in_array
 from firetree.errors import UserError
 
 _KEYS = ("train_x", "train_y", "test_x", "test_y")
+_IN_KERAS = dict(zip(("x_train", "y_train", "x_test", "y_test"), _KEYS, strict=True))
 # What a damaged .npz makes numpy raise; a header that lies can ask for any amount of memory.
 _FAULTS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -30,7 +31,8 @@ def read_digits() -> Dataset:
 
 
 def read_npz(path: Path) -> Dataset:
-    """train_x, train_y and, unless a test set is to be held out, test_x and test_y.
+    """train_x, train_y and, unless a test set is to be held out, test_x and test_y; or x_train and so
+    on, as Keras names them.
 
     Raises:
         UserError: not an .npz file, arrays missing, or of the wrong type, shape or length.
@@ -53,7 +55,7 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         )
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: np.asarray(file[key]) for key in _KEYS if key in file}
+            return {_IN_KERAS.get(key, key): np.asarray(file[key]) for key in file.files}
     except _FAULTS as error:
         raise UserError(
             f"cannot read {path}: {error!r}; expected an .npz file with {', '.join(_KEYS)}"

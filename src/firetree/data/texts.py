@@ -156,7 +156,7 @@ def _pronunciations(path: Path) -> Iterator[Pair]:
             )
         yield (
             re.sub(r"\(\d+\)$", "", word).lower(),
-            " ".join(phoneme.rstrip("012") for phoneme in phonemes),
+            " ".join(re.sub(r"(?<=[A-Z])[012]$", "", phoneme) for phoneme in phonemes),
         )
 
 

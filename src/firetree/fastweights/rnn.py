@@ -201,7 +201,8 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         A_before = before[1] if before else None
 
         def formed() -> Tensor:
-            return advanced(A_before, y_BTH, lengths_B, decay, rate)
+            with torch.autocast(y_BTH.device.type, enabled=False):  # wherever it is asked for
+                return advanced(A_before, y_BTH, lengths_B, decay, rate)
 
         return y_BTH, (last_steps(y_BTH, lengths_B), formed)
 

@@ -7,7 +7,6 @@ all hosts at once.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -24,8 +23,7 @@ from firetree.errors import UserError, nearest
 from firetree.lab import iproute, namespaces, topology
 from firetree.network import Network, to_json
 from firetree.network.network import uniform
-
-_PR_SET_PDEATHSIG = 1
+from firetree.processes import ending_with_us
 
 CONGESTION_CONTROL = "reno"
 """The hosts' TCP. CUBIC and BBR judge a link by its round-trip times, which here, where no packet
@@ -144,17 +142,10 @@ class Lab:
         `options` are Popen's; `env` adds variables. It dies with the thread that started it.
         """
         environ = {**os.environ, **self.environment(host), **(options.pop("env", None) or {})}
-        owner, prctl = os.getpid(), ctypes.CDLL(None).prctl
-
-        def die_with_owner() -> None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != owner:  # it died before we asked
-                os._exit(1)
-
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.namespace(host), *command],
             env=environ,
-            preexec_fn=die_with_owner,
+            preexec_fn=ending_with_us(signal.SIGKILL),
             start_new_session=True,  # Ctrl-C is for the lab, which then ends its hosts
             **{"stdin": subprocess.DEVNULL, **options},
         )

@@ -5,7 +5,6 @@ Each worker is the same command with the same arguments; `place` tells it which 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from firetree.collectives import CollectiveError
 from firetree.errors import RunFailedError, UserError
 from firetree.launch.place import master_port, port_in_use
+from firetree.processes import end_with_parent
 
 _SHUTDOWN_S = 5
 """How long workers may take to end after a signal, before they are killed."""
@@ -117,8 +117,7 @@ def follow_launcher() -> None:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
 
 
 def tell_launcher(error: BaseException, message: str) -> bool:

@@ -16,15 +16,19 @@ Scope = Literal["layer", "global"]
 def largest(weights: Sequence[Tensor], density: float, scope: Scope = "layer") -> list[Tensor]:
     """For each tensor, True where a weight is among the share `density` (0 to 1) of largest magnitude.
 
-    Each keeps its largest weight in any case.
+    Each keeps its largest weight in any case. Of equal weights the first ones stay.
     """
-    magnitudes = [tensor.abs() for tensor in weights]
+    rows = [tensor.abs().flatten() for tensor in weights]
     if scope == "layer":
-        return [one >= _threshold(one.flatten(), density) for one in magnitudes]
-    common = _threshold(torch.cat([one.flatten() for one in magnitudes]), density)
-    return [one >= torch.minimum(common, one.max()) for one in magnitudes]
+        chosen = [_largest(row_N, density) for row_N in rows]
+    else:
+        together = torch.split(_largest(torch.cat(rows), density), [*map(len, rows)])
+        chosen = [one | _largest(row_N, 0.0) for one, row_N in zip(together, rows, strict=True)]
+    return [one.view(tensor.shape) for one, tensor in zip(chosen, weights, strict=True)]
 
 
-def _threshold(magnitude_N: Tensor, density: float) -> Tensor:
+def _largest(magnitude_N: Tensor, density: float) -> Tensor:
     count = max(1, round(density * len(magnitude_N)))
-    return magnitude_N.kthvalue(len(magnitude_N) - count + 1).values
+    chosen_N = torch.zeros_like(magnitude_N, dtype=torch.bool)
+    chosen_N[magnitude_N.argsort(descending=True, stable=True)[:count]] = True
+    return chosen_N

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from firetree.errors import UserError, nearest
@@ -29,12 +30,27 @@ FIELDS = (
 )
 """All fields of a recipe's model that only recurrent networks have."""
 
+
+class LSTM(nn.LSTM):
+    """torch.nn.LSTM, also of float32 within autocast, which PyTorch's own refuses on a processor."""
+
+    def forward(self, x: Any, state: tuple[Tensor, Tensor] | None = None) -> Any:
+        """In the precision of the weights on a processor; arguments are those of torch.nn.LSTM."""
+        weight = self.weight_ih_l0
+        if weight.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x, state)
+        if state is not None:
+            state = state[0].to(weight.dtype), state[1].to(weight.dtype)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(weight.dtype), state)
+
+
 _LAYERS: Mapping[str, Callable[..., nn.Module]] = {
     "fast_weights": FastWeightRNN,
     "delta": DeltaFastWeights,
     "associative_lstm": AssociativeLSTM,
     "irnn": IRNN,
-    "lstm": nn.LSTM,
+    "lstm": LSTM,
     "gru": nn.GRU,
 }
 

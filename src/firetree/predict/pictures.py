@@ -32,8 +32,8 @@ def find_pictures(paths: Sequence[Path], class_names: Sequence[str] | None = Non
 
     Args:
         class_names: the model's, where a tar's pictures need labels too. Of a tar with train/ and val/
-            (or test/) these are then the latter's alone, as no score on what a model learned from
-            says how good it is. A class is known by its folder's name; where the model has none of
+            (or test/), or a folder of such parquets, these are then the latter's alone, as no score on
+            what a model learned from says how good it is. A class is known by its folder's name; where the model has none of
             these names, folders in the order of their names are its classes.
 
     Raises:
@@ -47,6 +47,11 @@ def find_pictures(paths: Sequence[Path], class_names: Sequence[str] | None = Non
 def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
     if not path.exists():
         raise UserError(f"no file or folder {path}; expected pictures")
+    if class_names is not None and path.is_dir() and any(path.glob("train-*.parquet")):
+        from firetree.data import parquet  # pyarrow takes a while to import
+
+        held = parquet.read_parquet(path)
+        return _numbered(path, held.test or held.train, class_names)
     if path.is_dir():
         pictures = [found for file in _walk(path) for found in _below(file, class_names)]
         if not pictures:
@@ -55,11 +60,21 @@ def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
     if path.suffix == ".parquet":
         from firetree.data import parquet  # pyarrow takes a while to import
 
-        stored = parquet.read_parquet(path).train
-        return _pictures(stored, stored.labels.tolist())
+        return _numbered(path, parquet.read_parquet(path).train, class_names)
     if path.suffix == ".tar":
         return _of_tar(path, trees.read_tar(path), class_names)
     return [Picture(str(path), lambda: _read(path))]
+
+
+def _numbered(path: Path, stored: Stored, class_names: Sequence[str] | None) -> list[Picture]:
+    """Pictures whose labels are numbers of the model's classes."""
+    labels = stored.labels.tolist()
+    if class_names is not None and not all(0 <= label < len(class_names) for label in labels):
+        raise UserError(
+            f"{path} has labels from {min(labels)} to {max(labels)}; expected 0 to "
+            f"{len(class_names) - 1}, the model's classes"
+        )
+    return _pictures(stored, labels)
 
 
 def _of_tar(path: Path, held: Dataset, class_names: Sequence[str] | None) -> list[Picture]:

@@ -13,7 +13,7 @@ import tyro
 
 from firetree import tables
 from firetree.arguments import parse
-from firetree.durable import check_writable, write_durably
+from firetree.durable import check_writable, make_folder, write_durably
 from firetree.errors import UserError
 from firetree.models.cost import FLOAT_BYTES, cost
 from firetree.models.profile import measure
@@ -75,6 +75,7 @@ class Row:
 def sweep_command(arguments: list[str], tell: Callable[[str], None]) -> None:
     """Run `firetree sweep` with these arguments."""
     options = parse(SweepOptions, "firetree sweep", arguments)
+    make_folder(options.runs)
     check_writable(options.html)
     rows = sweep(options, tell)
     print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else as_text(rows))

@@ -109,8 +109,13 @@ def _train(trial: Trial, folder: Path, jobs: int) -> Result:
     accuracy = None
     if not code:
         accuracy = read_json_lines(run_dir / "metrics.jsonl")[-1]["accuracy"]
-    elif _DIVERGED not in log_of(run_dir).read_text(encoding="utf-8"):
+    elif code != RunFailedError.exit_code or _DIVERGED not in _last_line(log_of(run_dir)):
         raise RunFailedError(f"trial {trial.name} failed; its last words are in {log_of(run_dir)}")
     content = {"values": dict(trial.values), "accuracy": accuracy}
     write_durably(folder / f"{trial.name}.json", json.dumps(content, indent=1).encode())
     return Result(trial, accuracy)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return lines[-1] if lines else ""

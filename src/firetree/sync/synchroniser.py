@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -275,10 +276,11 @@ class Synchroniser:
                 kept[name][int(index)] = tensor.to(self._device, copy=True)
 
     def forget_spoiled(self) -> None:
-        """After a step whose gradients were no numbers, on all ranks: PowerSGD would remember them."""
-        if self._low_rank is not None:
-            for memory in self._memories().values():
-                memory.clear()
+        """After a step whose gradients were no numbers or too large, on all ranks: keep nothing of it."""
+        for memory in self._memories().values():
+            memory.clear()
+        if self._low_rank is not None:  # which draws numbers for what it has not kept
+            self._low_rank.rng = np.random.RandomState(0)
 
     def _memories(self) -> dict[str, dict[int, Tensor]]:
         """What is kept for each bucket, by name; `error` is as long as the bucket."""

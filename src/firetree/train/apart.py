@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+
+from firetree.processes import ending_with_us
+
+_CLEAN_UP_S = 5.0
 
 FIRETREE = (sys.executable, "-m", "firetree")
 
@@ -40,10 +45,26 @@ def train_apart(
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     with log_of(run_dir).open("w", encoding="utf-8") as file:
         print(shlex.join(training), file=file, flush=True)
-        return subprocess.run(
+        process = subprocess.Popen(
             [*within, *training],
             env={**os.environ, **environ},
             stdout=file,
             stderr=file,
-            check=False,
-        ).returncode
+            preexec_fn=ending_with_us(signal.SIGTERM),
+        )
+        try:
+            return process.wait()
+        except BaseException:
+            _end(process)
+            raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for one that has heard of Ctrl-C too, and has to clean up; then insist."""
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(_CLEAN_UP_S)
+            return
+        except subprocess.TimeoutExpired:
+            insist()
+    process.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from firetree.durable import check_writable, write_durably, write_json_lines
+from firetree.durable import check_writable, make_folder, write_durably, write_json_lines
 from firetree.errors import UserError
 from firetree.launch import Place, joined
 from firetree.tasks import catch
@@ -53,7 +53,8 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
     with ExitStack() as stack:
         stack.enter_context(joined(place, recipe.sync.timeout_s))
         if place.rank == 0:
-            _make_ready(run_dir)
+            make_folder(run_dir)
+            check_writable(run_dir / _PAGE)
         worker = build_worker(recipe, place, task)
         settle(worker)
         points = list(_points(worker, stack))
@@ -71,17 +72,6 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
             f"the loss falls fastest at a rate of {best:.2g} and is least at {least.rate:.2g}; "
             f"plot: {run_dir / _PAGE}"
         )
-
-
-def _make_ready(run_dir: Path) -> None:
-    """Make the folder before the work that is for it (UserError where it cannot be written)."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make folder {run_dir}: {error.strerror}; choose another with --run-dir"
-        ) from error
-    check_writable(run_dir / _PAGE)
 
 
 def _points(worker: Worker, stack: ExitStack) -> Iterator[Point]:

@@ -318,6 +318,8 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
+    if recipe.sync.compression.startswith("powersgd") and recipe.sync.local_steps > 1:
+        raise UserError("sync.compression = powersgd and sync.local_steps; expected one of them")
     check_algorithm(recipe.sync.algorithm)
     check_compression(recipe.sync.compression)
 

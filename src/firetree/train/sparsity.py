@@ -23,7 +23,7 @@ class Sparsity:
     """Holds all but the largest weights at zero; biases and other vectors stay.
 
     Which weights these are follows from the weights alone, so that all ranks agree, and a resumed run
-    finds the same ones again: those that are zero. One that was dense so far has none, and chooses.
+    finds the same ones again: those that are zero. One that was dense so far has fewer, and chooses.
     """
 
     def __init__(self, model: nn.Module, recipe: SparseRecipe, epoch_steps: int):
@@ -43,12 +43,12 @@ class Sparsity:
         since = step - self._first
         falling = since < self._ramp_steps
         last_choice = since - since % _RAMP_STEPS if falling else self._ramp_steps
-        choose = since == last_choice
-        if not choose and not self._masks:
-            self._masks = [weights != 0 for weights in self._weights]
-            choose = all(bool(mask.all()) for mask in self._masks)
-        if choose:
-            self._masks = largest(self._weights, self._density(last_choice), self._recipe.scope)
+        if since == last_choice or not self._masks:
+            chosen = largest(self._weights, self._density(last_choice), self._recipe.scope)
+            known = [weights != 0 for weights in self._weights]
+            # A layer's largest weight stays in any case, and may be among the others' or not.
+            sparse = _count(known) <= _count(chosen) + len(chosen) and _count(chosen) < _size(known)
+            self._masks = known if sparse and since != last_choice else chosen
 
     @torch.no_grad()
     def hold(self, model: nn.Module) -> None:
@@ -61,6 +61,14 @@ class Sparsity:
         assert self._recipe.density is not None
         left = 1 - since / self._ramp_steps if self._ramp_steps else 0.0
         return self._recipe.density + (1 - self._recipe.density) * left**3
+
+
+def _count(masks: list[Tensor]) -> int:
+    return sum(int(mask.sum()) for mask in masks)
+
+
+def _size(masks: list[Tensor]) -> int:
+    return sum(mask.numel() for mask in masks)
 
 
 def _weights(model: nn.Module) -> list[nn.Parameter]:

@@ -229,6 +229,7 @@ def train_step(
     _seed(worker, step)
     if worker.sparsity is not None:
         worker.sparsity.choose(step)
+    worker.synchroniser.take_spans()  # of a step that was left out
     sent_before = worker.synchroniser.sent_bytes()
     start_s = time.monotonic()
     batch = next(batches).to(worker.device)
@@ -245,7 +246,6 @@ def train_step(
     else:
         backward_s = time.monotonic()
         if not _stepped(worker):
-            worker.synchroniser.take_spans()
             worker.synchroniser.forget_spoiled()
             raise not_finite(worker.model, batch.x, loss_sum, step)
     if worker.sparsity is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -26,6 +27,6 @@ def read_state(state: Mapping[str, Tensor], source: str) -> Published:
 def _place(name: str) -> tuple[int, int]:
     """Where a layer stands: by the number in its name, then squeeze before expand."""
     module, _, part = name.partition("/")
-    digits = "".join(filter(str.isdigit, module))
+    digits = "".join(re.findall(r"[0-9]", module)[:9])
     place = next((k for k, start in enumerate(_PARTS) if part.startswith(start)), 0)
     return int(digits or 0), place

@@ -47,9 +47,26 @@ def read_onnx(path: Path) -> Published:
     told = {entry.key: entry.value for entry in model.metadata_props}
     described = from_metadata(told, str(path))
     if described is not None:
-        return replace(described, state=_state(described, tensors))
+        return replace(described, state=_state(described, _named(model.graph, tensors)))
     layers, fields = _layers(model.graph, tensors)
     return recognise(layers, TORCHVISION, fields, str(path))
+
+
+def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by all their names: exporters keep one of small ones that are equal.
+
+    A layer whose weight is merged with an earlier one's is known by its bias, and the other way round.
+    """
+    named, earlier = dict(tensors), set[str]()
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            held = [name for name in node.input[1:3] if name in tensors]
+            own = [name.rpartition(".")[0] for name in held]
+            layer = next((one for one in own if one not in earlier), None)
+            if layer is not None:
+                earlier.add(layer)
+                named |= {f"{layer}.{name.rpartition('.')[2]}": tensors[name] for name in held}
+    return named
 
 
 def _state(described: Published, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ Readers beside this file make one from each format; `build` turns it into a netw
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isqrt
@@ -30,11 +31,12 @@ _LARGEST_PIXELS = 4096
 
 FIELDS = ("base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass", "dropout")
 """Fields of a recipe's model that change a network for pictures."""
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LARGEST_FIELD = 4096
 """No model of more filters is known, and one that is made up shall not take long to refuse."""
-_MOST_ACTIVATIONS = 1 << 31
-"""Filters of all convolutions times pixels of a picture. A file grows with neither, but what layers give
-does: some 2 GB with so many, where they are nearly all in conv1, whose output is the largest."""
+_MOST_ACTIVATIONS = 1 << 32
+"""Filters of the widest convolution times pixels of a picture. A file grows with neither, but what layers
+give does: at most some 4 GB, as only narrow layers read a picture's every pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def shapes_of(described: Published, classes: int) -> dict[str, tuple[int, ...]]:
     """
     channels, size = len(described.preprocessing.mean), described.preprocessing.crop
     found = shapes(described.network, described.fields, classes, channels, size)
-    filters = sum(shape[0] for shape in found.values() if len(shape) == 4)
+    filters = max((shape[0] for shape in found.values() if len(shape) == 4), default=1)
     if filters * size**2 > _MOST_ACTIVATIONS:
         raise UserError(
             f"{filters:,} filters for pictures of {size} pixels a side; expected at most "
@@ -263,7 +265,9 @@ def from_description(
         given = description["preprocessing"]
         names = {entry.name for entry in fields(Preprocessing)}
         if given.keys() != names or network not in models.names():
-            raise ValueError(f"network {network}, preprocessing {sorted(given)}")
+            raise ValueError(f"network {network!r}, preprocessing {sorted(given)}")
+        if any(_UNPRINTABLE.search(name) for name in classes):
+            raise ValueError("class names with signs that steer a terminal")
         if not all(name in (*FIELDS, "conv10_padding") and _small(own[name]) for name in own):
             raise ValueError(f"fields {own}")
         preprocessing = Preprocessing(

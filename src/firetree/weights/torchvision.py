@@ -52,5 +52,5 @@ def read_state(state: Mapping[str, Tensor], source: str) -> Published:
 
 def _place(name: str) -> tuple[bool, list[int], bool, str]:
     """Features before classifier, by number; a fire module's squeeze before its expand."""
-    numbers = [int(number) for number in re.findall(r"\.(\d+)", name)]
+    numbers = [int(number) for number in re.findall(r"\.([0-9]{1,9})", name)]
     return name.startswith("classifier"), numbers, "squeeze" not in name, name

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from firetree.fastweights import DeltaFastWeights, DeltaState, FastWeightRNN, FastWeightState
+from firetree.models.recurrent import LSTM
 from firetree.models.seq2seq.network import (
     PADDING,
     Embedding,
@@ -33,7 +34,7 @@ class Encoder(nn.Module):
     def __init__(self, sources: int, hidden: int, dropout: float):
         super().__init__()
         self.embedding = Embedding(sources, hidden, dropout)
-        self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
+        self.lstm = LSTM(hidden, hidden, batch_first=True)
 
     def forward(self, source_BS: Tensor) -> tuple[Any, tuple[Tensor, Tensor]]:
         lengths_B = (source_BS != PADDING).sum(1).cpu()
@@ -64,7 +65,7 @@ class Recurrent(SequenceToSequence):
         super().__init__()
         self.encoder = Encoder(sources, hidden, dropout)
         self.embedding = Embedding(targets, hidden, dropout)
-        self.decoder = nn.LSTM(hidden, hidden, batch_first=True)
+        self.decoder = LSTM(hidden, hidden, batch_first=True)
         self.memory = memory
         self.readout = Readout(hidden if memory is None else 2 * hidden, hidden, targets, dropout)
 
