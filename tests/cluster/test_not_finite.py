@@ -32,7 +32,7 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
     after = worker.model.state_dict()
     kept = all(torch.equal(before[name], after[name]) for name in before)
     trace, _ = train_step(worker, iter([batch]), 8, 0.1)
-    assert all(bucket.gradients_ready_s >= trace.start_s for bucket in trace.buckets)
+    assert all(bucket.ready_s >= trace.start_s for bucket in trace.buckets)
     return str(caught.value), kept
 
 
