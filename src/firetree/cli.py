@@ -303,8 +303,9 @@ def _bench_step(arguments: list[str]) -> None:
 def _bench_accuracy(arguments: list[str]) -> None:
     ours, _, extra = split_at(arguments, "--")
     options = parse(accuracy.AccuracyOptions, "firetree bench time-to-accuracy", ours)
-    make_folder(options.runs)
-    check_writable(options.html)
+    if options.html:
+        make_folder(options.runs)  # where the page may go
+        check_writable(options.html)
     runs = accuracy.compare(options, load_network(options.network), extra, _tell)
     print(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
     if options.html:

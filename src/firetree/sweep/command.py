@@ -75,8 +75,9 @@ class Row:
 def sweep_command(arguments: list[str], tell: Callable[[str], None]) -> None:
     """Run `firetree sweep` with these arguments."""
     options = parse(SweepOptions, "firetree sweep", arguments)
-    make_folder(options.runs)
-    check_writable(options.html)
+    if options.html:
+        make_folder(options.runs)  # where the page may go
+        check_writable(options.html)
     rows = sweep(options, tell)
     print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else as_text(rows))
     if options.html:
