@@ -213,14 +213,21 @@ def _file(folder: Path, part: str, language: str) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    # Not splitlines, which also splits at signs that stand within a line of one language alone.
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        *lines, last = re.split(r"\r\n|\r|\n", content.decode())
+        return split_lines(content.decode())
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}; expected text in UTF-8") from error
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines end at newlines of any system.
+
+    `str.splitlines` also ends them at signs that stand within a line of one language alone.
+    """
+    *lines, last = re.split(r"\r\n|\r|\n", text)
     return [*lines, last] if last else lines
 
 

@@ -47,20 +47,17 @@ def find_pictures(paths: Sequence[Path], class_names: Sequence[str] | None = Non
 def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
     if not path.exists():
         raise UserError(f"no file or folder {path}; expected pictures")
-    if class_names is not None and path.is_dir() and any(path.glob("train-*.parquet")):
-        from firetree.data import parquet  # pyarrow takes a while to import
-
-        held = parquet.read_parquet(path)
-        return _numbered(path, held.test or held.train, class_names)
-    if path.is_dir():
+    scored_whole = class_names is not None and any(path.glob("train-*.parquet"))
+    if path.is_dir() and not scored_whole:
         pictures = [found for file in _walk(path) for found in _below(file, class_names)]
         if not pictures:
             raise UserError(f"{path} holds no pictures; expected {' '.join(trees.SUFFIXES)}")
         return pictures
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" or scored_whole:
         from firetree.data import parquet  # pyarrow takes a while to import
 
-        return _numbered(path, parquet.read_parquet(path).train, class_names)
+        held = parquet.read_parquet(path)
+        return _numbered(path, held.test or held.train, class_names)
     if path.suffix == ".tar":
         return _of_tar(path, trees.read_tar(path), class_names)
     return [Picture(str(path), lambda: _read(path))]

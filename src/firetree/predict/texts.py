@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from firetree.data.texts import split_lines
 from firetree.data.vocabulary import Vocabulary
 from firetree.errors import UserError
 from firetree.models.seq2seq import SequenceToSequence
@@ -58,8 +59,7 @@ def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
         content = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file or 'standard input'}: {error}") from error
-    *lines, last = content.split("\n")
-    return [*lines, last] if last else lines
+    return split_lines(content)
 
 
 def as_json(texts: Sequence[str], found: Sequence[Answered]) -> str:
