@@ -11,7 +11,7 @@ import torch
 
 from firetree.errors import UserError, nearest
 from firetree.models import recurrent
-from firetree.models.seq2seq.lstm import Attentive, Memory, Recurrent
+from firetree.models.seq2seq.lstm import Attentive, Memory, Recurrent, Remembering
 from firetree.models.seq2seq.network import PADDING, SequenceToSequence
 from firetree.models.seq2seq.search import Found, search
 from firetree.models.seq2seq.transformer import Transformer
@@ -72,7 +72,7 @@ def _build(
     shape = sources, targets, hidden, dropout
     if kind in _MEMORIES:
         memory = recurrent.build_layer(kind, hidden, hidden, **given)
-        return Recurrent(*shape, cast(Memory, memory))
+        return Remembering(*shape, cast(Memory, memory))
     given = recurrent.given(_PREFIX + kind, given, ("heads",) if kind == "transformer" else ())
     match kind:
         case "transformer":
@@ -80,7 +80,7 @@ def _build(
         case "attention":
             return Attentive(*shape)
         case _:
-            return Recurrent(*shape, None)
+            return Recurrent(*shape)
 
 
 def _width(made: Callable[[int], SequenceToSequence], parameters: int, multiple: int) -> int:

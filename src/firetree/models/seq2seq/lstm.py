@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from firetree.fastweights import DeltaFastWeights, DeltaState, FastWeightRNN, FastWeightState
-from firetree.models.recurrent import LSTM
+from firetree.models.recurrent import LSTM, also_of_none
 from firetree.models.seq2seq.network import (
     PADDING,
     Embedding,
@@ -46,44 +46,86 @@ class Encoder(nn.Module):
 
 
 class Recurrent(SequenceToSequence):
-    """An encoder whose last state the decoder begins with; a memory reads what both give.
-
-    One memory of fast weights, with one set of slow weights, reads the encoder's outputs and then the
-    decoder's, so that what it finds in the target's steps are the source's. Its outputs stand beside
-    the decoder's before the logits.
+    """An encoder whose last state the decoder begins with (Sutskever, Vinyals, Le 2014).
 
     Args:
         sources, targets: symbols of each side, padding included.
         hidden: H, also of embeddings.
         dropout: of embeddings, and before the logits.
-        memory: batch first, of H features; None for no memory.
+        features: of a step that the logits are read from; by default H.
     """
 
     def __init__(
-        self, sources: int, targets: int, hidden: int, dropout: float, memory: Memory | None
+        self, sources: int, targets: int, hidden: int, dropout: float, features: int | None = None
     ):
         super().__init__()
         self.encoder = Encoder(sources, hidden, dropout)
         self.embedding = Embedding(targets, hidden, dropout)
         self.decoder = LSTM(hidden, hidden, batch_first=True)
-        self.memory = memory
-        self.readout = Readout(hidden if memory is None else 2 * hidden, hidden, targets, dropout)
+        self.readout = Readout(features or hidden, hidden, targets, dropout)
 
     def begin(self, source_BS: Tensor) -> State:
-        outputs, (h_BH, c_BH) = self.encoder(source_BS)
-        if self.memory is None:
-            return h_BH, c_BH
+        known: State
+        _, known = self.encoder(source_BS)
+        return known
+
+    def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
+        y_BTH, known = self._decoded(before_BT, state)
+        return self.readout(y_BTH), known
+
+    def _decoded(self, before_BT: Tensor, known: State) -> tuple[Tensor, State]:
+        h_BH, c_BH = known
+        y_BTH, (h_1BH, c_1BH) = self.decoder(self.embedding(before_BT), (h_BH[None], c_BH[None]))
+        return y_BTH, (h_1BH[0], c_1BH[0])
+
+
+class Remembering(Recurrent):
+    """The same with fast weights, which read the encoder's outputs and then the decoder's.
+
+    They are one memory with one set of slow weights, so that what it finds in the target's steps are
+    the source's. Its outputs stand beside the decoder's before the logits.
+
+    Args:
+        memory: batch first, of H features; the others are those of `Recurrent`.
+    """
+
+    def __init__(self, sources: int, targets: int, hidden: int, dropout: float, memory: Memory):
+        super().__init__(sources, targets, hidden, dropout, 2 * hidden)
+        self.memory = memory
+
+    @also_of_none
+    def forward(self, x_B2T: Tensor) -> Tensor:
+        """As by `begin` and `go_on`, but in one stretch, between which no fast weights are formed."""
+        source_BS, before_BT = x_B2T.unbind(1)
+        outputs, known = self.encoder(source_BS)
+        seen_BSH, lengths_B = pad_packed_sequence(outputs, batch_first=True)
+        y_BTH, _ = self._decoded(before_BT, known)
+        size_S, size_T = seen_BSH.shape[1], y_BTH.shape[1]
+        place_U = torch.arange(size_S + size_T, device=y_BTH.device)
+        begins_B1 = lengths_B.to(y_BTH.device)[:, None]
+        # Each target right behind its own source, without the padding of shorter ones.
+        which_BU = torch.where(place_U < begins_B1, place_U, place_U - begins_B1 + size_S)
+        both_BUH = torch.cat([seen_BSH, y_BTH], 1)
+        found_BUH, _ = self.memory(_at(both_BUH, which_BU.clamp(max=len(place_U) - 1)))
+        found_BTH = _at(found_BUH, begins_B1 + place_U[:size_T])
+        logits_BTK: Tensor = self.readout(torch.cat([y_BTH, found_BTH], 2))
+        return logits_BTK
+
+    def begin(self, source_BS: Tensor) -> State:
+        outputs, known = self.encoder(source_BS)
         _, held = self.memory(outputs)
-        return h_BH, c_BH, *_tensors(held)
+        return *known, *_tensors(held)
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
         h_BH, c_BH, *held = state
-        y_BTH, (h_1BH, c_1BH) = self.decoder(self.embedding(before_BT), (h_BH[None], c_BH[None]))
-        known = h_1BH[0], c_1BH[0]
-        if self.memory is None:
-            return self.readout(y_BTH), known
+        y_BTH, known = self._decoded(before_BT, (h_BH, c_BH))
         found_BTH, after = self.memory(y_BTH, _state(self.memory, held))
         return self.readout(torch.cat([y_BTH, found_BTH], 2)), (*known, *_tensors(after))
+
+
+def _at(y_BUH: Tensor, which_BT: Tensor) -> Tensor:
+    """The steps of each sequence that `which_BT` names."""
+    return y_BUH.gather(1, which_BT[:, :, None].expand(-1, -1, y_BUH.shape[2]))
 
 
 def _tensors(state: FastWeightState | DeltaState) -> tuple[Tensor, ...]:
