@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
+
+from firetree.fastweights.reads import BlockGradients, blocks
 
 EPSILON = 1e-5
 """Added to the variance in layer normalisation, as torch.nn.LayerNorm does."""
@@ -38,6 +39,11 @@ class Rule:
         if not self.normalise:
             return self.inner_steps + 1
         return 0 if self.normalise_first else 1
+
+    @property
+    def normal_sums(self) -> int:
+        """How many of them are."""
+        return self.inner_steps + 1 - self.first_normal
 
 
 def run(
@@ -95,113 +101,101 @@ class _Stretch(torch.autograd.Function):
         steps = rule.inner_steps
         W_t = W_HH.t()
         fades = fade_T.tolist()
-        weight_R = _latest_last(weight_T, size_H)
         h_BTH = torch.zeros_like(drive_BTH, memory_format=torch.contiguous_format)
-        input_TSBH = drive_BTH.new_empty(size_T, steps + 1, size_B, size_H)
+        # Sums that are not normalised need not be kept.
+        normal_TSBH = drive_BTH.new_empty(size_T, rule.normal_sums, size_B, size_H)
         guess_TSBH = drive_BTH.new_empty(size_T, steps, size_B, size_H)
         moments: list[tuple[Tensor, Tensor]] = []
+        shape = (size_H,)
+        activation = _RELU if rule.relu else torch.tanh
         first_normal = rule.first_normal
         # Views are made at once where they can be: one by one they cost a fifth of this pass.
         drives, outputs = drive_BTH.unbind(1), h_BTH.unbind(1)
-        inputs, guesses = _apart(input_TSBH), _apart(guess_TSBH)
+        sums, guesses = _sums(normal_TSBH, steps), _apart(guess_TSBH)
         h = h_BH
-        for t in range(size_T):
-            z = torch.addmm(drives[t], h, W_t, out=inputs[t][0])
-            past_BPH, past_BHP, weight_P = _past(h_BTH, weight_R, t)
-            u = z
-            for s in range(steps + 1):
-                if s:
-                    u = inputs[t][s].copy_(z)
-                    if t:
-                        product_B1P = torch.bmm(h.unsqueeze(1), past_BHP).mul_(weight_P)
-                        u.unsqueeze(1).baddbmm_(product_B1P, past_BPH)
-                    if A_BHH is not None:
-                        u.add_(torch.bmm(A_BHH, h[:, :, None])[:, :, 0], alpha=fades[t])
-                v = u
-                if s >= first_normal:
-                    v, mean, scale = torch.native_layer_norm(u, (size_H,), gain_H, bias_H, EPSILON)
-                    moments.append((mean, scale))
-                target = outputs[t] if s == steps else guesses[t][s]
-                h = torch.clamp_min(v, 0, out=target) if rule.relu else torch.tanh(v, out=target)
+        for block in blocks(h_BTH, weight_T):
+            for t, weight_P in zip(block.steps, block.weights, strict=True):
+                z = torch.addmm(drives[t], h, W_t, out=sums[t][0])
+                u = z
+                for s in range(steps + 1):
+                    if s:
+                        u = sums[t][s].copy_(z)
+                        if t:
+                            product_B1P = torch.bmm(h.unsqueeze(1), block.past_BHP).mul_(weight_P)
+                            u.unsqueeze(1).baddbmm_(product_B1P, block.past_BPH)
+                        if A_BHH is not None:
+                            u.add_(torch.bmm(A_BHH, h[:, :, None])[:, :, 0], alpha=fades[t])
+                    v = u
+                    if s >= first_normal:
+                        v, mean, scale = torch.native_layer_norm(u, shape, gain_H, bias_H, EPSILON)
+                        moments.append((mean, scale))
+                    target = outputs[t] if s == steps else guesses[t][s]
+                    h = activation(v, out=target)
         ctx.rule, ctx.fades, ctx.moments = rule, fades, moments
-        ctx.save_for_backward(W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, input_TSBH, guess_TSBH)
+        ctx.save_for_backward(W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, normal_TSBH, guess_TSBH)
         return h_BTH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_BTH: Tensor) -> tuple[Tensor | None, ...]:
         # A gradient has the name of what it is the gradient of, with `d` before it.
-        W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, input_TSBH, guess_TSBH = ctx.saved_tensors
+        W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, normal_TSBH, guess_TSBH = ctx.saved_tensors
         rule: Rule = ctx.rule
-        _, size_T, size_H = h_BTH.shape
+        size_T = h_BTH.shape[1]
         steps, first_normal = rule.inner_steps, rule.first_normal
         fades, latest_moments = ctx.fades, reversed(ctx.moments)
-        weight_R = _latest_last(weight_T, size_H)
         needs = ctx.needs_input_grad
         dh_BTH = out_BTH.clone(memory_format=torch.contiguous_format)
-        dinput_TSBH = torch.empty_like(input_TSBH)
-        dnormal_TSBH = torch.empty_like(input_TSBH)
+        dnormal_TSBH, dz_BTH = torch.empty_like(normal_TSBH), torch.empty_like(dh_BTH)
         dfade_T, dweight_T = weight_T.new_zeros(size_T), weight_T.new_zeros(size_T)
+        dA_BHH = torch.zeros_like(A_BHH) if needs[8] else None
         activation_backward = _THROUGH_RELU if rule.relu else _THROUGH_TANH
-        outputs, doutputs = h_BTH.unbind(1), dh_BTH.unbind(1)
-        inputs, guesses, dnormals = map(_apart, (input_TSBH, guess_TSBH, dnormal_TSBH))
-        latest_dz: list[Tensor] = []
-        for t in reversed(range(size_T)):
-            past_BPH, past_BHP, weight_P = _past(h_BTH, weight_R, t)
-            dh = doutputs[t]
-            dus: list[Tensor] = []
-            for s in reversed(range(steps + 1)):
-                h = outputs[t] if s == steps else guesses[t][s]
-                du = activation_backward(dh, h, grad_input=dnormals[t][s])
-                if s >= first_normal:
-                    du = _normal_backward(du, inputs[t][s], next(latest_moments), gain_H)[0]
-                dus.append(du)
-                if s == 0:
-                    break
-                before = guesses[t][s - 1]
+        outputs, doutputs, dzs = h_BTH.unbind(1), dh_BTH.unbind(1), dz_BTH.unbind(1)
+        sums, dsums = _sums(normal_TSBH, steps), _sums(dnormal_TSBH, steps)
+        guesses = _apart(guess_TSBH)
+        for block in blocks(h_BTH, weight_T, last_first=True):
+            reads = BlockGradients(block, guess_TSBH[block.begin : block.end])
+            for t in reversed(block.steps):
+                dh = doutputs[t]
+                if t + 1 < block.end:
+                    dh = reads.of_state(t).add_(dh)
+                dus: list[Tensor] = []
+                for s in reversed(range(steps + 1)):
+                    h = outputs[t] if s == steps else guesses[t][s]
+                    du = activation_backward(dh, h, grad_input=dsums[t][s])
+                    if s >= first_normal:
+                        du = _normal_backward(du, sums[t][s], next(latest_moments), gain_H)[0]
+                    dus.append(du)
+                    if s == 0:
+                        break
+                    dh = reads.of_guess(t, s - 1, du)
+                    if A_BHH is not None:
+                        by_A_BH = torch.bmm(du[:, None], A_BHH)[:, 0]
+                        if needs[5]:
+                            dfade_T[t] += (by_A_BH * guesses[t][s - 1]).sum()
+                        dh = dh.add(by_A_BH, alpha=fades[t])
+                reduce(partial(torch.add, out=dzs[t]), dus)
                 if t:
-                    # What the past gives with (du, h): with h it was weighed in the forward pass.
-                    three_B3H = torch.stack([du, before, du], 1)
-                    product_B2P = torch.bmm(three_B3H.narrow(1, 0, 2), past_BHP)
-                    if needs[6]:
-                        dweight_T[size_T - t :] += product_B2P[:, :, :t].prod(1).sum(0)
-                    product_B2P *= weight_P
-                    dh = torch.bmm(product_B2P.narrow(1, 0, 1), past_BPH).squeeze(1)
-                    dpast_BPH = torch.bmm(product_B2P.transpose(1, 2), three_B3H.narrow(1, 1, 2))
-                    dh_BTH.narrow(1, 0, len(weight_P)).add_(dpast_BPH)
-                else:
-                    dh = torch.zeros_like(du)
-                if A_BHH is not None:
-                    dinput_TSBH[t, s] = du
-                    by_A_BH = torch.bmm(du[:, None], A_BHH)[:, 0]
-                    if needs[5]:
-                        dfade_T[t] += (by_A_BH * before).sum()
-                    dh = dh.add(by_A_BH, alpha=fades[t])
-            latest_dz.append(reduce(torch.add, dus))
-            if t:
-                doutputs[t - 1].addmm_(latest_dz[-1], W_HH)
-        dz_BTH = torch.stack(latest_dz[::-1], 1)
+                    doutputs[t - 1].addmm_(dzs[t], W_HH)
+            reads.add_to_earlier(dh_BTH)
+            if needs[6]:
+                reads.add_to_weights(dweight_T)
+            if dA_BHH is not None:
+                dA_BHH += reads.of_memory(fades)
         before_BTH = torch.cat([h_BH[:, None], h_BTH[:, :-1]], 1)
         dW_HH = torch.mm(dz_BTH.flatten(0, 1).t(), before_BTH.flatten(0, 1))
-        dh_BH = torch.mm(dz_BTH[:, 0], W_HH)
-        dA_BHH = None
-        if A_BHH is not None and needs[8]:
-            faded = weight_T.new_tensor(fades)[:, None, None, None]
-            dA_BHH = torch.bmm(
-                (dinput_TSBH[:, 1:] * faded).flatten(0, 1).permute(1, 2, 0),
-                guess_TSBH.flatten(0, 1).transpose(0, 1),
-            )
+        dh_BH = torch.mm(dzs[0], W_HH)
         dgain_H, dbias_H = torch.zeros_like(gain_H), torch.zeros_like(gain_H)
         if rule.normalise:
             mean_RB1, scale_RB1 = map(torch.stack, zip(*ctx.moments, strict=True))
             _, dgain_H, dbias_H = _normal_backward(
-                dnormal_TSBH[:, first_normal:].flatten(0, 1),
-                input_TSBH[:, first_normal:].flatten(0, 1),
+                dnormal_TSBH.flatten(0, 1),
+                normal_TSBH.flatten(0, 1),
                 (mean_RB1, scale_RB1),
                 gain_H,
                 of_input=False,
             )
-        return None, dz_BTH, dW_HH, dgain_H, dbias_H, dfade_T, dweight_T.flip(0), dh_BH, dA_BHH
+        return None, dz_BTH, dW_HH, dgain_H, dbias_H, dfade_T, dweight_T, dh_BH, dA_BHH
 
 
 def _normal_backward(
@@ -214,19 +208,9 @@ def _normal_backward(
     return gradients
 
 
+_RELU = partial(torch.clamp_min, min=0)
 _THROUGH_RELU = partial(torch.ops.aten.threshold_backward.grad_input, threshold=0)
 _THROUGH_TANH = torch.ops.aten.tanh_backward.grad_input
-
-_LEAST_PRODUCTS = 400
-"""Below so many numbers in a matrix, torch multiplies batches by a loop of its own, thrice as slow."""
-
-
-def _past(h_BTH: Tensor, weight_R: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The states before step t in two orders, and their weights; and a few more for speed, weighed by 0."""
-    _, size_T, size_H = h_BTH.shape
-    size_P = min(max(t, -(-_LEAST_PRODUCTS // size_H)), size_T)
-    past_BPH = h_BTH.narrow(1, 0, size_P)
-    return past_BPH, past_BPH.transpose(1, 2), weight_R.narrow(0, size_T - t, size_P)
 
 
 def _apart(x_TSBH: Tensor) -> list[tuple[Tensor, ...]]:
@@ -234,6 +218,8 @@ def _apart(x_TSBH: Tensor) -> list[tuple[Tensor, ...]]:
     return [x_SBH.unbind() for x_SBH in x_TSBH.unbind()]
 
 
-def _latest_last(weight_T: Tensor, size_H: int) -> Tensor:
-    """From T − t on, the weights of the states before step t, then zeros for `_past`'s others."""
-    return pad(weight_T.flip(0), (0, -(-_LEAST_PRODUCTS // size_H)))
+def _sums(normal_TSBH: Tensor, inner_steps: int) -> list[tuple[Tensor, ...]]:
+    """Where each step's S + 1 sums go: those that are normalised have a place, the others the same one."""
+    size_T, normal, size_B, size_H = normal_TSBH.shape
+    others = normal_TSBH.new_empty(inner_steps + 1 - normal, size_B, size_H).unbind()
+    return [(*others, *kept) for kept in _apart(normal_TSBH)] if normal else [others] * size_T
