@@ -3,7 +3,8 @@
 `python reproduce/small_from_scratch.py`
 
 Three runs of as many epochs: dense, pruned on the way, and dense–sparse–dense. The pruned net's weights
-are then shared, its codebooks taught to answer as it does, and all is encoded. Runs are kept in
+are then shared, and the dense net's rounded by what each layer can bear until the file is so many times
+smaller; the values of both are taught to answer as the dense net does, and all is encoded. Runs are kept in
 `runs/small-from-scratch`, which a repeated command completes; the table goes to
 `reproduce/RESULTS.md`. Within an hour on two cores with nothing else running.
 """
@@ -18,7 +19,9 @@ from measure import accuracy, pruned_bytes
 from page import tell, write_table
 
 from firetree import compress, weights
-from firetree.compress.calibrate import inputs_of
+from firetree.compress.allocate import fit_budget
+from firetree.compress.calibrate import calibrate, inputs_of
+from firetree.compress.options import CALIBRATION_PICTURES
 from firetree.compress.retrain import retrain
 from firetree.compress.share import prune_and_share
 from firetree.compress.shared import Compressed
@@ -32,6 +35,8 @@ RUNS = Path("runs/small-from-scratch")
 EPOCHS = 12
 DENSITY, BITS, DSD_DENSITY = 0.3, 5, 0.7
 TAUGHT_STEPS, TAUGHT_PICTURES = 500, 4096
+SMALLER = (10, 14, 20)
+"""How many times smaller the dense net's file is to be."""
 
 
 def main() -> None:
@@ -42,14 +47,15 @@ def main() -> None:
     path = options.cifar10
     nets = trained(path, options.epochs)
     pictures = find_pictures(sorted(path.glob("test-*.parquet")))
-    rows = [*table(nets, shared(nets["pruned"], path), pictures)]
+    rows = [*table(nets, path, pictures)]
     write_table(
         "Small from scratch",
         "python reproduce/small_from_scratch.py",
         f"`squeezenet_small` on CIFAR-10 from first weights, {options.epochs} epochs each by the recipe "
         "`cifar-squeezenet` with batch normalisation, which is folded away; one seed. "
         f"Pruned to {DENSITY:.0%} of all weights by a gradual schedule; "
-        f"{2**BITS - 1} values a layer, taught in {TAUGHT_STEPS} steps; DSD with "
+        f"{2**BITS - 1} values a layer; `budget`: steps by sensitivity for a file so small. Values are "
+        f"taught in {TAUGHT_STEPS} steps on {TAUGHT_PICTURES:,} training pictures. DSD with "
         f"{DSD_DENSITY:.0%} of each layer in its sparse third.",
         [["net", "file", "bytes", "× smaller", "top-1 %", "lost, points"], *rows],
     )
@@ -86,37 +92,39 @@ def sparse(epochs: int) -> dict[str, dict[str, str]]:
     }
 
 
-def shared(published: Published, path: Path) -> Compressed:
-    """The pruned net with few values a layer, which answer as it does."""
-    stored = parquet.read_parquet(path).train
-    x_BCHW = inputs_of(published.preprocessing, stored, TAUGHT_PICTURES, seed=1)
-    before = prune_and_share(published, 1.0, BITS)
-    return retrain(before, published, x_BCHW, TAUGHT_STEPS, tell)
-
-
-def table(
-    nets: dict[str, Published], small: Compressed, pictures: list[Picture]
-) -> Iterator[list[str]]:
+def small(nets: dict[str, Published], path: Path) -> Iterator[tuple[str, Compressed]]:
+    """Each small net, with its values taught: the pruned one shared, and the dense one for each budget."""
     dense, pruned = nets["dense"], nets["pruned"]
-    whole_bytes = len(weights.as_safetensors(dense))
-    whole, _ = accuracy(dense, pictures)
-    few = small.expand()
-    for name, published, file, size_bytes in (
-        ("dense", dense, "safetensors, float32", whole_bytes),
-        ("pruned", pruned, "weights and a mask", pruned_bytes(pruned.state)),
-        ("shared", few, "`.fire`, Huffman", len(compress.write(small, "huffman"))),
-        ("shared", few, "`.fire`, rANS", len(compress.write(small))),
-        ("DSD", nets["DSD"], "safetensors, float32", whole_bytes),
-    ):
-        top1, _ = accuracy(published, pictures)
-        yield [
-            name,
-            file,
-            f"{size_bytes:,}",
-            f"{whole_bytes / size_bytes:.1f}",
-            f"{top1:.2f}",
-            f"{whole - top1:.2f}",
-        ]
+    stored = parquet.read_parquet(path).train
+
+    x_BCHW = inputs_of(dense.preprocessing, stored, TAUGHT_PICTURES, seed=1)
+
+    def taught(untaught: Compressed) -> Compressed:
+        return retrain(untaught, dense, x_BCHW, TAUGHT_STEPS, tell)
+
+    yield "pruned, shared", taught(prune_and_share(pruned, 1.0, BITS))
+    calibration = calibrate(dense, x_BCHW[:CALIBRATION_PICTURES])
+    for times in SMALLER:
+        budget_bytes = len(weights.as_safetensors(dense)) // times
+        untaught = fit_budget(dense, calibration, budget_bytes, tell, to_be_retrained=True)
+        yield f"dense, budget of a {times}th", taught(untaught)
+
+
+def table(nets: dict[str, Published], path: Path, pictures: list[Picture]) -> Iterator[list[str]]:
+    whole_bytes = len(weights.as_safetensors(nets["dense"]))
+    top1 = {name: accuracy(published, pictures)[0] for name, published in nets.items()}
+
+    def row(name: str, file: str, size_bytes: int) -> list[str]:
+        smaller, lost = whole_bytes / size_bytes, top1["dense"] - top1[name]
+        return [name, file, f"{size_bytes:,}", f"{smaller:.1f}", f"{top1[name]:.2f}", f"{lost:.2f}"]
+
+    for name in nets:
+        yield row(name, "safetensors, float32", whole_bytes)
+    yield row("pruned", "weights and a mask", pruned_bytes(nets["pruned"].state))
+    for name, compressed in small(nets, path):
+        top1[name], _ = accuracy(compressed.expand(), pictures)
+        for coder in ("huffman", "rans"):
+            yield row(name, f"`.fire`, {coder}", len(compress.write(compressed, coder)))
 
 
 if __name__ == "__main__":
