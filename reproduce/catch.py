@@ -83,10 +83,10 @@ def main() -> None:
     text = (
         f"All nets have {HIDDEN} units, and the rate among {', '.join(map(str, RATES))} with which a "
         f"seed of its own learned soonest on the {SEARCH_SIZE}×{SEARCH_SIZE} screen, falling to 0 by a "
-        "cosine; fast weights have λ = 0.5, η = 0.5 and h₀ normalised, and `without` is the same net with η = 0. Frames of "
-        f"training until the likeliest moves earn {LEARNED} in the mean over all starts (1 is each "
-        "ball caught), and the reward at the end: the median of the seeds, the least and the most. "
-        "[Curves](../docs/figures/catch.svg)."
+        "cosine; fast weights have λ = 0.5, η = 0.5 and h₀ normalised, and `without` is the same net "
+        f"with η = 0. Frames of training until the likeliest moves earn {LEARNED} in the mean over all "
+        "starts (1 is each ball caught), and the reward at the end: the median of the seeds, the least "
+        "and the most. [Curves](../docs/figures/catch.svg)."
     )
     headings = [
         "screen",
