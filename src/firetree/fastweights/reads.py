@@ -44,7 +44,12 @@ class Block:
         self.past_BHP = self.past_BPH.transpose(1, 2)
         rows = weight_R.unfold(0, size_P, 1).narrow(0, size_T - self.end + 1, len(self.steps))
         self.weight_KP = rows.flip(0)
-        self.weights = self.weight_KP.unbind()
+        self._weights = self.weight_KP.unbind()
+
+    def shares(self, t: int, x_BH: Tensor) -> Tensor:
+        """w (x·h) of each state that step t reads, (B, 1, P)."""
+        weight_P = self._weights[t - self.begin]
+        return torch.bmm(x_BH.unsqueeze(1), self.past_BHP).mul_(weight_P)
 
 
 def blocks(h_BTH: Tensor, weight_T: Tensor, last_first: bool = False) -> Iterator[Block]:
@@ -71,7 +76,7 @@ class BlockGradients:
         self._row_BRH = guess_KSBH.new_zeros(size_B, 2 * size_N, size_H)
         self._guess_BNH, self._du_BNH = self._row_BRH.chunk(2, 1)
         self._guess_BNH.copy_(guess_KSBH.flatten(0, 1).transpose(0, 1))
-        self._dus = torch.split(self._du_BNH, 1, 1)
+        self._dus = self._du_BNH.unbind(1)
         # Of each row in the gradients of the block's own states: w du·h of guesses, w g·h of du.
         share_BRK = guess_KSBH.new_zeros(size_B, 2 * size_N, size_K)
         by_guess_BNK, by_du_BNK = share_BRK.chunk(2, 1)
@@ -86,11 +91,10 @@ class BlockGradients:
         """The gradient of what inner step s of t read with, from that of what it read."""
         block = self._block
         n = (t - block.begin) * self._inner_steps + s
-        du_B1H = du_BH.unsqueeze(1)
-        self._dus[n].copy_(du_B1H)
+        self._dus[n].copy_(du_BH)
         if not t:
             return torch.zeros_like(du_BH)
-        share_B1P = torch.bmm(du_B1H, block.past_BHP).mul_(block.weights[t - block.begin])
+        share_B1P = block.shares(t, du_BH)
         self._by_guess[n].copy_(share_B1P.narrow(2, block.begin, len(block.steps)))
         return torch.bmm(share_B1P, block.past_BPH).squeeze(1)
 

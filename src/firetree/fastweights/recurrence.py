@@ -114,15 +114,14 @@ class _Stretch(torch.autograd.Function):
         sums, guesses = _sums(normal_TSBH, steps), _apart(guess_TSBH)
         h = h_BH
         for block in blocks(h_BTH, weight_T):
-            for t, weight_P in zip(block.steps, block.weights, strict=True):
+            for t in block.steps:
                 z = torch.addmm(drives[t], h, W_t, out=sums[t][0])
                 u = z
                 for s in range(steps + 1):
                     if s:
                         u = sums[t][s].copy_(z)
                         if t:
-                            product_B1P = torch.bmm(h.unsqueeze(1), block.past_BHP).mul_(weight_P)
-                            u.unsqueeze(1).baddbmm_(product_B1P, block.past_BPH)
+                            u.unsqueeze(1).baddbmm_(block.shares(t, h), block.past_BPH)
                         if A_BHH is not None:
                             u.add_(torch.bmm(A_BHH, h[:, :, None])[:, :, 0], alpha=fades[t])
                     v = u
