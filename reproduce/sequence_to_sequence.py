@@ -141,7 +141,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             }
         yield (
             f"**{budget.data}**, {budget.parameters:,} parameters, {budget.updates:,} updates of 128 "
-            f"pairs, beam {BEAM}"
+            f"pairs, beam {BEAM}; fast weights with λ = 1"
         )
         yield ""
         heading = ("model", "seeds", *measures.values(), "gap closed", "test loss", "symbols/s")
