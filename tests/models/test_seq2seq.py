@@ -80,6 +80,14 @@ def test_a_width_is_found_for_a_number_of_parameters(name: str, parameters: int)
     assert parameter_count(network) == pytest.approx(parameters, rel=0.08)
 
 
+def test_fast_weights_keep_a_source_to_its_end_unless_told_otherwise() -> None:
+    name, shape = "seq2seq_fast_weights", {"sources": 7, "targets": 9, "hidden": 8}
+    decay, rate = seq2seq.build(name, **shape).memory.rates(0)  # type: ignore[operator, union-attr]
+    assert (decay, rate) == (1.0, pytest.approx(0.1))
+    decay, _ = seq2seq.build(name, **shape, decay=0.5).memory.rates(0)  # type: ignore[operator, union-attr]
+    assert decay == 0.5
+
+
 @pytest.mark.parametrize("heads", [1, 3, 4])
 def test_a_transformer_finds_a_width_for_its_heads(heads: int) -> None:
     network = seq2seq.build(

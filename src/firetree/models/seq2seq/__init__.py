@@ -22,7 +22,8 @@ PARAMETERS = 1_000_000
 """What a network without a width of its own comes to, as nearly as its width allows."""
 
 _PREFIX = "seq2seq_"
-_MEMORIES = ("fast_weights", "delta")
+_MEMORIES: dict[str, dict[str, Any]] = {"fast_weights": {"decay": 1.0, "rate": 0.1}, "delta": {}}
+"""With their own defaults here: a source is to be known to the end, so nothing fades."""
 
 
 def names() -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def build(
         parameters: by default `PARAMETERS`; of no account where `hidden` is given.
         dropout: by default 0.
         fields: of the memory's layer, as `recurrent.build_layer` takes them, or a transformer's
-            `heads`; None keeps the default.
+            `heads`; None keeps the default, which is λ = 1 and η = 0.1 for fast weights.
 
     Raises:
         UserError: an unknown name, a field that the network does not have, or one out of its range.
@@ -71,7 +72,7 @@ def _build(
 ) -> SequenceToSequence:
     shape = sources, targets, hidden, dropout
     if kind in _MEMORIES:
-        memory = recurrent.build_layer(kind, hidden, hidden, **given)
+        memory = recurrent.build_layer(kind, hidden, hidden, **_MEMORIES[kind] | given)
         return Remembering(*shape, cast(Memory, memory))
     given = recurrent.given(_PREFIX + kind, given, ("heads",) if kind == "transformer" else ())
     match kind:
