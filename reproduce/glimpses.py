@@ -54,7 +54,7 @@ def main() -> None:
             for model in options.models.split(","):
                 cell = {"data": data, "model": model, "units": int(units)}
                 rate = best_rate(options.folder, cell)
-                run(options.folder, cell | {"epochs": EPOCHS, "rate": rate, "seed": SEED})
+                run(options.folder, cell | {"epochs": EPOCHS, "seed": SEED, "rate": rate})
                 write([row for row in rows(TABLE) if row["seed"] == str(SEED)])
 
 
