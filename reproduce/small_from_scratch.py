@@ -92,11 +92,12 @@ def sparse(epochs: int) -> dict[str, dict[str, str]]:
     }
 
 
-def small(nets: dict[str, Published], path: Path) -> Iterator[tuple[str, Compressed]]:
+def small(
+    nets: dict[str, Published], path: Path, whole_bytes: int
+) -> Iterator[tuple[str, Compressed]]:
     """Each small net, with its values taught: the pruned one shared, and the dense one for each budget."""
     dense, pruned = nets["dense"], nets["pruned"]
     stored = parquet.read_parquet(path).train
-
     x_BCHW = inputs_of(dense.preprocessing, stored, TAUGHT_PICTURES, seed=1)
 
     def taught(untaught: Compressed) -> Compressed:
@@ -105,8 +106,7 @@ def small(nets: dict[str, Published], path: Path) -> Iterator[tuple[str, Compres
     yield "pruned, shared", taught(prune_and_share(pruned, 1.0, BITS))
     calibration = calibrate(dense, x_BCHW[:CALIBRATION_PICTURES])
     for times in SMALLER:
-        budget_bytes = len(weights.as_safetensors(dense)) // times
-        untaught = fit_budget(dense, calibration, budget_bytes, tell, to_be_retrained=True)
+        untaught = fit_budget(dense, calibration, whole_bytes // times, tell, to_be_retrained=True)
         yield f"dense, budget of a {times}th", taught(untaught)
 
 
@@ -121,7 +121,7 @@ def table(nets: dict[str, Published], path: Path, pictures: list[Picture]) -> It
     for name in nets:
         yield row(name, "safetensors, float32", whole_bytes)
     yield row("pruned", "weights and a mask", pruned_bytes(nets["pruned"].state))
-    for name, compressed in small(nets, path):
+    for name, compressed in small(nets, path, whole_bytes):
         top1[name], _ = accuracy(compressed.expand(), pictures)
         for coder in ("huffman", "rans"):
             yield row(name, f"`.fire`, {coder}", len(compress.write(compressed, coder)))

@@ -147,7 +147,7 @@ class _Stretch(torch.autograd.Function):
         dh_BTH = out_BTH.clone(memory_format=torch.contiguous_format)
         dnormal_TSBH, dz_BTH = torch.empty_like(normal_TSBH), torch.empty_like(dh_BTH)
         dfade_T, dweight_T = weight_T.new_zeros(size_T), weight_T.new_zeros(size_T)
-        dA_BHH = torch.zeros_like(A_BHH) if needs[8] else None
+        dA_BHH: Tensor | None = None
         activation_backward = _THROUGH_RELU if rule.relu else _THROUGH_TANH
         outputs, doutputs, dzs = h_BTH.unbind(1), dh_BTH.unbind(1), dz_BTH.unbind(1)
         sums, dsums = _sums(normal_TSBH, steps), _sums(dnormal_TSBH, steps)
@@ -179,8 +179,9 @@ class _Stretch(torch.autograd.Function):
             reads.add_to_earlier(dh_BTH)
             if needs[6]:
                 reads.add_to_weights(dweight_T)
-            if dA_BHH is not None:
-                dA_BHH += reads.of_memory(fades)
+            if needs[8]:
+                by_block_BHH = reads.of_memory(fades)
+                dA_BHH = by_block_BHH if dA_BHH is None else dA_BHH.add_(by_block_BHH)
         before_BTH = torch.cat([h_BH[:, None], h_BTH[:, :-1]], 1)
         dW_HH = torch.mm(dz_BTH.flatten(0, 1).t(), before_BTH.flatten(0, 1))
         dh_BH = torch.mm(dzs[0], W_HH)
