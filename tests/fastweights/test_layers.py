@@ -165,10 +165,11 @@ def test_an_irnn_keeps_its_state_at_first() -> None:
 
 
 def test_an_associative_lstm_reads_by_the_conjugate_key_what_it_stored() -> None:
-    from firetree.fastweights.associative_lstm import _product
-
-    angle = torch.rand(8) * 6.28
+    layer = AssociativeLSTM(3, 16)
+    angle, value = torch.rand(8) * 6.28, 0.5 * torch.rand(2, 8)
     key = torch.stack([angle.cos(), angle.sin()])
-    value = torch.randn(2, 8)
     conjugate = key * torch.tensor([[1.0], [-1.0]])
-    torch.testing.assert_close(_product(conjugate, _product(key, value)), value)
+    open_gates = torch.full((24,), 100.0)
+    features = torch.cat([open_gates, key.flatten(), conjugate.flatten(), value.flatten()])
+    h_BH, _ = layer._step(features[None], torch.zeros(1, 4, 8, dtype=torch.complex64))
+    torch.testing.assert_close(h_BH[0], value.flatten())

@@ -1,7 +1,7 @@
 """An LSTM whose cell is a store of pairs of complex vectors (Danihelka et al. 2016).
 
 Letters in names: B batch, T time, I input features, H hidden, L layers, K complex numbers (H / 2),
-C copies of the store, Z (2, K): real and imaginary parts.
+C copies of the store, Z (2, K): their real and imaginary parts.
 """
 
 from __future__ import annotations
@@ -83,35 +83,34 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
     def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
         W_hh = self._weight("weight_hh", layer)
         drive_BTF = linear(x_BTI, self._weight("weight_ih", layer), self._weight("bias", layer))
-        size_B, size_T, _ = x_BTI.shape
-        copies, size_K = self.permutation_CK.shape
+        size_B, (copies, size_K) = len(x_BTI), self.permutation_CK.shape
         h_BH, c_BCZ = before or (
             x_BTI.new_zeros(size_B, self.hidden_size),
             x_BTI.new_zeros(size_B, copies, 2, size_K),
         )
-        outputs, final_BCZ = [], c_BCZ
-        for t in range(size_T):
-            h_BH, c_BCZ = self._step(torch.addmm(drive_BTF[:, t], h_BH, W_hh.t()), c_BCZ)
+        c_BCK = torch.complex(*c_BCZ.unbind(2))
+        outputs, final_BCK = [], c_BCK
+        for t, drive_BF in enumerate(drive_BTF.unbind(1)):
+            h_BH, c_BCK = self._step(torch.addmm(drive_BF, h_BH, W_hh.t()), c_BCK)
             outputs.append(h_BH)
-            going_B = (lengths_B > t)[:, None, None, None]
-            final_BCZ = torch.where(going_B, c_BCZ, final_BCZ)
+            final_BCK = torch.where((lengths_B > t)[:, None, None], c_BCK, final_BCK)
         y_BTH = torch.stack(outputs, 1)
+        final_BCZ = torch.stack([final_BCK.real, final_BCK.imag], 2)
         return y_BTH, (last_steps(y_BTH, lengths_B), final_BCZ)
 
-    def _step(self, features_BF: Tensor, c_BCZ: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, features_BF: Tensor, c_BCK: Tensor) -> tuple[Tensor, Tensor]:
         """Equations 16 to 24 of the paper."""
         size_K = self._size_K
         gates, complexes = torch.split(features_BF, [3 * size_K, 3 * self.hidden_size], 1)
         forget_BK, store_BK, read_BK = gates.sigmoid().chunk(3, 1)
-        key_in, key_out, update = _bounded(torch.unflatten(complexes, 1, (3, 2, size_K))).unbind(1)
-        stored_B1Z = (store_BK[:, None] * update)[:, None]
-        c_BCZ = forget_BK[:, None, None] * c_BCZ + _product(self._copies(key_in), stored_B1Z)
-        found_BZ = _product(self._copies(key_out), c_BCZ).mean(1)
-        return (read_BK[:, None] * _bounded(found_BZ)).flatten(1), c_BCZ
-
-    def _copies(self, key_BZ: Tensor) -> Tensor:
-        """The key as each copy of the store has it, permuted."""
-        return key_BZ[:, :, self.permutation_CK].transpose(1, 2)
+        bounded_B3K = _bounded(*torch.unflatten(complexes, 1, (3, 2, size_K)).unbind(2))
+        keys_B2K, update_B1K = torch.split(bounded_B3K, [2, 1], 1)
+        # As each copy of the store has them, permuted.
+        key_in_BCK, key_out_BCK = keys_B2K[:, :, self.permutation_CK].unbind(1)
+        c_BCK = forget_BK[:, None] * c_BCK + key_in_BCK * (store_BK[:, None] * update_B1K)
+        found_BK = (key_out_BCK * c_BCK).mean(1)
+        read_BK = read_BK * _bounded(found_BK.real, found_BK.imag)
+        return torch.cat([read_BK.real, read_BK.imag], 1), c_BCK
 
     def _split(self, state: AssociativeState, x_BTI: Tensor) -> list[Any]:
         size_B = len(x_BTI)
@@ -124,14 +123,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         return AssociativeState(*map(torch.stack, zip(*parts, strict=True)))
 
 
-def _bounded(z: Tensor) -> Tensor:
-    """Complex numbers (…, 2, K) longer than 1 cut to length 1 (equation 9)."""
-    square = z.square().sum(-2, keepdim=True)
-    return z * square.clamp(min=1).rsqrt()
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """The complex product of (…, 2, K) and (…, 2, K)."""
-    (a_real, a_imaginary), (b_real, b_imaginary) = a.unbind(-2), b.unbind(-2)
-    real = a_real * b_real - a_imaginary * b_imaginary
-    return torch.stack([real, a_real * b_imaginary + a_imaginary * b_real], -2)
+def _bounded(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Complex numbers of these parts, those longer than 1 cut to length 1 (equation 9)."""
+    scale = (real.square() + imaginary.square()).clamp(min=1).rsqrt()
+    return torch.complex(real * scale, imaginary * scale)
