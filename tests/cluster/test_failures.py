@@ -124,8 +124,18 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("case", CASES)
+IN_EACH_WORKER = ("missing data file", "no data file named", "negative label", "corrupt parquet")
+"""Mistakes that several workers find as they find a label above the classes."""
+
+
+@pytest.mark.parametrize(
+    ("case", "workers"),
+    [(case, 1) for case in CASES]
+    + [
+        pytest.param(case, 2, marks=pytest.mark.slow if case in IN_EACH_WORKER else ())
+        for case in CASES
+    ],
+)
 def test_a_users_mistake_is_one_line(tmp_path: Path, case: str, workers: int) -> None:
     if case == "world size above the batch" and workers == 1:
         workers = 2
@@ -218,8 +228,10 @@ def test_a_read_only_run_folder_is_one_line(tmp_path: Path, workers: int) -> Non
     assert_one_line(code, err, "Read-only file system")
 
 
-@pytest.mark.parametrize("size_kb", [4, 64, 700])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "size_kb"),
+    [(1, 4), (1, 64), (1, 700), (2, 4), pytest.param(2, 64, marks=pytest.mark.slow), (2, 700)],
+)
 def test_a_full_disk_is_one_line_and_loses_no_earlier_checkpoint(
     tmp_path: Path, workers: int, size_kb: int
 ) -> None:

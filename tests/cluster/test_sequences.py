@@ -26,7 +26,7 @@ def train_steps(model: str, data: str) -> tuple[dict[str, torch.Tensor], float]:
     recipe = replace(
         recipe,
         model=ModelRecipe(model, hidden=16),
-        data=replace(recipe.data, name=data, examples=100),
+        data=replace(recipe.data, name=data, examples=100, held_out="validation"),
         optim=replace(recipe.optim, batch_size=13),
     )
     place = Place(rank, world_size, world_size, "", 0)
