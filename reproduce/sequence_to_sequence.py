@@ -25,6 +25,7 @@ from page import tell
 from points import add, part, read
 
 from firetree.errors import RunFailedError
+from firetree.train import load_recipe
 from firetree.train.apart import FIRETREE, log_of, train_apart
 
 HERE = Path(__file__).parent
@@ -35,36 +36,42 @@ RUNS = HERE.parent / "runs" / "sequence_to_sequence"
 MODELS = ("lstm", "attention", "transformer", "fast_weights", "delta")
 PATHS = {"phonemes": "cmudict/cmudict.dict.gz", "translation": "multi30k"}
 BEAM = 4
-RATE = 0.002
+RATES = (0.002, 0.005, 0.0125)
+SEARCH_SEED, SEARCH_PART = 100, 4
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of the trainer."""
+class Budget:
+    """What all networks have for a task."""
 
     data: str
-    model: str
-    seed: int
     parameters: int
     updates: int
 
 
+BUDGETS = (Budget("phonemes", 250_000, 3_796), Budget("translation", 1_000_000, 2_270))
+"""Four epochs, and ten."""
+
+
+@dataclass(frozen=True)
+class Cell(Budget):
+    """One run of the trainer."""
+
+    model: str
+    seed: int
+    rate: float
+    held_out: str
+
+
 @dataclass(frozen=True)
 class Point(Cell):
-    """What it came to: `test_loss` is that of a symbol; what does not apply is empty."""
+    """What it came to: `test_loss` is that of a symbol held out; what does not apply is empty."""
 
     symbols_per_s: int
     test_loss: float
     phoneme_error_percent: str
     word_error_percent: str
     bleu: str
-
-
-BUDGETS = (
-    Cell("phonemes", "", 0, parameters=250_000, updates=3_796),
-    Cell("translation", "", 0, parameters=1_000_000, updates=2_270),
-)
-"""Four epochs, and ten."""
 
 
 def main() -> None:
@@ -79,38 +86,69 @@ def main() -> None:
             continue
         for seed in map(int, options.seeds.split(",")):
             for model in options.models.split(","):
-                cell = replace(budget, model=model, seed=seed)
-                if cell not in [part(point, Cell) for point in read(POINTS, Point)]:
-                    add(POINTS, [run(cell, options.shared)])
+                rate = best_rate(budget, model, options.shared)
+                done(
+                    Cell(**asdict(budget), model=model, seed=seed, rate=rate, held_out="test"),
+                    options.shared,
+                )
                 TABLE.write_text("\n".join(table(read(POINTS, Point))) + "\n", encoding="utf-8")
+
+
+def best_rate(budget: Budget, model: str, shared: Path) -> float:
+    """Of `RATES` the one with the least loss on validation pairs after a short run."""
+    short = replace(budget, updates=budget.updates // SEARCH_PART)
+    cells = [
+        Cell(**asdict(short), model=model, seed=SEARCH_SEED, rate=rate, held_out="validation")
+        for rate in RATES
+    ]
+    return min(cells, key=lambda cell: done(cell, shared).test_loss).rate
+
+
+def done(cell: Cell, shared: Path) -> Point:
+    """The cell's point: from the file, or else from a run."""
+    for point in read(POINTS, Point):
+        if part(point, Cell) == cell:
+            return point
+    point = run(cell, shared)
+    add(POINTS, [point])
+    return point
 
 
 def run(cell: Cell, shared: Path) -> Point:
     tell(str(cell))
     folder = RUNS / "-".join(map(str, asdict(cell).values()))
-    options = ["--data.path", str(shared / PATHS[cell.data])]
+    options = ["--data.path", str(shared / PATHS[cell.data]), "--data.held-out", cell.held_out]
     options += ["--model.name", f"seq2seq_{cell.model}"]
     options += ["--model.parameters", str(cell.parameters)]
-    options += ["--optim.steps", str(cell.updates), "--optim.lr", str(RATE)]
+    options += ["--optim.steps", str(cell.updates), "--optim.lr", str(cell.rate)]
     options += ["--seed", str(cell.seed), "--keep-checkpoints", "1", "--checkpoint-steps", "500"]
+    if cell.held_out == "validation":
+        warmup_epochs = load_recipe(cell.data).optim.warmup_epochs / SEARCH_PART
+        options += ["--optim.warmup-epochs", str(warmup_epochs)]
     if train_apart(cell.data, folder, options, environ=one_thread()):
         raise RunFailedError(f"{cell} ended early; {log_of(folder)} says why")
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    command = [*FIRETREE, "predict", str(folder), "--labels", "--beam", str(BEAM), "--json"]
-    said = subprocess.run(
-        command, check=True, capture_output=True, text=True, env={**os.environ, **one_thread()}
-    )
-    scores = json.loads(said.stdout)
+    scores = scored(folder) if cell.held_out == "test" else {}
     shutil.rmtree(folder)
     return Point(
         **asdict(cell),
         symbols_per_s=round(last["samples_per_s"]),
         test_loss=round(last["test_loss"], 4),
         **{
-            name: "" if scores[name] is None else f"{scores[name]:.2f}"
+            name: "" if scores.get(name) is None else f"{scores[name]:.2f}"
             for name in ("phoneme_error_percent", "word_error_percent", "bleu")
         },
     )
+
+
+def scored(folder: Path) -> dict[str, float | None]:
+    """What `firetree predict --labels` says of a run."""
+    command = [*FIRETREE, "predict", str(folder), "--labels", "--beam", str(BEAM), "--json"]
+    said = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, **one_thread()}
+    )
+    scores: dict[str, float | None] = json.loads(said.stdout)
+    return scores
 
 
 def one_thread() -> dict[str, str]:
@@ -120,7 +158,12 @@ def one_thread() -> dict[str, str]:
 def table(points: Sequence[Point]) -> Iterator[str]:
     """For each budget that has points a table of medians over the seeds that are done."""
     for budget in BUDGETS:
-        some = [point for point in points if replace(part(point, Cell), model="", seed=0) == budget]
+        rates = searched(points, budget)
+        some = [
+            point
+            for point in points
+            if part(point, Budget) == budget and point.rate == rates.get(point.model, point.rate)
+        ]
         if not some:
             continue
         measures = {"bleu": "BLEU"}
@@ -134,7 +177,15 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             f"pairs, beam {BEAM}"
         )
         yield ""
-        heading = ("model", "seeds", *measures.values(), "gap closed", "test loss", "symbols/s")
+        heading = (
+            "model",
+            "rate",
+            "seeds",
+            *measures.values(),
+            "gap closed",
+            "test loss",
+            "symbols/s",
+        )
         yield "| " + " | ".join(heading) + " |"
         yield "|---" * len(heading) + "|"
         first = next(iter(measures))
@@ -143,13 +194,20 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             own = [point for point in some if point.model == model]
             if not own:
                 continue
-            row = [model, str(len(own))]
+            row = [model, f"{own[0].rate:g}", str(len(own))]
             row += [f"{middle(some, model, measure):.2f}" for measure in measures]
             row += [closed(values, model)]
             row += [f"{middle(some, model, 'test_loss'):.3f}"]
             row += [f"{middle(some, model, 'symbols_per_s'):,.0f}"]
             yield "| " + " | ".join(row) + " |"
         yield ""
+
+
+def searched(points: Sequence[Point], budget: Budget) -> dict[str, float]:
+    """The best rate of each model whose rates are tried."""
+    tried = [p for p in points if (p.data, p.held_out) == (budget.data, "validation")]
+    tried.sort(key=lambda point: point.test_loss, reverse=True)
+    return {point.model: point.rate for point in tried}
 
 
 def middle(points: Sequence[Point], model: str, measure: str) -> float:
