@@ -36,7 +36,7 @@ RUNS = HERE.parent / "runs" / "sequence_to_sequence"
 MODELS = ("lstm", "attention", "transformer", "fast_weights", "delta")
 PATHS = {"phonemes": "cmudict/cmudict.dict.gz", "translation": "multi30k"}
 BEAM = 4
-RATES = (0.002, 0.005, 0.0125)
+RATES = (0.002, 0.005, 0.0125, 0.03)
 SEARCH_SEED, SEARCH_PART = 100, 4
 
 

@@ -42,7 +42,7 @@ def run_dir(dictionary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned the sounds."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     code, _, err = train(
-        dictionary, folder, "--optim.lr", 0.01, "--optim.batch-size", 32, "--optim.steps", 250
+        dictionary, folder, "--optim.lr", 0.01, "--optim.batch-size", 32, "--optim.steps", 350
     )
     assert (code, err) == (0, "")
     return folder

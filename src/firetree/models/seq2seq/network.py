@@ -6,6 +6,8 @@ K symbols to choose from.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -43,25 +45,37 @@ class SequenceToSequence(nn.Module):
 
 
 class Readout(nn.Module):
-    """Features (B, T, F) to logits (B, T, K), by way of one layer of H units."""
+    """Features (B, T, F) to logits (B, T, K), by way of one layer of H units, normalised.
+
+    From small features logits are learned several times slower.
+    """
 
     def __init__(self, features: int, hidden: int, targets: int, dropout: float):
         super().__init__()
         self.hidden = nn.Linear(features, hidden)
+        self.norm = nn.LayerNorm(hidden)
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(hidden, targets)
 
     def forward(self, y_BTF: Tensor) -> Tensor:
-        logits_BTK: Tensor = self.logits(self.dropout(torch.tanh(self.hidden(y_BTF))))
+        y_BTH = self.norm(torch.tanh(self.hidden(y_BTF)))
+        logits_BTK: Tensor = self.logits(self.dropout(y_BTH))
         return logits_BTK
 
 
 class Embedding(nn.Embedding):
-    """Symbols (B, T) to features (B, T, H), some of which are dropped in training."""
+    """Symbols (B, T) to features (B, T, H), some of which are dropped in training.
+
+    Weights are drawn √H times smaller than what they become (Vaswani et al. 2017, section 3.4), so
+    that a step of Adam changes them by more.
+    """
 
     def __init__(self, symbols: int, hidden: int, dropout: float):
         super().__init__(symbols, hidden, padding_idx=PADDING)
         self.dropout = dropout
+        with torch.no_grad():
+            self.weight /= math.sqrt(hidden)
 
     def forward(self, x_BT: Tensor) -> Tensor:
-        return nn.functional.dropout(super().forward(x_BT), self.dropout, self.training)
+        y_BTH = super().forward(x_BT) * math.sqrt(self.embedding_dim)
+        return nn.functional.dropout(y_BTH, self.dropout, self.training)

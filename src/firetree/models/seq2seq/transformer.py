@@ -108,8 +108,6 @@ class Transformer(SequenceToSequence):
         self.decoder = nn.ModuleList(Layer(hidden, heads, dropout, True) for _ in range(LAYERS))
         self.encoder_norm, self.norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.logits = nn.Linear(hidden, targets)
-        for embedding in (self.source, self.target):
-            nn.init.normal_(embedding.weight, std=hidden**-0.5)
 
     def begin(self, source_BS: Tensor) -> State:
         seen = (source_BS != PADDING)[:, None, None]
@@ -139,7 +137,7 @@ class Transformer(SequenceToSequence):
 
 
 def _placed(y_BTH: Tensor, first: int) -> Tensor:
-    """Embeddings at their usual scale, with sines of the places from `first` on added (section 3.5)."""
+    """Embeddings, with sines of the places from `first` on added (section 3.5)."""
     _, size_T, size_H = y_BTH.shape
     place_T = torch.arange(first, first + size_T, device=y_BTH.device)
     speed_F = torch.exp(
@@ -147,4 +145,4 @@ def _placed(y_BTH: Tensor, first: int) -> Tensor:
     )
     angle_TF = place_T[:, None] * speed_F
     places_TH = torch.stack([angle_TF.sin(), angle_TF.cos()], 2).flatten(1)
-    return y_BTH * math.sqrt(size_H) + places_TH.to(y_BTH.dtype)
+    return y_BTH + places_TH.to(y_BTH.dtype)
