@@ -73,7 +73,13 @@ def compare_all() -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "world_size",
-    [2, 3, 5, pytest.param(8, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)],
+    [
+        2,
+        pytest.param(3, marks=pytest.mark.slow),
+        5,
+        pytest.param(8, marks=pytest.mark.slow),
+        pytest.param(16, marks=pytest.mark.slow),
+    ],
 )
 def test_sums_equal_all_reduce_and_are_bit_identical_on_all_ranks(world_size: int) -> None:
     first, *others = run_on_ranks(world_size, compare_all)
