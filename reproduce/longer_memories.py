@@ -24,17 +24,16 @@ from firetree.models.recurrent import EMBEDDING, HEAD, build_layer
 
 TABLE = Path(__file__).with_name("longer_memories.csv")
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "longer-memories.png"
-MODELS = (
-    "irnn",
-    "lstm",
-    "gru",
-    "associative_lstm",
-    "fast_weights",
-    "lasting_fast_weights",
-    "delta",
-)
-LASTING = {"model.name": "fast_weights", "model.decay": 1, "model.rate": 0.1}
-"""Fast weights that do not fade, with the λ and η of sequence to sequence."""
+MODELS: dict[str, dict[str, object]] = {
+    "irnn": {},
+    "lstm": {},
+    "gru": {},
+    "associative_lstm": {},
+    "fast_weights": {},
+    "lasting_fast_weights": {"model.name": "fast_weights", "model.decay": 1, "model.rate": 0.1},
+    "delta": {},
+}
+"""With fields of the recipe's. Lasting ones do not fade, with the λ and η of sequence to sequence."""
 PAIRS = (4, 8, 16, 32, 64)
 PARAMETERS = 31_000
 STEPS = 1500
@@ -58,7 +57,7 @@ def main() -> None:
 
 def run(model: str, pairs: int) -> None:
     batch, units = QUERIES // pairs, units_of(model)
-    values = {
+    values: dict[str, object] = {
         "model.name": model,
         "model.hidden": units,
         "data.pairs": pairs,
@@ -68,18 +67,17 @@ def run(model: str, pairs: int) -> None:
         "evaluate_epochs": STEPS,
         "checkpoint_steps": 500,
     }
-    if model == "lasting_fast_weights":
-        values |= LASTING
     cell = {"model": model, "units": units, "pairs": pairs, "steps": STEPS, "batch": batch}
-    done(TABLE, cell, "multi-query-recall", values)
+    done(TABLE, cell, "multi-query-recall", values | MODELS[model])
 
 
 def units_of(model: str) -> int:
     """The even number of units with which the layer and the head's first map have most of PARAMETERS."""
 
+    name = str(MODELS[model].get("model.name", model))
+
     def parameters(units: int) -> int:
-        layer = build_layer(model.removeprefix("lasting_"), EMBEDDING, units)
-        return parameter_count(layer) + units * HEAD
+        return parameter_count(build_layer(name, EMBEDDING, units)) + units * HEAD
 
     return max(units for units in range(2, 256, 2) if parameters(units) <= PARAMETERS)
 

@@ -95,13 +95,14 @@ def main() -> None:
 
 
 def best_rate(budget: Budget, model: str, shared: Path) -> float:
-    """Of `RATES` the one with the least loss on validation pairs after a short run."""
+    """Of `RATES` the best one on validation pairs after a short run."""
     short = replace(budget, updates=budget.updates // SEARCH_PART)
-    cells = [
-        Cell(**asdict(short), model=model, seed=SEARCH_SEED, rate=rate, held_out="validation")
-        for rate in RATES
-    ]
-    return min(cells, key=lambda cell: done(cell, shared).test_loss).rate
+    for rate in RATES:
+        cell = Cell(
+            **asdict(short), model=model, seed=SEARCH_SEED, rate=rate, held_out="validation"
+        )
+        done(cell, shared)
+    return searched(read(POINTS, Point), budget)[model]
 
 
 def done(cell: Cell, shared: Path) -> Point:
@@ -204,7 +205,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
 
 
 def searched(points: Sequence[Point], budget: Budget) -> dict[str, float]:
-    """The best rate of each model whose rates are tried."""
+    """Of each model whose rates are tried the one with the least loss."""
     tried = [p for p in points if (p.data, p.held_out) == (budget.data, "validation")]
     tried.sort(key=lambda point: point.test_loss, reverse=True)
     return {point.model: point.rate for point in tried}

@@ -130,10 +130,14 @@ IN_EACH_WORKER = ("missing data file", "no data file named", "negative label", "
 
 @pytest.mark.parametrize(
     ("case", "workers"),
-    [(case, 1) for case in CASES]
-    + [
-        pytest.param(case, 2, marks=pytest.mark.slow if case in IN_EACH_WORKER else ())
+    [
+        pytest.param(
+            case,
+            workers,
+            marks=pytest.mark.slow if workers == 2 and case in IN_EACH_WORKER else (),
+        )
         for case in CASES
+        for workers in (1, 2)
     ],
 )
 def test_a_users_mistake_is_one_line(tmp_path: Path, case: str, workers: int) -> None:

@@ -109,8 +109,8 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         key_in_BCK, key_out_BCK = keys_B2K[:, :, self.permutation_CK].unbind(1)
         c_BCK = forget_BK[:, None] * c_BCK + key_in_BCK * (store_BK[:, None] * update_B1K)
         found_BK = (key_out_BCK * c_BCK).mean(1)
-        read_BK = read_BK * _bounded(found_BK.real, found_BK.imag)
-        return torch.cat([read_BK.real, read_BK.imag], 1), c_BCK
+        h_BK = read_BK * _bounded(found_BK.real, found_BK.imag)
+        return torch.cat([h_BK.real, h_BK.imag], 1), c_BCK
 
     def _split(self, state: AssociativeState, x_BTI: Tensor) -> list[Any]:
         size_B = len(x_BTI)
