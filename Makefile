@@ -9,8 +9,9 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,onnx]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,onnx]'
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # on all cores; some files are for other Pythons
 	touch $@
 
 demo: install

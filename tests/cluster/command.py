@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,14 +22,17 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.cli"])
 
 
-def firetree(*arguments: object, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+def firetree(
+    *arguments: object, ranks: int = 1, environ: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
     """Run to the end: exit code, standard output and standard error.
 
     Without variables of its own, which a fresh interpreter might read, the command is forked from a
-    process that has imported it before: most of a short command's time is its imports.
+    process that has imported it before: most of a short command's time is its imports. As one of
+    several `ranks` it finds the others as under mpirun; the answer is that of rank 0.
     """
     if environ is None:
-        return _forked([*map(str, arguments)])
+        return _forked([*map(str, arguments)], ranks)
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
@@ -38,16 +43,34 @@ def firetree(*arguments: object, environ: Mapping[str, str] | None = None) -> tu
     return done.returncode, done.stdout, done.stderr
 
 
-def _forked(arguments: list[str]) -> tuple[int, str, str]:
+def _forked(arguments: list[str], ranks: int) -> tuple[int, str, str]:
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = FORKS.Process(target=_command, args=(arguments, dict(os.environ), out, err))
-        process.start()
-        process.join(LIMIT_S)
-        if process.is_alive():
-            kill_whole_job(process.pid)
+        outputs = [(out, err), *[(Path(os.devnull),) * 2] * (ranks - 1)]
+        processes = [
+            FORKS.Process(target=_command, args=(arguments, {**os.environ, **environ}, *files))
+            for environ, files in zip(_places(ranks), outputs, strict=True)
+        ]
+        for process in processes:
+            process.start()
+        deadline_s = time.monotonic() + LIMIT_S
+        for process in processes:
+            process.join(deadline_s - time.monotonic())
+        late = [process.pid for process in processes if process.is_alive()]
+        for pid in late:
+            kill_whole_job(pid)
+        if late:
             raise TimeoutError(f"firetree {' '.join(arguments)} took over {LIMIT_S:.0f} s")
-        return process.exitcode, out.read_text(), err.read_text()
+        return processes[0].exitcode, out.read_text(), err.read_text()
+
+
+def _places(ranks: int) -> list[dict[str, str]]:
+    """What mpirun tells each of so many ranks; nothing to one that is alone."""
+    if ranks == 1:
+        return [{}]
+    sizes = dict.fromkeys(("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"), str(ranks))
+    shared = {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo", **sizes}
+    return [{**shared, "OMPI_COMM_WORLD_RANK": str(rank)} for rank in range(ranks)]
 
 
 def _command(arguments: list[str], environ: Mapping[str, str], out: Path, err: Path) -> None:
@@ -60,6 +83,19 @@ def _command(arguments: list[str], environ: Mapping[str, str], out: Path, err: P
     from firetree.cli import main
 
     main()
+
+
+def free_port() -> int:
+    """A free port below those that the kernel gives to clients.
+
+    A client that asks for one of these before the server listens can be connected to itself, and
+    then holds the port.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def start(*arguments: object, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
@@ -109,13 +145,15 @@ def last_weights(run_dir: Path) -> bytes:
     return (newest / "model.safetensors").read_bytes()
 
 
-def resumed_weights(asked: tuple[object, ...], run_dir: Path, step: int, steps: int) -> bytes:
+def resumed_weights(
+    asked: tuple[object, ...], run_dir: Path, step: int, steps: int, ranks: int = 1
+) -> bytes:
     """Weights at the end of a run, which one that is broken off after `step` and resumed ends with too."""
-    code, _, err = firetree(*asked)
+    code, _, err = firetree(*asked, ranks=ranks)
     assert (code, err) == (0, "")
     whole = last_weights(run_dir)
     forget_after(run_dir, step)
-    code, out, err = firetree(*asked, "--resume")
+    code, out, err = firetree(*asked, "--resume", ranks=ranks)
     assert code == 0, err
     assert f"resumed at step {step} of {steps}" in out
     assert last_weights(run_dir) == whole

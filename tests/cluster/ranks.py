@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
-import random
-import socket
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from command import FORKS
+from command import FORKS, free_port
 
 DEADLINE_S = 120.0
 
@@ -43,19 +40,6 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
             if process.is_alive():
                 process.kill()
                 process.join()
-
-
-def free_port() -> int:
-    """A free port below those that the kernel gives to clients.
-
-    A client that asks for one of these before the server listens can be connected to itself, and
-    then holds the port.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
 
 
 def _collect(pipes: list[Connection]) -> list[Any]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch.distributed as dist
-from command import COMMAND, LIMIT_S, firetree, start
-from ranks import free_port, run_on_ranks
+from command import COMMAND, LIMIT_S, firetree, free_port, start
+from ranks import run_on_ranks
 
 from firetree import cli, collectives
 from firetree.bench import allreduce

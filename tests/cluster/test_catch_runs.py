@@ -60,9 +60,9 @@ def test_a_small_game_is_learned(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
-    asked = (*SMALL, "--workers", 2, "--data.examples", 500, "--checkpoint-steps", 5)
+    asked = (*SMALL, "--data.examples", 500, "--checkpoint-steps", 5)
     asked += ("--optim.steps", 20, "--run-dir", tmp_path / "run")
-    resumed_weights(asked, tmp_path / "run", step=10, steps=20)
+    resumed_weights(asked, tmp_path / "run", step=10, steps=20, ranks=2)
 
 
 @pytest.mark.parametrize(

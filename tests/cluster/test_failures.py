@@ -14,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command import firetree, last_weights
+from command import firetree, free_port, last_weights
 from PIL import Image
-from ranks import free_port
 
 from firetree import Plan
 from firetree.network.choice import Choice

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import COMMAND, alive, descendants, firetree, last_weights, start
-from ranks import free_port
+from command import COMMAND, alive, descendants, firetree, free_port, last_weights, start
 from test_resume import wait_for_workers
 
 ENDLESS = ("--optim.steps", 1_000_000, "--checkpoint-steps", 5)
@@ -82,7 +81,7 @@ def test_a_worker_that_stops_answering_ends_the_run_within_the_timeout(tmp_path:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     run_dir = tmp_path_factory.mktemp("reference") / "run"
-    code, _, err = firetree("train", "digits", "--workers", 4, "--run-dir", run_dir, *SHORT)
+    code, _, err = firetree("train", "digits", "--run-dir", run_dir, *SHORT, ranks=4)
     assert (code, err) == (0, "")
     return last_weights(run_dir)
 

@@ -12,9 +12,12 @@ from command import alive, descendants, firetree, kill_whole_job, last_weights, 
 KILLS = 10
 
 
-def arguments(run_dir: Path, algorithm: str, steps: int, workers: int = 2) -> tuple[object, ...]:
+TWO = ("--workers", 2)
+
+
+def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
     return (
-        *("train", "digits", "--workers", workers, "--run-dir", run_dir),
+        *("train", "digits", "--run-dir", run_dir),
         *("--sync.algorithm", algorithm, "--optim.steps", steps),
         *("--checkpoint-steps", 10, "--optim.batch-size", 32),
     )
@@ -27,15 +30,15 @@ def test_killed_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
 ) -> None:
     steps = 600
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    assert firetree(*arguments(undisturbed, "ring", steps))[0] == 0
+    assert firetree(*arguments(undisturbed, "ring", steps), *TWO)[0] == 0
     moments = random.Random(0)
     for _ in range(KILLS):
-        job = start(*arguments(disturbed, "ring", steps), "--resume")
+        job = start(*arguments(disturbed, "ring", steps), *TWO, "--resume")
         time.sleep(moments.uniform(2.5, 7.0))
         if job.poll() is None:
             kill_whole_job(job.pid)
         job.communicate()
-    code, _, err = firetree(*arguments(disturbed, "ring", steps), "--resume")
+    code, _, err = firetree(*arguments(disturbed, "ring", steps), *TWO, "--resume")
     assert (code, err) == (0, "")
     assert last_weights(disturbed) == last_weights(undisturbed)
     metrics = [
@@ -51,7 +54,7 @@ def test_killed_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
 
 
 def test_when_only_the_launcher_is_killed_no_worker_lives_on(tmp_path: Path) -> None:
-    job = start(*arguments(tmp_path / "run", "ring", 100_000))
+    job = start(*arguments(tmp_path / "run", "ring", 100_000), *TWO)
     workers = wait_for_workers(job.pid, tmp_path / "run")
     job.kill()
     job.communicate()
@@ -72,11 +75,12 @@ def wait_for_workers(pid: int, run_dir: Path) -> list[int]:
 
 def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert firetree(*arguments(run_dir, "ring", 30))[0] == 0
+    run = arguments(run_dir, "ring", 30)
+    assert firetree(*run, ranks=2)[0] == 0
     expected = last_weights(run_dir)
     damaged = run_dir / "checkpoints" / "step-00000030" / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    code, out, err = firetree(*arguments(run_dir, "ring", 30), "--resume")
+    code, out, err = firetree(*run, "--resume", ranks=2)
     assert (code, err) == (0, "")
     [line] = [line for line in out.splitlines() if "is damaged" in line]
     assert "step-00000030" in line
@@ -86,8 +90,8 @@ def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_pa
 
 @pytest.mark.slow
 def test_what_a_resumed_run_changes_is_said(tmp_path: Path) -> None:
-    assert firetree(*arguments(tmp_path / "run", "ring", 10))[0] == 0
-    code, out, _ = firetree(*arguments(tmp_path / "run", "gloo", 12), "--resume")
+    assert firetree(*arguments(tmp_path / "run", "ring", 10), ranks=2)[0] == 0
+    code, out, _ = firetree(*arguments(tmp_path / "run", "gloo", 12), "--resume", ranks=2)
     assert code == 0
     assert "sync.algorithm 'ring' to 'gloo'" in out
     assert "optim.steps 10 to 12" in out
@@ -95,7 +99,7 @@ def test_what_a_resumed_run_changes_is_said(tmp_path: Path) -> None:
 
 
 def test_what_a_runs_state_depends_on_cannot_change(tmp_path: Path) -> None:
-    asked = (*arguments(tmp_path / "run", "ring", 1, workers=1), "--sparse.density", 0.5)
+    asked = (*arguments(tmp_path / "run", "ring", 1), "--sparse.density", 0.5)
     assert firetree(*asked)[0] == 0
     for field, value in (
         ("optim.optimizer", "adam"),
@@ -110,7 +114,7 @@ def test_what_a_runs_state_depends_on_cannot_change(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
-    run = arguments(tmp_path / "run", "ring", 100_000, workers=1)
+    run = arguments(tmp_path / "run", "ring", 100_000)
     job = start(*run)
     try:
         wait_for_workers(job.pid, tmp_path / "run")

@@ -60,8 +60,8 @@ SHORT = ("associative-retrieval", "--data.examples", 1500, "--checkpoint-steps",
 @pytest.mark.slow
 def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    asked = ("train", *SHORT, "--workers", 2, "--optim.steps", 10, "--run-dir", run_dir)
-    resumed_weights(asked, run_dir, step=5, steps=10)
+    asked = ("train", *SHORT, "--optim.steps", 10, "--run-dir", run_dir)
+    resumed_weights(asked, run_dir, step=5, steps=10, ranks=2)
 
 
 def test_fast_weights_that_explode_without_normalisation_are_named(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from command import firetree
-from ranks import free_port
+from command import firetree, free_port
 from test_device import needs_none
 from test_failures import assert_one_line
 

@@ -30,10 +30,13 @@ def dictionary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def train(dictionary: Path, run_dir: Path, *options: object) -> tuple[int, str, str]:
+def train(
+    dictionary: Path, run_dir: Path, *options: object, ranks: int = 1
+) -> tuple[int, str, str]:
     return firetree(
         *("train", "phonemes", "--data.path", dictionary, "--run-dir", run_dir),
         *("--model.dropout", 0, "--model.parameters", 20_000, *options),
+        ranks=ranks,
     )
 
 
@@ -59,11 +62,12 @@ def predicted(run_dir: Path, *inputs: str, **options: Any) -> str:
 
 def test_two_workers_end_with_the_weights_of_one(dictionary: Path, tmp_path: Path) -> None:
     metrics, weights = [], []
-    for workers in (1, 2):
-        folder = tmp_path / str(workers)
+    for ranks in (1, 2):
+        folder = tmp_path / str(ranks)
         code, _, err = train(
-            *(dictionary, folder, "--workers", workers, "--model.name", "seq2seq_fast_weights"),
+            *(dictionary, folder, "--model.name", "seq2seq_fast_weights"),
             *("--optim.batch-size", 13, "--optim.steps", 8),
+            ranks=ranks,
         )
         assert (code, err) == (0, "")
         metrics.append(json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]))
