@@ -80,12 +80,15 @@ def test_a_width_is_found_for_a_number_of_parameters(name: str, parameters: int)
     assert parameter_count(network) == pytest.approx(parameters, rel=0.08)
 
 
-def test_fast_weights_keep_a_source_to_its_end_unless_told_otherwise() -> None:
-    name, shape = "seq2seq_fast_weights", {"sources": 7, "targets": 9, "hidden": 8}
-    decay, rate = seq2seq.build(name, **shape).memory.rates(0)  # type: ignore[operator, union-attr]
-    assert (decay, rate) == (1.0, pytest.approx(0.1))
-    decay, _ = seq2seq.build(name, **shape, decay=0.5).memory.rates(0)  # type: ignore[operator, union-attr]
-    assert decay == 0.5
+def test_fast_weights_know_the_first_symbol_of_a_source_as_well_as_the_last() -> None:
+    network = seq2seq.build("seq2seq_fast_weights", sources=7, targets=9, hidden=8, rate=0.5)
+    *_, A_BHH = network.begin(torch.tensor([[2, 3], [2, PADDING]]))
+    whole_HH, of_first_HH = A_BHH.detach()
+    assert torch.linalg.matrix_rank(whole_HH) == 2
+    for of_one_HH in (of_first_HH, whole_HH - of_first_HH):
+        assert torch.linalg.matrix_rank(of_one_HH, rtol=1e-5) == 1
+        # Normalised units have squares of 1 in the mean; about half of them are above 0.
+        assert of_one_HH.trace() == pytest.approx(0.5 * 8 / 2, rel=0.5)
 
 
 @pytest.mark.parametrize("heads", [1, 3, 4])
@@ -101,9 +104,13 @@ def test_a_transformer_finds_a_width_for_its_heads(heads: int) -> None:
     [
         ("seq2seq_gru", {}, "no network 'seq2seq_gru'"),
         ("seq2seq_lstm", {"decay": 0.5}, "model.decay = 0.5; 'seq2seq_lstm' does not have this"),
-        ("seq2seq_delta", {"decay": 0.5}, "model.decay = 0.5; 'delta' does not have this field"),
+        (
+            "seq2seq_delta",
+            {"decay": 0.5},
+            "model.decay = 0.5; 'seq2seq_delta' does not have this field",
+        ),
         ("seq2seq_transformer", {"heads": 3}, "heads = 3; expected a divisor of hidden = 8"),
-        ("seq2seq_fast_weights", {"decay": 2.0}, "decay = 2.0; expected 0 to 1"),
+        ("seq2seq_fast_weights", {"rate": -0.1}, "rate = -0.1; expected 0 or more"),
         ("seq2seq_lstm", {"heads": 2}, "model.heads = 2; 'seq2seq_lstm' does not have this field"),
     ],
 )

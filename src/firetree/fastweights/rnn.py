@@ -17,7 +17,13 @@ from torch.nn.functional import layer_norm, linear, pad, softplus
 
 from firetree.errors import UserError
 from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run
-from firetree.fastweights.sequences import SequenceLayers, check_share, check_state, last_steps
+from firetree.fastweights.sequences import (
+    SequenceLayers,
+    check_rate,
+    check_share,
+    check_state,
+    last_steps,
+)
 
 Form = Literal["auto", "attention", "matrix"]
 
@@ -100,8 +106,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         if inner_steps < 1:
             raise UserError(f"inner_steps = {inner_steps}; expected 1 or more")
         check_share("decay", decay)
-        if not 0 <= rate < math.inf:
-            raise UserError(f"rate = {rate}; expected 0 or more")
+        check_rate(rate)
         if learned and not (0 < decay < 1 and rate > 0):
             raise UserError(
                 f"decay = {decay} and rate = {rate} to be learned; expected a decay between 0 and 1 "

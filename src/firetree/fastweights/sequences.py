@@ -5,6 +5,7 @@ Letters in names: B batch, T time, I input features, H hidden, L layers.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -143,6 +144,12 @@ def check_share(name: str, value: float) -> None:
     """Raise UserError unless the value is from 0 to 1."""
     if not 0 <= value <= 1:
         raise UserError(f"{name} = {value}; expected 0 to 1")
+
+
+def check_rate(rate: float) -> None:
+    """Raise UserError unless η is a number of 0 or more."""
+    if not 0 <= rate < math.inf:
+        raise UserError(f"rate = {rate}; expected 0 or more")
 
 
 def check_state(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:

@@ -2,20 +2,20 @@
 
 Without a memory all that the decoder learns of the source is the encoder's last state (Sutskever,
 Vinyals, Le 2014). Attention (Bahdanau, Cho, Bengio 2015) looks at all of the encoder's states. Fast
-weights (Ba et al. 2016) and the delta rule hold them in a matrix, which the decoder goes on writing.
+weights (Ba et al. 2016) and the delta rule hold what the encoder has read in a matrix.
 
-Letters in names: B batch, S symbols of a source, T symbols of a target, H hidden, A units that score.
+Letters in names: B batch, S symbols of a source, T symbols of a target, H hidden, F features that a
+memory sees, A units that score.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from firetree.fastweights import DeltaFastWeights, DeltaState, FastWeightRNN, FastWeightState
+from firetree.fastweights.sequences import check_rate
 from firetree.models.recurrent import LSTM, also_of_none
 from firetree.models.seq2seq.network import (
     PADDING,
@@ -25,24 +25,22 @@ from firetree.models.seq2seq.network import (
     State,
 )
 
-Memory = FastWeightRNN | DeltaFastWeights
-
 
 class Encoder(nn.Module):
-    """Sources (B, S) to the LSTM's outputs, packed, and its last state h_BH and c_BH."""
+    """Sources (B, S) to embeddings and the LSTM's outputs, packed, and its last state h_BH and c_BH."""
 
     def __init__(self, sources: int, hidden: int, dropout: float):
         super().__init__()
         self.embedding = Embedding(sources, hidden, dropout)
         self.lstm = LSTM(hidden, hidden, batch_first=True)
 
-    def forward(self, source_BS: Tensor) -> tuple[Any, tuple[Tensor, Tensor]]:
+    def forward(self, source_BS: Tensor) -> tuple[PackedSequence, PackedSequence, State]:
         lengths_B = (source_BS != PADDING).sum(1).cpu()
-        packed = pack_padded_sequence(
+        symbols = pack_padded_sequence(
             self.embedding(source_BS), lengths_B, batch_first=True, enforce_sorted=False
         )
-        outputs, (h_1BH, c_1BH) = self.lstm(packed)
-        return outputs, (h_1BH[0], c_1BH[0])
+        outputs, (h_1BH, c_1BH) = self.lstm(symbols)
+        return symbols, outputs, (h_1BH[0], c_1BH[0])
 
 
 class Recurrent(SequenceToSequence):
@@ -66,78 +64,154 @@ class Recurrent(SequenceToSequence):
 
     def begin(self, source_BS: Tensor) -> State:
         known: State
-        _, known = self.encoder(source_BS)
+        _, _, known = self.encoder(source_BS)
         return known
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
-        y_BTH, known = self._decoded(before_BT, state)
+        y_BTH, known = self._decoded(self.embedding(before_BT), state)
         return self.readout(y_BTH), known
 
-    def _decoded(self, before_BT: Tensor, known: State) -> tuple[Tensor, State]:
+    def _decoded(self, x_BTH: Tensor, known: State) -> tuple[Tensor, State]:
         h_BH, c_BH = known
-        y_BTH, (h_1BH, c_1BH) = self.decoder(self.embedding(before_BT), (h_BH[None], c_BH[None]))
+        y_BTH, (h_1BH, c_1BH) = self.decoder(x_BTH, (h_BH[None], c_BH[None]))
         return y_BTH, (h_1BH[0], c_1BH[0])
 
 
 class Remembering(Recurrent):
-    """The same with fast weights, which read the encoder's outputs and then the decoder's.
+    """The same with a memory that sees each symbol's embedding beside the LSTM's output, normalised.
 
-    They are one memory with one set of slow weights, so that what it finds in the target's steps are
-    the source's. Its outputs stand beside the decoder's before the logits.
-
-    Args:
-        memory: batch first, of H features; the others are those of `Recurrent`.
+    What it finds stands beside the decoder's outputs before the logits. Arguments are those of
+    `Recurrent`.
     """
 
-    def __init__(self, sources: int, targets: int, hidden: int, dropout: float, memory: Memory):
+    def __init__(self, sources: int, targets: int, hidden: int, dropout: float):
         super().__init__(sources, targets, hidden, dropout, 2 * hidden)
-        self.memory = memory
+        self.norm = nn.LayerNorm(2 * hidden)
+
+    def _shown(self, x: Tensor, y: Tensor) -> Tensor:
+        shown: Tensor = self.norm(torch.cat([x, y], -1))
+        return shown
+
+    def _read(self, source_BS: Tensor) -> tuple[PackedSequence, State]:
+        """What the memory sees of a source, packed, and the encoder's last state."""
+        symbols, outputs, known = self.encoder(source_BS)
+        return outputs._replace(data=self._shown(symbols.data, outputs.data)), known
+
+
+class FastWeights(Remembering):
+    """An LSTM whose decoder looks at the source in fast weights (Ba et al. 2016).
+
+    Each symbol of the source writes a state of its own, k(τ) = ReLU(LN(C x(τ))), of what the memory
+    sees: A = η Σ k(τ) k(τ)ᵀ (equation 1 with λ = 1, as a source is to be known to its end). Nothing
+    is read in between, which would mix each state with those before it. The decoder's steps read by
+    equation 2 and write nothing, so that they find the source and not each other.
+
+    Args:
+        sources, targets, hidden, dropout: as for `Recurrent`.
+        rate: η, 0 or more.
+        inner_steps: S, of reading.
+
+    Raises:
+        UserError: a number out of its range.
+    """
+
+    def __init__(
+        self,
+        sources: int,
+        targets: int,
+        hidden: int,
+        dropout: float,
+        *,
+        rate: float = 0.1,
+        inner_steps: int = 1,
+    ):
+        super().__init__(sources, targets, hidden, dropout)
+        check_rate(rate)
+        self.rate = rate
+        self.code = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.LayerNorm(hidden), nn.ReLU())
+        self.memory = FastWeightRNN(
+            *(2 * hidden, hidden),
+            batch_first=True,
+            inner_steps=inner_steps,
+            decay=1.0,
+            rate=0.0,
+            normalise_first=True,
+        )
+
+    def begin(self, source_BS: Tensor) -> State:
+        shown, known = self._read(source_BS)
+        # Zeros behind the end of a source write nothing.
+        k_BSH, _ = pad_packed_sequence(shown._replace(data=self.code(shown.data)), batch_first=True)
+        with torch.autocast(k_BSH.device.type, enabled=False):  # a sum of many needs all bits
+            k_BSH = k_BSH.to(self.norm.weight.dtype)
+            A_BHH = self.rate * k_BSH.mT @ k_BSH
+        return *known, A_BHH.new_zeros(A_BHH.shape[:2]), A_BHH
+
+    def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
+        h_BH, c_BH, last_BH, A_BHH = state
+        x_BTH = self.embedding(before_BT)
+        y_BTH, known = self._decoded(x_BTH, (h_BH, c_BH))
+        before = FastWeightState(last_BH[None], A_BHH[None])
+        found_BTH, after = self.memory(self._shown(x_BTH, y_BTH), before)
+        logits_BTK = self.readout(torch.cat([y_BTH, found_BTH], 2))
+        return logits_BTK, (*known, after.h_LBH[0], A_BHH)
+
+
+class DeltaRule(Remembering):
+    """An LSTM with fast weights that the delta rule programs, in source and target alike.
+
+    They are one memory with one set of slow weights, so that what it finds in the target's steps are
+    the source's.
+
+    Args:
+        sources, targets, hidden, dropout: as for `Recurrent`.
+        heads: of the memory, a divisor of `hidden`.
+
+    Raises:
+        UserError: heads that do not divide the width.
+    """
+
+    def __init__(self, sources: int, targets: int, hidden: int, dropout: float, *, heads: int = 1):
+        super().__init__(sources, targets, hidden, dropout)
+        self.memory = DeltaFastWeights(2 * hidden, hidden, batch_first=True, heads=heads)
 
     @also_of_none
     def forward(self, x_B2T: Tensor) -> Tensor:
         """As by `begin` and `go_on`, but in one stretch, between which no fast weights are formed."""
         source_BS, before_BT = x_B2T.unbind(1)
-        outputs, known = self.encoder(source_BS)
-        seen_BSH, lengths_B = pad_packed_sequence(outputs, batch_first=True)
-        y_BTH, _ = self._decoded(before_BT, known)
-        size_S, size_T = seen_BSH.shape[1], y_BTH.shape[1]
+        shown, known = self._read(source_BS)
+        source_BSF, lengths_B = pad_packed_sequence(shown, batch_first=True)
+        x_BTH = self.embedding(before_BT)
+        y_BTH, _ = self._decoded(x_BTH, known)
+        size_S, size_T = source_BSF.shape[1], y_BTH.shape[1]
         place_U = torch.arange(size_S + size_T, device=y_BTH.device)
         begins_B1 = lengths_B.to(y_BTH.device)[:, None]
         # Each target right behind its own source, without the padding of shorter ones.
         which_BU = torch.where(place_U < begins_B1, place_U, place_U - begins_B1 + size_S)
-        both_BUH = torch.cat([seen_BSH, y_BTH], 1)
-        found_BUH, _ = self.memory(_at(both_BUH, which_BU.clamp(max=len(place_U) - 1)))
+        both_BUF = torch.cat([source_BSF, self._shown(x_BTH, y_BTH)], 1)
+        found_BUH, _ = self.memory(_at(both_BUF, which_BU.clamp(max=len(place_U) - 1)))
         found_BTH = _at(found_BUH, begins_B1 + place_U[:size_T])
         logits_BTK: Tensor = self.readout(torch.cat([y_BTH, found_BTH], 2))
         return logits_BTK
 
     def begin(self, source_BS: Tensor) -> State:
-        outputs, known = self.encoder(source_BS)
-        _, held = self.memory(outputs)
-        return *known, *_tensors(held)
+        shown, known = self._read(source_BS)
+        _, held = self.memory(shown)
+        return *known, *(tensor[0] for tensor in held)
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
         h_BH, c_BH, *held = state
-        y_BTH, known = self._decoded(before_BT, (h_BH, c_BH))
-        found_BTH, after = self.memory(y_BTH, _state(self.memory, held))
-        return self.readout(torch.cat([y_BTH, found_BTH], 2)), (*known, *_tensors(after))
+        x_BTH = self.embedding(before_BT)
+        y_BTH, known = self._decoded(x_BTH, (h_BH, c_BH))
+        before = DeltaState(*(tensor[None] for tensor in held))
+        found_BTH, after = self.memory(self._shown(x_BTH, y_BTH), before)
+        logits_BTK = self.readout(torch.cat([y_BTH, found_BTH], 2))
+        return logits_BTK, (*known, *(tensor[0] for tensor in after))
 
 
-def _at(y_BUH: Tensor, which_BT: Tensor) -> Tensor:
+def _at(y_BUF: Tensor, which_BT: Tensor) -> Tensor:
     """The steps of each sequence that `which_BT` names."""
-    return y_BUH.gather(1, which_BT[:, :, None].expand(-1, -1, y_BUH.shape[2]))
-
-
-def _tensors(state: FastWeightState | DeltaState) -> tuple[Tensor, ...]:
-    """The state of the memory's one layer."""
-    whole = (state.h_LBH, state.A_LBHH) if isinstance(state, FastWeightState) else state
-    return tuple(tensor[0] for tensor in whole)
-
-
-def _state(memory: Memory, tensors: list[Tensor]) -> Any:
-    first, second = (tensor[None] for tensor in tensors)
-    kind = FastWeightState if isinstance(memory, FastWeightRNN) else DeltaState
-    return kind(first, second)
+    return y_BUF.gather(1, which_BT[:, :, None].expand(-1, -1, y_BUF.shape[2]))
 
 
 class Attentive(SequenceToSequence):
@@ -159,7 +233,7 @@ class Attentive(SequenceToSequence):
         self.readout = Readout(2 * hidden, hidden, targets, dropout)
 
     def begin(self, source_BS: Tensor) -> State:
-        outputs, known = self.encoder(source_BS)
+        _, outputs, known = self.encoder(source_BS)
         seen_BSH, lengths_B = pad_packed_sequence(outputs, batch_first=True)
         places_S = torch.arange(seen_BSH.shape[1], device=source_BS.device)
         behind_BS = places_S >= lengths_B[:, None].to(source_BS.device)
