@@ -3,8 +3,8 @@
 An LSTM alone is a decoder that knows the encoder's last state only; with attention it sees all of
 them. How much of the gap between the two do fast weights and the delta rule close, which hold them in
 a matrix? All models have about as many parameters and do the same number of updates, each at the best
-of the same rates on validation pairs. Each cell that is done is a row of `sequence_to_sequence.csv`, and one
-that was cut off goes on where it was, so that the table can grow over several sittings:
+of the same rates on validation pairs. Each cell that is done is a row of `sequence_to_sequence.csv`,
+and one that was cut off goes on where it was, so that the table can grow over several sittings:
 
     python reproduce/sequence_to_sequence.py --data phonemes --seeds 0
 """
