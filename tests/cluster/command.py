@@ -20,6 +20,7 @@ COMMAND = (sys.executable, "-m", "firetree")
 LIMIT_S = 120.0
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.cli"])
+_STARTED: list[subprocess.Popen[str]] = []
 
 
 def firetree(
@@ -99,14 +100,24 @@ def free_port() -> int:
 
 
 def start(*arguments: object, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start without waiting; the caller ends it."""
-    return subprocess.Popen(
+    """Start without waiting; what still runs when the test is over is killed."""
+    job = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environ or {})},
     )
+    _STARTED.append(job)
+    return job
+
+
+def end_what_was_started() -> None:
+    while _STARTED:
+        job = _STARTED.pop()
+        if job.poll() is None:
+            kill_whole_job(job.pid)
+            job.communicate()
 
 
 def descendants(pid: int) -> list[int]:

@@ -115,12 +115,7 @@ def test_what_a_runs_state_depends_on_cannot_change(tmp_path: Path) -> None:
 
 def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
     run = arguments(tmp_path / "run", "ring", 100_000)
-    job = start(*run)
-    try:
-        wait_for_workers(job.pid, tmp_path / "run")
-        code, _, err = firetree(*run, "--resume")
-        assert code == 2
-        assert "is in use by another process" in err
-    finally:
-        kill_whole_job(job.pid)
-        job.communicate()
+    wait_for_workers(start(*run).pid, tmp_path / "run")
+    code, _, err = firetree(*run, "--resume")
+    assert code == 2
+    assert "is in use by another process" in err
