@@ -222,7 +222,8 @@ def closed(values: dict[str, float], model: str) -> str:
     without, attending = values["lstm"], values["attention"]
     if without == attending or without != without or attending != attending:
         return ""
-    return f"{(without - values[model]) / (without - attending):.0%}"
+    share = (values[model] - without) / (attending - without)
+    return f"{share + 0.0:.0%}"  # 0, not −0
 
 
 if __name__ == "__main__":
