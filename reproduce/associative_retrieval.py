@@ -15,7 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -38,7 +38,15 @@ PAPER = {
     "associative_lstm": (60.13, 1.62, 0.0),
     "fast_weights": (1.81, 0.0, 0.0),
 }
-MODELS = (*PAPER, "delta")
+MODELS: Mapping[str, Mapping[str, object]] = {
+    "irnn": {},
+    "lstm": {},
+    "associative_lstm": {},
+    "fast_weights": {},
+    "normalised_fast_weights": {"model.name": "fast_weights", "model.normalise-first": True},
+    "delta": {},
+}
+"""With fields of the recipe's. Of normalised ones h₀ is normalised too, which the paper's is not."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,9 @@ def run(cell: Cell) -> list[Point]:
     folder = RUNS / "-".join(map(str, asdict(cell).values()))
     print(f"{cell} …", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "firetree", "train", "associative-retrieval"]
-    command += ["--model.name", cell.model, "--model.hidden", str(cell.units)]
+    for field, value in {"model.name": cell.model, **MODELS[cell.model]}.items():
+        command += [f"--{field}", str(value)]
+    command += ["--model.hidden", str(cell.units)]
     command += ["--seed", str(cell.seed), "--optim.lr", str(cell.rate)]
     command += ["--optim.epochs", str(cell.epochs), "--data.held-out", cell.held_out]
     command += ["--checkpoint-steps", "5000", "--keep-checkpoints", "1"]
