@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from dataclasses import replace
@@ -12,11 +13,12 @@ import torch
 import torch.distributed as dist
 from command import firetree
 from ranks import run_on_ranks
+from torch.nn.parallel import DistributedDataParallel
 
 from firetree.durable import read_json_lines
-from firetree.launch import Place
+from firetree.launch import ALONE, Place
 from firetree.sync import algorithm_names
-from firetree.train import load_recipe
+from firetree.train import load_recipe, train
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.worker import build_worker, load_task, settle, train_step
@@ -115,3 +117,20 @@ def test_the_busiest_rank_sends_what_the_formula_says(tmp_path: Path, algorithm:
         expected = {"parameter_server": 2 * weights, "ring": 4 / 3 * weights}[algorithm]
         assert report["formula_bytes"] == pytest.approx(expected)
         assert report["busiest_rank_sent_bytes"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_network_outlives_the_group_of_its_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # DDP would end the group holding the interpreter's lock, for which the group's threads may wait.
+    end, left = dist.destroy_process_group, []
+
+    def counted() -> None:
+        left.append(sum(type(it) is DistributedDataParallel for it in gc.get_objects()))
+        end()
+
+    monkeypatch.setattr(dist, "destroy_process_group", counted)
+    recipe = load_recipe("digits")
+    short = replace(recipe, optim=replace(recipe.optim, steps=1))
+    train(short, ALONE, tmp_path / "run", resume=False)
+    assert left == [0]

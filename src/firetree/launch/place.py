@@ -114,6 +114,9 @@ def first_host(nodes: str) -> str:
 def joined(place: Place, timeout_s: float) -> Iterator[None]:
     """The default process group (Gloo) of all workers, and this worker's share of the cores.
 
+    Let go of DDP's networks within: the last to hold a group ends it, and DDP would do so holding the
+    interpreter's lock, for which the group's threads may wait.
+
     Raises:
         UserError: the port where the workers meet is in use, or GLOO_SOCKET_IFNAME names no interface.
         RunFailedError: rank 0 cannot be reached, another rank does not come, or is lost later.

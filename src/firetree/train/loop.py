@@ -11,6 +11,7 @@ from pathlib import Path
 from firetree.data import epoch_steps
 from firetree.errors import UserError
 from firetree.launch import Place, joined
+from firetree.tasks import Task
 from firetree.train import statistics
 from firetree.train.finite import NotFiniteError
 from firetree.train.journal import Journal
@@ -39,11 +40,17 @@ def train(
         UserError: the recipe, the data, the folder or the port cannot be used.
         RunFailedError: the run began and could not go on.
     """
-    optim = recipe.optim
     check_world_size(recipe, place.world_size)
     task = load_task(recipe)
+    with joined(place, recipe.sync.timeout_s):
+        _train(recipe, place, task, run_dir, resume, plan)
+
+
+def _train(
+    recipe: Recipe, place: Place, task: Task, run_dir: Path, resume: bool, plan: str | None
+) -> None:
+    optim = recipe.optim
     with ExitStack() as stack:
-        stack.enter_context(joined(place, recipe.sync.timeout_s))
         folder, earlier = None, None
         if place.rank == 0:
             folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))

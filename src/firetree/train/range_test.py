@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch.distributed as dist
 from firetree.durable import check_writable, make_folder, write_durably, write_json_lines
 from firetree.errors import UserError
 from firetree.launch import Place, joined
-from firetree.tasks import catch
+from firetree.tasks import Batch, Task, catch
 from firetree.train.finite import NotFiniteError
 from firetree.train.recipe import Recipe
 from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
@@ -50,14 +50,11 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
             "short runs with different optim.lr instead"
         )
     task = load_task(recipe)
-    with ExitStack() as stack:
-        stack.enter_context(joined(place, recipe.sync.timeout_s))
+    with joined(place, recipe.sync.timeout_s):
         if place.rank == 0:
             make_folder(run_dir)
             check_writable(run_dir / _PAGE)
-        worker = build_worker(recipe, place, task)
-        settle(worker)
-        points = list(_points(worker, stack))
+        points = _measured(recipe, place, task)
     if not points:
         raise UserError(
             f"the loss or its gradient is not finite at a rate of {LEAST_RATE:g} already; look at the "
@@ -74,8 +71,14 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
         )
 
 
-def _points(worker: Worker, stack: ExitStack) -> Iterator[Point]:
-    batches = stack.enter_context(closing(worker.loader.batches(0)))
+def _measured(recipe: Recipe, place: Place, task: Task) -> list[Point]:
+    worker = build_worker(recipe, place, task)
+    settle(worker)
+    with closing(worker.loader.batches(0)) as batches:
+        return list(_points(worker, batches))
+
+
+def _points(worker: Worker, batches: Iterator[Batch]) -> Iterator[Point]:
     average, least = 0.0, math.inf
     for step in range(STEPS):
         rate = LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (STEPS - 1))
