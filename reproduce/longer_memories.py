@@ -73,7 +73,6 @@ def run(model: str, pairs: int) -> None:
 
 def units_of(model: str) -> int:
     """The even number of units with which the layer and the head's first map have most of PARAMETERS."""
-
     name = str(MODELS[model].get("model.name", model))
 
     def parameters(units: int) -> int:

@@ -10,8 +10,6 @@ import pytest
 from command import alive, descendants, firetree, kill_whole_job, last_weights, start
 
 KILLS = 10
-
-
 TWO = ("--workers", 2)
 
 

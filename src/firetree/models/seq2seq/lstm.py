@@ -10,6 +10,8 @@ memory sees, A units that score.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -97,6 +99,17 @@ class Remembering(Recurrent):
         symbols, outputs, known = self.encoder(source_BS)
         return outputs._replace(data=self._shown(symbols.data, outputs.data)), known
 
+    def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
+        h_BH, c_BH, *held = state
+        x_BTH = self.embedding(before_BT)
+        y_BTH, known = self._decoded(x_BTH, (h_BH, c_BH))
+        found_BTH, after = self._find(self._shown(x_BTH, y_BTH), held)
+        return self.readout(torch.cat([y_BTH, found_BTH], 2)), (*known, *after)
+
+    def _find(self, shown_BTF: Tensor, held: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """What a memory that holds this finds at each step, (B, T, H), and what it holds then."""
+        raise NotImplementedError
+
 
 class FastWeights(Remembering):
     """An LSTM whose decoder looks at the source in fast weights (Ba et al. 2016).
@@ -147,14 +160,10 @@ class FastWeights(Remembering):
             A_BHH = self.rate * k_BSH.mT @ k_BSH
         return *known, A_BHH.new_zeros(A_BHH.shape[:2]), A_BHH
 
-    def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
-        h_BH, c_BH, last_BH, A_BHH = state
-        x_BTH = self.embedding(before_BT)
-        y_BTH, known = self._decoded(x_BTH, (h_BH, c_BH))
-        before = FastWeightState(last_BH[None], A_BHH[None])
-        found_BTH, after = self.memory(self._shown(x_BTH, y_BTH), before)
-        logits_BTK = self.readout(torch.cat([y_BTH, found_BTH], 2))
-        return logits_BTK, (*known, after.h_LBH[0], A_BHH)
+    def _find(self, shown_BTF: Tensor, held: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        last_BH, A_BHH = held
+        found_BTH, after = self.memory(shown_BTF, FastWeightState(last_BH[None], A_BHH[None]))
+        return found_BTH, (after.h_LBH[0], A_BHH)
 
 
 class DeltaRule(Remembering):
@@ -199,14 +208,9 @@ class DeltaRule(Remembering):
         _, held = self.memory(shown)
         return *known, *(tensor[0] for tensor in held)
 
-    def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
-        h_BH, c_BH, *held = state
-        x_BTH = self.embedding(before_BT)
-        y_BTH, known = self._decoded(x_BTH, (h_BH, c_BH))
-        before = DeltaState(*(tensor[None] for tensor in held))
-        found_BTH, after = self.memory(self._shown(x_BTH, y_BTH), before)
-        logits_BTK = self.readout(torch.cat([y_BTH, found_BTH], 2))
-        return logits_BTK, (*known, *(tensor[0] for tensor in after))
+    def _find(self, shown_BTF: Tensor, held: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        found_BTH, after = self.memory(shown_BTF, DeltaState(*(tensor[None] for tensor in held)))
+        return found_BTH, [tensor[0] for tensor in after]
 
 
 def _at(y_BUF: Tensor, which_BT: Tensor) -> Tensor:
