@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -15,25 +13,14 @@ import torch
 import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import quick, schedules
 from ranks import run_on_ranks
 
 from firetree import collectives
 from firetree.collectives import Executor, Schedule, prove
-from firetree.collectives.graph import applied, build_graph, fan_outs, moved
-from firetree.collectives.rounds import plan_rounds
+from firetree.collectives.graph import build_graph, fan_outs
 from firetree.collectives.schedule import Operation, recv, recv_reduce, send
 from firetree.collectives.walk import WINDOW, Stage, Walk, plan_walk
-
-ALGORITHMS = (*collectives.names(), "kary_tree:2", "sharded_parameter_server:2", "hierarchical:4")
-quick = settings(max_examples=100, deadline=None)
-
-
-@st.composite
-def schedules(draw: st.DrawFn) -> Schedule:
-    """Schedules of all algorithms as they are, and with one port where they had many."""
-    algorithm = draw(st.sampled_from(ALGORITHMS))
-    built = collectives.build(algorithm, draw(st.integers(2, 9)), draw(st.integers(1, 9)))
-    return dataclasses.replace(built, one_port=built.one_port or draw(st.booleans()))
 
 
 @st.composite
@@ -364,137 +351,3 @@ def sum_on_rank_1() -> set[float]:
 def test_real_ranks_keep_a_chunk_until_it_has_left() -> None:
     prove(OVERWRITTEN)
     assert run_on_ranks(3, sum_on_rank_1)[1] == {111.0}
-
-
-@st.composite
-def ranks_of_schedules(draw: st.DrawFn) -> tuple[Schedule, int]:
-    schedule = draw(schedules())
-    return schedule, draw(st.integers(0, schedule.world_size - 1))
-
-
-@quick
-@given(ranks_of_schedules())
-def test_the_rounds_of_a_rank_hold_each_of_its_transfers_once(drawn: tuple[Schedule, int]) -> None:
-    schedule, rank = drawn
-    rounds, _ = plan_rounds(prove(schedule), rank)
-    moves = [op for round_ in rounds for op, _ in round_.transfers]
-    assert Counter(moves) == Counter(schedule.programs[rank])
-
-
-@quick
-@given(ranks_of_schedules())
-def test_each_slot_is_added_once_after_its_transfer_and_before_the_next(
-    drawn: tuple[Schedule, int],
-) -> None:
-    schedule, rank = drawn
-    rounds, slots = plan_rounds(prove(schedule), rank)
-    staged: dict[int, int] = {}
-    for round_ in rounds:
-        for op, slot in round_.transfers:
-            assert (slot is not None) == (op.kind == "recv_reduce")
-            if slot is not None:
-                assert slot not in staged
-                assert 0 <= slot < slots
-                staged[slot] = op.chunk
-        for chunk, slot in round_.additions:
-            assert staged.pop(slot) == chunk
-    assert staged == {}
-
-
-@quick
-@given(ranks_of_schedules())
-def test_rounds_read_and_write_each_chunk_in_the_order_of_the_program(
-    drawn: tuple[Schedule, int],
-) -> None:
-    schedule, rank = drawn
-    happened: dict[int, list[Operation]] = defaultdict(list)
-    staged: dict[int, Operation] = {}
-    for round_ in plan_rounds(prove(schedule), rank)[0]:
-        for op, slot in round_.transfers:
-            if slot is None:
-                happened[op.chunk].append(op)
-            else:
-                staged[slot] = op
-        for chunk, slot in round_.additions:
-            happened[chunk].append(staged[slot])
-    for chunk in range(schedule.chunks):
-        program = [op for op in schedule.programs[rank] if op.chunk == chunk]
-        assert in_any_order_of_sends(happened[chunk]) == in_any_order_of_sends(program)
-
-
-def in_any_order_of_sends(operations: list[Operation]) -> list[Operation]:
-    """The operations with those sends sorted that no write stands between."""
-    runs = itertools.groupby(operations, key=lambda op: op.kind == "send")
-    return [op for sends, run in runs for op in (sorted(run) if sends else run)]
-
-
-@quick
-@given(ranks_of_schedules())
-def test_no_round_overwrites_a_chunk_that_it_also_uses(drawn: tuple[Schedule, int]) -> None:
-    schedule, rank = drawn
-    for round_ in plan_rounds(prove(schedule), rank)[0]:
-        overwritten = Counter(op.chunk for op, _ in round_.transfers if op.kind == "recv")
-        used = {op.chunk for op, _ in round_.transfers if op.kind == "send"}
-        assert set(overwritten.values()) <= {1}
-        assert overwritten.keys().isdisjoint(used | {chunk for chunk, _ in round_.additions})
-
-
-@quick
-@given(schedules())
-def test_both_ranks_of_a_channel_group_its_transfers_alike(schedule: Schedule) -> None:
-    graph = prove(schedule)
-    rounds = [plan_rounds(graph, rank)[0] for rank in range(schedule.world_size)]
-
-    def grouped(rank: int, peer: int, sends: bool) -> list[list[int]]:
-        groups = [
-            [o.chunk for o, _ in r.transfers if o.peer == peer and (o.kind == "send") == sends]
-            for r in rounds[rank]
-        ]
-        return [group for group in groups if group]
-
-    for sender in range(schedule.world_size):
-        for receiver in range(schedule.world_size):
-            assert grouped(sender, receiver, True) == grouped(receiver, sender, False)
-
-
-STAR = Schedule(
-    4, 1, ((send(1, 0), send(2, 0), send(3, 0)), *((recv(0, 0),),) * 3), "broadcast", (0,)
-)
-TWO_CHUNKS = Schedule(3, 2, ((send(1, 0), send(2, 1)), (recv(0, 0),), (recv(0, 1),)), "broadcast")
-
-
-@pytest.mark.parametrize(
-    ("schedule", "one_port", "levels"),
-    [
-        (STAR, False, [1, 1, 1]),
-        (STAR, True, [1, 2, 3]),
-        (TWO_CHUNKS, True, [1, 1]),
-    ],
-)
-def test_one_port_orders_the_sends_of_one_chunk_and_of_no_others(
-    schedule: Schedule, one_port: bool, levels: list[int]
-) -> None:
-    graph = build_graph(dataclasses.replace(schedule, one_port=one_port))
-    assert [graph.level[moved(t)] for t in range(len(graph.transfers))] == levels
-
-
-@quick
-@given(schedules())
-def test_with_one_port_the_next_rank_is_served_once_the_one_before_has_the_chunk(
-    schedule: Schedule,
-) -> None:
-    graph = prove(dataclasses.replace(schedule, one_port=True))
-    number = {(t.sender, t.send_index): k for k, t in enumerate(graph.transfers)}
-    for rank, program in enumerate(schedule.programs):
-        for earlier, later in fan_outs(program):
-            first, second = number[rank, earlier], number[rank, later]
-            assert applied(first) in graph.before_sending[second]
-            assert graph.level[moved(second)] > graph.level[applied(first)]
-
-
-@pytest.mark.parametrize("chunks", [1, 3, 8])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_can_be_had_with_one_port(algorithm: str, chunks: int) -> None:
-    for world_size in range(1, 18):
-        schedule = collectives.build(algorithm, world_size, chunks)
-        prove(dataclasses.replace(schedule, one_port=True))

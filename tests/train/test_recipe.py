@@ -17,9 +17,8 @@ from firetree.train.recipe import (
     OptimRecipe,
     SparseRecipe,
     SyncRecipe,
-    parse_recipe,
-    recipe_toml,
 )
+from firetree.train.recipe_file import parse_recipe, recipe_toml
 
 
 @pytest.mark.parametrize("name", known_recipes())

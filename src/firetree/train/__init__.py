@@ -5,14 +5,8 @@ from __future__ import annotations
 from firetree.train.loop import check_world_size, train
 from firetree.train.planning import AUTO
 from firetree.train.range_test import find_rate
-from firetree.train.recipe import (
-    Recipe,
-    check_recipe,
-    known_recipes,
-    load_recipe,
-    recipe_toml,
-    with_fields,
-)
+from firetree.train.recipe import Recipe, check_recipe
+from firetree.train.recipe_file import known_recipes, load_recipe, recipe_toml, with_fields
 from firetree.train.trained import Trained, read_run
 from firetree.train.worker import load_task
 

@@ -22,7 +22,8 @@ from firetree.errors import UserError
 from firetree.train import checkpoint
 from firetree.train.arithmetic import Arithmetic
 from firetree.train.checkpoint import Checkpoint
-from firetree.train.recipe import Recipe, parse_recipe, recipe_toml
+from firetree.train.recipe import Recipe
+from firetree.train.recipe_file import parse_recipe, recipe_toml
 
 FIXED_ON_RESUME = (
     "model",

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.train import checkpoint
-from firetree.train.recipe import Recipe, parse_recipe
+from firetree.train.recipe import Recipe
+from firetree.train.recipe_file import parse_recipe
 
 
 @dataclass(frozen=True, slots=True)
