@@ -49,6 +49,49 @@ def test_every_network_gives_logits_and_gradients_also_for_no_picture(name: str)
         assert all(p.grad is not None for p in model.parameters())
 
 
+@torch.no_grad()
+def test_rounds_are_integrated_by_what_fast_weights_hold() -> None:
+    torch.manual_seed(0)
+    looks, hidden, decay, rate = 70, 6, 0.9, 0.5
+    rounds = glimpses.Rounds(looks, hidden, inner_steps=2, decay=decay, rate=rate).double()
+    for parameter in rounds.parameters():
+        parameter.normal_()
+    x_BTF = torch.randn(3, len(glimpses.ORDER), looks, dtype=torch.float64)
+
+    def active(z_BH: torch.Tensor) -> torch.Tensor:
+        return rounds.norm(z_BH).relu()
+
+    A_BHH, h_BH, integrated = torch.zeros(3, hidden, hidden).double(), None, []
+    for place, x_BF in zip(glimpses.ORDER, x_BTF.unbind(1), strict=True):
+        if place != 20:
+            z_BH = rounds.look(x_BF)
+            h_BH = active(z_BH if h_BH is None else z_BH + rounds.recur(h_BH))
+        else:
+            z_BH = rounds.integrate(h_BH)
+            h_BH = active(z_BH)
+            for _ in range(2):
+                h_BH = active(z_BH + (A_BHH @ h_BH[:, :, None])[:, :, 0])
+            integrated.append(h_BH)
+        A_BHH = decay * A_BHH + rate * h_BH[:, :, None] * h_BH[:, None]
+        if place == 20:
+            h_BH = None
+    torch.testing.assert_close(rounds(x_BTF)[0], torch.stack(integrated, 1), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"decay": 1.5}, r"decay = 1\.5; expected 0 to 1"),
+        ({"rate": -1.0}, r"rate = -1\.0; expected 0 or more"),
+        ({"inner_steps": 0}, "inner_steps = 0; expected 1 or more"),
+        ({"normalise": False}, "'glimpses_fast_weights' does not have this field"),
+    ],
+)
+def test_fast_weights_refuse_what_they_cannot_do(fields: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        glimpses.build("glimpses_fast_weights", classes=10, channels=1, size=28, **fields)
+
+
 def test_a_convnet_has_units_and_no_other_field() -> None:
     shape = {"classes": 10, "channels": 1, "size": 28}
     small, large = (glimpses.build("convnet", **shape, hidden=hidden) for hidden in (50, 100))

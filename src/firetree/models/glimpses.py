@@ -2,7 +2,8 @@
 
 Beside them is a network of convolutions, which sees the whole picture at once.
 
-Letters in names: B batch, C channels, G places to look at, T steps, H hidden.
+Letters in names: B batch, C channels, G places to look at, T steps, H hidden, F features of a step,
+R rounds, K glimpses of a round, P states that are held.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, unfold
 
 from firetree.errors import UserError
+from firetree.fastweights.sequences import check_rate, check_share
 from firetree.models import recurrent
 
 SIZE, GLIMPSE = 28, 7
@@ -33,6 +35,10 @@ looks nowhere follows each round, to integrate it (after Ba et al. 2016, section
 
 _PREFIX = "glimpses_"
 _WHOLE = "convnet"
+_FAST_WEIGHTS = _PREFIX + "fast_weights"
+
+_OWN_SHARE = 0.05
+"""What a state's own weight is at first, all others being 0 (Ba et al. 2016, section 4.2)."""
 
 
 def names() -> tuple[str, ...]:
@@ -41,7 +47,7 @@ def names() -> tuple[str, ...]:
 
 
 class GlimpseNetwork(nn.Module):
-    """Pictures (B, C, 28, 28) to logits (B, K), by a recurrent layer that sees glimpses."""
+    """Pictures (B, C, 28, 28) to logits, one a class, by a recurrent layer that sees glimpses."""
 
     order_T: Tensor
 
@@ -70,6 +76,87 @@ class GlimpseNetwork(nn.Module):
         return torch.cat([places_BGF[:, self.order_T], where_BTG], 2)
 
 
+class Rounds(nn.Module):
+    """Reads each round of glimpses by itself, and integrates what fast weights hold of all of them.
+
+    A round begins with nothing: h(t) = f(LN(W h(t−1) + C x(t) + b)), so that a part is seen the same
+    way whatever came before it, and fast weights hold the whole meanwhile, A ← λ A + η h hᵀ after
+    each state. A step that looks nowhere goes on from the round's last state with slow weights of its
+    own, z = V h + c, and reads: h₀ = f(LN(z)), then S times h ← f(LN(z + A h)) (Ba et al. 2016,
+    equations 1 and 2, and section 4.2, of whose transitions between glimpses not all is told). Only
+    integrating reads, since a state that is written after reading is mixed with those before it.
+
+    Args:
+        features: F, of a step.
+        hidden: H.
+        inner_steps: S.
+        decay: λ, from 0 to 1; by default 1, as a picture is to be known to its end.
+        rate: η, 0 or more.
+
+    Raises:
+        UserError: a number out of its range.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        *,
+        inner_steps: int = 1,
+        decay: float = 1.0,
+        rate: float = 0.1,
+    ):
+        super().__init__()
+        if inner_steps < 1:
+            raise UserError(f"inner_steps = {inner_steps}; expected 1 or more")
+        check_share("decay", decay)
+        check_rate(rate)
+        self.inner_steps, self.decay, self.rate = inner_steps, decay, rate
+        self.look = nn.Linear(features, hidden)
+        self.recur = nn.Linear(hidden, hidden, bias=False)
+        self.integrate = nn.Linear(hidden, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        with torch.no_grad():
+            for slow in (self.recur, self.integrate):
+                nn.init.eye_(slow.weight).mul_(_OWN_SHARE)
+
+    def forward(self, x_BTF: Tensor) -> tuple[Tensor, None]:
+        """The states after each round, (B, R, H), and no state to go on from."""
+        z_BTH = self.look(x_BTF)
+        coarse = len(_COARSE)
+        # Rounds know nothing of each other, so all of the fine ones are read at once.
+        rounds_BRTH = torch.unflatten(z_BTH[:, coarse + 1 :], 1, (coarse, -1))
+        fine_BRKH = torch.unflatten(
+            self._read(rounds_BRTH[:, :, :-1].flatten(0, 1)), 0, (-1, coarse)
+        )
+        past_BPH, integrated = z_BTH[:, :0], []
+        for states_BKH in (self._read(z_BTH[:, :coarse]), *fine_BRKH.unbind(1)):
+            past_BPH = torch.cat([past_BPH, states_BKH], 1)
+            integrated.append(self._integrated(states_BKH[:, -1], past_BPH))
+            past_BPH = torch.cat([past_BPH, integrated[-1][:, None]], 1)
+        return torch.stack(integrated, 1), None
+
+    def _read(self, z_BKH: Tensor) -> Tensor:
+        """The states of a round, from what its glimpses bring."""
+        states = [self._active(z_BKH[:, 0])]
+        for z_BH in z_BKH.unbind(1)[1:]:
+            states.append(self._active(z_BH + self.recur(states[-1])))
+        return torch.stack(states, 1)
+
+    def _integrated(self, last_BH: Tensor, past_BPH: Tensor) -> Tensor:
+        z_BH = self.integrate(last_BH)
+        weight_P = self.rate * self.decay ** torch.arange(past_BPH.shape[1]).flip(0).to(past_BPH)
+        h_BH = self._active(z_BH)
+        for _ in range(self.inner_steps):
+            share_B1P = torch.bmm(h_BH[:, None], past_BPH.mT) * weight_P
+            h_BH = self._active(z_BH + torch.bmm(share_B1P, past_BPH)[:, 0])
+        return h_BH
+
+    def _active(self, z_BH: Tensor) -> Tensor:
+        h_BH: Tensor = self.norm(z_BH).relu()
+        return h_BH
+
+
 def build(
     name: str, *, classes: int, channels: int, size: int, hidden: int = 100, **fields: Any
 ) -> nn.Module:
@@ -84,7 +171,11 @@ def build(
         recurrent.given(name, fields, own=())
         return _convnet(classes, channels, hidden)
     features = channels * GLIMPSE**2 + _NOWHERE + 1
-    layer = recurrent.build_layer(name.removeprefix(_PREFIX), features, hidden, **fields)
+    if name == _FAST_WEIGHTS:
+        own = recurrent.given(name, fields, own=("inner_steps", "decay", "rate"))
+        layer: nn.Module = Rounds(features, hidden, **own)
+    else:
+        layer = recurrent.build_layer(name.removeprefix(_PREFIX), features, hidden, **fields)
     return GlimpseNetwork(layer, hidden, classes)
 
 
