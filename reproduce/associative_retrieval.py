@@ -29,7 +29,7 @@ RUNS = HERE.parent / "runs" / "associative_retrieval"
 
 EPOCHS = {20: 160, 50: 40, 100: 20}
 """Epochs for each number of units, the same for all models."""
-RATES = (0.001, 0.002, 0.004)
+RATES = (0.001, 0.002, 0.004, 0.008)
 SEARCH_SEED, SEARCH_PART = 100, 8
 SEEDS = (0, 1, 2)
 PAPER = {
@@ -86,8 +86,16 @@ def main() -> None:
 def best_rate(model: str, units: int) -> float:
     """Of `RATES` the one with the least error on validation sequences after a short run."""
     epochs = EPOCHS[units] // SEARCH_PART
-    cells = [Cell(model, units, SEARCH_SEED, rate, epochs, "validation") for rate in RATES]
-    return min(cells, key=lambda cell: done(cell)[-1].error_percent).rate
+    for rate in RATES:
+        done(Cell(model, units, SEARCH_SEED, rate, epochs, "validation"))
+    return searched(read(POINTS, Point))[model, units]
+
+
+def searched(points: Sequence[Point]) -> dict[tuple[str, int], float]:
+    """The best of the rates that are tried for a model and its units."""
+    tried = [p for p in points if p.held_out == "validation" and p.epoch == p.epochs]
+    tried.sort(key=lambda point: (point.error_percent, point.rate), reverse=True)
+    return {(point.model, point.units): point.rate for point in tried}
 
 
 def done(cell: Cell) -> list[Point]:
@@ -126,6 +134,7 @@ def run(cell: Cell) -> list[Point]:
 
 def table(points: Sequence[Point]) -> Iterator[str]:
     """Median error of the seeds that are done, each seed's own, and the paper's."""
+    rates = searched(points)
     yield "| model | " + " | ".join(f"R = {units} | paper" for units in EPOCHS) + " |"
     yield "|---" * (1 + 2 * len(EPOCHS)) + "|"
     for model in MODELS:
@@ -136,6 +145,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
                 for point in points
                 if (point.model, point.units, point.held_out) == (model, units, "test")
                 and point.epoch == point.epochs
+                and point.rate == rates.get((model, units))
             ]
             each = ", ".join(f"{error:.2f}" for error in errors)
             row.append(f"{median(errors):.2f} ({each})" if errors else "")
