@@ -82,9 +82,9 @@ class Rounds(nn.Module):
     A round begins with nothing: h(t) = f(LN(W h(t−1) + C x(t) + b)), so that a part is seen the same
     way whatever came before it, and fast weights hold the whole meanwhile, A ← λ A + η h hᵀ after
     each state. A step that looks nowhere goes on from the round's last state with slow weights of its
-    own, z = V h + c, and reads: h₀ = f(LN(z)), then S times h ← f(LN(z + A h)) (Ba et al. 2016,
-    equations 1 and 2, and section 4.2, of whose transitions between glimpses not all is told). Only
-    integrating reads, since a state that is written after reading is mixed with those before it.
+    own, z = V h + c, and reads: h₀ = f(LN(z)), then S times h ← f(LN(z + A h)) (after Ba et al. 2016,
+    equations 1 and 2, and the integration of section 4.2). Nothing else reads, since a state that is
+    written after reading is mixed with those before it.
 
     Args:
         features: F, of a step.
