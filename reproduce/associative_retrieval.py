@@ -29,7 +29,7 @@ RUNS = HERE.parent / "runs" / "associative_retrieval"
 
 EPOCHS = {20: 160, 50: 40, 100: 20}
 """Epochs for each number of units, the same for all models."""
-RATES = (0.001, 0.002, 0.004, 0.008)
+RATES = (0.001, 0.002, 0.004)
 SEARCH_SEED, SEARCH_PART = 100, 8
 SEEDS = (0, 1, 2)
 PAPER = {
