@@ -19,6 +19,7 @@ from firetree.errors import UserError
 from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run
 from firetree.fastweights.sequences import (
     SequenceLayers,
+    check_inner_steps,
     check_rate,
     check_share,
     check_state,
@@ -27,7 +28,7 @@ from firetree.fastweights.sequences import (
 
 Form = Literal["auto", "attention", "matrix"]
 
-_INITIAL_W = 0.05
+INITIAL_W = 0.05
 """W begins as this multiple of the identity (Ba et al. 2016, section 4.2)."""
 
 
@@ -103,8 +104,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         super().__init__(
             input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
         )
-        if inner_steps < 1:
-            raise UserError(f"inner_steps = {inner_steps}; expected 1 or more")
+        check_inner_steps(inner_steps)
         check_share("decay", decay)
         check_rate(rate)
         if learned and not (0 < decay < 1 and rate > 0):
@@ -139,7 +139,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         bound = 1 / math.sqrt(self.hidden_size)
         for layer in range(self.num_layers):
             self._weight("weight_ih", layer).uniform_(-bound, bound)
-            nn.init.eye_(self._weight("weight_hh", layer)).mul_(_INITIAL_W)
+            nn.init.eye_(self._weight("weight_hh", layer)).mul_(INITIAL_W)
             self._weight("bias", layer).uniform_(-bound, bound)
 
     def rates(self, layer: int) -> tuple[Tensor, Tensor]:

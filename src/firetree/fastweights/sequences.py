@@ -146,6 +146,12 @@ def check_share(name: str, value: float) -> None:
         raise UserError(f"{name} = {value}; expected 0 to 1")
 
 
+def check_inner_steps(inner_steps: int) -> None:
+    """Raise UserError unless S is 1 or more."""
+    if inner_steps < 1:
+        raise UserError(f"inner_steps = {inner_steps}; expected 1 or more")
+
+
 def check_rate(rate: float) -> None:
     """Raise UserError unless η is a number of 0 or more."""
     if not 0 <= rate < math.inf:

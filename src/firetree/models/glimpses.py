@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, unfold
 
 from firetree.errors import UserError
-from firetree.fastweights.sequences import check_rate, check_share
+from firetree.fastweights.rnn import INITIAL_W
+from firetree.fastweights.sequences import check_inner_steps, check_rate, check_share
 from firetree.models import recurrent
 
 SIZE, GLIMPSE = 28, 7
@@ -36,9 +37,6 @@ looks nowhere follows each round, to integrate it (after Ba et al. 2016, section
 _PREFIX = "glimpses_"
 _WHOLE = "convnet"
 _FAST_WEIGHTS = _PREFIX + "fast_weights"
-
-_OWN_SHARE = 0.05
-"""What a state's own weight is at first, all others being 0 (Ba et al. 2016, section 4.2)."""
 
 
 def names() -> tuple[str, ...]:
@@ -107,8 +105,7 @@ class Rounds(nn.Module):
         rate: float = 0.1,
     ):
         super().__init__()
-        if inner_steps < 1:
-            raise UserError(f"inner_steps = {inner_steps}; expected 1 or more")
+        check_inner_steps(inner_steps)
         check_share("decay", decay)
         check_rate(rate)
         self.inner_steps, self.decay, self.rate = inner_steps, decay, rate
@@ -118,7 +115,7 @@ class Rounds(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         with torch.no_grad():
             for slow in (self.recur, self.integrate):
-                nn.init.eye_(slow.weight).mul_(_OWN_SHARE)
+                nn.init.eye_(slow.weight).mul_(INITIAL_W)
 
     def forward(self, x_BTF: Tensor) -> tuple[Tensor, None]:
         """The states after each round, (B, R, H), and no state to go on from."""
