@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from points import add, part, read
+from points import add, least, part, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "associative_retrieval.csv"
@@ -94,8 +94,8 @@ def best_rate(model: str, units: int) -> float:
 def searched(points: Sequence[Point]) -> dict[tuple[str, int], float]:
     """The best of the rates that are tried for a model and its units."""
     tried = [p for p in points if p.held_out == "validation" and p.epoch == p.epochs]
-    tried.sort(key=lambda point: (point.error_percent, point.rate), reverse=True)
-    return {(point.model, point.units): point.rate for point in tried}
+    best = least(tried, lambda p: (p.model, p.units), lambda p: (p.error_percent, p.rate))
+    return {cell: point.rate for cell, point in best.items()}
 
 
 def done(cell: Cell) -> list[Point]:

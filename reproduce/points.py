@@ -6,7 +6,7 @@ So a table can grow over several sittings.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -46,3 +46,10 @@ def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def part(point: Any, kind: type[Point]) -> Point:
     """Of a point the fields of one of the classes that it extends."""
     return kind(**{field.name: getattr(point, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def least(
+    points: Iterable[Point], of: Callable[[Point], Hashable], by: Callable[[Point], Any]
+) -> dict[Any, Point]:
+    """Of the points with the same `of` the one with the least `by`."""
+    return {of(point): point for point in sorted(points, key=by, reverse=True)}

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from page import tell
-from points import add, part, read
+from points import add, least, part, read
 
 from firetree.errors import RunFailedError
 from firetree.train import load_recipe
@@ -207,8 +207,8 @@ def table(points: Sequence[Point]) -> Iterator[str]:
 def searched(points: Sequence[Point], budget: Budget) -> dict[str, float]:
     """Of each model whose rates are tried the one with the least loss."""
     tried = [p for p in points if (p.data, p.held_out) == (budget.data, "validation")]
-    tried.sort(key=lambda point: point.test_loss, reverse=True)
-    return {point.model: point.rate for point in tried}
+    best = least(tried, lambda point: point.model, lambda point: point.test_loss)
+    return {model: point.rate for model, point in best.items()}
 
 
 def middle(points: Sequence[Point], model: str, measure: str) -> float:
