@@ -20,11 +20,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from curves import band, save_svg
+from matplotlib.figure import Figure
 from points import add, least, part, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "associative_retrieval.csv"
 TABLE = HERE / "associative_retrieval.md"
+PICTURE = HERE.parent / "docs" / "figures" / "associative-retrieval.svg"
 RUNS = HERE.parent / "runs" / "associative_retrieval"
 
 EPOCHS = {20: 160, 50: 40, 100: 20}
@@ -47,6 +50,9 @@ MODELS: Mapping[str, Mapping[str, object]] = {
     "delta": {},
 }
 """With fields of the recipe's. Of normalised ones h₀ is normalised too, which the paper's is not."""
+COLOURS = ("#e45756", "#4c78a8", "#54a24b", "#f58518", "#b279a2", "#72b7b2")
+LEAST = 0.005
+"""One of the test sequences in percent, as which none is drawn."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def main() -> None:
         for seed in map(int, options.seeds.split(",")):
             for model in options.models.split(","):
                 done(Cell(model, units, seed, best_rate(model, units), EPOCHS[units], "test"))
-                TABLE.write_text("\n".join(table(read(POINTS, Point))) + "\n", encoding="utf-8")
+                write(curves_by_model(read(POINTS, Point)))
 
 
 def best_rate(model: str, units: int) -> float:
@@ -132,25 +138,56 @@ def run(cell: Cell) -> list[Point]:
     return points
 
 
-def table(points: Sequence[Point]) -> Iterator[str]:
-    """Median error of the seeds that are done, each seed's own, and the paper's."""
+Found = dict[tuple[str, int], list[list[Point]]]
+"""For each model and its units the test errors after each epoch at the searched rate, by seed."""
+
+
+def curves_by_model(points: Sequence[Point]) -> Found:
     rates = searched(points)
+    found: dict[tuple[str, int], dict[int, list[Point]]] = {}
+    for point in points:
+        name = point.model, point.units
+        if point.held_out == "test" and point.rate == rates.get(name):
+            found.setdefault(name, {}).setdefault(point.seed, []).append(point)
+    return {name: [*seeds.values()] for name, seeds in found.items()}
+
+
+def write(found: Found) -> None:
+    TABLE.write_text("\n".join(table(found)) + "\n", encoding="utf-8")
+    save_svg(drawn(found), PICTURE)
+
+
+def table(found: Found) -> Iterator[str]:
+    """Median error of the seeds that are done, each seed's own, and the paper's."""
     yield "| model | " + " | ".join(f"R = {units} | paper" for units in EPOCHS) + " |"
     yield "|---" * (1 + 2 * len(EPOCHS)) + "|"
     for model in MODELS:
         row = [model]
         for column, units in enumerate(EPOCHS):
-            errors = [
-                point.error_percent
-                for point in points
-                if (point.model, point.units, point.held_out) == (model, units, "test")
-                and point.epoch == point.epochs
-                and point.rate == rates.get((model, units))
-            ]
+            errors = [curve[-1].error_percent for curve in found.get((model, units), [])]
             each = ", ".join(f"{error:.2f}" for error in errors)
             row.append(f"{median(errors):.2f} ({each})" if errors else "")
             row.append(f"{PAPER[model][column]:.2f}" if model in PAPER else "")
         yield "| " + " | ".join(row) + " |"
+
+
+def drawn(found: Found) -> Figure:
+    """For each number of units the error of each model after each epoch."""
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(EPOCHS), sharey=True)
+    for panel, units in zip(panels, EPOCHS, strict=True):
+        for model, colour in zip(MODELS, COLOURS, strict=True):
+            curves = found.get((model, units))
+            if curves:
+                epochs = [point.epoch for point in curves[0]]
+                errors = [[max(point.error_percent, LEAST) for point in curve] for curve in curves]
+                band(panel, epochs, errors, model, colour)
+        panel.set_title(f"R = {units}")
+        panel.set_xlabel("epochs of 100,000 sequences")
+        panel.set_yscale("log")
+    panels[0].set_ylabel("test error, %")
+    panels[0].legend(loc="lower left", fontsize="small")
+    return figure
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from matplotlib import rcParams
+from curves import band, save_svg
 from matplotlib.figure import Figure
 from page import tell, write_table
 from points import add, part, read
@@ -185,7 +185,6 @@ def said(values: Sequence[float], form: str) -> str:
 
 def draw(found: Found) -> None:
     """For each size the median of the seeds against frames, in a band from the least to the most."""
-    rcParams["svg.hashsalt"] = "firetree"  # the same points give the same file
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, len(BLANK_AFTER), sharey=True)
     for panel, (size, blank_after) in zip(panels, BLANK_AFTER.items(), strict=True):
@@ -193,18 +192,13 @@ def draw(found: Found) -> None:
             if its_size != size:
                 continue
             millions = [point.frames / 1e6 for point in curves[0]]
-            seeds = [[point.reward for point in at] for at in zip(*curves, strict=True)]
-            colour = COLOURS[model]
-            panel.plot(millions, [median(rewards) for rewards in seeds], c=colour, label=model)
-            panel.fill_between(
-                millions, [*map(min, seeds)], [*map(max, seeds)], color=colour, alpha=0.2, lw=0
-            )
+            rewards = [[point.reward for point in curve] for curve in curves]
+            band(panel, millions, rewards, model, COLOURS[model])
         panel.set_title(f"{size}×{size}, blank after {blank_after} frames")
         panel.set_xlabel("frames of training, millions")
         panel.legend(loc="lower right")
     panels[0].set_ylabel("mean reward")
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save_svg(figure, PICTURE)
 
 
 if __name__ == "__main__":
