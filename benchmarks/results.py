@@ -34,14 +34,14 @@ def write_section(
         "| " + " | ".join(heading) + " |",
         "|" + "---|" * len(heading),
         *("| " + " | ".join(row) + " |" for row in body),
-        "",
     ]
     section = "\n".join(lines)
-    old = page.read_text(encoding="utf-8") if page.exists() else "# Results\n\n"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Results"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     found = pattern.search(old)
-    new = old[: found.start()] + section + old[found.end() :] if found else old + section
-    write_durably(page, new.encode())
+    before, after = (old[: found.start()], old[found.end() :]) if found else (old, "")
+    parts = [part.strip("\n") for part in (before, section, after)]
+    write_durably(page, ("\n\n".join(filter(None, parts)) + "\n").encode())
     print(section)
 
 

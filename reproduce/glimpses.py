@@ -82,8 +82,7 @@ def write(found: list[Row]) -> None:
         "python reproduce/glimpses.py",
         f"Test error in % after {EPOCHS} epochs, one seed, at the best rate among "
         f"{', '.join(map(str, RATES))} for {UNITS[0]} units; {min(minutes):.1f} to {max(minutes):.1f} "
-        "minutes of one core for each cell. Empty cells are not run yet. Fashion-MNIST stands in for "
-        "the paper's facial expressions.",
+        "minutes of one core for each cell. Fashion-MNIST stands in for the paper's facial expressions.",
         [headings, *(line for data in DATA for line in lines(data, found))],
     )
 
