@@ -3,7 +3,8 @@
 All models do the same number of updates at the best of the same learning rates, which are tried on
 validation sequences for an eighth of the updates with a seed of their own. A cell is a model, a number
 of units and a seed; each that is done is a part of `associative_retrieval.csv`, and a cell that was
-cut off goes on where it was, so that the table can grow over several sittings:
+cut off goes on where it was, so that the table, and the curves in
+`docs/figures/associative-retrieval.svg`, can grow over several sittings:
 
     python reproduce/associative_retrieval.py --units 50 --models fast_weights,lstm
 """
@@ -46,11 +47,12 @@ MODELS: Mapping[str, Mapping[str, object]] = {
     "lstm": {},
     "associative_lstm": {},
     "fast_weights": {},
+    "decayed_fast_weights": {"model.name": "fast_weights", "optim.weight-decay": 0.01},
     "normalised_fast_weights": {"model.name": "fast_weights", "model.normalise-first": True},
     "delta": {},
 }
 """With fields of the recipe's. Of normalised ones h₀ is normalised too, which the paper's is not."""
-COLOURS = ("#e45756", "#4c78a8", "#54a24b", "#f58518", "#b279a2", "#72b7b2")
+COLOURS = ("#e45756", "#4c78a8", "#54a24b", "#f58518", "#9d755d", "#b279a2", "#72b7b2")
 LEAST = 0.005
 """One of the test sequences in percent, as which none is drawn."""
 
