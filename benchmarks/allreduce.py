@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from firetree import collectives
 from firetree.bench.table import format_size
+from pictures import save_figure
 from results import write_section
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "allreduce-scaling.svg"
@@ -97,7 +97,6 @@ def form_s(row: Row) -> float:
 
 def draw(rows: Sequence[Row]) -> None:
     """Measured points with the equations' lines through them: linear against logarithmic."""
-    rcParams["svg.hashsalt"] = "firetree"  # the same points give the same file
     sizes = sorted({row["size_bytes"] for row in rows})
     figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(1, len(sizes))
@@ -118,7 +117,7 @@ def draw(rows: Sequence[Row]) -> None:
         panel.set(title=format_size(size), xlabel="ranks p", ylabel="ms", xticks=[2, 4, 8, 16])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("One all-reduce on equal links of 200 Mbit/s")
-    figure.savefig(FIGURE, metadata={"Date": None})
+    save_figure(figure, FIGURE)
 
 
 def conclude_small(rows: Sequence[Row]) -> None:

@@ -21,9 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from curves import band, save_svg
+from curves import band, by_name
 from matplotlib.figure import Figure
+from page import save_figure
 from points import add, least, part, read
+
+from firetree.durable import write_durably
 
 HERE = Path(__file__).parent
 POINTS = HERE / "associative_retrieval.csv"
@@ -146,17 +149,17 @@ Found = dict[tuple[str, int], list[list[Point]]]
 
 def curves_by_model(points: Sequence[Point]) -> Found:
     rates = searched(points)
-    found: dict[tuple[str, int], dict[int, list[Point]]] = {}
-    for point in points:
-        name = point.model, point.units
-        if point.held_out == "test" and point.rate == rates.get(name):
-            found.setdefault(name, {}).setdefault(point.seed, []).append(point)
-    return {name: [*seeds.values()] for name, seeds in found.items()}
+
+    def name(point: Point) -> tuple[str, int]:
+        return point.model, point.units
+
+    tests = [p for p in points if p.held_out == "test" and p.rate == rates.get(name(p))]
+    return by_name(tests, name)
 
 
 def write(found: Found) -> None:
-    TABLE.write_text("\n".join(table(found)) + "\n", encoding="utf-8")
-    save_svg(drawn(found), PICTURE)
+    write_durably(TABLE, ("\n".join(table(found)) + "\n").encode())
+    save_figure(drawn(found), PICTURE)
 
 
 def table(found: Found) -> Iterator[str]:

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from curves import band, save_svg
+from curves import band, by_name
 from matplotlib.figure import Figure
-from page import tell, write_table
+from page import save_figure, tell, write_table
 from points import add, part, read
 
 from firetree.durable import read_json_lines
@@ -149,12 +149,9 @@ Found = dict[tuple[int, str], list[list[Point]]]
 
 
 def curves_by_model() -> Found:
-    found: dict[tuple[int, str], dict[int, list[Point]]] = {}
-    for point in read(POINTS, Point):
-        if point.seed in SEEDS:
-            seeds = found.setdefault((point.size, point.model), {})
-            seeds.setdefault(point.seed, []).append(point)
-    return {name: [*found[name].values()] for name in sorted(found)}
+    mine = [point for point in read(POINTS, Point) if point.seed in SEEDS]
+    found = by_name(mine, lambda point: (point.size, point.model))
+    return {name: found[name] for name in sorted(found)}
 
 
 def rows(found: Found) -> Iterator[list[str]]:
@@ -198,7 +195,7 @@ def draw(found: Found) -> None:
         panel.set_xlabel("frames of training, millions")
         panel.legend(loc="lower right")
     panels[0].set_ylabel("mean reward")
-    save_svg(figure, PICTURE)
+    save_figure(figure, PICTURE)
 
 
 if __name__ == "__main__":

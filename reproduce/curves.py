@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
+from typing import Any, TypeVar
 
-from matplotlib import rcParams
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+Point = TypeVar("Point", bound=Any)
+Name = TypeVar("Name")
+
+
+def by_name(
+    points: Iterable[Point], name: Callable[[Point], Name]
+) -> dict[Name, list[list[Point]]]:
+    """The points of each name: a list for each seed."""
+    found: dict[Name, dict[int, list[Point]]] = {}
+    for point in points:
+        found.setdefault(name(point), {}).setdefault(point.seed, []).append(point)
+    return {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in found.items()}
 
 
 def band(
@@ -18,10 +29,3 @@ def band(
     at_x = [*zip(*curves, strict=True)]
     panel.plot(x, [median(values) for values in at_x], c=colour, label=label)
     panel.fill_between(x, [*map(min, at_x)], [*map(max, at_x)], color=colour, alpha=0.2, lw=0)
-
-
-def save_svg(figure: Figure, path: Path) -> None:
-    """The same figure gives the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rcParams["svg.hashsalt"] = "firetree"
-    figure.savefig(path, format="svg", metadata={"Date": None})

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from page import tell, write_table
+from page import save_figure, tell, write_table
 
 from firetree.sweep.command import Row, SweepOptions, sweep
 
@@ -53,7 +53,7 @@ def main() -> None:
         field, rows = varied[0].partition("=")[0], sweep(options, tell)
         draw(panel, name, field, rows)
         table += cells(name, field, rows)
-    figure.savefig(FIGURE, dpi=110)
+    save_figure(figure, FIGURE)
     write_table(
         "SqueezeNet's design space",
         "python reproduce/design_space.py",

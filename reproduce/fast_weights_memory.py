@@ -8,12 +8,11 @@ given into `docs/figures/fast-weights-memory.png`.
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from page import save_figure
 
-from firetree.durable import write_durably
 from firetree.memory import Reading, readings
 from firetree.train.apart import log_of, train_apart
 
@@ -30,9 +29,7 @@ def main() -> None:
     if train_apart("associative-retrieval", RUN, ["--optim.epochs", str(EPOCHS)]):
         raise SystemExit(f"the training failed; see {log_of(RUN)}")
     (reading,) = readings(RUN, [options.input])
-    picture = io.BytesIO()
-    drawn(reading).savefig(picture, format="png", dpi=110)
-    write_durably(FIGURE, picture.getvalue())
+    save_figure(drawn(reading), FIGURE)
     print(f"{FIGURE}: the net answers {reading.answer}")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import html
-import io
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from matplotlib import rcParams
 from matplotlib.figure import Figure
+from page import drawn_as, save_figure
 
 from firetree.durable import write_durably
 from firetree.models.cost import cost
@@ -139,10 +138,7 @@ def write(
     curves: dict[str, Speedups], courses: dict[str, Course], flops_s: float, host: Host
 ) -> None:
     drawing = drawn(curves, courses)
-    picture, vectors = io.BytesIO(), io.StringIO()
-    drawing.savefig(picture, format="png", dpi=110)
-    drawing.savefig(vectors, format="svg", metadata={"Date": None})
-    svg = vectors.getvalue()
+    svg = drawn_as("svg", drawing).decode()
     page = PAGE.format(
         svg=svg[svg.index("<svg") :],
         rows="\n".join(table(curves)),
@@ -154,8 +150,7 @@ def write(
         byte=f"{host.byte_s * 1e9:.2f}",
         add=f"{host.add_s * 1e9:.2f}",
     )
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    write_durably(FIGURES / "firecaffe.png", picture.getvalue())
+    save_figure(drawing, FIGURES / "firecaffe.png")
     write_durably(FIGURES / "firecaffe.html", page.encode())
     print(f"{FIGURES / 'firecaffe.html'}: one machine computes at {flops_s / 1e12:.2f} TFLOP/s")
     for model, points in PAPER.items():
@@ -164,7 +159,6 @@ def write(
 
 
 def drawn(curves: dict[str, Speedups], courses: dict[str, Course]) -> Figure:
-    rcParams["svg.hashsalt"] = "firetree"  # the same points give the same file
     figure = Figure(figsize=(16, 4.2), layout="constrained")
     panels = figure.subplots(1, len(curves), sharey=True)
     for panel, (model, ways) in zip(panels, curves.items(), strict=True):

@@ -10,15 +10,13 @@ core.
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 
 from cells import Row, done, error
 from matplotlib.figure import Figure
-from page import write_table
+from page import save_figure, write_table
 from points import rows
 
-from firetree.durable import write_durably
 from firetree.models import parameter_count
 from firetree.models.recurrent import EMBEDDING, HEAD, build_layer
 
@@ -103,9 +101,7 @@ def write(found: list[Row]) -> None:
             ["chance", "", *chance],
         ],
     )
-    picture = io.BytesIO()
-    drawn(found).savefig(picture, format="png", dpi=110)
-    write_durably(FIGURE, picture.getvalue())
+    save_figure(drawn(found), FIGURE)
 
 
 def drawn(found: list[Row]) -> Figure:

@@ -1,4 +1,4 @@
-"""Tables of reproductions go to `reproduce/RESULTS.md`, written as those of `benchmarks/` are."""
+"""Tables of reproductions go to `reproduce/RESULTS.md`, written as those of `benchmarks/` are, as pictures are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
+from pictures import drawn_as, save_figure
 from results import tell, write_section
 
-__all__ = ["tell", "write_table"]
+__all__ = ["drawn_as", "save_figure", "tell", "write_table"]
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from measure import accuracy
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from page import tell, write_table
+from page import save_figure, tell, write_table
 from points import add, read
 from torch import Tensor
 
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def report(points: Sequence[Point]) -> None:
-    drawn(points).savefig(FIGURE, dpi=110)
+    save_figure(drawn(points), FIGURE)
     write_table(
         "How small a file can get",
         "python reproduce/small_files.py",
