@@ -87,6 +87,19 @@ def test_within_autocast_a_layer_computes_in_its_weights_precision(kind: type) -
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+def test_a_layer_can_be_cast_to_bfloat16(kind: type) -> None:
+    torch.manual_seed(0)
+    layer = kind(3, 4, 2)
+    x = torch.randn(9, 2, 3)
+    expected, expected_state = layer(x)
+    y, state = layer.bfloat16()(x.bfloat16())
+    y.sum().backward()
+    assert {tensor.dtype for tensor in (y, *tensors(state))} == {torch.bfloat16}
+    for ours, exact in zip([y, *tensors(state)], [expected, *tensors(expected_state)], strict=True):
+        torch.testing.assert_close(ours.float(), exact, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 def test_one_step_is_enough(kind: type) -> None:
     layer = kind(3, 4, batch_first=True)
     x = torch.randn(2, 1, 3, requires_grad=True)
@@ -171,5 +184,6 @@ def test_an_associative_lstm_reads_by_the_conjugate_key_what_it_stored() -> None
     conjugate = key * torch.tensor([[1.0], [-1.0]])
     open_gates = torch.full((24,), 100.0)
     features = torch.cat([open_gates, key.flatten(), conjugate.flatten(), value.flatten()])
-    h_BH, _ = layer._step(features[None], torch.zeros(1, 4, 8, dtype=torch.complex64))
+    empty = torch.zeros(2, 1, 4, 8)
+    h_BH, _ = layer._step(features[None], *empty)
     torch.testing.assert_close(h_BH[0], value.flatten())

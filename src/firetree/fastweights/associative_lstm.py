@@ -7,6 +7,7 @@ C copies of the store, Z (2, K): their real and imaginary parts.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -88,29 +89,37 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
             x_BTI.new_zeros(size_B, self.hidden_size),
             x_BTI.new_zeros(size_B, copies, 2, size_K),
         )
-        c_BCK = torch.complex(*c_BCZ.unbind(2))
-        outputs, final_BCK = [], c_BCK
+        store = final = c_BCZ.unbind(2)
+        outputs = []
         for t, drive_BF in enumerate(drive_BTF.unbind(1)):
-            h_BH, c_BCK = self._step(torch.addmm(drive_BF, h_BH, W_hh.t()), c_BCK)
+            h_BH, store = self._step(torch.addmm(drive_BF, h_BH, W_hh.t()), *store)
             outputs.append(h_BH)
-            final_BCK = torch.where((lengths_B > t)[:, None, None], c_BCK, final_BCK)
+            within_B11 = (lengths_B > t)[:, None, None]
+            final = [torch.where(within_B11, *both) for both in zip(store, final, strict=True)]
         y_BTH = torch.stack(outputs, 1)
-        final_BCZ = torch.stack([final_BCK.real, final_BCK.imag], 2)
-        return y_BTH, (last_steps(y_BTH, lengths_B), final_BCZ)
+        return y_BTH, (last_steps(y_BTH, lengths_B), torch.stack([*final], 2))
 
-    def _step(self, features_BF: Tensor, c_BCK: Tensor) -> tuple[Tensor, Tensor]:
-        """Equations 16 to 24 of the paper."""
-        size_K = self._size_K
+    def _step(
+        self, features_BF: Tensor, real_BCK: Tensor, imaginary_BCK: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Equations 16 to 24 of the paper: the output, and the store's real and imaginary parts."""
+        copies, size_K = self.permutation_CK.shape
         gates, complexes = torch.split(features_BF, [3 * size_K, 3 * self.hidden_size], 1)
         forget_BK, store_BK, read_BK = gates.sigmoid().chunk(3, 1)
-        bounded_B3K = _bounded(*torch.unflatten(complexes, 1, (3, 2, size_K)).unbind(2))
-        keys_B2K, update_B1K = torch.split(bounded_B3K, [2, 1], 1)
+        bounded_B3Z = _bounded(torch.unflatten(complexes, 1, (3, 2, size_K)))
+        keys_B2Z, update_B1Z = torch.split(bounded_B3Z, [2, 1], 1)
+        update = (store_BK[:, None, None] * update_B1Z).unbind(2)
         # As each copy of the store has them, permuted.
-        key_in_BCK, key_out_BCK = keys_B2K[:, :, self.permutation_CK].unbind(1)
-        c_BCK = forget_BK[:, None] * c_BCK + key_in_BCK * (store_BK[:, None] * update_B1K)
-        found_BK = (key_out_BCK * c_BCK).mean(1)
-        h_BK = read_BK * _bounded(found_BK.real, found_BK.imag)
-        return torch.cat([h_BK.real, h_BK.imag], 1), c_BCK
+        order = self.permutation_CK.flatten()
+        keys_B2ZCK = keys_B2Z.flatten(0, 2).index_select(1, order).view(-1, 2, 2, copies, size_K)
+        key_in, key_out = (key_BZCK.unbind(1) for key_BZCK in keys_B2ZCK.unbind(1))
+        real, imaginary = _product(key_in, update)
+        real_BCK = forget_BK[:, None] * real_BCK + real
+        imaginary_BCK = forget_BK[:, None] * imaginary_BCK + imaginary
+        found = _product(key_out, (real_BCK, imaginary_BCK))
+        found_BZ = torch.stack([part_BCK.mean(1) for part_BCK in found], 1)
+        h_BZ = read_BK[:, None] * _bounded(found_BZ)
+        return h_BZ.flatten(1), (real_BCK, imaginary_BCK)
 
     def _split(self, state: AssociativeState, x_BTI: Tensor) -> list[Any]:
         size_B = len(x_BTI)
@@ -123,7 +132,11 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         return AssociativeState(*map(torch.stack, zip(*parts, strict=True)))
 
 
-def _bounded(real: Tensor, imaginary: Tensor) -> Tensor:
-    """Complex numbers of these parts, those longer than 1 cut to length 1 (equation 9)."""
-    scale = (real.square() + imaginary.square()).clamp(min=1).rsqrt()
-    return torch.complex(real * scale, imaginary * scale)
+def _product(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of complex numbers, each given as its real and its imaginary part."""
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def _bounded(x: Tensor) -> Tensor:
+    """Complex numbers (…, 2, K), those longer than 1 cut to length 1 (equation 9)."""
+    return x * x.square().sum(-2, keepdim=True).clamp(min=1).rsqrt()

@@ -54,9 +54,14 @@ def by_chunks(
     weighed_BNCK = beta_BNC1 * k_BNCK
     L_BNCC = (weighed_BNCK @ k_BNCK.transpose(2, 3)).tril(-1)
     sides_BNCF = torch.cat([beta_BNC1 * v_BNCV, weighed_BNCK], 3)
+    exact = torch.promote_types(
+        q_BTK.dtype, torch.float32
+    )  # PyTorch solves in none that is shorter
     # The triangle has ones on its diagonal, whatever stands there.
-    solved = torch.linalg.solve_triangular(L_BNCC, sides_BNCF, upper=False, unitriangular=True)
-    U_BNCV, W_BNCK = solved.split([v_BTV.shape[2], size_K], 3)
+    solved = torch.linalg.solve_triangular(
+        L_BNCC.to(exact), sides_BNCF.to(exact), upper=False, unitriangular=True
+    )
+    U_BNCV, W_BNCK = solved.to(q_BTK.dtype).split([v_BTV.shape[2], size_K], 3)
     attention_BNCC = (q_BNCK @ k_BNCK.transpose(2, 3)).tril()
     outputs = []
     # Taking one chunk after the other by its index would make a gradient of full size for each.
