@@ -14,6 +14,7 @@ from ranks import run_on_ranks
 from firetree.collectives import Executor, build
 from firetree.errors import UserError
 from firetree.launch import Place, find_device
+from firetree.sync.synchroniser import Named, Synchroniser
 from firetree.train import load_recipe
 from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
 
@@ -71,7 +72,7 @@ def trained(device: str, compression: str, local_steps: int) -> tuple[list[float
 @needs_gpu
 @pytest.mark.parametrize(
     ("compression", "local_steps"),
-    [("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("powersgd:2", 1), ("none", 2)],
+    [("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("none", 2)],
 )
 def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) -> None:
     [ours] = run_on_ranks(1, trained, "cuda", compression, local_steps)
@@ -79,6 +80,27 @@ def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) 
     assert ours[0] == pytest.approx(expected[0], rel=1e-2)
     assert ours[1] == pytest.approx(expected[1], abs=0.02)
     assert ours[2] == expected[2]
+
+
+@needs_gpu
+def test_a_gpu_trains_by_powersgd() -> None:
+    [(losses, _, _)] = run_on_ranks(1, trained, "cuda", "powersgd:2", 1)
+    assert losses[-1] < losses[0]
+
+
+def refusal_beside_a_gpu() -> str:
+    torch.cuda.is_available = lambda: True
+    try:
+        Synchroniser(Named("ring", 1), dist.group.WORLD, 60.0, "powersgd:2")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_powersgd_on_processors_beside_a_gpu_is_refused_in_one_line() -> None:
+    [refusal] = run_on_ranks(1, refusal_beside_a_gpu)
+    assert "hide the GPU with CUDA_VISIBLE_DEVICES= in the environment" in refusal
+    assert "\n" not in refusal
 
 
 @needs_gpu

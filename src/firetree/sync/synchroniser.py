@@ -94,8 +94,8 @@ def attach(
         timeout_s: how long to wait for another rank, in seconds.
 
     Raises:
-        UserError: an unknown algorithm, a plan for another model or cluster, or a model that DDP does
-            not wrap.
+        UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
+            not wrap, or PowerSGD on processors beside a GPU.
     """
     if not isinstance(algorithm, Plan):
         check_algorithm(algorithm)
@@ -115,8 +115,14 @@ def attach(
     return synchroniser
 
 
-def _power_sgd(group: dist.ProcessGroup, rank: int) -> PowerSGDState:
+def _power_sgd(group: dist.ProcessGroup, rank: int, device: torch.device) -> PowerSGDState:
     """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, when DDP's buckets stay."""
+    # Its hook waits for the buckets' device wherever there is a GPU, which fails for processors.
+    if device.type == "cpu" and torch.cuda.is_available():
+        raise UserError(
+            "PyTorch's PowerSGD cannot train on the processors of a host that has a GPU; "
+            "hide the GPU with CUDA_VISIBLE_DEVICES= in the environment, or choose another compression"
+        )
     return PowerSGDState(group, matrix_approximation_rank=rank, start_powerSGD_iter=2)
 
 
@@ -149,7 +155,8 @@ class Synchroniser:
         self.way = way
         self._compressed_by, rank = check_compression(compression)
         self._compression = build_compression(compression, group)
-        self._low_rank = _power_sgd(group, int(rank)) if self._compressed_by == "powersgd" else None
+        by_low_rank = self._compressed_by == "powersgd"
+        self._low_rank = _power_sgd(group, int(rank), device) if by_low_rank else None
         self.error: BaseException | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
