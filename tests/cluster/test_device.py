@@ -51,6 +51,8 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_said_in_one_line(tmp_path: Pat
 
 def trained(device: str, compression: str, local_steps: int) -> tuple[list[float], float, int]:
     """The losses of four steps, the accuracy after them, and the buckets that were summed."""
+    if device == "cpu":
+        torch.cuda.is_available = lambda: False  # as where GPUs are hidden
     recipe = replace(load_recipe("digits"), device=device)
     recipe = replace(
         recipe, sync=replace(recipe.sync, compression=compression, local_steps=local_steps)
@@ -72,7 +74,7 @@ def trained(device: str, compression: str, local_steps: int) -> tuple[list[float
 @needs_gpu
 @pytest.mark.parametrize(
     ("compression", "local_steps"),
-    [("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("none", 2)],
+    [("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("powersgd:2", 1), ("none", 2)],
 )
 def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) -> None:
     [ours] = run_on_ranks(1, trained, "cuda", compression, local_steps)
@@ -80,12 +82,6 @@ def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) 
     assert ours[0] == pytest.approx(expected[0], rel=1e-2)
     assert ours[1] == pytest.approx(expected[1], abs=0.02)
     assert ours[2] == expected[2]
-
-
-@needs_gpu
-def test_a_gpu_trains_by_powersgd() -> None:
-    [(losses, _, _)] = run_on_ranks(1, trained, "cuda", "powersgd:2", 1)
-    assert losses[-1] < losses[0]
 
 
 def refusal_beside_a_gpu() -> str:
