@@ -23,10 +23,8 @@ from statistics import median
 
 from curves import band, by_name
 from matplotlib.figure import Figure
-from page import save_figure
+from page import save_figure, write_lines
 from points import add, least, part, read
-
-from firetree.durable import write_durably
 
 HERE = Path(__file__).parent
 POINTS = HERE / "associative_retrieval.csv"
@@ -161,7 +159,7 @@ def curves_by_model(points: Sequence[Point]) -> Found:
 
 
 def write(found: Found) -> None:
-    write_durably(TABLE, ("\n".join(table(found)) + "\n").encode())
+    write_lines(TABLE, table(found))
     save_figure(drawn(found), PICTURE)
 
 

@@ -1,17 +1,18 @@
-"""Tables of reproductions go to `reproduce/RESULTS.md`, written as those of `benchmarks/` are, as pictures are."""
+"""Tables of reproductions go to `reproduce/RESULTS.md`; they and pictures are written as in `benchmarks/`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
+from firetree.durable import write_durably
 from pictures import drawn_as, save_figure
 from results import tell, write_section
 
-__all__ = ["drawn_as", "save_figure", "tell", "write_table"]
+__all__ = ["drawn_as", "save_figure", "tell", "write_lines", "write_table"]
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -19,3 +20,8 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 def write_table(title: str, command: str, text: str, rows: Sequence[Sequence[str]]) -> None:
     """Replace, or add, the section of this title; the first row is the heading."""
     write_section(title, command, text, rows, page=RESULTS)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Replace a page that holds one table."""
+    write_durably(path, ("\n".join(lines) + "\n").encode())

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from page import tell
+from page import tell, write_lines
 from points import add, least, part, read
 
 from firetree.errors import RunFailedError
@@ -91,7 +91,7 @@ def main() -> None:
                     Cell(**asdict(budget), model=model, seed=seed, rate=rate, held_out="test"),
                     options.shared,
                 )
-                TABLE.write_text("\n".join(table(read(POINTS, Point))) + "\n", encoding="utf-8")
+                write_lines(TABLE, table(read(POINTS, Point)))
 
 
 def best_rate(budget: Budget, model: str, shared: Path) -> float:

@@ -54,10 +54,8 @@ def by_chunks(
     weighed_BNCK = beta_BNC1 * k_BNCK
     L_BNCC = (weighed_BNCK @ k_BNCK.transpose(2, 3)).tril(-1)
     sides_BNCF = torch.cat([beta_BNC1 * v_BNCV, weighed_BNCK], 3)
-    exact = torch.promote_types(
-        q_BTK.dtype, torch.float32
-    )  # PyTorch solves in none that is shorter
-    # The triangle has ones on its diagonal, whatever stands there.
+    # PyTorch solves in float32 at least; the triangle has ones on its diagonal, whatever stands there.
+    exact = torch.promote_types(q_BTK.dtype, torch.float32)
     solved = torch.linalg.solve_triangular(
         L_BNCC.to(exact), sides_BNCF.to(exact), upper=False, unitriangular=True
     )
