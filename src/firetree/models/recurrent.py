@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from math import inf
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ EMBEDDING = HEAD = 100
 
 FIELDS = (
     "hidden",
-    "embedding_scale",
     "inner_steps",
     "decay",
     "rate",
@@ -87,19 +85,9 @@ def also_of_none(forward: Forward) -> Forward:
 class SequenceClassifier(nn.Module):
     """Symbols (B, T) to logits, (B, K) after the last symbol or (B, T, K) after each."""
 
-    def __init__(
-        self,
-        layer: nn.Module,
-        hidden: int,
-        symbols: int,
-        classes: int,
-        each_step: bool,
-        embedding_scale: float,
-    ):
+    def __init__(self, layer: nn.Module, hidden: int, symbols: int, classes: int, each_step: bool):
         super().__init__()
         self.embedding = nn.Embedding(symbols, EMBEDDING)
-        with torch.no_grad():
-            self.embedding.weight.mul_(embedding_scale)
         self.layer = layer
         self.head = nn.Sequential(nn.Linear(hidden, HEAD), nn.ReLU(), nn.Linear(HEAD, classes))
         self._each_step = each_step
@@ -112,14 +100,7 @@ class SequenceClassifier(nn.Module):
 
 
 def build(
-    name: str,
-    *,
-    symbols: int,
-    classes: int,
-    each_step: bool,
-    hidden: int = 50,
-    embedding_scale: float = 1.0,
-    **fields: Any,
+    name: str, *, symbols: int, classes: int, each_step: bool, hidden: int = 50, **fields: Any
 ) -> SequenceClassifier:
     """A network for symbols below `symbols`, with the layer of this name.
 
@@ -127,16 +108,13 @@ def build(
         name: one of `names()`.
         each_step: whether it answers after each symbol, or after the last one only.
         hidden: units of the recurrent layer.
-        embedding_scale: standard deviation of the symbols' first embeddings.
         fields: as `build_layer` takes them.
 
     Raises:
-        UserError: a scale that is not above 0 or not finite, or as `build_layer`.
+        UserError: as `build_layer`.
     """
-    if not 0 < embedding_scale < inf:
-        raise UserError(f"model.embedding_scale = {embedding_scale}; expected a number above 0")
     layer = build_layer(name, EMBEDDING, hidden, **fields)
-    return SequenceClassifier(layer, hidden, symbols, classes, each_step, embedding_scale)
+    return SequenceClassifier(layer, hidden, symbols, classes, each_step)
 
 
 def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Module:

@@ -43,8 +43,6 @@ class ModelRecipe:
     """Units of a recurrent layer, or width of a network for texts."""
     parameters: int | None = None
     """About how many a network for texts has, where hidden does not say; None for 1,000,000."""
-    embedding_scale: float | None = None
-    """Standard deviation of symbols' first embeddings before a recurrent layer; None for 1."""
     inner_steps: int | None = None
     """Inner steps of fast weights (S)."""
     decay: float | None = None
