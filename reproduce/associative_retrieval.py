@@ -49,11 +49,7 @@ MODELS: Mapping[str, Mapping[str, object]] = {
     "associative_lstm": {},
     "fast_weights": {},
     "normalised_fast_weights": {"model.name": "fast_weights", "model.normalise-first": True},
-    "lasting_fast_weights": {
-        "model.name": "fast_weights",
-        "model.decay": 1.0,
-        "model.rate": 0.15,
-    },
+    "lasting_fast_weights": {"model.name": "fast_weights", "model.decay": 1.0, "model.rate": 0.15},
     "delta": {},
 }
 """With fields of the recipe's. Of normalised ones h₀ is normalised too, which the paper's is not;
