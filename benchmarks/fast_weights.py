@@ -9,6 +9,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,12 +42,15 @@ def main() -> None:
 
 
 def against_lstm(steps: int, units: int) -> Iterator[list[str]]:
+    def layer(**options: Any) -> nn.Module:
+        return FastWeightRNN(units, units, batch_first=True, **options)
+
     layers = {
         "nn.LSTM": nn.LSTM(units, units, batch_first=True),
-        "FastWeightRNN": FastWeightRNN(units, units, batch_first=True),
-        "FastWeightRNN, h₀ normalised": FastWeightRNN(
-            units, units, batch_first=True, normalise_first=True
-        ),
+        "FastWeightRNN": layer(),
+        "FastWeightRNN, h₀ normalised": layer(normalise_first=True),
+        # For sequences this short `auto` is this where numba is not installed.
+        "FastWeightRNN, without numba": layer(form="attention"),
     }
     yield from compared(layers, "nn.LSTM", (BATCH, steps, units))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, pad
 
-from firetree.fastweights import FastWeightRNN, FastWeightState
+from firetree.fastweights import FastWeightRNN, FastWeightState, compiled
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -62,8 +62,13 @@ def everything(rnn: FastWeightRNN, x: Tensor, h: Tensor, A: Tensor, options: dic
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("options", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("form", ["attention", "matrix", "auto"])
-def test_every_form_is_the_papers_equations(form: str, options: dict, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("form", ["attention", "matrix", "auto", "auto without numba"])
+def test_every_form_is_the_papers_equations(
+    form: str, options: dict, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "auto without numba":
+        monkeypatch.setattr(compiled, "takes", lambda _: False)
+        form = "auto"
     torch.manual_seed(0)
     rnn = FastWeightRNN(3, 16, batch_first=True, **options).to(dtype)
     x = torch.randn(4, 35, 3, dtype=dtype, requires_grad=True)

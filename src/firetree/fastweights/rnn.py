@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, pad, softplus
 
 from firetree.errors import UserError
+from firetree.fastweights import compiled
 from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run
 from firetree.fastweights.sequences import (
     SequenceLayers,
@@ -78,7 +79,8 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         learned: λ and η are parameters, one of each a layer, which begin at `decay` and `rate`.
         form: `matrix` forms A at each step, `attention` never does and keeps O(T·H) numbers a
             sequence for the backward pass; `auto` attends within stretches of 2·H steps and forms A
-            between them. All give the same.
+            between them, and trains by compiled code where numba is installed, which takes ten
+            seconds the first time. All give the same.
 
     Raises:
         UserError: a size or number out of its range.
@@ -194,6 +196,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         decay, rate = self.rates(layer)
         h_BH, A_BHH = before or (drive_BTH.new_zeros(size_B, size_H), None)
         stretch_steps = {"matrix": 1, "attention": size_T, "auto": 2 * size_H}[self.form]
+        walk = compiled.run if self.form == "auto" and compiled.takes(drive_BTH) else run
         pieces: list[Tensor] = []
         for start in range(0, size_T, stretch_steps):
             if start:
@@ -201,7 +204,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
                 h_BH = pieces[-1][:, -1]
             part_BtH = drive_BTH[:, start : start + stretch_steps]
             fade_t = decay ** torch.arange(part_BtH.shape[1], device=decay.device)
-            pieces.append(run(self._rule, part_BtH, W_HH, *norm, fade_t, rate, h_BH, A_BHH))
+            pieces.append(walk(self._rule, part_BtH, W_HH, *norm, fade_t, rate, h_BH, A_BHH))
         y_BTH = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
         A_before = before[1] if before else None
 

@@ -1,0 +1,129 @@
+"""The recurrence of `recurrence.py` by compiled code, where numba is installed.
+
+The loops are in `kernels.py`. A batch is cut into tiles, which threads take side by side, and no
+step's fast weights are stored here either.
+
+Letters in names: B batch, T time, S inner steps, R a step's sums that are normalised, H hidden, N
+tiles, L lanes, the sequences of a tile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from firetree.fastweights.recurrence import Rule
+
+LANES = 16, 64
+"""Least and most: short rows cost more for the beginning of each loop, long ones leave the cache."""
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def takes(drive_BTH: Tensor) -> bool:
+    """Whether `run` does: numbers that numba computes with, and gradients to be had.
+
+    To load it takes two seconds, which one answer of a trained net would not give back.
+    """
+    numbers = drive_BTH.device.type == "cpu" and drive_BTH.dtype in (torch.float32, torch.float64)
+    return numbers and drive_BTH.requires_grad and _kernels() is not None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def run(
+    rule: Rule,
+    drive_BTH: Tensor,
+    W_HH: Tensor,
+    gain_H: Tensor,
+    bias_H: Tensor,
+    fade_T: Tensor,
+    rate: Tensor,
+    h_BH: Tensor,
+    A_BHH: Tensor | None,
+) -> Tensor:
+    """As `recurrence.run`, which says what goes in and comes out."""
+    if A_BHH is None:
+        A_BHH = drive_BTH.new_empty(0, *W_HH.shape)
+    arguments = (drive_BTH, W_HH, gain_H, bias_H, fade_T, rate * fade_T, h_BH, A_BHH)
+    h_BTH: Tensor = _Compiled.apply(rule, *arguments)  # type: ignore[no-untyped-call]
+    return h_BTH
+
+
+class _Compiled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rule: Rule, *tensors: Tensor) -> Tensor:
+        given = [tensor.contiguous() for tensor in tensors]
+        drive_BTH, W_HH, gain_H, _, fade_T, weight_T, h_BH, A_BHH = given
+        size_B, size_T, size_H = drive_BTH.shape
+        size_N, size_L = _tiles(size_B)
+        out_BTH = torch.empty_like(drive_BTH)
+        kept = (
+            drive_BTH.new_empty(size_N, size_T + 1, size_H, size_L),
+            drive_BTH.new_empty(size_N, size_T, rule.normal_sums, size_H, size_L),
+            drive_BTH.new_empty(size_N, size_T, rule.normal_sums, size_L),
+            drive_BTH.new_empty(size_N, size_T, rule.inner_steps, size_H, size_L),
+        )
+        _each(size_N, _kernels().forward, rule.relu, *_arrays(*given, out_BTH, *kept))
+        ctx.rule = rule
+        ctx.save_for_backward(W_HH, gain_H, fade_T, weight_T, h_BH, A_BHH, out_BTH, *kept)
+        return out_BTH
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout_BTH: Tensor) -> tuple[Tensor | None, ...]:
+        W_HH, gain_H, fade_T, weight_T, h_BH, A_BHH, h_BTH, *kept = ctx.saved_tensors
+        size_N, size_H, size_T = len(kept[0]), len(gain_H), len(fade_T)
+        dz_BTH, dA_BHH = torch.empty_like(h_BTH), torch.zeros_like(A_BHH)
+        of_tiles = *gain_H.new_zeros(2, size_N, size_H), *gain_H.new_zeros(2, size_N, size_T)
+        given = dout_BTH.contiguous(), W_HH.t().contiguous(), gain_H, fade_T, weight_T, A_BHH
+        arrays = _arrays(*given, *kept, dz_BTH, *of_tiles, dA_BHH)
+        _each(size_N, _kernels().backward, ctx.rule.relu, *arrays)
+        before_BTH = torch.cat([h_BH[:, None], h_BTH[:, :-1]], 1)
+        dW_HH = torch.mm(dz_BTH.flatten(0, 1).t(), before_BTH.flatten(0, 1))
+        dh_BH = torch.mm(dz_BTH[:, 0], W_HH)
+        return None, dz_BTH, dW_HH, *(each.sum(0) for each in of_tiles), dh_BH, dA_BHH
+
+
+@cache
+def _kernels() -> Any:
+    """The compiled loops; None without numba, an extra: `pip install firetree[fast]`."""
+    try:
+        from firetree.fastweights import kernels
+    except (ImportError, RuntimeError):  # or it refuses this NumPy, or has no folder for its cache
+        return None
+    return kernels
+
+
+def _tiles(size_B: int) -> tuple[int, int]:
+    """How many, one at least for each thread where rows are not too short, and their lanes."""
+    least, most = LANES
+    threads = torch.get_num_threads()
+    size_L = -(-size_B // max(-(-size_B // most), min(threads, -(-size_B // least))))
+    return -(-size_B // size_L), size_L
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+def _each(size_N: int, kernel: Callable[..., None], *arguments: Any) -> None:
+    """Call a kernel for every tile, with as many threads as PyTorch may use."""
+    threads = min(torch.get_num_threads(), size_N)
+    if threads == 1:
+        for tile in range(size_N):
+            kernel(tile, *arguments)
+    else:
+        pool = _threads(threads, os.getpid())
+        list(pool.map(lambda tile: kernel(tile, *arguments), range(size_N)))
+
+
+@cache
+def _threads(count: int, process_id: int) -> ThreadPoolExecutor:
+    """A pool of this process: a fork has none of its parent's threads."""
+    return ThreadPoolExecutor(count, "fast-weights")
