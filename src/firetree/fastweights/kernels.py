@@ -73,8 +73,10 @@ def forward(
                     for i in range(size_H):
                         for lane in range(size_L):
                             u_HL[i, lane] += share_L[lane] * h_HL[i, lane]
-                for b in range(begin, end if len(A_BHH) else begin):
-                    _read(u_HL[:, b - begin], A_BHH[b], guess_HL[:, b - begin], fade_T[t])
+                if len(A_BHH):
+                    for b in range(begin, end):
+                        lane = b - begin
+                        _read(u_HL[:, lane], A_BHH[b], guess_HL[:, lane], fade_T[t])
             if s >= first_normal:
                 r = s - first_normal
                 _normalise(u_HL, gain_H, bias_H, normal_NTRHL[tile, t, r], scale_NTRL[tile, t, r])
@@ -150,16 +152,17 @@ def backward(
                                 by_du_L[lane] * guess_HL[i, lane]
                                 + by_guess_L[lane] * du_HL[i, lane]
                             )
-                for b in range(begin, end if len(A_BHH) else begin):
-                    lane = b - begin
-                    dfade_NT[tile, t] += _through_read(
-                        dh_HL[:, lane],
-                        du_HL[:, lane],
-                        A_BHH[b],
-                        guess_HL[:, lane],
-                        fade_T[t],
-                        dA_BHH[b],
-                    )
+                if len(A_BHH):
+                    for b in range(begin, end):
+                        lane = b - begin
+                        dfade_NT[tile, t] += _through_read(
+                            dh_HL[:, lane],
+                            du_HL[:, lane],
+                            A_BHH[b],
+                            guess_HL[:, lane],
+                            fade_T[t],
+                            dA_BHH[b],
+                        )
         _store(dz_BTH[:, t], dz_HL, begin, end)
         if t:
             _add_product(dh_THL[t - 1], W_t, dz_HL)
