@@ -19,11 +19,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 from curves import band, by_name
 from matplotlib.figure import Figure
-from page import save_figure, write_lines
+from page import median_and_each, save_figure, write_lines
 from points import add, least, part, read
 
 HERE = Path(__file__).parent
@@ -172,8 +171,7 @@ def table(found: Found) -> Iterator[str]:
         row = [model]
         for column, units in enumerate(EPOCHS):
             errors = [curve[-1].error_percent for curve in found.get((model, units), [])]
-            each = ", ".join(f"{error:.2f}" for error in errors)
-            row.append(f"{median(errors):.2f} ({each})" if errors else "")
+            row.append(median_and_each(errors))
             row.append(f"{PAPER[model][column]:.2f}" if model in PAPER else "")
         yield "| " + " | ".join(row) + " |"
 

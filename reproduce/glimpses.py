@@ -13,10 +13,9 @@ import argparse
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
-from statistics import median
 
-from cells import Row, done, error
-from page import write_table
+from cells import Row, done
+from page import median_and_each, write_table
 from points import rows
 
 TABLE = Path(__file__).with_name("glimpses.csv")
@@ -82,9 +81,9 @@ def write(found: list[Row]) -> None:
     write_table(
         "Glimpses",
         "python reproduce/glimpses.py",
-        f"Test error in % after {EPOCHS} epochs, the median of seeds (each of them), at the best rate among "
-        f"{', '.join(map(str, RATES))} for {UNITS[0]} units; {min(minutes):.1f} to {max(minutes):.1f} "
-        "minutes of one core for each cell. Fashion-MNIST stands in for the paper's facial expressions.",
+        f"Test error in % after {EPOCHS} epochs, the median of seeds (each of them), at the best rate "
+        f"among {', '.join(map(str, RATES))} for {UNITS[0]} units; {min(minutes):.1f} to "
+        f"{max(minutes):.1f} minutes of one core for each cell. Fashion-MNIST stands in for the paper's facial expressions.",
         [headings, *(line for data in DATA for line in lines(data, found))],
     )
 
@@ -98,12 +97,8 @@ def lines(data: str, found: list[Row]) -> Iterator[list[str]]:
 
 
 def errors_of(seeds: Iterable[Row]) -> str:
-    """The median, and each seed's."""
-    of_seeds = sorted(seeds, key=lambda row: int(row["seed"]))
-    if not of_seeds:
-        return ""
-    middle = median(float(row["error_percent"] or "inf") for row in of_seeds)
-    return f"{middle:.2f} ({', '.join(map(error, of_seeds))})"
+    by_seed = sorted(seeds, key=lambda row: int(row["seed"]))
+    return median_and_each([float(row["error_percent"] or "inf") for row in by_seed])
 
 
 if __name__ == "__main__":

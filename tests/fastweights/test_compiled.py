@@ -26,7 +26,7 @@ RULES = [
 
 
 @pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
+def threads_as_before() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from firetree.fastweights.recurrence import Rule
+from firetree.fastweights.recurrence import Rule, of_slow_weights
 
 LANES = 16, 64
 """Least and most: short rows cost more for the beginning of each loop, long ones leave the cache."""
@@ -27,7 +27,7 @@ LANES = 16, 64
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def takes(drive_BTH: Tensor) -> bool:
-    """Whether `run` does: numbers that numba computes with, and gradients to be had.
+    """Whether `stretch` does: numbers that numba computes with, and gradients to be had.
 
     To load it takes two seconds, which one answer of a trained net would not give back.
     """
@@ -36,30 +36,18 @@ def takes(drive_BTH: Tensor) -> bool:
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def run(
-    rule: Rule,
-    drive_BTH: Tensor,
-    W_HH: Tensor,
-    gain_H: Tensor,
-    bias_H: Tensor,
-    fade_T: Tensor,
-    rate: Tensor,
-    h_BH: Tensor,
-    A_BHH: Tensor | None,
-) -> Tensor:
-    """As `recurrence.run`, which says what goes in and comes out."""
-    if A_BHH is None:
-        A_BHH = drive_BTH.new_empty(0, *W_HH.shape)
-    arguments = (drive_BTH, W_HH, gain_H, bias_H, fade_T, rate * fade_T, h_BH, A_BHH)
-    h_BTH: Tensor = _Compiled.apply(rule, *arguments)  # type: ignore[no-untyped-call]
+def stretch(rule: Rule, *tensors: Tensor | None) -> Tensor:
+    """As `recurrence.stretch`."""
+    h_BTH: Tensor = _Compiled.apply(rule, *tensors)  # type: ignore[no-untyped-call]
     return h_BTH
 
 
 class _Compiled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rule: Rule, *tensors: Tensor) -> Tensor:
-        given = [tensor.contiguous() for tensor in tensors]
-        drive_BTH, W_HH, gain_H, _, fade_T, weight_T, h_BH, A_BHH = given
+    def forward(ctx: Any, rule: Rule, *tensors: Tensor | None) -> Tensor:
+        given = [tensor.contiguous() for tensor in tensors if tensor is not None]
+        drive_BTH, W_HH, gain_H, _, fade_T, weight_T, h_BH, *begun = given
+        A_BHH = begun[0] if begun else drive_BTH.new_empty(0, *W_HH.shape)
         size_B, size_T, size_H = drive_BTH.shape
         size_N, size_L = _tiles(size_B)
         out_BTH = torch.empty_like(drive_BTH)
@@ -69,7 +57,7 @@ class _Compiled(torch.autograd.Function):
             drive_BTH.new_empty(size_N, size_T, rule.normal_sums, size_L),
             drive_BTH.new_empty(size_N, size_T, rule.inner_steps, size_H, size_L),
         )
-        _each(size_N, _kernels().forward, rule.relu, *_arrays(*given, out_BTH, *kept))
+        _each(size_N, _kernels().forward, rule.relu, *_arrays(*given[:7], A_BHH, out_BTH, *kept))
         ctx.rule = rule
         ctx.save_for_backward(W_HH, gain_H, fade_T, weight_T, h_BH, A_BHH, out_BTH, *kept)
         return out_BTH
@@ -84,10 +72,9 @@ class _Compiled(torch.autograd.Function):
         given = dout_BTH.contiguous(), W_HH.t().contiguous(), gain_H, fade_T, weight_T, A_BHH
         arrays = _arrays(*given, *kept, dz_BTH, *of_tiles, dA_BHH)
         _each(size_N, _kernels().backward, ctx.rule.relu, *arrays)
-        before_BTH = torch.cat([h_BH[:, None], h_BTH[:, :-1]], 1)
-        dW_HH = torch.mm(dz_BTH.flatten(0, 1).t(), before_BTH.flatten(0, 1))
-        dh_BH = torch.mm(dz_BTH[:, 0], W_HH)
-        return None, dz_BTH, dW_HH, *(each.sum(0) for each in of_tiles), dh_BH, dA_BHH
+        dW_HH, dh_BH = of_slow_weights(dz_BTH, W_HH, h_BH, h_BTH)
+        dA = dA_BHH if ctx.needs_input_grad[8] else None
+        return None, dz_BTH, dW_HH, *(each.sum(0) for each in of_tiles), dh_BH, dA
 
 
 @cache

@@ -10,6 +10,7 @@ Letters in names: B batch, T time, S inner steps, H hidden; A_BHH fast weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -56,6 +57,7 @@ def run(
     rate: Tensor,
     h_BH: Tensor,
     A_BHH: Tensor | None,
+    stretch: Callable[..., Tensor],
 ) -> Tensor:
     """h_BTH after each step of a stretch; no step's fast weights are stored, for either pass.
 
@@ -70,9 +72,14 @@ def run(
         rate: η.
         h_BH: the state before the first step.
         A_BHH: the fast weights that the first step meets; None for none.
+        stretch: what computes it, `stretch` or `compiled.stretch`.
     """
-    arguments = (drive_BTH, W_HH, gain_H, bias_H, fade_T, rate * fade_T, h_BH, A_BHH)
-    h_BTH: Tensor = _Stretch.apply(rule, *arguments)  # type: ignore[no-untyped-call]
+    return stretch(rule, drive_BTH, W_HH, gain_H, bias_H, fade_T, rate * fade_T, h_BH, A_BHH)
+
+
+def stretch(rule: Rule, *tensors: Tensor | None) -> Tensor:
+    """`run` by PyTorch's operations, with η λᵏ in the place of η."""
+    h_BTH: Tensor = _Stretch.apply(rule, *tensors)  # type: ignore[no-untyped-call]
     return h_BTH
 
 
@@ -89,6 +96,15 @@ def advanced(
     if A_BHH is None:
         return added_BHH
     return (decay**lengths_B)[:, None, None] * A_BHH + added_BHH
+
+
+def of_slow_weights(
+    dz_BTH: Tensor, W_HH: Tensor, h_BH: Tensor, h_BTH: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of W and of the state before the first step, from those of z(t)."""
+    before_BTH = torch.cat([h_BH[:, None], h_BTH[:, :-1]], 1)
+    dW_HH = torch.mm(dz_BTH.flatten(0, 1).t(), before_BTH.flatten(0, 1))
+    return dW_HH, torch.mm(dz_BTH[:, 0], W_HH)
 
 
 class _Stretch(torch.autograd.Function):
@@ -182,9 +198,7 @@ class _Stretch(torch.autograd.Function):
             if needs[8]:
                 by_block_BHH = reads.of_memory(fades)
                 dA_BHH = by_block_BHH if dA_BHH is None else dA_BHH.add_(by_block_BHH)
-        before_BTH = torch.cat([h_BH[:, None], h_BTH[:, :-1]], 1)
-        dW_HH = torch.mm(dz_BTH.flatten(0, 1).t(), before_BTH.flatten(0, 1))
-        dh_BH = torch.mm(dzs[0], W_HH)
+        dW_HH, dh_BH = of_slow_weights(dz_BTH, W_HH, h_BH, h_BTH)
         dgain_H, dbias_H = torch.zeros_like(gain_H), torch.zeros_like(gain_H)
         if rule.normalise:
             mean_RB1, scale_RB1 = map(torch.stack, zip(*ctx.moments, strict=True))

@@ -17,7 +17,7 @@ from torch.nn.functional import layer_norm, linear, pad, softplus
 
 from firetree.errors import UserError
 from firetree.fastweights import compiled
-from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run
+from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run, stretch
 from firetree.fastweights.sequences import (
     SequenceLayers,
     check_inner_steps,
@@ -196,7 +196,8 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         decay, rate = self.rates(layer)
         h_BH, A_BHH = before or (drive_BTH.new_zeros(size_B, size_H), None)
         stretch_steps = {"matrix": 1, "attention": size_T, "auto": 2 * size_H}[self.form]
-        walk = compiled.run if self.form == "auto" and compiled.takes(drive_BTH) else run
+        fast = self.form == "auto" and compiled.takes(drive_BTH)
+        through = compiled.stretch if fast else stretch
         pieces: list[Tensor] = []
         for start in range(0, size_T, stretch_steps):
             if start:
@@ -204,7 +205,8 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
                 h_BH = pieces[-1][:, -1]
             part_BtH = drive_BTH[:, start : start + stretch_steps]
             fade_t = decay ** torch.arange(part_BtH.shape[1], device=decay.device)
-            pieces.append(walk(self._rule, part_BtH, W_HH, *norm, fade_t, rate, h_BH, A_BHH))
+            given = part_BtH, W_HH, *norm, fade_t, rate, h_BH, A_BHH
+            pieces.append(run(self._rule, *given, through))
         y_BTH = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
         A_before = before[1] if before else None
 
