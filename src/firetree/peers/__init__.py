@@ -1,0 +1,10 @@
+"""What ranks tell each other besides gradients: plain data, never code."""
+
+from firetree.peers.exchange import (
+    Json,
+    broadcast_json,
+    broadcast_tensors,
+    gather_json,
+)
+
+__all__ = ["Json", "broadcast_json", "broadcast_tensors", "gather_json"]

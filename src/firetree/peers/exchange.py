@@ -1,0 +1,78 @@
+"""Values between the ranks of a group, as JSON or safetensors in byte tensors.
+
+torch's own object collectives unpickle what a peer sends, so that whoever can speak to a rank can run
+code there. What comes through here is data, whoever sent it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Json = Any
+"""What `json` writes and reads back: dicts with names, lists, texts, numbers, True, False, None."""
+
+
+def gather_json(mine: Json, group: dist.ProcessGroup | None = None) -> list[Json]:
+    """The value of each rank, by rank; all ranks of the group call it together, and all get all.
+
+    Args:
+        mine: this rank's value; tuples come back as lists.
+        group: on Gloo; the default group where it is None.
+
+    Raises:
+        TypeError: the value is none of JSON's.
+    """
+    text = _bytes_of(json.dumps(mine).encode())
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(lengths, torch.tensor([text.numel()]), group=group)
+    longest = max(int(length) for length in lengths)
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: text.numel()] = text
+    texts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(texts, padded, group=group)
+    return [
+        json.loads(_content(text[: int(length)]))
+        for text, length in zip(texts, lengths, strict=True)
+    ]
+
+
+def broadcast_json(value: Json, group: dist.ProcessGroup | None = None) -> Json:
+    """The value of the group's first rank, on every rank; what the others give counts for nothing.
+
+    Raises:
+        TypeError: on the first rank, the value is none of JSON's.
+    """
+    return json.loads(_broadcast(lambda: json.dumps(value).encode(), group))
+
+
+def broadcast_tensors(
+    value: Mapping[str, Tensor], group: dist.ProcessGroup | None = None
+) -> dict[str, Tensor]:
+    """The tensors by name of the group's first rank, on every rank, on the CPU."""
+    return safetensors.torch.load(_broadcast(lambda: safetensors.torch.save(dict(value)), group))
+
+
+def _broadcast(content: Callable[[], bytes], group: dist.ProcessGroup | None) -> bytes:
+    """What `content` gives on the group's first rank, where alone it is called."""
+    first = dist.get_rank(group) == 0
+    sent = _bytes_of(content()) if first else torch.empty(0, dtype=torch.uint8)
+    length = torch.tensor([sent.numel()])
+    dist.broadcast(length, group=group, group_src=0)
+    received = sent if first else torch.empty(int(length), dtype=torch.uint8)
+    dist.broadcast(received, group=group, group_src=0)
+    return _content(received)
+
+
+def _bytes_of(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def _content(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
