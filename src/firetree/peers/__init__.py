@@ -1,5 +1,6 @@
 """What ranks tell each other besides gradients: plain data, never code."""
 
+from firetree.peers.agreement import agree, together
 from firetree.peers.exchange import (
     Json,
     broadcast_json,
@@ -7,4 +8,4 @@ from firetree.peers.exchange import (
     gather_json,
 )
 
-__all__ = ["Json", "broadcast_json", "broadcast_tensors", "gather_json"]
+__all__ = ["Json", "agree", "broadcast_json", "broadcast_tensors", "gather_json", "together"]

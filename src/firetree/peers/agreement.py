@@ -1,0 +1,111 @@
+"""What must be alike on all ranks: compared before anything depends on it, and told to every rank.
+
+What one rank cannot do, or has otherwise than rank 0, ends all of them at once with the same line.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from firetree.errors import RunFailedError, UserError
+from firetree.peers.exchange import Json, gather_json
+
+Result = TypeVar("Result")
+
+_SHOWN = 80
+"""Letters of a value that are enough to tell it from another."""
+
+
+def together(work: Callable[[], Result], group: dist.ProcessGroup | None = None) -> Result:
+    """What `work` gives here, once it has succeeded on all ranks; all call it together.
+
+    Raises:
+        UserError: on all ranks alike, the first rank's failure, with its rank and host unless all
+            failed alike. What is no UserError is a RunFailedError on the ranks that succeeded.
+    """
+    result, failure = None, None
+    try:
+        result = work()
+    except Exception as error:
+        failure = error
+    mine = {"host": socket.gethostname(), **_told(failure)}
+    everyone = gather_json(mine, group)
+    if failure is not None and not isinstance(failure, UserError):
+        raise failure
+    first = next((rank for rank, it in enumerate(everyone) if it["failure"] is not None), None)
+    if first is None:
+        return result  # type: ignore[return-value]
+    text, code = everyone[first]["failure"], everyone[first]["code"]
+    if any(it["failure"] != text for it in everyone):
+        text = f"rank {first} (host {everyone[first]['host']}): {text}"
+    raise (UserError if code == UserError.exit_code else RunFailedError)(text) from failure
+
+
+def _told(failure: Exception | None) -> dict[str, Json]:
+    if failure is None:
+        return {"failure": None, "code": 0}
+    if isinstance(failure, UserError):
+        return {"failure": str(failure), "code": failure.exit_code}
+    return {"failure": f"{type(failure).__name__}: {failure}", "code": RunFailedError.exit_code}
+
+
+def agree(
+    description: Mapping[str, Json], remedy: str, group: dist.ProcessGroup | None = None
+) -> None:
+    """See that all ranks of the group give the same description; all call it together.
+
+    Args:
+        description: what must be alike, the most telling first; fields of what it holds are named as
+            in `optim.lr` and `classes[2]`.
+        remedy: what to do about a difference, as the end of the error's text.
+
+    Raises:
+        UserError: on all ranks alike, the first field that differs from rank 0's.
+    """
+    everyone = gather_json({"host": socket.gethostname(), "has": description}, group)
+    found = first_difference([it["has"] for it in everyone])
+    if found is not None:
+        field, rank, expected, other = found
+        first, second = everyone[0]["host"], everyone[rank]["host"]
+        raise UserError(
+            f"{field} is {expected} on rank 0 (host {first}) and {other} on rank {rank} "
+            f"(host {second}); {remedy}"
+        )
+
+
+def first_difference(
+    descriptions: Sequence[Mapping[str, Json]],
+) -> tuple[str, int, str, str] | None:
+    """The first field that some rank has otherwise than rank 0: its name, that rank, both values."""
+    first, *others = [dict(_fields(description)) for description in descriptions]
+    names = dict.fromkeys(name for fields in (first, *others) for name in fields)
+    for name in names:
+        for rank, fields in enumerate(others, 1):
+            ours, theirs = _value(first, name), _value(fields, name)
+            if ours != theirs:
+                return name, rank, _shown(ours), _shown(theirs)
+    return None
+
+
+def _value(fields: Mapping[str, Json], name: str) -> str:
+    return repr(fields[name]) if name in fields else "missing"
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+
+
+def _fields(value: Json, name: str = "") -> Iterator[tuple[str, Json]]:
+    """The values that a document holds, each by the path to it."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _fields(part, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and value:
+        for index, part in enumerate(value):
+            yield from _fields(part, f"{name}[{index}]")
+    else:
+        yield name, value
