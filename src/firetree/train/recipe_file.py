@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-import types
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from firetree.documents import from_document
 from firetree.errors import UserError, nearest
 from firetree.train.recipe import Recipe
 
@@ -49,7 +48,7 @@ def parse_recipe(text: str, source: str) -> Recipe:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe {source} is not TOML: {error}") from error
-    return cast(Recipe, _from_table(Recipe, document, source, ""))
+    return from_document(Recipe, document, f"recipe {source}")
 
 
 def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
@@ -72,7 +71,7 @@ def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
             table[name] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             table[name] = text
-    return cast(Recipe, _from_table(Recipe, document, "with other values", ""))
+    return from_document(Recipe, document, "recipe with other values")
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -90,37 +89,3 @@ def recipe_toml(recipe: Recipe) -> str:
 def _toml(value: str | float) -> str:
     # TOML's strings and numbers are JSON's, except that it has no surrogate pairs.
     return json.dumps(value, ensure_ascii=False)
-
-
-def _from_table(kind: type[Any], table: Mapping[str, Any], source: str, prefix: str) -> object:
-    hints = get_type_hints(kind)
-    values = {}
-    for key, value in table.items():
-        if key not in hints:
-            close = nearest(prefix + key, [prefix + name for name in hints])
-            raise UserError(f"recipe {source} has no field '{prefix}{key}'{close}")
-        if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, dict):
-                raise UserError(f"recipe {source}: '{prefix}{key}' is a table; got {value!r}")
-            section = cast(type[Any], hints[key])
-            values[key] = _from_table(section, value, source, f"{prefix}{key}.")
-        else:
-            values[key] = _checked(hints[key], value, f"recipe {source}: {prefix}{key}")
-    return kind(**values)
-
-
-def _checked(hint: Any, value: Any, where: str) -> Any:
-    options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
-    for option in options:
-        if get_origin(option) is Literal and value in get_args(option):
-            return value
-        if option is float and type(value) in (int, float):
-            return float(value)
-        if option in (int, str, bool) and type(value) is option:
-            return value
-    expected = " or ".join(
-        ", ".join(map(repr, get_args(option))) if get_origin(option) is Literal else option.__name__
-        for option in options
-        if option is not types.NoneType
-    )
-    raise UserError(f"{where} = {value!r}; expected {expected}")
