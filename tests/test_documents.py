@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from firetree.documents import from_document
+from firetree.documents import (
+    MOST_BYTES,
+    Count,
+    Printable,
+    Seconds,
+    from_document,
+    parse_json,
+    parse_toml,
+    read_text,
+)
 from firetree.errors import UserError
 
 
@@ -36,10 +47,10 @@ def test_lists_tables_and_whole_numbers_for_floats_are_taken() -> None:
 @pytest.mark.parametrize(
     ("document", "fault"),
     [
-        ([], "drawing d is a table; got []"),
+        ([], "drawing d: []; expected a table"),
         ({}, "drawing d lacks the field 'points'"),
         ({"points": 3}, "drawing d: points = 3; expected a list"),
-        ({"points": [3]}, "drawing d: 'points[0]' is a table; got 3"),
+        ({"points": [3]}, "drawing d: points[0] = 3; expected a table"),
         ({"points": [{}]}, "drawing d lacks the field 'points[0].x'"),
         ({"points": [{"x": True}]}, "drawing d: points[0].x = True; expected float"),
         ({"points": [{"x": 1 << 1024}]}, "drawing d: points[0].x = 1797"),
@@ -55,3 +66,69 @@ def test_the_first_fault_is_named(document: Any, fault: str) -> None:
     with pytest.raises(UserError) as refusal:
         from_document(Drawing, document, "drawing d")
     assert fault in str(refusal.value)
+
+
+@dataclass(frozen=True)
+class Lap:
+    number: Count
+    taken_s: Seconds
+    by: Printable = ""
+    pair: tuple[int, str] = (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "lap.json is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[" * 100_000, "lap.json is not JSON: its values are nested too deeply"),
+        (
+            f'{{\n"number": {"9" * 5_000}}}',
+            "lap.json is not JSON: line 2 has a number of over 4,300 digits",
+        ),
+        ('{"number": -1, "taken_s": 1}', "lap.json: number = -1; expected 0 or more"),
+        (f'{{"number": {10**30}}}', "expected int of at most 64 bits"),
+        ('{"number": 1, "taken_s": NaN}', "taken_s = nan; expected seconds from 0 to 1e9"),
+        ('{"number": 1, "taken_s": 1e999}', "taken_s = inf; expected seconds from 0 to 1e9"),
+        ('{"number": 1, "taken_s": 1, "by": "a\\nb"}', r"by = 'a\nb'; expected printable text"),
+        ('{"number": 1, "taken_s": 1, "by": "\\ud800"}', "expected text of UTF-8 without NUL"),
+        ('{"number": 1, "taken_s": 1, "pair": [1]}', "pair = [1]; expected a list of 2"),
+        ('{"number": 1, "taken_s": 1, "pair": [1, 2]}', "pair[1] = 2; expected str"),
+    ],
+)
+def test_a_value_out_of_range_and_what_is_no_json_are_named(text: str, fault: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse_json(Lap, text, "lap.json")
+    assert fault in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("number = ", "lap.toml is not TOML: Invalid value (at end of document)"),
+        ("number = " + "[" * 100_000, "lap.toml is not TOML: its values are nested too deeply"),
+        (
+            "number = " + "9" * 5_000,
+            "lap.toml is not TOML: line 1 has a number of over 4,300 digits",
+        ),
+        ("taken_s = 0x" + "f" * 4_000, "taken_s = a number too long to show; expected float"),
+    ],
+)
+def test_what_is_no_toml_is_named(text: str, fault: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse_toml(Lap, text, "lap.toml")
+    assert fault in str(refusal.value)
+
+
+def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    for path, fault in (
+        (tmp_path, "it is a folder; expected a file"),
+        (tmp_path / "pipe", "it is no regular file; expected a file"),
+        (tmp_path / "large", "has 1,073,741,825 bytes; expected at most 1,073,741,824"),
+        (tmp_path / "nothing", "nothing cannot be read: No such file or directory"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            read_text(path, "lap")

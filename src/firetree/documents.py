@@ -1,83 +1,307 @@
-"""From a document, as TOML and JSON give it, to a dataclass whose every field is there and of its type."""
+"""JSON and TOML that anyone may have written or changed, checked against the dataclass they become.
+
+A field's type is its check; `Annotated[int, Expect(…)]` narrows it. What does not fit is told with its
+file and the path of its field, as in `plan.json: choices[0][1].chunks = 'x'; expected int`. `durable`
+writes such files.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+import re
+import stat
+import tomllib
 import types
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from reprlib import repr as short
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from firetree.errors import UserError, nearest
 
-Made = TypeVar("Made")
+MOST_BYTES = 1 << 30
+"""Of a file that is read whole."""
+_INT_BITS = 63
 
-_SHOWN = 80
-"""Letters of a value that are enough to see what it is."""
-
-_LEAST_BEYOND_FLOATS = 1 << 1024
+Kind = TypeVar("Kind")
+Read = Callable[[Any], Any]
 
 
-def from_document(kind: type[Made], document: Any, what: str, prefix: str = "") -> Made:
-    """The dataclass that a document describes; fields of tables in it are named as in `optim.lr`.
+class Expect(NamedTuple):
+    """What a value must be beyond its type, and the words for it."""
 
-    Args:
-        what: the document's name in errors, as in `recipe digits`.
-        prefix: what stands before its fields' names there.
+    fits: Callable[[Any], bool]
+    expected: str
+
+
+Count = Annotated[int, Expect(lambda value: value >= 0, "0 or more")]
+Positive = Annotated[int, Expect(lambda value: value >= 1, "1 or more")]
+Finite = Annotated[float, Expect(math.isfinite, "a finite float")]
+Seconds = Annotated[float, Expect(lambda value: 0 <= value < 1e9, "seconds from 0 to 1e9")]
+Printable = Annotated[str, Expect(str.isprintable, "printable text")]
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file; `what` names it in errors.
 
     Raises:
-        UserError: the first field that the dataclass does not have, that is missing, or of another
-            type.
+        UserError: it cannot be read, is no regular file or too large, or is not in UTF-8.
     """
-    if not isinstance(document, Mapping):
-        where = f"{what}: '{prefix.rstrip('.')}'" if prefix else what
-        raise UserError(f"{where} is a table; got {shown(document)}")
-    hints = get_type_hints(kind)
-    values = {}
-    for key, value in document.items():
-        if key not in hints:
-            close = nearest(prefix + key, [prefix + name for name in hints])
-            raise UserError(f"{what} has no field '{prefix}{key}'{close}")
-        values[key] = _typed(hints[key], value, what, prefix + key)
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        defaults = field.default, field.default_factory
-        if field.name not in values and defaults == (dataclasses.MISSING, dataclasses.MISSING):
-            raise UserError(f"{what} lacks the field '{prefix}{field.name}'")
-    return kind(**values)
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise UserError(f"{what} {path} cannot be read: it is {kind}; expected a file")
+        if found.st_size > MOST_BYTES:
+            raise UserError(
+                f"{what} {path} has {found.st_size:,} bytes; expected at most {MOST_BYTES:,}"
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path} is not in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{what} {path} cannot be read: {error.strerror}") from error
+
+
+def parse_json(kind: type[Kind], text: str | bytes, source: str) -> Kind:
+    """What JSON describes: `from_document`, and UserError where it is no JSON."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source} is not JSON: {_why(error, text)}") from error
+    return from_document(kind, document, source)
+
+
+def parse_toml(kind: type[Kind], text: str, source: str) -> Kind:
+    """What TOML describes: `from_document`, and UserError where it is no TOML."""
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source} is not TOML: {_why(error, text)}") from error
+    return from_document(kind, document, source)
+
+
+def _why(error: Exception, text: str | bytes) -> str:
+    if isinstance(error, RecursionError):
+        return "its values are nested too deeply"
+    if isinstance(error, json.JSONDecodeError | tomllib.TOMLDecodeError | UnicodeDecodeError):
+        return str(error)
+    letters = text if isinstance(text, str) else text.decode("latin-1")
+    number = re.search("[0-9][0-9_]{4300}", letters)
+    line = letters.count("\n", 0, number.start() if number else 0) + 1
+    return f"line {line} has a number of over 4,300 digits"
+
+
+def from_document(kind: type[Kind], document: Any, source: str) -> Kind:
+    """The dataclass that a document describes; lists become tuples, tables dataclasses.
+
+    Args:
+        kind: the dataclass; its fields without a default must be there.
+        document: values as JSON and TOML have them.
+        source: what errors begin with: the file, and perhaps its line.
+
+    Raises:
+        UserError: the first field that the dataclass does not have, that is missing, or does not fit.
+    """
+    try:
+        return cast(Kind, _reader(cast(Any, kind))(document))
+    except _MisfitError as misfit:
+        raise UserError(misfit.tell(source, misfit.path.removeprefix("."))) from misfit
+
+
+def versioned(kind: type[Kind], document: Any, version: int, source: str) -> Kind:
+    """`from_document` where a table also has its `version`, which must be this one."""
+    if not isinstance(document, dict) or "version" not in document:
+        raise UserError(f"{source} has no version; expected version {version}")
+    if document["version"] != version or type(document["version"]) is not int:
+        raise UserError(f"{source} is of version {shown(document['version'])}; expected {version}")
+    fields = {name: value for name, value in document.items() if name != "version"}
+    return from_document(kind, fields, source)
 
 
 def shown(value: object) -> str:
-    """A value as an error's text shows it, however long it is."""
+    """A value on one short line, whatever it is."""
     try:
-        text = repr(value)
-    except ValueError:  # of a number with thousands of digits
-        text = "a number too long to show"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+        return short(value)
+    except ValueError:
+        return "a number too long to show"
 
 
-def _typed(hint: Any, value: Any, what: str, name: str) -> Any:
-    options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
-    for option in options:
-        origin = get_origin(option) or option
-        if dataclasses.is_dataclass(option):
-            return from_document(cast(type[Any], option), value, what, f"{name}.")
-        if origin is tuple and isinstance(value, list):
-            part = get_args(option)[0]
-            return tuple(_typed(part, it, what, f"{name}[{k}]") for k, it in enumerate(value))
-        if origin is Literal and value in get_args(option):
-            return value
-        if option is float and type(value) is int and abs(value) < _LEAST_BEYOND_FLOATS:
-            return float(value)
-        if origin in (float, int, str, bool, dict, types.NoneType) and type(value) is origin:
-            return value
-    raise UserError(f"{what}: {name} = {shown(value)}; expected {_expected(options)}")
+class _MisfitError(Exception):
+    """What does not fit, told with the source and the path that is completed on the way up."""
+
+    def __init__(self, tell: Callable[[str, str], str], path: str = ""):
+        self.tell, self.path = tell, path
 
 
-def _expected(options: tuple[Any, ...]) -> str:
-    names = {dict: "a table", tuple: "a list"}
-    return " or ".join(
-        ", ".join(map(repr, get_args(option)))
-        if get_origin(option) is Literal
-        else names.get(get_origin(option) or option, getattr(option, "__name__", str(option)))
-        for option in options
-        if option is not types.NoneType
-    )
+def _misfit(value: Any, expected: str) -> _MisfitError:
+    def tell(source: str, path: str) -> str:
+        field = f"{path} = " if path else ""
+        return f"{source}: {field}{shown(value)}; expected {expected}"
+
+    return _MisfitError(tell)
+
+
+def _stranger(name: str, known: Iterable[str]) -> _MisfitError:
+    def tell(source: str, path: str) -> str:
+        above = path.removesuffix(name)
+        return f"{source} has no field {shown(path)}{nearest(path, [above + one for one in known])}"
+
+    return _MisfitError(tell, f".{name}")
+
+
+def _missing(name: str) -> _MisfitError:
+    return _MisfitError(lambda source, path: f"{source} lacks the field '{path}'", f".{name}")
+
+
+def _under(step: str, read: Read, value: Any) -> Any:
+    """Read a value that lies one step down; a misfit in it has this step in its path."""
+    try:
+        return read(value)
+    except _MisfitError as misfit:
+        misfit.path = step + misfit.path
+        raise
+
+
+@cache
+def _reader(hint: Any) -> Read:
+    """What turns a document into a value of this type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _narrowed(hint.__origin__, *hint.__metadata__)
+    if origin in (Union, types.UnionType):
+        (some,) = (_reader(one) for one in arguments if one is not types.NoneType)
+        return lambda value: None if value is None else some(value)
+    if origin is Literal:
+        return _one_of(arguments)
+    if origin is tuple:
+        return _tuple(arguments)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(arguments[1])
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(cast(type[Any], hint))
+    if isinstance(hint, type) and issubclass(hint, tuple):
+        hints = get_type_hints(hint, include_extras=True)
+        fixed = _tuple(tuple(hints[name] for name in hint._fields))  # type: ignore[attr-defined]
+        return lambda value: hint(*fixed(value))
+    return _PLAIN[hint]
+
+
+def _narrowed(hint: Any, expect: Expect) -> Read:
+    read = _reader(hint)
+
+    def narrowed(value: Any) -> Any:
+        found = read(value)
+        if not expect.fits(found):
+            raise _misfit(value, expect.expected)
+        return found
+
+    return narrowed
+
+
+def _one_of(known: tuple[Any, ...]) -> Read:
+    def one_of(value: Any) -> Any:
+        if not any(value == one and type(value) is type(one) for one in known):
+            raise _misfit(value, ", ".join(map(repr, known)))
+        return value
+
+    return one_of
+
+
+def _tuple(hints: tuple[Any, ...]) -> Read:
+    many = hints[-1:] == (...,)
+    reads = [_reader(hint) for hint in hints if hint is not ...]
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _misfit(value, "a list")
+        if not many and len(value) != len(reads):
+            raise _misfit(value, f"a list of {len(reads)}")
+        each = reads * len(value) if many else reads
+        return tuple(_under(f"[{k}]", each[k], entry) for k, entry in enumerate(value))
+
+    return read
+
+
+def _mapping(hint: Any) -> Read:
+    read_value = _reader(hint)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _misfit(value, "a table")
+        return {_text(k): _under(f".{shown(k)}", read_value, each) for k, each in value.items()}
+
+    return read
+
+
+def _dataclass(kind: type[Any]) -> Read:
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    nothing = dataclasses.MISSING
+    required = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is nothing and field.default_factory is nothing
+    ]
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _misfit(value, "a table")
+        for name in value:
+            if name not in fields:
+                raise _stranger(name, fields)
+        found = {name: _under(f".{name}", fields[name], each) for name, each in value.items()}
+        for name in required:
+            if name not in found:
+                raise _missing(name)
+        return kind(**found)
+
+    return read
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        raise _misfit(value, "int")
+    if value.bit_length() > _INT_BITS:
+        raise _misfit(value, "int of at most 64 bits")
+    return value
+
+
+def _float(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise _misfit(value, "float")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise _misfit(value, "float") from error
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise _misfit(value, "str")
+    if re.search("[\0\ud800-\udfff]", value):
+        raise _misfit(value, "text of UTF-8 without NUL")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _misfit(value, "bool")
+    return value
+
+
+_PLAIN: dict[Any, Read] = {int: _int, float: _float, str: _text, bool: _bool, Any: lambda v: v}

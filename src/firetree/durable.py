@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from firetree.documents import parse_json, read_text
 from firetree.errors import UserError
 
 
@@ -83,19 +84,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSONL file up to the first that is none, as one cut off by a sudden death."""
+    """The lines of a JSONL file, without the last one where a sudden death has cut it off.
+
+    Raises:
+        UserError: another line is no JSON object, or the file cannot be read.
+    """
     if not path.exists():
         return []
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-    return lines
+    *whole, _ = read_text(path, "file").split("\n")
+    return [
+        parse_json(dict[str, Any], line, f"{path}: line {number}")
+        for number, line in enumerate(whole, 1)
+    ]
 
 
 def write_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

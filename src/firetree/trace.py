@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
+from firetree.documents import Count, Expect, Finite, Positive, Seconds, from_document, versioned
 from firetree.durable import append_json_lines, read_json_lines, write_json_lines
 from firetree.errors import UserError
 
 TRACE_VERSION = 1
+
+Moment = Annotated[float, Expect(lambda value: abs(value) < 1e9, "seconds from -1e9 to 1e9")]
+"""A point in time; one before rank 0's start is below zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketSpan:
     """One bucket of gradients: when its last gradient was computed, its sum began and ended."""
 
-    index: int
-    size_bytes: int
-    ready_s: float
-    start_s: float
-    end_s: float
+    index: Count
+    size_bytes: Count
+    ready_s: Moment
+    start_s: Moment
+    end_s: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +43,14 @@ class StepTrace:
     `algorithm` is what summed the largest bucket, which a new plan changes.
     """
 
-    step: int
-    start_s: float
-    data_wait_s: float
-    forward_s: float
-    backward_s: float
-    optimizer_s: float
-    samples: int
-    sent_bytes: int
+    step: Count
+    start_s: Moment
+    data_wait_s: Seconds
+    forward_s: Seconds
+    backward_s: Seconds
+    optimizer_s: Seconds
+    samples: Count
+    sent_bytes: Count
     buckets: tuple[BucketSpan, ...]
     algorithm: str = ""
 
@@ -76,12 +82,12 @@ class TraceHeader:
     who measured `sent_bytes`: our executor or the kernel.
     """
 
-    rank: int
-    world_size: int
+    rank: Count
+    world_size: Positive
     algorithm: str
     bytes_counted_by: str
-    gradient_bytes: int
-    formula_bytes: float | None
+    gradient_bytes: Count
+    formula_bytes: Finite | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +119,23 @@ def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
     """
     path = _path(run_dir, header.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = {"version": TRACE_VERSION, **asdict(header)}
-    lines = read_json_lines(path)
-    alike = ("version", "rank", "world_size", "gradient_bytes", "formula_bytes")
-    known = bool(lines) and all(lines[0].get(key) == head[key] for key in alike)
-    kept = [line for line in lines[1:] if line["step"] < first_step] if known else []
-    write_json_lines(path, [head, *kept])
+    kept: Iterable[StepTrace] = ()
+    if path.exists():
+        earlier = _read_trace(path)
+        if _alike(earlier.header, header):
+            kept = (step for step in earlier.steps if step.step < first_step)
+    write_json_lines(path, [{"version": TRACE_VERSION, **asdict(header)}, *map(asdict, kept)])
+
+
+def _alike(one: TraceHeader, other: TraceHeader) -> bool:
+    return replace(one, algorithm=other.algorithm, bytes_counted_by=other.bytes_counted_by) == other
 
 
 def drop_ranks(run_dir: Path, world_size: int) -> None:
     """Remove the files of ranks that a run has no more, as it goes on with fewer."""
+    kept = {_path(run_dir, rank) for rank in range(world_size)}
     for path in (run_dir / "trace").glob("rank-*.jsonl"):
-        if int(path.stem.removeprefix("rank-")) >= world_size:
+        if path not in kept:
             path.unlink()
 
 
@@ -137,26 +148,39 @@ def read_traces(run_dir: Path) -> list[RankTrace]:
     """The traces of all ranks, in the order of the ranks.
 
     Raises:
-        UserError: there are none, or a file is no trace of this version.
+        UserError: there are none, one is missing, or a file is no trace of this version.
     """
     paths = sorted((run_dir / "trace").glob("rank-*.jsonl"))
     if not paths:
         raise UserError(f"no trace in {run_dir}; expected the folder of a run of `firetree train`")
-    return [_read_trace(path) for path in paths]
+    traces = [_read_trace(path) for path in paths]
+    world_size = traces[0].header.world_size
+    for rank, (path, trace) in enumerate(zip(paths, traces, strict=True)):
+        header = trace.header
+        if (header.rank, header.world_size) != (rank, world_size):
+            raise UserError(
+                f"{path} is of rank {header.rank} of {header.world_size}; expected rank {rank} of "
+                f"{world_size}, as {paths[0].name} has it"
+            )
+    if len(traces) != world_size:
+        raise UserError(f"{run_dir} has traces of {len(traces)} ranks; expected {world_size}")
+    return traces
 
 
 def _read_trace(path: Path) -> RankTrace:
     lines = read_json_lines(path)
-    if not lines or lines[0].get("version") != TRACE_VERSION:
-        raise UserError(f"{path} is no trace of version {TRACE_VERSION}; was it edited?")
-    try:
-        header = TraceHeader(**{key: lines[0][key] for key in lines[0] if key != "version"})
-        steps = tuple(
-            StepTrace(**{**line, "buckets": tuple(BucketSpan(**b) for b in line["buckets"])})
-            for line in lines[1:]
-        )
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path} is no trace of version {TRACE_VERSION}: {error}") from error
+    if not lines:
+        raise UserError(f"{path} is empty; expected a trace of version {TRACE_VERSION}")
+    header = versioned(TraceHeader, lines[0], TRACE_VERSION, f"{path}: line 1")
+    steps = tuple(
+        from_document(StepTrace, line, f"{path}: line {number}")
+        for number, line in enumerate(lines[1:], 2)
+    )
+    for number, (before, step) in enumerate(pairwise(steps), 3):
+        if step.step <= before.step:
+            raise UserError(
+                f"{path}: line {number} has step {step.step} after {before.step}; expected a later one"
+            )
     return RankTrace(header, steps)
 
 

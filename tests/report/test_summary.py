@@ -129,10 +129,10 @@ def test_a_run_that_goes_on_by_a_new_plan_keeps_its_steps(tmp_path: Path) -> Non
     ("content", "message"),
     [
         (None, "no trace in"),
-        ('{"version": 99}\n', "no trace of version 1"),
-        ('{"version": 1, "rank": 0}\n', "no trace of version 1"),
-        ("", "no trace of version 1"),
-        ("[]\n", "no trace of version 1"),
+        ('{"version": 99}\n', r"rank-0000.jsonl: line 1 is of version 99; expected 1"),
+        ('{"version": 1, "rank": 0}\n', "line 1 lacks the field 'world_size'"),
+        ("", "rank-0000.jsonl is empty; expected a trace of version 1"),
+        ("[]\n", r"line 1: \[\]; expected a table"),
     ],
 )
 def test_a_folder_without_a_readable_trace_is_refused(
@@ -142,6 +142,38 @@ def test_a_folder_without_a_readable_trace_is_refused(
         (tmp_path / "trace").mkdir()
         (tmp_path / "trace" / "rank-0000.jsonl").write_text(content)
     with pytest.raises(UserError, match=message):
+        summarise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"start_s": "x"}, "rank-0001.jsonl: line 3: start_s = 'x'; expected float"),
+        ({"buckets": None}, "line 3: buckets = None; expected a list"),
+        ({"buckets": [{"index": 0}]}, r"line 3 lacks the field 'buckets\[0\].size_bytes'"),
+        ({"samples": -1}, "line 3: samples = -1; expected 0 or more"),
+        ({"step": 0}, "line 3 has step 0 after 0; expected a later one"),
+    ],
+)
+def test_a_field_of_another_type_is_named_by_file_and_line(
+    tmp_path: Path, line: dict[str, object], message: str
+) -> None:
+    path = write_run(tmp_path, {}, {}) / "trace" / "rank-0001.jsonl"
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    lines[2] |= line
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    with pytest.raises(UserError, match=message):
+        summarise(tmp_path)
+
+
+def test_a_run_has_the_traces_of_all_its_ranks(tmp_path: Path) -> None:
+    last = write_run(tmp_path, {}, {}, {}) / "trace" / "rank-0002.jsonl"
+    text = last.read_text()
+    last.write_text(text.replace('"world_size": 3', '"world_size": 4'))
+    with pytest.raises(UserError, match=r"rank-0002.jsonl is of rank 2 of 4; expected rank 2 of 3"):
+        summarise(tmp_path)
+    last.unlink()
+    with pytest.raises(UserError, match="has traces of 2 ranks; expected 3"):
         summarise(tmp_path)
 
 

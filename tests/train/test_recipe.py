@@ -50,7 +50,7 @@ def test_a_recipe_written_as_toml_reads_back_the_same(recipe: Recipe) -> None:
         ("[optim]\nlearning_rate = 1", "no field 'optim.learning_rate'"),
         ("[optim]\nmomentun = 0.9", "did you mean 'optim.momentum'?"),
         ("[optin]\nlr = 0.9", "no field 'optin'; did you mean 'optim'?"),
-        ("optim = 3", "'optim' is a table; got 3"),
+        ("optim = 3", "mine.toml: optim = 3; expected a table"),
         ("[optim]\nlr = 'fast'", "optim.lr = 'fast'; expected float"),
         ("[optim]\nsteps = 1.5", "optim.steps = 1.5; expected int"),
         ("[optim]\nbatch_size = true", "optim.batch_size = True; expected int"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from firetree.documents import from_document
+from firetree.documents import from_document, parse_toml, read_text
 from firetree.errors import UserError, nearest
 from firetree.train.recipe import Recipe
 
@@ -30,10 +30,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     if path.suffix == ".toml":
         if not path.is_file():
             raise UserError(f"no recipe file '{name_or_path}'; expected a TOML file")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"recipe {name_or_path} is not in UTF-8; save it as UTF-8") from error
+        text = read_text(path, "recipe")
     elif name_or_path in known_recipes():
         source = resources.files("firetree").joinpath("recipes", f"{name_or_path}.toml")
         text = source.read_text(encoding="utf-8")
@@ -44,11 +41,7 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def parse_recipe(text: str, source: str) -> Recipe:
     """Read a recipe from TOML text; `source` names it in errors (UserError)."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"recipe {source} is not TOML: {error}") from error
-    return from_document(Recipe, document, f"recipe {source}")
+    return parse_toml(Recipe, text, f"recipe {source}")
 
 
 def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
@@ -69,7 +62,7 @@ def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
                 raise UserError(f"no field '{field_path}' in a recipe")
         try:
             table[name] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             table[name] = text
     return from_document(Recipe, document, "recipe with other values")
 
