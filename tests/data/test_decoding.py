@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from firetree.data import decoding
 from firetree.data.decoding import DamagedPictureError, decode, fit
@@ -61,6 +61,50 @@ def test_a_picture_of_which_little_is_wanted_is_decoded_smaller(size: int, pixel
     content = photograph()
     assert decode(content, View(size)).width == pixels
     assert by_pillow(content, View(size)).width == pixels
+
+
+def turned(orientation: int, kind: str, **options: object) -> bytes:
+    """A photograph that says in its Exif data how it is to be turned."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = io.BytesIO()
+    Image.open(io.BytesIO(photograph())).save(file, kind, exif=exif, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_image_comes_out_upright(kind: str, orientation: int) -> None:
+    content = turned(orientation, kind)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert expected.size == ((113, 150) if 5 <= orientation <= 8 else (150, 113))
+    for decoder in (decode, by_pillow):
+        assert difference(decoder(content, None), expected) <= (2 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_view_is_one_of_the_upright_image(orientation: int, view: View | None) -> None:
+    content = turned(orientation, "JPEG", quality=95)
+    assert difference(decode(content, view), by_pillow(content, view)) <= 2
+    seen = view or View(50)
+    ours, whole = fit(decode(content, view), seen, 3), fit(decode(content), seen, 3)
+    assert np.abs(ours.astype(int) - whole).mean() < 12
+
+
+def test_an_orientation_in_xmp_counts_and_a_damaged_one_does_not() -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert decode(photograph(xmp=xmp)).size == (113, 150)
+    for exif in (b"Exif\0\0MM\0*\0\0", b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\xff"):
+        for decoder in (decode, by_pillow):
+            assert decoder(photograph(exif=exif), None).size == (150, 113)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    file = io.BytesIO()
+    Image.new("F", (4, 4), 0.5).save(file, "TIFF")
+    with pytest.raises(DamagedPictureError, match="floating-point"):
+        decode(file.getvalue())
 
 
 def verdict(decoder: Callable[[bytes, View | None], Image.Image], content: bytes) -> str:

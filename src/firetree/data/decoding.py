@@ -2,16 +2,18 @@
 
 A JPEG of which fewer pixels are wanted is decoded 2, 4 or 8 times smaller, which leaves out most of
 the work. JPEGs go through simplejpeg where it is installed; what it does not take goes to Pillow, so
-that both call the same pictures damaged.
+that both call the same pictures damaged. An image comes out upright, as its Exif orientation says.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from firetree.data.views import View
 
@@ -20,9 +22,45 @@ try:
 except ImportError:  # an extra: `pip install firetree[fast]`
     simplejpeg = None
 
+_SUFFIXES_OF = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    **({"AVIF": (".avif",)} if features.check("avif") else {}),
+}
 # Others stay closed: Pillow would hand an EPS file, for one, to a program outside.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM")
+_FORMATS = tuple(_SUFFIXES_OF)
+SUFFIXES = tuple(suffix for suffixes in _SUFFIXES_OF.values() for suffix in suffixes)
+"""What the names of image files end in, in small letters."""
+
 _JPEG_START = b"\xff\xd8"
+_EXIF_MARKS = b"Exif\0\0", b"tiff:Orientation"
+"""One of these stands near the start of a JPEG that says how it is to be turned."""
+_HEAD_BYTES = 100_000
+
+Turn = Image.Transpose | None
+"""What makes an image upright; None where it is."""
+
+_SIDEWAYS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+_TURNS: dict[Any, Turn] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    **dict(enumerate(_SIDEWAYS, 5)),
+}
+"""By Exif's orientation."""
+
+
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # the pixels are not
 
 
 class DamagedPictureError(Exception):
@@ -42,9 +80,12 @@ def decode(content: bytes, view: View | None = None) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
         if view is not None:
-            times = view.reduction(*image.size)
+            times = _reduction(view, *image.size, _turn(image))
             image.draft(None, (image.width // times, image.height // times))
         image.load()
+        image = _upright(image, _turn(image))
+        if image.mode == "F":
+            raise ValueError("floating-point pixels; expected 8 or 16 bits a pixel")
         if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip, not scale
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         return image if image.mode in ("L", "RGB") else image.convert("RGB")
@@ -60,7 +101,8 @@ def _decode_jpeg(content: bytes, view: View | None) -> Image.Image | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if colours not in ("Gray", "YCbCr") or width * height > (Image.MAX_IMAGE_PIXELS or 0):
             return None
-        times = 1 if view is None else view.reduction(width, height)
+        turn = _turn_of_jpeg(content)
+        times = 1 if view is None else _reduction(view, width, height, turn)
         x_HWC = simplejpeg.decode_jpeg(
             content,
             "GRAY" if colours == "Gray" else "RGB",
@@ -70,7 +112,29 @@ def _decode_jpeg(content: bytes, view: View | None) -> Image.Image | None:
         )
     except ValueError:
         return None
-    return Image.fromarray(x_HWC[:, :, 0] if x_HWC.shape[2] == 1 else x_HWC)
+    return _upright(Image.fromarray(x_HWC[:, :, 0] if x_HWC.shape[2] == 1 else x_HWC), turn)
+
+
+def _turn(image: Image.Image) -> Turn:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # what Pillow stumbles over in Exif data does no harm to the pixels
+        return None
+
+
+def _turn_of_jpeg(content: bytes) -> Turn:
+    head = content[:_HEAD_BYTES]
+    if not any(mark in head for mark in _EXIF_MARKS):
+        return None  # of most JPEGs, nothing else has to be looked at
+    return _turn(Image.open(io.BytesIO(content), formats=("JPEG",)))
+
+
+def _reduction(view: View, width: int, height: int, turn: Turn) -> int:
+    return view.reduction(*((height, width) if turn in _SIDEWAYS else (width, height)))
+
+
+def _upright(image: Image.Image, turn: Turn) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
 
 
 def fit(image: Image.Image, view: View, channels: int) -> npt.NDArray[np.uint8]:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firetree.data.decoding import SUFFIXES
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.data.tars import Member, tar_entries
-from firetree.data.trees import SUFFIXES
 from firetree.errors import UserError
 
 _LARGEST = np.iinfo(np.int64).max

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from firetree.data.decoding import SUFFIXES
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.data.tars import Member, tar_entries
 from firetree.errors import UserError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm")
-
 
 Tree = dict[tuple[str, ...], Member | None]
 """A member for each picture by the parts of its path, and None for each folder."""

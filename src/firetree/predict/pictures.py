@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from firetree.data import trees
-from firetree.data.decoding import DamagedPictureError, decode
+from firetree.data.decoding import SUFFIXES, DamagedPictureError, decode
 from firetree.data.pictures import Dataset, Stored
 from firetree.errors import UserError
 
@@ -51,7 +51,7 @@ def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
     if path.is_dir() and not scored_whole:
         pictures = [found for file in _walk(path) for found in _below(file, class_names)]
         if not pictures:
-            raise UserError(f"{path} holds no pictures; expected {' '.join(trees.SUFFIXES)}")
+            raise UserError(f"{path} holds no pictures; expected {' '.join(SUFFIXES)}")
         return pictures
     if path.suffix == ".parquet" or scored_whole:
         from firetree.data import parquet  # pyarrow takes a while to import
@@ -99,7 +99,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            if name.lower().endswith((*trees.SUFFIXES, ".parquet")) and name[0] != ".":
+            if name.lower().endswith((*SUFFIXES, ".parquet")) and name[0] != ".":
                 yield Path(parent, name)
 
 
