@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -16,10 +16,13 @@ from command import FORKS, free_port
 DEADLINE_S = 120.0
 
 
-def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
+def run_on_ranks(
+    world_size: int, function: Callable[..., Any], *args: Any, lost: Collection[int] = ()
+) -> list[Any]:
     """Call `function(*args)` on each of `world_size` ranks and give back what each returned.
 
-    `function` must be importable. The first error of a rank fails the test with its traceback.
+    `function` must be importable. The first error of a rank fails the test with its traceback. Ranks
+    that are `lost` end or stop themselves, and return nothing.
     """
     port = free_port()
     pipes, processes = [], []
@@ -33,20 +36,20 @@ def run_on_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> l
         pipes.append(receiver)
         processes.append(process)
     try:
-        return _collect(pipes)
+        return _collect({rank: pipe for rank, pipe in enumerate(pipes) if rank not in lost})
     finally:
-        for process in processes:
-            process.join(timeout=5)
+        for rank, process in enumerate(processes):
+            process.join(timeout=0 if rank in lost else 5)
             if process.is_alive():
                 process.kill()
                 process.join()
 
 
-def _collect(pipes: list[Connection]) -> list[Any]:
+def _collect(pipes: dict[int, Connection]) -> list[Any]:
     results: dict[int, Any] = {}
-    rank_of = {id(pipe): rank for rank, pipe in enumerate(pipes)}
+    rank_of = {id(pipe): rank for rank, pipe in pipes.items()}
     while len(results) < len(pipes):
-        waiting = [pipe for rank, pipe in enumerate(pipes) if rank not in results]
+        waiting = [pipe for rank, pipe in pipes.items() if rank not in results]
         ready = wait(waiting, timeout=DEADLINE_S)
         assert ready, f"ranks {[rank_of[id(pipe)] for pipe in waiting]} did not end in time"
         for pipe in ready:
@@ -57,7 +60,7 @@ def _collect(pipes: list[Connection]) -> list[Any]:
                 ok, value = False, "ended without a result"
             assert ok, f"rank {rank}: {value}"
             results[rank] = value
-    return [results[rank] for rank in range(len(pipes))]
+    return [results[rank] for rank in pipes]
 
 
 def _rank_main(

@@ -7,5 +7,19 @@ from firetree.peers.exchange import (
     broadcast_tensors,
     gather_json,
 )
+from firetree.peers.rollcall import RollCall, join
+from firetree.peers.verdict import Loss
+from firetree.peers.waiting import waiting
 
-__all__ = ["Json", "agree", "broadcast_json", "broadcast_tensors", "gather_json", "together"]
+__all__ = [
+    "Json",
+    "Loss",
+    "RollCall",
+    "agree",
+    "broadcast_json",
+    "broadcast_tensors",
+    "gather_json",
+    "join",
+    "together",
+    "waiting",
+]

@@ -5,7 +5,6 @@ What one rank cannot do, or has otherwise than rank 0, ends all of them at once 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ import torch.distributed as dist
 
 from firetree.errors import RunFailedError, UserError
 from firetree.peers.exchange import Json, gather_json
+from firetree.peers.reach import host_name
 
 Result = TypeVar("Result")
 
@@ -32,7 +32,7 @@ def together(work: Callable[[], Result], group: dist.ProcessGroup | None = None)
         result = work()
     except Exception as error:
         failure = error
-    mine = {"host": socket.gethostname(), **_told(failure)}
+    mine = {"host": host_name(), **_told(failure)}
     everyone = gather_json(mine, group)
     if failure is not None and not isinstance(failure, UserError):
         raise failure
@@ -66,7 +66,7 @@ def agree(
     Raises:
         UserError: on all ranks alike, the first field that differs from rank 0's.
     """
-    everyone = gather_json({"host": socket.gethostname(), "has": description}, group)
+    everyone = gather_json({"host": host_name(), "has": description}, group)
     found = first_difference([it["has"] for it in everyone])
     if found is not None:
         field, rank, expected, other = found

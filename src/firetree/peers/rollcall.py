@@ -1,0 +1,249 @@
+"""Roll call: ranks tell each other where they are, so that all name the one who failed.
+
+Each rank listens at an address of its own. Whoever has lost another rank, or has waited for long, asks
+all others at once: it tells what it knows, and hears what they know. A process that was killed
+refuses, one that was stopped does not answer, and a host without network is silent. `verdict` says
+what follows. While nobody waits for long, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
+
+import torch.distributed as dist
+
+from firetree.peers import reach
+from firetree.peers.exchange import gather_json
+from firetree.peers.verdict import (
+    Absence,
+    Entry,
+    Loss,
+    State,
+    Verdict,
+    accusations,
+    conclude,
+    describe,
+    waited_for,
+)
+from firetree.peers.waiting import Wait, wait_now
+
+PATIENCE_S = 2.0
+"""How long a rank may take to answer the roll."""
+
+LONG_S = 5.0
+"""Longer waits for others are said."""
+
+_LOOK_EVERY_S = 1.0
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A rank as the others know it."""
+
+    rank: int
+    host: str
+    address: str
+    port: int
+
+
+class RollCall:
+    """One rank's end of the roll, with a thread that answers the others; `join` opens it.
+
+    `place` says where the rank is, as `step 412`; whoever trains keeps it up to date. `say` is given
+    a line where this rank waits for long, and where that is over.
+    """
+
+    def __init__(
+        self, rank: int, members: Mapping[int, Member], token: bytes, listener: socket.socket
+    ) -> None:
+        self.rank = rank
+        self.place = ""
+        self.say: Callable[[str], None] = logging.getLogger("firetree").warning
+        self._members = members
+        self._others = [other for other in members if other != rank]
+        self._token = token
+        self._interface = reach.interface_of(members[rank].address)
+        self._heard: dict[int, Entry] = {}
+        self._signed: Entry | None = None
+        self._verdict: Verdict | None = None
+        self._signing = threading.Lock()
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(listener, started)),
+            name="firetree-rollcall",
+            daemon=True,
+        )
+        self._thread.start()
+        started.result()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+    def lost(self, where: str, peer: int | None = None, within_s: float | None = None) -> Loss:
+        """Sign that this rank lost another one, hear the others, and conclude who failed.
+
+        Takes `PATIENCE_S` and half of it at most, and less where all answer.
+
+        Args:
+            where: what this rank was at.
+            peer: the rank that it waited for, where it knows.
+            within_s: how long it waited, where that is why it gave up.
+        """
+        with self._signing:
+            if self._verdict is None:
+                self._verdict = self._conclude(where, peer)
+            accused = accusations(self._roll()) | ({} if peer is None else {self.rank: peer})
+            what = describe(
+                self._verdict, self.rank, accused, self._name, self._carrier(), within_s
+            )
+        ranks = self._verdict.ranks
+        return Loss(f"{what} ({where})", ranks[0] if ranks else peer)
+
+    def ended(self, reason: str) -> None:
+        """Tell the others that this rank ends by itself, and why."""
+        with self._signing:
+            if self._signed is None:
+                self._signed = Entry(self._next_number(), "ended", reason)
+                self._ask(self._others, PATIENCE_S / 2)
+
+    def _conclude(self, where: str, peer: int | None) -> Verdict:
+        self._signed = Entry(self._next_number(), "lost", where, peer)
+        missing = self._ask(self._others, PATIENCE_S)
+        self._signed = replace(self._signed, number=self._next_number(), missing=missing)
+        self._ask([rank for rank in self._others if rank not in missing], PATIENCE_S / 2)
+        hosts = {rank: member.address for rank, member in self._members.items()}
+        return conclude(self.rank, self._roll(), hosts, has_carrier=not self._carrier())
+
+    def _name(self, *ranks: int) -> str:
+        """What to call ranks of a host: `rank 3 (host d)`, without the host where all share one."""
+        names = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
+        hosts = dict.fromkeys(self._members[rank].host for rank in ranks)
+        one_host = len({member.address for member in self._members.values()}) == 1
+        return names if one_host else f"{names} (host {', '.join(hosts)})"
+
+    def _carrier(self) -> str:
+        """What is wrong with this host's interface, or nothing."""
+        return "" if reach.has_carrier(self._interface) else f"{self._interface} has no carrier"
+
+    def _roll(self) -> dict[int, Entry]:
+        """The last that was heard of each rank."""
+        mine = self._signed
+        if mine is None:
+            state: State = "waits" if wait_now() else "computes"
+            mine = Entry(self._next_number(), state, self.place)
+        return {**self._heard, self.rank: mine}
+
+    def _next_number(self) -> int:
+        return 1 + max((entry.number for entry in self._heard.values()), default=0)
+
+    def _ask(self, ranks: list[int], limit_s: float) -> dict[int, Absence]:
+        """Exchange the roll with ranks, all at once: who did not answer, and how."""
+        return asyncio.run_coroutine_threadsafe(self._exchange(ranks, limit_s), self._loop).result()
+
+    async def _exchange(self, ranks: list[int], limit_s: float) -> dict[int, Absence]:
+        answers = await asyncio.gather(*(self._exchange_with(rank, limit_s) for rank in ranks))
+        return {rank: how for rank, how in zip(ranks, answers, strict=True) if how}
+
+    async def _exchange_with(self, rank: int, limit_s: float) -> Absence | None:
+        member, writer = self._members[rank], None
+        try:
+            async with asyncio.timeout(limit_s):
+                reader, writer = await asyncio.open_connection(
+                    member.address, member.port, limit=_MOST_BYTES
+                )
+                writer.write(self._told())
+                self._hear(await reader.readline())
+        except (ConnectionError, ValueError):
+            return "gone"  # nobody listens there any more, or somebody else
+        except TimeoutError:
+            return "silent" if writer else "unreachable"
+        except OSError:
+            return "unreachable"
+        finally:
+            if writer:
+                writer.close()
+        return None
+
+    async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._answer, sock=listener, limit=_MOST_BYTES)
+        watch = asyncio.create_task(self._watch())
+        started.set_result(None)
+        await self._over.wait()
+        watch.cancel()
+        server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
+            async with asyncio.timeout(PATIENCE_S):
+                self._hear(await reader.readline())
+                writer.write(self._told())
+                await writer.drain()
+
+    def _told(self) -> bytes:
+        roll = {rank: asdict(entry) for rank, entry in self._roll().items()}
+        return b"%s %s\n" % (self._token, json.dumps(roll).encode())
+
+    def _hear(self, line: bytes) -> None:
+        """Take over what is newer; a stranger has no token, and raises ValueError unread."""
+        token, _, told = line.partition(b" ")
+        if not hmac.compare_digest(token, self._token):
+            raise ValueError("a stranger")
+        for rank, entry in json.loads(told).items():
+            missing = {int(other): how for other, how in entry.pop("missing").items()}
+            new = Entry(**entry, missing=missing)
+            known = self._heard.get(int(rank))
+            if int(rank) != self.rank and (known is None or new.number > known.number):
+                self._heard[int(rank)] = new
+
+    async def _watch(self) -> None:
+        """Say who is waited for where it takes long, and when that is over; then be twice as patient."""
+        long_s = LONG_S
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            wait = wait_now()
+            if wait is None or _age_s(wait) < long_s:
+                continue
+            missing = await self._exchange(self._others, PATIENCE_S)
+            ranks = waited_for(self.rank, self._roll(), missing)
+            if not ranks or wait is not wait_now():
+                continue
+            place = f", {self.place}" if self.place else ""
+            self.say(f"waiting for {self._name(*ranks)} since {_age_s(wait):.0f} s{place}")
+            while wait is wait_now():
+                age_s = _age_s(wait)
+                await asyncio.sleep(_LOOK_EVERY_S)
+            if self._signed is None:
+                self.say(f"{self._name(*ranks)} came after {age_s:.0f} s")
+            long_s = max(long_s, 2 * age_s)
+
+
+def _age_s(wait: Wait) -> float:
+    return time.monotonic() - wait.since_s
+
+
+def join(group: dist.ProcessGroup | None = None) -> RollCall:
+    """Open the roll of a group on Gloo, whose ranks call it together; they keep their global ranks."""
+    rank = dist.get_rank()
+    guesses = gather_json(reach.first_guess(), group)
+    address = reach.among(guesses, guesses[dist.get_rank(group)])
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family, backlog=1024)
+    mine = asdict(Member(rank, reach.host_name(), address, listener.getsockname()[1]))
+    told = gather_json([mine, secrets.token_hex(16)], group)
+    members = {member["rank"]: Member(**member) for member, _ in told}
+    return RollCall(rank, members, told[0][1].encode(), listener)

@@ -1,0 +1,38 @@
+"""What this process waits for: one mark, set around whatever needs the other ranks to come.
+
+A mark costs a timestamp. Who looks at it is `rollcall`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A wait for other ranks, since a moment of `time.monotonic`."""
+
+    what: str
+    since_s: float = field(default_factory=time.monotonic)
+
+
+_now: Wait | None = None
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Mark that this process waits for other ranks while the block runs."""
+    global _now
+    before, _now = _now, Wait(what)
+    try:
+        yield
+    finally:
+        _now = before
+
+
+def wait_now() -> Wait | None:
+    """What this process waits for at the moment."""
+    return _now

@@ -1,0 +1,136 @@
+"""Ranks that lose another one ask each other, and all name the one who failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+import torch.distributed as dist
+from ranks import run_on_ranks
+
+from firetree.peers import Loss, join, waiting
+from firetree.peers import rollcall as rollcall_module
+
+PATIENCE_S = rollcall_module.PATIENCE_S
+
+
+def lose(number: signal.Signals, accused: dict[int, int]) -> Loss:
+    """The last rank is sent a signal; the others wait for whom they accuse, and ask."""
+    roll = join()
+    rank, last = dist.get_rank(), dist.get_world_size() - 1
+    dist.barrier()
+    if rank == last:
+        os.kill(os.getpid(), number)
+    time.sleep(0.2)
+    loss = roll.lost(f"at chunk {rank}", accused.get(rank), 10.0)
+    time.sleep(PATIENCE_S)  # others may still ask
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (signal.SIGKILL, "rank 3 went away"),
+        (signal.SIGSTOP, "rank 3 did not answer within 10 s: the process is stopped or stuck"),
+    ],
+)
+def test_all_name_the_lost_rank_also_those_who_waited_for_a_waiter(
+    number: signal.Signals, what: str
+) -> None:
+    losses = run_on_ranks(4, lose, number, {0: 1, 1: 3}, lost=[3])
+    assert losses == [
+        Loss(f"{what}; rank 0 waited for rank 1, which waited for it (at chunk 0)", 3),
+        Loss(f"{what} (at chunk 1)", 3),
+        Loss(f"{what} (at chunk 2)", 3),
+    ]
+
+
+def lose_one_after_another() -> Loss | None:
+    """Rank 2 is killed, rank 0 loses it and ends; only then rank 1 hears the end of rank 0."""
+    roll = join()
+    dist.barrier()
+    if dist.get_rank() == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2 + dist.get_rank())
+    loss = roll.lost("here", peer={0: 2, 1: 0}[dist.get_rank()])
+    roll.close()
+    return loss
+
+
+def test_who_left_because_of_another_is_not_blamed_by_those_who_come_later() -> None:
+    first, second = run_on_ranks(3, lose_one_after_another, lost=[2])
+    assert first == Loss("rank 2 went away (here)", 2)
+    assert second == Loss(
+        "rank 2 went away; rank 1 waited for rank 0, which waited for it (here)", 2
+    )
+
+
+def end_by_itself() -> str:
+    roll = join()
+    dist.barrier()
+    if dist.get_rank() == 1:
+        roll.ended("no space left on device")
+    time.sleep(0.3)
+    return "" if dist.get_rank() == 1 else roll.lost("here").message
+
+
+def test_who_ends_by_itself_gives_the_others_its_reason() -> None:
+    said = run_on_ranks(3, end_by_itself)
+    assert said[0] == said[2] == "rank 1 ended: no space left on device (here)"
+
+
+def come_late(busy_s: float) -> list[str]:
+    """Rank 2 computes while the others wait for it."""
+    rollcall_module.LONG_S = 1.0
+    said: list[str] = []
+    roll = join()
+    roll.say, roll.place = said.append, "step 7"
+    dist.barrier()
+    if dist.get_rank() == 2:
+        time.sleep(busy_s)
+    with waiting("a sum"):
+        dist.barrier()
+    time.sleep(2.0)
+    return said
+
+
+def test_the_first_rank_that_waits_says_for_whom_and_when_they_came() -> None:
+    first, *others = run_on_ranks(3, come_late, 5.0)
+    waits, came = first
+    assert waits.startswith("waiting for rank 2 since ")
+    assert waits.endswith(" s, step 7")
+    assert came.startswith("rank 2 came after ")
+    assert others == [[], []]
+
+
+def test_nothing_is_said_of_a_short_wait() -> None:
+    assert run_on_ranks(3, come_late, 0.2) == [[], [], []]
+
+
+def be_spoken_to() -> str:
+    roll = join()
+    dist.barrier()
+    if dist.get_rank() == 0:
+        member = roll._members[1]
+        silent = [socket.create_connection((member.address, member.port)) for _ in range(50)]
+        for text in (b"\n", b"[" * 100_000 + b"\n", b"x" * 3_000_000, b"00 {}\n"):
+            with socket.create_connection((member.address, member.port), timeout=5) as stream:
+                try:
+                    stream.sendall(text)
+                    assert stream.recv(100) == b""
+                except ConnectionError:
+                    pass
+        loss = roll.lost("here", peer=1)
+        assert len(silent) == 50
+        return loss.message
+    time.sleep(3)
+    return ""
+
+
+def test_strangers_hear_nothing_and_hold_up_nobody() -> None:
+    assert run_on_ranks(2, be_spoken_to)[0].startswith(
+        "rank 1 did not answer in time, but is alive"
+    )
