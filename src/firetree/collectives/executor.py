@@ -27,12 +27,19 @@ from firetree.errors import RunFailedError
 class CollectiveError(RunFailedError):
     """A peer did not do its part in time, or went away; names the rank and the chunk.
 
-    `peer` is that rank, None where only the backend knows it.
+    `peer` is that rank, None where only the backend knows it; `where` what this rank was at, and
+    `within_s` how long it waited, where that is why it gave up.
     """
 
-    def __init__(self, message: str, peer: int | None = None):
+    def __init__(
+        self,
+        message: str,
+        peer: int | None = None,
+        where: str = "",
+        within_s: float | None = None,
+    ):
         super().__init__(message)
-        self.peer = peer
+        self.peer, self.where, self.within_s = peer, where, within_s
 
 
 class Carrier(Protocol):
@@ -194,9 +201,10 @@ class OverGloo:
 
     def _lost(self, op: Operation, error: RuntimeError) -> CollectiveError:
         late = "Timed out" in str(error) or "timeout" in str(error).lower()
-        what = f"did not answer within {self._timeout.total_seconds():g} s" if late else "went away"
-        here = f"rank {self._group.rank()} was at {op}, {self._number_of_chunks} chunks"
-        return CollectiveError(f"rank {op.peer} {what} ({here})", op.peer)
+        within_s = self._timeout.total_seconds() if late else None
+        what = f"did not answer within {within_s:g} s" if late else "went away"
+        where = f"rank {self._group.rank()} was at {op}, {self._number_of_chunks} chunks"
+        return CollectiveError(f"rank {op.peer} {what} ({where})", op.peer, where, within_s)
 
 
 class OverNccl:

@@ -7,19 +7,20 @@ from firetree.peers.exchange import (
     broadcast_tensors,
     gather_json,
 )
-from firetree.peers.rollcall import RollCall, join
-from firetree.peers.verdict import Loss
+from firetree.peers.rollcall import RollCall, backend_error, current, join, opened
 from firetree.peers.waiting import waiting
 
 __all__ = [
     "Json",
-    "Loss",
     "RollCall",
     "agree",
+    "backend_error",
     "broadcast_json",
     "broadcast_tensors",
+    "current",
     "gather_json",
     "join",
+    "opened",
     "together",
     "waiting",
 ]

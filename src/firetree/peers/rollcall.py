@@ -13,22 +13,24 @@ import contextlib
 import hmac
 import json
 import logging
+import re
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import torch.distributed as dist
 
+from firetree.collectives import CollectiveError
 from firetree.peers import reach
 from firetree.peers.exchange import gather_json
 from firetree.peers.verdict import (
     Absence,
     Entry,
-    Loss,
     State,
     Verdict,
     accusations,
@@ -93,7 +95,19 @@ class RollCall:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
-    def lost(self, where: str, peer: int | None = None, within_s: float | None = None) -> Loss:
+    def explain(self, error: Exception, what: str) -> CollectiveError:
+        """Who failed, given the executor's or the backend's error in the middle of `what`."""
+        if isinstance(error, CollectiveError):
+            peer = None if error.peer is None else list(self._members)[error.peer]
+            return self.lost(error.where, peer, error.within_s)
+        text = backend_error(error)
+        limit_ms = re.search(r"[Tt]imed out waiting (\d+)ms", text)
+        within_s = int(limit_ms[1]) / 1000 if limit_ms else None
+        return self.lost(f"rank {self.rank} was at {what}: {text}", None, within_s)
+
+    def lost(
+        self, where: str, peer: int | None = None, within_s: float | None = None
+    ) -> CollectiveError:
         """Sign that this rank lost another one, hear the others, and conclude who failed.
 
         Takes `PATIENCE_S` and half of it at most, and less where all answer.
@@ -111,7 +125,7 @@ class RollCall:
                 self._verdict, self.rank, accused, self._name, self._carrier(), within_s
             )
         ranks = self._verdict.ranks
-        return Loss(f"{what} ({where})", ranks[0] if ranks else peer)
+        return CollectiveError(f"{what} ({where})", ranks[0] if ranks else peer, where, within_s)
 
     def ended(self, reason: str) -> None:
         """Tell the others that this rank ends by itself, and why."""
@@ -236,6 +250,12 @@ def _age_s(wait: Wait) -> float:
     return time.monotonic() - wait.since_s
 
 
+def backend_error(error: Exception) -> str:
+    """The first sentence of a backend's error, without the place in its sources."""
+    first_line = str(error).partition("\n")[0]
+    return first_line.partition("] ")[2].partition(". ")[0] or first_line
+
+
 def join(group: dist.ProcessGroup | None = None) -> RollCall:
     """Open the roll of a group on Gloo, whose ranks call it together; they keep their global ranks."""
     rank = dist.get_rank()
@@ -247,3 +267,23 @@ def join(group: dist.ProcessGroup | None = None) -> RollCall:
     told = gather_json([mine, secrets.token_hex(16)], group)
     members = {member["rank"]: Member(**member) for member, _ in told}
     return RollCall(rank, members, told[0][1].encode(), listener)
+
+
+_open: RollCall | None = None
+
+
+@contextmanager
+def opened() -> Iterator[RollCall]:
+    """The roll of all ranks, which enter together; `current` finds it while the block runs."""
+    global _open
+    _open = join()
+    try:
+        yield _open
+    finally:
+        _open.close()
+        _open = None
+
+
+def current() -> RollCall | None:
+    """The roll that is open."""
+    return _open

@@ -53,14 +53,6 @@ class Verdict:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What to tell the user, and the rank that failed, where anyone knows it."""
-
-    message: str
-    peer: int | None
-
-
 def conclude(me: int, roll: Roll, hosts: Mapping[int, str], has_carrier: bool = True) -> Verdict:
     """Who failed, as rank `me` sees it, which has signed the roll as `lost`.
 
