@@ -375,8 +375,7 @@ def _probe(arguments: list[str]) -> None:
         launch.launch(options.workers, sys.argv[1:])
         return
     launch.share_cores(place)
-    address, port, size = place.master_addr, place.master_port, place.world_size
-    store = probing.meeting_store(os.environ, address, port, place.rank, probing.JOIN_S)
+    store, size = launch.open_store(place, probing.JOIN_S), place.world_size
     show = _tell if place.rank == 0 else None
     if show:
         check_writable(options.output, options.html)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from firetree.launch.device import find_device
-from firetree.launch.launcher import Interrupted, follow_launcher, launch, tell_launcher
+from firetree.launch.failure import tell_launcher
+from firetree.launch.launcher import Interrupted, follow_launcher, launch
 from firetree.launch.memory import keep_freed_memory
-from firetree.launch.place import ALONE, Place, find_place, joined, share_cores
+from firetree.launch.place import ALONE, Place, find_place
+from firetree.launch.rendezvous import joined, share_cores
+from firetree.launch.store import open_store
 
 __all__ = [
     "ALONE",
@@ -17,6 +20,7 @@ __all__ = [
     "joined",
     "keep_freed_memory",
     "launch",
+    "open_store",
     "share_cores",
     "tell_launcher",
 ]

@@ -1,38 +1,34 @@
-"""Start local workers through torch's own elastic launcher, and say once why one failed.
+"""Start local workers as child processes, and say once why one failed.
 
-Each worker is the same command with the same arguments; `place` tells it which one it is.
+Each worker is the same command with the same arguments; `place` tells it which one it is. They meet
+on 127.0.0.1, at a socket that is opened here and handed to rank 0, so nobody outside can join them.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
+import selectors
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from firetree.launch.failure import LAUNCHER, Failure, first_cause, read_report, report_variable
+from firetree.launch.place import STORE_SOCKET, master_port, port_in_use
+from firetree.processes import end_with_parent, ending_with_us
 
-from firetree.collectives import CollectiveError
-from firetree.errors import RunFailedError, UserError
-from firetree.launch.place import master_port, port_in_use
-from firetree.processes import end_with_parent
+_END_S = 5.0
+"""How long workers may take to end once told to, before they are killed."""
 
-_SHUTDOWN_S = 5
-"""How long workers may take to end after a signal, before they are killed."""
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that end the job: what workers do about them is theirs. SIGHUP reaches them as SIGTERM."""
 
-_HEARING_S = 1.0
-"""How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
-
-_RUN_ID = "firetree"
-"""Tells a worker that it was started by `launch`, and not by torchrun itself."""
+_HOST = "127.0.0.1"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -43,95 +39,156 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
-def launch(workers: int, arguments: Sequence[str]) -> None:
+def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None:
     """Run `firetree arguments…` as `workers` local processes and wait for all of them.
+
+    After a signal the workers have `grace_s` and a little more to end by themselves.
 
     Raises:
         UserError: the first worker's own failure, or the port in MASTER_PORT is in use.
         Interrupted: a signal ended the job.
     """
-    port = master_port(os.environ, default=0)
-    _check_port(port)
-    logging.disable(logging.CRITICAL)  # the launcher's account of a failure; ours is one line
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SHUTDOWN_S))
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host's own name may not resolve
-    with tempfile.TemporaryDirectory(prefix="firetree-") as log_dir:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=workers,
-            run_id=_RUN_ID,
-            rdzv_backend="c10d",
-            rdzv_endpoint=f"127.0.0.1:{port}",
-            local_addr="127.0.0.1",
-            max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=log_dir),
+    with ExitStack() as stack:
+        signals = stack.enter_context(_arriving_signals())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firetree-")))
+        job = stack.enter_context(_Job(folder, signals))
+        job.start(workers, arguments)
+        number = job.wait_for_trouble()
+        if number is None:
+            job.end(signal.SIGTERM, _END_S)
+        else:
+            job.end(signal.SIGTERM if number == signal.SIGHUP else number, grace_s + _END_S)
+            raise Interrupted(number)
+        if job.failures:
+            raise first_cause(job.failures)
+
+
+class _Job:
+    """The workers, from their start to the last one's end, and the failures in their order."""
+
+    def __init__(self, folder: Path, signals: socket.socket) -> None:
+        self.failures: list[Failure] = []
+        self._folder, self._signals = folder, signals
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._told = False
+
+    def __enter__(self) -> _Job:
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._signals, selectors.EVENT_READ)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running.values():
+            process.kill()
+        while self._running:
+            self._wait(None)
+        self._selector.close()
+
+    def start(self, workers: int, arguments: Sequence[str]) -> None:
+        """Start all; rank 0 gets the socket where they meet."""
+        with _listener(master_port(os.environ, default=0)) as listener:
+            for rank in range(workers):
+                self._start(rank, workers, arguments, listener)
+
+    def _start(
+        self, rank: int, workers: int, arguments: Sequence[str], listener: socket.socket
+    ) -> None:
+        store = {STORE_SOCKET: str(listener.fileno())} if rank == 0 else {}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "firetree", *arguments],
+            env={
+                **os.environ,
+                **_place_variables(rank, workers, listener.getsockname()[1]),
+                **report_variable(self._report_file(rank)),
+                **store,
+            },
+            stdin=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()] if store else [],
+            start_new_session=True,  # Ctrl-C reaches them once, through us
+            preexec_fn=ending_with_us(signal.SIGKILL),
         )
-        try:
-            elastic_launch(config, sys.executable)("-m", "firetree", *arguments)
-        except ChildFailedError as error:
-            raise _first_cause(error.failures) from error
-        except SignalException as error:
-            raise Interrupted(error.sigval) from error
+        self._running[rank] = process
+        end = os.pidfd_open(process.pid)
+        self._selector.register(end, selectors.EVENT_READ, rank)
+
+    def _report_file(self, rank: int) -> Path:
+        return self._folder / f"rank-{rank}.json"
+
+    def wait_for_trouble(self) -> int | None:
+        """Wait until all have ended, one has failed, or a signal has come, which is given."""
+        while self._running and not self.failures:
+            if number := self._wait(None):
+                return number
+        return None
+
+    def end(self, number: int, limit_s: float) -> None:
+        """Send those that still run a signal; kill them after the limit, or when another signal comes."""
+        self._told = True
+        for process in self._running.values():
+            process.send_signal(number)
+        until_s = time.monotonic() + limit_s
+        while self._running and (left_s := until_s - time.monotonic()) > 0:
+            if self._wait(left_s):
+                break
+
+    def _wait(self, limit_s: float | None) -> int | None:
+        """Wait until something ends or a signal comes; gives the signal."""
+        number = None
+        for key, _ in self._selector.select(limit_s):
+            if key.fileobj is self._signals:
+                number = self._signals.recv(1)[0]
+            else:
+                self._selector.unregister(key.fileobj)
+                os.close(key.fd)
+                self._note_end(key.data)
+        return number
+
+    def _note_end(self, rank: int) -> None:
+        code = self._running.pop(rank).wait()
+        if code:
+            report = read_report(self._report_file(rank))
+            self.failures.append(Failure(rank, code, self._told, report))
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise port_in_use(port) from error
-
-
-def _first_cause(failures: Mapping[int, ProcessFailure]) -> UserError:
-    """The failure that the others followed from.
-
-    A worker without a report of its own that was told to end failed because of another one, and so
-    did one that lost a peer which itself reports a failure.
-    """
-    reports = {
-        rank: f.error_file_data for rank, f in failures.items() if "kind" in f.error_file_data
+def _place_variables(rank: int, workers: int, port: int) -> Mapping[str, str]:
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(workers),
+        "LOCAL_WORLD_SIZE": str(workers),
+        "MASTER_ADDR": _HOST,
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
     }
 
-    def consequence(rank: int) -> tuple[bool, bool, int, bool]:
-        told_to_end = rank not in reports and failures[rank].exitcode == -signal.SIGTERM
-        report = reports.get(rank, {})
-        lost_a_peer = report.get("kind") == CollectiveError.__name__
-        return told_to_end, report.get("peer") in reports, failures[rank].timestamp, lost_a_peer
 
-    rank = min(failures, key=consequence)
-    failure = failures[rank]
-    if rank in reports:
-        ours = failure.exitcode == UserError.exit_code
-        return (UserError if ours else RunFailedError)(str(reports[rank]["message"]))
-    if failure.exitcode < 0:
-        name = failure.signal_name()
-        return RunFailedError(f"worker {rank} was killed by {name}; the other workers were ended")
-    return RunFailedError(f"worker {rank} ended with exit code {failure.exitcode}")
+def _listener(port: int) -> socket.socket:
+    try:
+        return socket.create_server((_HOST, port))
+    except OSError as error:
+        raise port_in_use(port) from error
+
+
+@contextmanager
+def _arriving_signals() -> Iterator[socket.socket]:
+    """A socket from which each signal that asks for the job's end can be read as a byte."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        handlers = {number: signal.signal(number, lambda *_: None) for number in _PASSED_ON}
+        before = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def follow_launcher() -> None:
-    """In a worker of an elastic launcher: end at once when told to, and never outlive it."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    """In a worker of a local launcher: end at once when told to, and never outlive it."""
+    if LAUNCHER not in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
-
-
-def tell_launcher(error: BaseException, message: str) -> bool:
-    """Leave the reason of this worker's end to the launcher; False where `launch` does not look."""
-    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if path is None:
-        return False
-    report = {
-        "message": message,
-        "timestamp": str(int(time.time())),
-        "kind": type(error).__name__,
-        "peer": error.peer if isinstance(error, CollectiveError) else None,
-    }
-    Path(path).write_text(json.dumps(report), encoding="utf-8")
-    if isinstance(error, CollectiveError):
-        time.sleep(_HEARING_S)
-    return os.environ.get("TORCHELASTIC_RUN_ID") == _RUN_ID

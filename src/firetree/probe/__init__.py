@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-from firetree.probe.meeting import meeting_store
 from firetree.probe.options import ProbeOptions
 from firetree.probe.probing import JOIN_S, announce, probe
 from firetree.probe.result import Probe
 from firetree.probe.text import as_text
 
-__all__ = ["JOIN_S", "Probe", "ProbeOptions", "announce", "as_text", "meeting_store", "probe"]
+__all__ = ["JOIN_S", "Probe", "ProbeOptions", "announce", "as_text", "probe"]

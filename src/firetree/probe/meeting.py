@@ -14,11 +14,10 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import Store
 
 from firetree.errors import RunFailedError
 
@@ -125,33 +124,3 @@ def _own_addresses() -> set[str]:
 
 def _is_loopback(address: str) -> bool:
     return address.startswith("127.")
-
-
-def meeting_store(
-    environ: Mapping[str, str], address: str, port: int, rank: int, limit_s: float
-) -> Store:
-    """The store at `address` and `port`: torchrun's own where it keeps one, else rank 0's.
-
-    Raises:
-        RunFailedError: it cannot be reached, or the port is in use.
-    """
-    kept_by_agent = environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    attempt = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    try:
-        store = TCPStore(
-            address,
-            port,
-            is_master=rank == 0 and not kept_by_agent,
-            timeout=timedelta(seconds=limit_s),
-            wait_for_workers=False,
-        )
-    except RuntimeError as error:
-        if "EADDRINUSE" in str(error):
-            raise RunFailedError(
-                f"port {port} is in use; set MASTER_PORT to a free one on every host"
-            ) from error
-        raise RunFailedError(
-            f"rank {rank} cannot reach rank 0 at {address}:{port}; is it running, and MASTER_ADDR "
-            "right?"
-        ) from error
-    return PrefixStore(f"firetree-probe-{attempt}", store)

@@ -1,0 +1,108 @@
+"""Why a worker failed: what it leaves to whoever started it, and which failure of several came first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from firetree.collectives import CollectiveError
+from firetree.errors import RunFailedError, UserError
+
+LAUNCHER = "FIRETREE_LAUNCHER"
+"""The variable by which `launch` tells its workers that it looks at what they leave."""
+
+_REPORT = "TORCHELASTIC_ERROR_FILE"
+"""The variable with the file for a worker's reason, as torchrun names it."""
+
+_TERMINATED = 128 + signal.SIGTERM
+"""The exit code of a worker that winds up after SIGTERM."""
+
+_HEARING_S = 1.0
+"""How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
+
+
+class WorkerLostError(RunFailedError):
+    """A worker died, or lost another one: started again, the job may well go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Why a worker ended, in its own words; `lost` where it lost a peer, perhaps known by its rank."""
+
+    message: str
+    lost: bool
+    peer: int | None
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of a worker; `code` is Popen's, and `told` means that it had been told to end."""
+
+    rank: int
+    code: int
+    told: bool
+    report: Report | None
+
+
+def tell_launcher(error: BaseException, message: str) -> bool:
+    """Leave the reason of this worker's end to its launcher; False where nobody shows it."""
+    if _REPORT not in os.environ:
+        return False
+    lost = isinstance(error, CollectiveError)
+    peer = error.peer if isinstance(error, CollectiveError) else None
+    report = Report(message, lost, peer, int(time.time()))
+    Path(os.environ[_REPORT]).write_text(json.dumps(asdict(report)), encoding="utf-8")
+    if lost:
+        time.sleep(_HEARING_S)
+    return LAUNCHER in os.environ
+
+
+def report_variable(file: Path) -> dict[str, str]:
+    """What a worker's environment needs for `tell_launcher` to use the file."""
+    return {_REPORT: str(file), LAUNCHER: str(os.getpid())}
+
+
+def read_report(file: Path) -> Report | None:
+    """What a worker left, or None where it left nothing, or died while writing."""
+    try:
+        return Report(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def first_cause(failures: Sequence[Failure]) -> UserError:
+    """The failure that the others followed from; they come in the order in which they happened.
+
+    A worker without a report that had been told to end failed because of another one, and so did one
+    that lost a peer which itself reports a failure.
+    """
+    reporting = {failure.rank for failure in failures if failure.report}
+
+    def is_consequence(failure: Failure) -> tuple[bool, bool]:
+        did_as_told = failure.told and (not failure.report or failure.code == _TERMINATED)
+        return did_as_told, failure.report is not None and failure.report.peer in reporting
+
+    return _error(min(failures, key=is_consequence))
+
+
+def _error(failure: Failure) -> UserError:
+    report = failure.report
+    if report is not None:
+        if report.lost:
+            return WorkerLostError(report.message)
+        ours = failure.code == UserError.exit_code
+        return (UserError if ours else RunFailedError)(report.message)
+    return WorkerLostError(f"worker {failure.rank} {_end(failure.code)}; the others were ended")
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"was {'killed' if code == -signal.SIGKILL else 'ended'} by {name}"

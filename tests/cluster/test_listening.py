@@ -1,0 +1,91 @@
+"""A command on one machine opens no port that another machine can reach, and runs nobody's code."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from command import descendants, start
+from test_resume import wait_for_workers
+from torch.distributed import TCPStore
+
+COMMANDS = {
+    "train": ("train", "digits", "--workers", 2, "--optim.steps", 150, "--run-dir", "run"),
+}
+STATE_LISTENING = "0A"
+
+
+def listening(pid: int) -> set[str]:
+    """The addresses, in hexadecimal as in /proc/net, at which a process listens."""
+    sockets = set()
+    try:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            sockets.add(os.readlink(file))
+    except OSError:
+        return set()
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == STATE_LISTENING and f"socket:[{fields[9]}]" in sockets:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_on_one_machine_listens_on_loopback_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = start(*COMMANDS[name])
+    seen: set[str] = set()
+    while job.poll() is None:
+        for pid in (job.pid, *descendants(job.pid)):
+            seen |= listening(pid)
+        time.sleep(0.02)
+    assert job.returncode == 0, job.communicate()
+    loopback = socket.inet_aton("127.0.0.1")[::-1].hex().upper()
+    assert seen == {loopback}
+
+
+class Payload:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.file}",)
+
+
+def own_address() -> str:
+    """An address of this host's that other machines use."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no network")
+        return str(asked.getsockname()[0])
+
+
+def test_a_stranger_can_neither_reach_the_workers_store_nor_make_the_launcher_run_code(
+    tmp_path: Path,
+) -> None:
+    port = 29_461
+    job = start(
+        *("train", "digits", "--workers", 2, "--run-dir", tmp_path / "run"),
+        *("--optim.steps", 100_000, "--checkpoint-steps", 5),
+        environ={"MASTER_PORT": str(port)},
+    )
+    wait_for_workers(job.pid, tmp_path / "run")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((own_address(), port), timeout=5)
+    code = base64.b64encode(pickle.dumps(Payload(tmp_path / "ran")))
+    store = TCPStore("127.0.0.1", port, wait_for_workers=False)
+    store.set("torch.rendezvous.firetree", code)
+    time.sleep(2)
+    assert job.poll() is None
+    assert not (tmp_path / "ran").exists()
