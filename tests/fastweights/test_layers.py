@@ -115,8 +115,11 @@ def test_one_step_is_enough(kind: type) -> None:
     [
         (torch.zeros(2, 0, 3), {}, "2 sequences of 0 steps; expected at least one of each"),
         (torch.zeros(0, 4, 3), {}, "0 sequences of 4 steps; expected at least one of each"),
-        (torch.zeros(2, 4, 5), {}, "input of shape (2, 4, 5); expected (B, T, 3)"),
-        (torch.zeros(4, 3), {}, "input of shape (4, 3); expected (B, T, 3)"),
+        (torch.zeros(2, 4, 5), {}, "input of shape (2, 4, 5); expected (B, T, 3) or (T, 3)"),
+        (torch.zeros(4, 5), {}, "input of shape (4, 5); expected (B, T, 3) or (T, 3)"),
+        (torch.zeros(4), {}, "input of shape (4,); expected (B, T, 3) or (T, 3)"),
+        (torch.zeros(4, 3), {"lengths_B": [4]}, "lengths_B and one sequence (T, I)"),
+        (torch.zeros(2, 4, 3), {"lengths_B": [4.0, 2.0]}, "lengths of torch.float32; expected int"),
         (torch.zeros(2, 4, 3), {"lengths_B": [0, 4]}, "length 0 of sequence 0; expected 1 to 4"),
         (torch.zeros(2, 4, 3), {"lengths_B": [4, 5]}, "length 5 of sequence 1; expected 1 to 4"),
         (torch.zeros(2, 4, 3), {"lengths_B": [4]}, "lengths of shape (1,); expected one for each"),
@@ -126,7 +129,6 @@ def test_one_step_is_enough(kind: type) -> None:
             "step 1 of sequence 0 holds a number that is not finite",
         ),
     ],
-    ids=["no steps", "none", "features", "axes", "length 0", "length", "lengths", "nan"],
 )
 def test_what_is_no_sequence_is_refused_in_one_line(
     kind: type, x: torch.Tensor, options: dict, message: str
@@ -136,6 +138,56 @@ def test_what_is_no_sequence_is_refused_in_one_line(
         kind(3, 4, batch_first=True)(x, **given)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("kind", [*LAYERS, IRNN])
+def test_one_sequence_needs_no_axis_for_a_batch(kind: type, batch_first: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = kind(3, 4, 2, batch_first=batch_first), torch.randn(9, 3)
+    expected, _ = layer(x.unsqueeze(0 if batch_first else 1))
+    first, state = layer(x[:5])
+    y = torch.cat([first, layer(x[5:], state)[0]])
+    torch.testing.assert_close(y, expected.squeeze(0 if batch_first else 1))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_lengths_may_be_a_list(kind: type) -> None:
+    torch.manual_seed(0)
+    layer, x = kind(3, 4), torch.randn(6, 3, 3)
+    assert torch.equal(
+        layer(x, lengths_B=[2, 6, 4])[0], layer(x, lengths_B=torch.tensor([2, 6, 4]))[0]
+    )
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_state_of_another_kind_is_refused(kind: type) -> None:
+    layer = kind(3, 4, batch_first=True)
+    with pytest.raises(UserError, match=r"a state of type Tensor; expected \w+State"):
+        layer(torch.zeros(2, 4, 3), torch.zeros(1, 2, 4))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_what_only_an_lstm_has_is_refused_by_name(kind: type) -> None:
+    kind(3, 4, bias=True, bidirectional=False, proj_size=0)
+    for option in ({"bidirectional": True}, {"proj_size": 2}):
+        (name,) = option
+        with pytest.raises(UserError, match=f"{name} = .*; {kind.__name__} "):
+            kind(3, 4, **option)
+    with pytest.raises(TypeError, match=f"{kind.__name__} has no option 'hidden'"):
+        kind(3, 4, hidden=5)
+
+
+@pytest.mark.parametrize("kind", [FastWeightRNN, AssociativeLSTM])
+def test_a_layer_that_always_has_biases_says_so(kind: type) -> None:
+    with pytest.raises(UserError, match=f"bias = False; {kind.__name__} has no form without"):
+        kind(3, 4, bias=False)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_parameters_are_made_where_and_as_told(kind: type) -> None:
+    layer = kind(3, 4, device="meta", dtype=torch.float64)
+    assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.float64)}
 
 
 @pytest.mark.parametrize("kind", LAYERS)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from firetree.errors import UserError
+from firetree.fastweights.norms import within_unit_circle
 from firetree.fastweights.sequences import SequenceLayers, check_state, last_steps
 
 
@@ -31,14 +32,15 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
     Gates are as in an LSTM; complex multiplication with a key of length at most 1 stores and reads.
 
     Args:
-        input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM; the hidden
-            size is even, one half real and the other imaginary parts.
+        input_size, hidden_size, num_layers, batch_first, dropout, device, dtype: as for torch.nn.LSTM;
+            the hidden size is even, one half real and the other imaginary parts.
         copies: of the store, each with its own fixed permutation of the keys.
 
     Raises:
         UserError: an odd hidden size, or a size out of its range.
     """
 
+    _state_kind = AssociativeState
     permutation_CK: Tensor
 
     def __init__(
@@ -50,9 +52,13 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         batch_first: bool = False,
         dropout: float = 0.0,
         copies: int = 4,
+        **options: Any,
     ):
         super().__init__(
-            input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
+            *(input_size, hidden_size, num_layers),
+            batch_first=batch_first,
+            dropout=dropout,
+            **options,
         )
         if hidden_size % 2:
             raise UserError(f"hidden_size = {hidden_size}; expected an even number")
@@ -69,7 +75,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         # Drawn apart from the weights' numbers, so that the same size has the same permutations.
         generator = torch.Generator().manual_seed(self._size_K)
         orders = [torch.randperm(self._size_K, generator=generator) for _ in range(copies)]
-        self.register_buffer("permutation_CK", torch.stack(orders))
+        self.register_buffer("permutation_CK", torch.stack(orders).to(self._device))
         self.reset_parameters()
 
     @torch.no_grad()
@@ -106,7 +112,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         copies, size_K = self.permutation_CK.shape
         gates, complexes = torch.split(features_BF, [3 * size_K, 3 * self.hidden_size], 1)
         forget_BK, store_BK, read_BK = gates.sigmoid().chunk(3, 1)
-        bounded_B3Z = _bounded(torch.unflatten(complexes, 1, (3, 2, size_K)))
+        bounded_B3Z = within_unit_circle(torch.unflatten(complexes, 1, (3, 2, size_K)))
         keys_B2Z, update_B1Z = torch.split(bounded_B3Z, [2, 1], 1)
         update = (store_BK[:, None, None] * update_B1Z).unbind(2)
         # As each copy of the store has them, permuted.
@@ -118,7 +124,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         imaginary_BCK = forget_BK[:, None] * imaginary_BCK + imaginary
         found = _product(key_out, (real_BCK, imaginary_BCK))
         found_BZ = torch.stack([part_BCK.mean(1) for part_BCK in found], 1)
-        h_BZ = read_BK[:, None] * _bounded(found_BZ)
+        h_BZ = read_BK[:, None] * within_unit_circle(found_BZ)
         return h_BZ.flatten(1), (real_BCK, imaginary_BCK)
 
     def _split(self, state: AssociativeState, x_BTI: Tensor) -> list[Any]:
@@ -135,8 +141,3 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
 def _product(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Of complex numbers, each given as its real and its imaginary part."""
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
-
-
-def _bounded(x: Tensor) -> Tensor:
-    """Complex numbers (…, 2, K), those longer than 1 cut to length 1 (equation 9)."""
-    return x * x.square().sum(-2, keepdim=True).clamp(min=1).rsqrt()

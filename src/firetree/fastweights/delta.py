@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, linear, normalize, pad, rms_norm, silu
+from torch.nn.functional import conv2d, linear, pad, silu
 
 from firetree.errors import UserError
 from firetree.fastweights.delta_rule import by_chunks, step_by_step
+from firetree.fastweights.norms import unit, unit_rms
 from firetree.fastweights.sequences import SequenceLayers, check_state
 
 Form = Literal["auto", "recurrent", "chunked"]
@@ -41,7 +42,9 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
     long call, a step at a time or more.
 
     Args:
-        input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM.
+        input_size, hidden_size, num_layers, batch_first, dropout, device, dtype: as for torch.nn.LSTM.
+        bias: of queries, keys and values, behind the convolution. Without it the memory is not read
+            after four inputs of zero, and the output is 0 there.
         heads: N, each with a memory of its own, D = H / N features wide.
         form: `recurrent` goes step by step, `chunked` 32 steps at a time; `auto` is `recurrent` for
             single steps. All give the same.
@@ -50,22 +53,30 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         UserError: a size out of its range, or heads that do not divide the hidden size.
     """
 
+    _state_kind = DeltaState
+
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
         *,
+        bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         heads: int = 1,
         form: Form = "auto",
+        **options: Any,
     ):
         super().__init__(
-            input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
+            *(input_size, hidden_size, num_layers),
+            batch_first=batch_first,
+            dropout=dropout,
+            **options,
         )
         if heads < 1 or hidden_size % heads:
             raise UserError(f"heads = {heads}; expected a divisor of hidden_size = {hidden_size}")
+        self.bias = bias
         self.heads = heads
         self.form = form
         for layer in range(num_layers):
@@ -76,7 +87,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
                 "weight_out": (hidden_size, hidden_size),
                 "filter": (_WIDTH, 3 * hidden_size),
                 "bias_beta": (heads,),
-            }
+            } | ({"bias_qkv": (3 * hidden_size,)} if bias else {})
             for name, sizes in shapes.items():
                 self._add(name, layer, torch.empty(sizes))
         self.reset_parameters()
@@ -85,12 +96,14 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
     def reset_parameters(self) -> None:
         """Draw weights uniformly, by the number of each one's inputs; β begins at 1/2 on average."""
         for name, parameter in self.named_parameters():
-            if name.startswith("bias"):
+            if name.startswith("bias_beta"):
                 parameter.zero_()
+                continue
+            if name.startswith("bias"):
+                bound = 1 / math.sqrt(self.hidden_size)  # as in torch.nn.LSTM
             else:
-                inputs = _WIDTH if name.startswith("filter") else parameter.shape[1]
-                bound = math.sqrt(3 / inputs)
-                parameter.uniform_(-bound, bound)
+                bound = math.sqrt(3 / (_WIDTH if name.startswith("filter") else parameter.shape[1]))
+            parameter.uniform_(-bound, bound)
 
     @torch.no_grad()
     def attention(self, x_BTI: Tensor, layer: int = 0) -> Tensor:
@@ -124,7 +137,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         recurrent = self.form == "recurrent" or (self.form == "auto" and size_T == 1)
         rule = step_by_step if recurrent else by_chunks
         y, S = rule(*self._queries_keys_values(layer, seen_BTF), beta, S_BNDD.flatten(0, 1))
-        y_BTND = rms_norm(torch.unflatten(y, 0, (size_B, self.heads)).transpose(1, 2), (size_D,))
+        y_BTND = unit_rms(torch.unflatten(y, 0, (size_B, self.heads)).transpose(1, 2))
         last_BP = lengths_B[:, None] + torch.arange(_WIDTH - 1, device=x_BTI.device)
         recent_BPF = seen_BTF[torch.arange(size_B, device=x_BTI.device)[:, None], last_BP]
         y_BTH = linear(y_BTND.flatten(2), self._weight("weight_out", layer))
@@ -134,9 +147,10 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         """q, k and v, (B·N, T, D) each, from the projected inputs, with those that came before."""
         filter_F11W = self._weight("filter", layer).t()[:, None, None].contiguous()
         # As a picture one pixel high, as torch has convolutions of pictures that lie pixel by pixel.
-        mixed_BF1T = conv2d(seen_BTF.mT[:, :, None], filter_F11W, groups=len(filter_F11W))
+        bias_F = self._weight("bias_qkv", layer) if self.bias else None
+        mixed_BF1T = conv2d(seen_BTF.mT[:, :, None], filter_F11W, bias_F, groups=len(filter_F11W))
         q, k, v = map(self._by_head, silu(mixed_BF1T[:, :, 0].mT).chunk(3, 2))
-        return normalize(q, dim=2), normalize(k, dim=2), v
+        return unit(q), unit(k), v
 
     def _gates(self, layer: int, x_BTI: Tensor) -> Tensor:
         """β_BTN."""
@@ -146,6 +160,13 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
     def _by_head(self, x_BTH: Tensor) -> Tensor:
         """(B·N, T, D)."""
         return torch.unflatten(x_BTH, 2, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        # Runs from before there was a bias go on without one.
+        for layer in range(self.num_layers if self.bias else 0):
+            name = f"bias_qkv_l{layer}"
+            state.setdefault(prefix + name, torch.zeros_like(self._weight("bias_qkv", layer)))
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def _split(self, state: DeltaState, x_BTI: Tensor) -> list[Any]:
         size_D = self.hidden_size // self.heads

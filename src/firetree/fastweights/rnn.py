@@ -32,6 +32,9 @@ Form = Literal["auto", "attention", "matrix"]
 INITIAL_W = 0.05
 """W begins as this multiple of the identity (Ba et al. 2016, section 4.2)."""
 
+_LARGEST_INPUT = 1e12
+"""Layer normalisation squares it, in float32 without overflow for weights up to 1e6."""
+
 
 class FastWeightState:
     """What a layer knows after a step: the states and fast weights of all layers.
@@ -51,6 +54,9 @@ class FastWeightState:
         """Fast weights of each layer and sequence."""
         return self._given if isinstance(self._given, Tensor) else self._given()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FastWeightState, (self.h_LBH, self.A_LBHH)
+
     def detached(self) -> FastWeightState:
         """The same numbers, from which no gradient flows back."""
         return FastWeightState(self.h_LBH.detach(), self.A_LBHH.detach())
@@ -69,7 +75,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
     Gradients are first derivatives only.
 
     Args:
-        input_size, hidden_size, num_layers, batch_first, dropout: as for torch.nn.LSTM.
+        input_size, hidden_size, num_layers, batch_first, dropout, device, dtype: as for torch.nn.LSTM.
         inner_steps: S.
         decay: λ, from 0 to 1.
         rate: η, 0 or more.
@@ -85,6 +91,8 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
     Raises:
         UserError: a size or number out of its range.
     """
+
+    _state_kind = FastWeightState
 
     def __init__(
         self,
@@ -102,9 +110,13 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         nonlinearity: Literal["relu", "tanh"] = "relu",
         learned: bool = False,
         form: Form = "auto",
+        **options: Any,
     ):
         super().__init__(
-            input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout
+            *(input_size, hidden_size, num_layers),
+            batch_first=batch_first,
+            dropout=dropout,
+            **options,
         )
         check_inner_steps(inner_steps)
         check_share("decay", decay)
@@ -181,6 +193,11 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
             u_BTH = z_BTH + torch.bmm(weights[-1], h_BTH)
         return torch.stack(weights, 1)
 
+    def _computed_in(self, dtype: torch.dtype, largest: float) -> torch.dtype:
+        if self._rule.normalise and largest > _LARGEST_INPUT:
+            return torch.float64
+        return super()._computed_in(dtype, largest)
+
     def _norm(self, layer: int) -> tuple[Tensor, Tensor]:
         """Gain and bias of layer normalisation, those that change nothing where there is none."""
         if self._rule.normalise:
@@ -227,6 +244,9 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
             torch.stack([h_BH for h_BH, _ in parts]),
             lambda: torch.stack([formed() for _, formed in parts]),
         )
+
+    def _each(self, state: FastWeightState, change: Callable[[Tensor], Tensor]) -> FastWeightState:
+        return FastWeightState(change(state.h_LBH), lambda: change(state.A_LBHH))
 
     def extra_repr(self) -> str:
         return (

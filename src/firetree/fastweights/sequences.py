@@ -6,10 +6,12 @@ Letters in names: B batch, T time, I input features, H hidden, L layers.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -17,6 +19,13 @@ from firetree.errors import UserError
 
 State = TypeVar("State")
 Sequence = TypeVar("Sequence", Tensor, PackedSequence)
+
+_ELSEWHERE: Mapping[str, tuple[object, str]] = {
+    "bias": (True, "has no form without biases; leave it out"),
+    "bidirectional": (False, "reads forwards only; give a second one x.flip() of the time axis"),
+    "proj_size": (0, "does not project its outputs; put a torch.nn.Linear behind it"),
+}
+"""Options of torch.nn.LSTM that no layer here has: their one value, and what to do instead."""
 
 
 class SequenceLayers(nn.Module, Generic[State]):
@@ -28,10 +37,15 @@ class SequenceLayers(nn.Module, Generic[State]):
         num_layers: L; each but the first has the one below it as its input.
         batch_first: axes (B, T, I) instead of (T, B, I), also of the output.
         dropout: probability with which outputs between two layers become 0 in training.
+        device, dtype: of the parameters.
+        elsewhere: other options of torch.nn.LSTM, at their defaults.
 
     Raises:
-        UserError: a size below 1, or a dropout outside 0 to 1.
+        UserError: a size below 1, a dropout outside 0 to 1, or an option that only torch.nn.LSTM has.
     """
+
+    _state_kind: type
+    """What `forward` takes and gives as the state."""
 
     def __init__(
         self,
@@ -41,8 +55,17 @@ class SequenceLayers(nn.Module, Generic[State]):
         *,
         batch_first: bool = False,
         dropout: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **elsewhere: object,
     ):
         super().__init__()
+        for name, value in elsewhere.items():
+            if name not in _ELSEWHERE:
+                raise TypeError(f"{type(self).__name__} has no option '{name}'")
+            default, instead = _ELSEWHERE[name]
+            if value != default:
+                raise UserError(f"{name} = {value}; {type(self).__name__} {instead}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
             if size < 1:
@@ -51,21 +74,29 @@ class SequenceLayers(nn.Module, Generic[State]):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first = batch_first
         self.dropout = dropout
+        self._device, self._dtype = device, dtype
 
     def _add(self, name: str, layer: int, value: Tensor) -> None:
-        self.register_parameter(f"{name}_l{layer}", nn.Parameter(value))
+        placed = value.to(self._device, self._dtype)
+        self.register_parameter(f"{name}_l{layer}", nn.Parameter(placed))
 
     def _weight(self, name: str, layer: int) -> Tensor:
         value: Tensor = getattr(self, f"{name}_l{layer}")
         return value
 
     def forward(
-        self, x: Sequence, state: State | None = None, lengths_B: Tensor | None = None
+        self,
+        x: Sequence,
+        state: State | None = None,
+        lengths_B: Tensor | Iterable[int] | None = None,
     ) -> tuple[Sequence, State]:
         """Outputs at every step, and the state after the last.
 
+        Within autocast too, it computes in the precision of its weights and gives outputs of that.
+
         Args:
-            x: (B, T, I) or (T, B, I) as `batch_first` says, or a packed sequence.
+            x: (B, T, I) or (T, B, I) as `batch_first` says, a packed sequence, or one sequence (T, I),
+                whose outputs and state have no axis B either.
             state: what an earlier call gave, to go on from; None to begin.
             lengths_B: steps of each sequence, if they differ; outputs behind them are 0, and the
                 state is that after the last step of each. The integers may be on any device.
@@ -75,14 +106,29 @@ class SequenceLayers(nn.Module, Generic[State]):
         """
         if isinstance(x, PackedSequence):
             return self._packed(x, state, lengths_B)
-        if x.ndim != 3 or x.shape[2] != self.input_size:
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             axes = "(B, T, " if self.batch_first else "(T, B, "
-            raise UserError(f"input of shape {shape(x)}; expected {axes}{self.input_size})")
+            raise UserError(
+                f"input of shape {shape(x)}; expected {axes}{self.input_size}) or (T, {self.input_size})"
+            )
+        if x.ndim == 2:
+            return self._alone(x, state, lengths_B)
         y_BTH, state = self._padded(x if self.batch_first else x.transpose(0, 1), state, lengths_B)
         return (y_BTH if self.batch_first else y_BTH.transpose(0, 1)), state
 
+    def _alone(
+        self, x_TI: Tensor, state: State | None, lengths_B: Tensor | Iterable[int] | None
+    ) -> tuple[Any, State]:
+        """One sequence, as a batch of one."""
+        if lengths_B is not None:
+            raise UserError("lengths_B and one sequence (T, I); leave out what lies behind its end")
+        if state is not None:
+            state = self._each(self._known(state), lambda part: part.unsqueeze(1))
+        y_1TH, after = self._padded(x_TI[None], state, None)
+        return y_1TH[0], self._each(after, lambda part: part.squeeze(1))
+
     def _packed(
-        self, x: PackedSequence, state: State | None, lengths_B: Tensor | None
+        self, x: PackedSequence, state: State | None, lengths_B: Tensor | Iterable[int] | None
     ) -> tuple[Any, State]:
         if lengths_B is not None:
             raise UserError("lengths_B and a packed sequence, which has its own; leave them out")
@@ -92,7 +138,7 @@ class SequenceLayers(nn.Module, Generic[State]):
         return y, state
 
     def _padded(
-        self, x_BTI: Tensor, state: State | None, lengths_B: Tensor | None
+        self, x_BTI: Tensor, state: State | None, lengths_B: Tensor | Iterable[int] | None
     ) -> tuple[Tensor, State]:
         device_type = x_BTI.device.type
         if torch.is_autocast_enabled(device_type):
@@ -109,14 +155,20 @@ class SequenceLayers(nn.Module, Generic[State]):
             lengths_B = _checked_lengths(lengths_B, size_B, size_T).to(x_BTI.device)
             behind_BT = torch.arange(size_T, device=x_BTI.device) >= lengths_B[:, None]
             x_BTI = x_BTI.masked_fill(behind_BT[:, :, None], 0)
-        # The sum of all tells sooner, but it can overflow.
-        if not (x_BTI.detach().sum().isfinite() or x_BTI.isfinite().all()):
+        largest = float(torch.stack(torch.aminmax(x_BTI.detach())).abs().amax())
+        if not math.isfinite(largest):
             sequence, step, _ = (~x_BTI.isfinite()).nonzero()[0].tolist()
             raise UserError(
                 f"step {step} of sequence {sequence} holds a number that is not finite; "
                 "expected finite inputs"
             )
-        states = [None] * self.num_layers if state is None else self._split(state, x_BTI)
+        computed_in = self._computed_in(x_BTI.dtype, largest)
+        if computed_in != x_BTI.dtype:
+            return self._padded_in(computed_in, x_BTI, state, lengths_B)
+        states: list[Any] = [None] * self.num_layers
+        if state is not None:
+            own = self._each(self._known(state), lambda part: part.to(x_BTI.dtype))
+            states = self._split(own, x_BTI)
         after = []
         for layer, before in enumerate(states):
             if layer:
@@ -126,6 +178,32 @@ class SequenceLayers(nn.Module, Generic[State]):
                 x_BTI = x_BTI.masked_fill(behind_BT[:, :, None], 0)
             after.append(at_end)
         return x_BTI, self._join(after)
+
+    def _computed_in(self, dtype: torch.dtype, largest: float) -> torch.dtype:
+        """The precision that inputs of this one, and up to this number, need."""
+        return torch.float32 if dtype == torch.float16 else dtype  # sums in float16 end at 65,504
+
+    def _padded_in(
+        self, dtype: torch.dtype, x_BTI: Tensor, state: State | None, lengths_B: Tensor
+    ) -> tuple[Tensor, State]:
+        """`_padded` with weights of this precision, in which the state stays."""
+        weights = {name: weight.to(dtype) for name, weight in self.named_parameters()}
+        x = (x_BTI if self.batch_first else x_BTI.transpose(0, 1)).to(dtype)
+        y, after = functional_call(self, weights, (x, state, lengths_B))
+        y_BTH = y if self.batch_first else y.transpose(0, 1)
+        return y_BTH.to(x_BTI.dtype), after
+
+    def _known(self, state: State) -> State:
+        if not isinstance(state, self._state_kind):
+            given, expected = type(state).__name__, self._state_kind.__name__
+            raise UserError(
+                f"a state of type {given}; expected {expected}, as an earlier call gave"
+            )
+        return state
+
+    def _each(self, state: State, change: Callable[[Tensor], Tensor]) -> State:
+        """The state with every tensor changed."""
+        return self._state_kind(*map(change, state))  # type: ignore[call-overload, no-any-return]
 
     def _run(self, layer: int, x_BTI: Tensor, before: Any, lengths_B: Tensor) -> tuple[Tensor, Any]:
         """One layer: its outputs (B, T, H), and its own part of the state after `lengths_B` steps."""
@@ -174,7 +252,10 @@ def last_steps(y_BTH: Tensor, lengths_B: Tensor) -> Tensor:
     return y_BTH[torch.arange(len(y_BTH), device=y_BTH.device), lengths_B - 1]
 
 
-def _checked_lengths(lengths_B: Tensor, size_B: int, size_T: int) -> Tensor:
+def _checked_lengths(given: Tensor | Iterable[int], size_B: int, size_T: int) -> Tensor:
+    lengths_B = given if isinstance(given, Tensor) else torch.tensor(list(given))
+    if lengths_B.is_floating_point() or lengths_B.dtype == torch.bool:
+        raise UserError(f"lengths of {lengths_B.dtype}; expected integers")
     if lengths_B.shape != (size_B,):
         raise UserError(f"lengths of shape {shape(lengths_B)}; expected one for each of {size_B}")
     wrong = (lengths_B < 1) | (lengths_B > size_T)
