@@ -51,7 +51,7 @@ class Expect(NamedTuple):
 Count = Annotated[int, Expect(lambda value: value >= 0, "0 or more")]
 Positive = Annotated[int, Expect(lambda value: value >= 1, "1 or more")]
 Finite = Annotated[float, Expect(math.isfinite, "a finite float")]
-Seconds = Annotated[float, Expect(lambda value: 0 <= value < 1e9, "seconds from 0 to 1e9")]
+Seconds = Annotated[float, Expect(lambda value: 0 <= value < 1e15, "seconds from 0 to 1e15")]
 Printable = Annotated[str, Expect(str.isprintable, "printable text")]
 
 
@@ -77,13 +77,15 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
-def parse_json(kind: type[Kind], text: str | bytes, source: str) -> Kind:
+def parse_json(
+    kind: type[Kind], text: str | bytes, source: str, version: int | None = None
+) -> Kind:
     """What JSON describes: `from_document`, and UserError where it is no JSON."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{source} is not JSON: {_why(error, text)}") from error
-    return from_document(kind, document, source)
+    return from_document(kind, document, source, version)
 
 
 def parse_toml(kind: type[Kind], text: str, source: str) -> Kind:
@@ -106,31 +108,27 @@ def _why(error: Exception, text: str | bytes) -> str:
     return f"line {line} has a number of over 4,300 digits"
 
 
-def from_document(kind: type[Kind], document: Any, source: str) -> Kind:
+def from_document(kind: type[Kind], document: Any, source: str, version: int | None = None) -> Kind:
     """The dataclass that a document describes; lists become tuples, tables dataclasses.
 
     Args:
         kind: the dataclass; its fields without a default must be there.
-        document: values as JSON and TOML have them.
+        document: values as JSON and TOML have them; dataclasses in it stay as they are.
         source: what errors begin with: the file, and perhaps its line.
+        version: where given, the document has it as one more field, `version`.
 
     Raises:
         UserError: the first field that the dataclass does not have, that is missing, or does not fit.
     """
+    if version is not None and isinstance(document, dict):
+        document = {**document}
+        told = document.pop("version", None)
+        if told != version or type(told) is not int:
+            raise UserError(f"{source} is of version {shown(told)}; expected {version}")
     try:
         return cast(Kind, _reader(cast(Any, kind))(document))
     except _MisfitError as misfit:
         raise UserError(misfit.tell(source, misfit.path.removeprefix("."))) from misfit
-
-
-def versioned(kind: type[Kind], document: Any, version: int, source: str) -> Kind:
-    """`from_document` where a table also has its `version`, which must be this one."""
-    if not isinstance(document, dict) or "version" not in document:
-        raise UserError(f"{source} has no version; expected version {version}")
-    if document["version"] != version or type(document["version"]) is not int:
-        raise UserError(f"{source} is of version {shown(document['version'])}; expected {version}")
-    fields = {name: value for name, value in document.items() if name != "version"}
-    return from_document(kind, fields, source)
 
 
 def shown(value: object) -> str:
@@ -259,6 +257,8 @@ def _dataclass(kind: type[Any]) -> Read:
     ]
 
     def read(value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
         if not isinstance(value, dict):
             raise _misfit(value, "a table")
         for name in value:

@@ -12,13 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
-from firetree.documents import Count, Expect, Finite, Positive, Seconds, from_document, versioned
+from firetree.documents import Count, Expect, Finite, Positive, Seconds, from_document
 from firetree.durable import append_json_lines, read_json_lines, write_json_lines
 from firetree.errors import UserError
 
 TRACE_VERSION = 1
 
-Moment = Annotated[float, Expect(lambda value: abs(value) < 1e9, "seconds from -1e9 to 1e9")]
+Moment = Annotated[float, Expect(lambda value: abs(value) < 1e15, "seconds from -1e15 to 1e15")]
 """A point in time; one before rank 0's start is below zero."""
 
 
@@ -171,7 +171,7 @@ def _read_trace(path: Path) -> RankTrace:
     lines = read_json_lines(path)
     if not lines:
         raise UserError(f"{path} is empty; expected a trace of version {TRACE_VERSION}")
-    header = versioned(TraceHeader, lines[0], TRACE_VERSION, f"{path}: line 1")
+    header = from_document(TraceHeader, lines[0], f"{path}: line 1", TRACE_VERSION)
     steps = tuple(
         from_document(StepTrace, line, f"{path}: line {number}")
         for number, line in enumerate(lines[1:], 2)

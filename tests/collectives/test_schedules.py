@@ -319,16 +319,20 @@ def json_of(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "not a schedule"),
-        ("[]", "not a schedule"),
-        ('{"version": 99}', "a schedule of version 99; expected 2"),
-        (json_of(world_size=2), "with 1 programs"),
-        (json_of(programs=[[["fly", 0, 0]]]), "fly"),
-        (json_of(collective="all_to_all"), "all_to_all"),
-        (json_of(chunks=math.inf).replace("Infinity", "1e999"), "not a schedule: OverflowError"),
-        (json_of(chunks=10**12), "not a schedule: .*1000000000000 chunks, not 1 to 65536"),
-        ("[" * 100_000, "not a schedule: RecursionError"),
-        (json_of(version="2\n" * 1_000), "a schedule of version .*; expected 2"),
+        ("nonsense", "the schedule is not JSON: Expecting value"),
+        ("[]", r"the schedule: \[\]; expected a table"),
+        ('{"version": 99}', "the schedule is of version 99; expected 2"),
+        (json_of(world_size=2), "for 2 ranks with 1 programs; expected one program a rank"),
+        (json_of(world_size=0), "world_size = 0; expected 1 or more"),
+        (
+            json_of(programs=[[["fly", 0, 0]]]),
+            r"programs\[0\]\[0\]\[0\] = 'fly'; expected 'send', 'recv', 'recv_reduce'",
+        ),
+        (json_of(collective="all_to_all"), "collective = 'all_to_all'; expected 'all_reduce',"),
+        (json_of(chunks=math.inf).replace("Infinity", "1e999"), "chunks = inf; expected int"),
+        (json_of(chunks=10**12), "a schedule of 1000000000000 chunks; expected at most 65536"),
+        ("[" * 100_000, "the schedule is not JSON: its values are nested too deeply"),
+        (json_of(version="2\n" * 1_000), "the schedule is of version .*; expected 2"),
     ],
 )
 def test_a_text_that_is_no_schedule_is_refused_in_one_line(text: str, message: str) -> None:

@@ -142,10 +142,10 @@ def racks_of(*members: object) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "not a network: not JSON: Expecting value"),
-        ("[" * 100_000, "not a network: not JSON"),
-        ("[]", "a network: []; expected an object"),
-        ("3", "a network: 3; expected an object"),
+        ("nonsense", "a network is not JSON: Expecting value"),
+        ("[" * 100_000, "a network is not JSON"),
+        ("[]", "a network: []; expected a table"),
+        ("3", "a network: 3; expected a table"),
         ("{}", "a network without 'version'"),
         (json_of(version=1), "a network of version 1; expected 2"),
         (json_of(version=None), "a network of version None; expected 2"),

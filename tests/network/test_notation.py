@@ -112,9 +112,9 @@ def test_a_network_is_read_from_a_file_whatever_its_name(tmp_path: Path) -> None
     ("name", "content", "message"),
     [
         ("missing.json", None, "missing.json cannot be read: No such file"),
-        (".", None, "cannot be read: Is a directory"),
-        ("binary.json", b"\x89PNG\r\n\x1a\n\xff", "binary.json is not text; expected a JSON file"),
-        ("zeros.json", bytes(100), "zeros.json: not a network: not JSON"),
+        (".", None, "cannot be read: it is a folder; expected a file"),
+        ("binary.json", b"\x89PNG\r\n\x1a\n\xff", "binary.json is not in UTF-8"),
+        ("zeros.json", bytes(100), "zeros.json: a network is not JSON"),
         ("broken.json", b'{"version": 1}', "broken.json: a network of version 1; expected 2"),
     ],
 )

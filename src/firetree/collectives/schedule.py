@@ -10,9 +10,9 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from reprlib import repr as short
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple
 
+from firetree.documents import Positive, parse_json
 from firetree.errors import UserError
 
 SCHEDULE_VERSION = 2
@@ -66,8 +66,8 @@ class Schedule:
     once the one before has arrived, so that the first has the port to itself.
     """
 
-    world_size: int
-    chunks: int
+    world_size: Positive
+    chunks: Positive
     programs: tuple[Program, ...]
     collective: Collective = "all_reduce"
     owners: tuple[int, ...] = ()
@@ -94,48 +94,17 @@ class Schedule:
         Raises:
             UserError: the text is not a schedule of this version; the first fault is named.
         """
-        try:
-            document = json.loads(text)
-            version = document["version"]
-            if version != SCHEDULE_VERSION:
-                raise UserError(
-                    f"a schedule of version {short(version)}; expected {SCHEDULE_VERSION}"
-                )
-            programs = tuple(
-                tuple(_operation_from(entry) for entry in program)
-                for program in document["programs"]
-            )
-            schedule = Schedule(
-                int(document["world_size"]),
-                int(document["chunks"]),
-                programs,
-                document["collective"],
-                tuple(int(owner) for owner in document["owners"]),
-                bool(document["one_port"]),
-            )
-            if schedule.collective not in get_args(Collective):
-                raise ValueError(f"collective {short(schedule.collective)}")
-            if not 1 <= schedule.chunks <= MOST_CHUNKS:
-                raise ValueError(f"{short(schedule.chunks)} chunks, not 1 to {MOST_CHUNKS}")
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        schedule = parse_json(Schedule, text, "the schedule", SCHEDULE_VERSION)
+        if schedule.chunks > MOST_CHUNKS:
             raise UserError(
-                f"not a schedule: {error!r}; expected the JSON that Schedule.to_json writes"
-            ) from error
-        if len(programs) != schedule.world_size:
+                f"a schedule of {schedule.chunks} chunks; expected at most {MOST_CHUNKS}"
+            )
+        if len(schedule.programs) != schedule.world_size:
             raise UserError(
-                f"a schedule for {short(schedule.world_size)} ranks with {len(programs)} programs; "
+                f"a schedule for {schedule.world_size} ranks with {len(schedule.programs)} programs; "
                 "expected one program a rank"
             )
         return schedule
-
-
-def _operation_from(entry: Sequence[Any]) -> Operation:
-    kind, peer, chunk = entry
-    if kind not in ("send", "recv", "recv_reduce"):
-        raise ValueError(f"operation {short(kind)}; expected send, recv or recv_reduce")
-    if not (isinstance(peer, int) and isinstance(chunk, int)):
-        raise ValueError(f"operation {short(entry)}; expected [kind, peer number, chunk number]")
-    return Operation(cast(Kind, kind), peer, chunk)
 
 
 def chunk_bounds(element_count: int, chunks: int) -> list[int]:

@@ -6,9 +6,8 @@ A `Choice` is what a plan stores for a bucket; from it follows the schedule that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from reprlib import repr as short
-from typing import Any, TypeVar
 
 from firetree import collectives
 from firetree.collectives.schedule import Schedule
@@ -17,8 +16,6 @@ from firetree.network.growth import Growth
 from firetree.network.network import Network
 from firetree.network.placement import placement
 from firetree.network.price import Price, price
-
-Kind = TypeVar("Kind")
 
 NATIVE = "native"
 """The backend's own all-reduce: Gloo's on processors, NCCL's on GPUs."""
@@ -50,12 +47,10 @@ class Choice:
     def check(self, world_size: int) -> None:
         """Raise ValueError, or UserError for an unknown name, where `schedule` could not be run."""
         if self.chunks < 1:
-            raise ValueError(f"a choice of {short(self.chunks)} chunks")
+            raise ValueError(f"a choice of {self.chunks} chunks; expected 1 or more")
         if self.growth is not None:
             if (self.algorithm, self.chunks) != (GROWN, self.growth.chunks):
-                raise ValueError(
-                    f"a forest of {short(self.growth.chunks)} chunks in another choice"
-                )
+                raise ValueError(f"a forest of {self.growth.chunks} chunks in another choice")
             self.growth.check(world_size)
         elif self.algorithm != NATIVE:
             collectives.find(self.algorithm)
@@ -77,40 +72,6 @@ class Choice:
         if self.algorithm == NATIVE:
             network = _lighter(network)
         return price(self.schedule(network.size), network, size_bytes)
-
-    def to_document(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_document(document: dict[str, Any]) -> Choice:
-        """Read what `to_document` gave (KeyError, TypeError where it is no such thing); see `check`."""
-        growth = document["growth"]
-        return Choice(
-            of_type(str, document["algorithm"]),
-            of_type(int, document["chunks"]),
-            _numbers(document["order"]),
-            None
-            if growth is None
-            else Growth(
-                tuple(map(_numbers, growth["racks"])),
-                _numbers(growth["leaf_parts"]),
-                of_type(int, growth["gates"]),
-                of_type(int, growth["chunks"]),
-                of_type(bool, growth["stars"]),
-            ),
-        )
-
-
-def of_type(kind: type[Kind], value: Any) -> Kind:
-    """A value from JSON that must be of this type and no other (TypeError otherwise)."""
-    if type(value) is not kind:
-        raise TypeError(f"{short(value)}; expected {kind.__name__}")
-    return value
-
-
-def _numbers(values: Any) -> tuple[int, ...]:
-    return tuple(of_type(int, value) for value in values)
 
 
 def _lighter(network: Network) -> Network:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from reprlib import repr as short
 from typing import Any
 
+from firetree.documents import parse_json, shown
 from firetree.errors import UserError, nearest
 from firetree.network.network import Host, Machine, Network, Rack, Table, uniform
 from firetree.network.units import parse_duration, parse_rate
@@ -57,13 +57,10 @@ def from_json(text: str) -> Network:
     Raises:
         UserError: the text is not a network of this version; the first fault is named.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"not a network: not JSON: {error}") from error
+    document = parse_json(dict[str, Any], text, "a network")
     version = _field(document, "version", "a network")
     if version != NETWORK_VERSION:
-        raise UserError(f"a network of version {short(version)}; expected {NETWORK_VERSION}")
+        raise UserError(f"a network of version {shown(version)}; expected {NETWORK_VERSION}")
     _check_fields(document, _FIELDS, "a network")
     hosts = [
         _host(entry, f"host {number}")
@@ -129,7 +126,7 @@ def _members(entry: Any, of: str) -> tuple[int, ...]:
     hosts = _list(_field(entry, "hosts", of), f"{of}: hosts")
     for host in hosts:
         if type(host) is not int:
-            raise UserError(f"{of}: host {short(host)}; expected a number from 0")
+            raise UserError(f"{of}: host {shown(host)}; expected a number from 0")
     return tuple(hosts)
 
 
@@ -142,36 +139,36 @@ def _field(entry: Any, name: str, of: str) -> Any:
 def _check_fields(entry: Any, known: Sequence[str], of: str) -> None:
     for name in _object(entry, of):
         if name not in known:
-            raise UserError(f"{of} has no field {short(name)}{nearest(name, known)}")
+            raise UserError(f"{of} has no field {shown(name)}{nearest(name, known)}")
 
 
 def _object(value: Any, of: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{of}: {short(value)}; expected an object with fields")
+        raise UserError(f"{of}: {shown(value)}; expected a table")
     return value
 
 
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise UserError(f"{what}: {short(value)}; expected a list")
+        raise UserError(f"{what}: {shown(value)}; expected a list")
     return value
 
 
 def _number(value: Any, what: str) -> float:
     if type(value) not in (int, float) or not abs(value) < 1e300:
-        raise UserError(f"{what}: {short(value)}; expected a number")
+        raise UserError(f"{what}: {shown(value)}; expected a number")
     return float(value)
 
 
 def _name(value: Any, of: str) -> str:
     if not isinstance(value, str) or not value.isprintable():
-        raise UserError(f"{of}: name {short(value)}; expected printable text")
+        raise UserError(f"{of}: name {shown(value)}; expected printable text")
     return value
 
 
 def _parsed(text: Any, read: Callable[[str], float], what: str) -> float:
     if not isinstance(text, str):
-        raise UserError(f"{what}: {short(text)}; expected text with a unit")
+        raise UserError(f"{what}: {shown(text)}; expected text with a unit")
     try:
         return read(text)
     except UserError as error:

@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+from firetree.documents import read_text
 from firetree.errors import UserError
 from firetree.network.document import from_json
 from firetree.network.network import MOST_HOSTS, Host, Network, Rack, uniform
@@ -54,12 +55,9 @@ def load_network(text_or_path: str) -> Network:
     path = Path(text_or_path)
     if path.suffix != ".json" and not os.path.exists(text_or_path):
         return parse_network(text_or_path)
+    text = read_text(path, "network")
     try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"network {path} is not text; expected a JSON file") from error
-    except OSError as error:
-        raise UserError(f"network {path} cannot be read: {error.strerror}") from error
+        return from_json(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

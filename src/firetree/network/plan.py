@@ -7,18 +7,17 @@ Every candidate is priced for every bucket size; a `Plan` is the best of them as
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from reprlib import repr as short
-from typing import Any
 
+from firetree.documents import Count, Positive, Printable, Seconds, parse_json, read_text
 from firetree.errors import UserError, nearest
 from firetree.network.choice import (
+    GLOO_SEGMENT_BYTES,
     GROWN,
     NATIVE,
     Choice,
@@ -27,7 +26,6 @@ from firetree.network.choice import (
     grown,
     is_uneven,
     known,
-    of_type,
 )
 from firetree.network.network import MOST_HOSTS, Network
 from firetree.network.step import Profile, Step, bucketed, step
@@ -48,7 +46,8 @@ _GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
 _MOST_TRANSFERS = 1 << 24
 """Of all choices in a plan's file: four rings over 1,024 hosts in two segments a share, as Gloo has them."""
 
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_MOST_CHUNKS = 1 << 10
+"""Of a choice for a small bucket; a larger one has as many as the backend would have."""
 
 Tell = Callable[[str], None]
 
@@ -57,9 +56,9 @@ Tell = Callable[[str], None]
 class Candidate:
     """What a step would take with one algorithm for all buckets, at its best bucket size."""
 
-    algorithm: str
-    bucket_bytes: int
-    step_s: float
+    algorithm: Printable
+    bucket_bytes: Positive
+    step_s: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +69,14 @@ class Plan:
     predicts, `candidates` what every other way would take, fastest first.
     """
 
-    model: str
-    world_size: int
-    gradient_bytes: int
-    bucket_bytes: int
-    choices: tuple[tuple[int, Choice], ...]
-    compute_s: float
-    step_s: float
-    limited_by: str
+    model: Printable
+    world_size: Positive
+    gradient_bytes: Count
+    bucket_bytes: Positive
+    choices: tuple[tuple[Count, Choice], ...]
+    compute_s: Seconds
+    step_s: Seconds
+    limited_by: Printable
     candidates: tuple[Candidate, ...]
 
     def choice_for(self, size_bytes: int) -> Choice:
@@ -106,67 +105,38 @@ class Plan:
 
     def to_json(self) -> str:
         """All fields, and the version."""
-        choices = [[size, choice.to_document()] for size, choice in self.choices]
-        return json.dumps({"version": PLAN_VERSION, **asdict(self), "choices": choices}, indent=1)
+        return json.dumps({"version": PLAN_VERSION, **asdict(self)}, indent=1)
 
     @staticmethod
-    def from_json(text: str) -> Plan:
-        """Read what `to_json` wrote (UserError for anything else)."""
+    def from_json(text: str, source: str = "the plan") -> Plan:
+        """Read what `to_json` wrote; `source` names it in errors (UserError)."""
+        made = parse_json(Plan, text, source, PLAN_VERSION)
         try:
-            document: dict[str, Any] = json.loads(text)
-            if document.pop("version") != PLAN_VERSION:
-                raise UserError(f"a plan of another version; expected {PLAN_VERSION}")
-            choices = tuple(
-                (of_type(int, size), Choice.from_document(choice))
-                for size, choice in document["choices"]
-            )
-            candidates = tuple(Candidate(**candidate) for candidate in document["candidates"])
-            made = Plan(**{**document, "choices": choices, "candidates": candidates})
-            _check_types(made)
             _check_choices(made)
-        except _MALFORMED as error:
-            raise UserError(
-                f"not a plan: {error!r}; expected what firetree plan -o writes"
-            ) from error
+        except (ValueError, UserError) as error:
+            raise UserError(f"{source}: {error}") from error
         return made
-
-
-def _check_types(made: Plan) -> None:
-    candidates = made.candidates
-    for number in (made.world_size, made.gradient_bytes, made.bucket_bytes):
-        of_type(int, number)
-    for duration_s in (made.compute_s, made.step_s, *(each.step_s for each in candidates)):
-        if type(duration_s) not in (int, float) or not math.isfinite(duration_s):
-            raise TypeError(f"{short(duration_s)}; expected seconds")
-    for candidate in candidates:
-        of_type(int, candidate.bucket_bytes)
-    for text in (made.model, made.limited_by, *(each.algorithm for each in candidates)):
-        if not (isinstance(text, str) and text.isprintable()):
-            raise TypeError(f"{short(text)}; expected printable text")
 
 
 def _check_choices(made: Plan) -> None:
     """Raise ValueError or UserError for what could not be run; no schedule is built for that."""
-    if not (1 <= made.world_size <= MOST_HOSTS and made.bucket_bytes > 0):
-        raise ValueError(
-            f"{short(made.world_size)} ranks, buckets of {short(made.bucket_bytes)} bytes"
-        )
-    for _, choice in made.choices:
+    if made.world_size > MOST_HOSTS:
+        raise ValueError(f"{made.world_size} ranks; expected at most {MOST_HOSTS}")
+    for size_bytes, choice in made.choices:
         choice.check(made.world_size)
+        most = max(_MOST_CHUNKS, 8 * made.world_size, 2 * size_bytes // GLOO_SEGMENT_BYTES)
+        if choice.chunks > most:
+            raise ValueError(
+                f"{choice.chunks} chunks of {size_bytes:,} bytes; expected at most {most}"
+            )
     transfers = sum(2 * made.world_size * choice.chunks for _, choice in made.choices)
     if transfers > _MOST_TRANSFERS:
-        raise ValueError(f"{short(transfers)} transfers, more than {_MOST_TRANSFERS}")
+        raise ValueError(f"{transfers} transfers; expected at most {_MOST_TRANSFERS}")
 
 
 def load_plan(path: str | Path) -> Plan:
     """Read a plan's file (UserError where it cannot be)."""
-    path = Path(path)
-    try:
-        return Plan.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"plan {path} cannot be read: {error}") from error
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return Plan.from_json(read_text(Path(path), "plan"), f"plan {path}")
 
 
 class Prices:

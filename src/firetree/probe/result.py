@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from firetree.errors import UserError
+from firetree.documents import from_document, parse_json
 from firetree.network import Network, from_json, to_json
 
 PROBE_VERSION = 1
@@ -49,23 +49,6 @@ class Probe:
         Raises:
             UserError: the text is no probe of this version.
         """
-        try:
-            document: dict[str, Any] = json.loads(text)
-            if document["version"] != PROBE_VERSION:
-                found = document["version"]
-                raise UserError(f"a probe of version {found}; expected {PROBE_VERSION}")
-            return Probe(
-                network=from_json(json.dumps(document["network"])),
-                intervals={
-                    name: (float(low), float(high))
-                    for name, (low, high) in document["intervals"].items()
-                },
-                unmeasured=tuple(document["unmeasured"]),
-                seconds=float(document["seconds"]),
-                sent_bytes=int(document["sent_bytes"]),
-                warnings=tuple(document["warnings"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"not a probe: {error}; expected what `firetree probe --json` prints"
-            ) from error
+        document = parse_json(dict[str, Any], text, "the probe")
+        document["network"] = from_json(json.dumps(document.get("network")))
+        return from_document(Probe, document, "the probe", PROBE_VERSION)
