@@ -18,6 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from firetree.data import arrays, shards, trees
+from firetree.data.account import Account
 from firetree.data.augmentation import Augmentation
 from firetree.data.batches import Batch, Loader
 from firetree.data.decoding import DamagedPictureError
@@ -28,6 +29,7 @@ from firetree.data.splits import Splits, make_splits
 from firetree.errors import UserError, nearest
 
 __all__ = [
+    "Account",
     "Augmentation",
     "Batch",
     "DamagedPictureError",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firetree.data.account import checksum
 from firetree.data.pictures import Dataset, Stored, in_array
 from firetree.errors import UserError
 
@@ -27,7 +28,9 @@ def read_digits() -> Dataset:
     rows = np.loadtxt(str(path), delimiter=",")
     array_NHWC = np.rint(rows[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     labels_N = rows[:, -1].astype(np.int64)
-    return Dataset(in_array(array_NHWC, labels_N, lambda index: f"picture {index} of digits"))
+    return Dataset(
+        in_array(array_NHWC, labels_N, lambda index: f"picture {index} of digits"), files=0
+    )
 
 
 def read_npz(path: Path) -> Dataset:
@@ -80,4 +83,9 @@ def _stored(arrays: dict[str, npt.NDArray[Any]], split: str, path: Path) -> Stor
             f"{split}_y of {path} has shape {y.shape}; expected ({len(x)},), a label for each "
             f"picture of {split}_x"
         )
-    return in_array(array_NHWC, y, lambda index: f"{split}_x[{index}] of {path.name}")
+    return in_array(
+        array_NHWC,
+        y,
+        lambda index: f"{split}_x[{index}] of {path.name}",
+        checksum([str(x.shape).encode(), np.ascontiguousarray(x).tobytes()]),
+    )

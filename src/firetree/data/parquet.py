@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from firetree.data.account import checksum
 from firetree.data.decoding import DamagedPictureError
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.errors import UserError
@@ -59,6 +60,12 @@ class _Group(NamedTuple):
         sizes = (c.total_uncompressed_size for c in columns if c.path_in_schema == self.column)
         return int(sum(sizes))
 
+    @property
+    def about(self) -> bytes:
+        """What a checksum is made of: the row group's number, its rows and the size of its images."""
+        rows = self.metadata.row_group(self.number).num_rows
+        return f"{self.number} {rows} {self.size_bytes}".encode()
+
     def read(self) -> pa.Array:
         """The encoded pictures; UserError where the file is damaged."""
         with _explained(self.file), pq.ParquetFile(self.file, metadata=self.metadata) as parquet:
@@ -90,7 +97,7 @@ def _stored(files: list[Path]) -> Stored:
         return value
 
     labels = np.concatenate([labels for _, labels in opened])
-    return encoded(labels, name, content)
+    return encoded(labels, name, content, checksum(group.about for group in groups))
 
 
 def _place(starts: npt.NDArray[np.int64], index: int) -> int:

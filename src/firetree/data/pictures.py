@@ -7,14 +7,15 @@ Letters in names: N all pictures, B pictures of a batch, H height, W width, C ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from firetree.data.account import HELD_OUT
 from firetree.data.decoding import DamagedPictureError, decode, fit
 from firetree.data.order import Indices
 from firetree.data.views import Cut, View
@@ -61,6 +62,8 @@ class Stored:
     labels: npt.NDArray[Any]
     name: Callable[[int], str]
     image: Callable[[int, View | None], Image.Image]
+    checksum: int = 0
+    """Of the names and sizes of what is stored, but for labels."""
     array_NHWC: U8 | None = None
 
 
@@ -71,18 +74,30 @@ class Dataset:
     train: Stored
     test: Stored | None = None
     classes: tuple[str, ...] = ()
+    test_from: str = HELD_OUT
+    """As in `from valid/`."""
+    files: int = 1
+    """How many were read."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """How many files, or other things, by the reason."""
+    remarks: tuple[str, ...] = ()
 
 
-def in_array(array_NHWC: U8, labels: npt.NDArray[Any], name: Callable[[int], str]) -> Stored:
+def in_array(
+    array_NHWC: U8, labels: npt.NDArray[Any], name: Callable[[int], str], checksum: int = 0
+) -> Stored:
     """Pictures that lie in one array with C 1 or 3."""
-    return Stored(labels, name, lambda index, _: _image(array_NHWC[index]), array_NHWC)
+    return Stored(labels, name, lambda index, _: _image(array_NHWC[index]), checksum, array_NHWC)
 
 
 def encoded(
-    labels: npt.NDArray[Any], name: Callable[[int], str], content: Callable[[int], bytes]
+    labels: npt.NDArray[Any],
+    name: Callable[[int], str],
+    content: Callable[[int], bytes],
+    checksum: int,
 ) -> Stored:
     """Pictures that are decoded from `content` whenever one is read."""
-    return Stored(labels, name, lambda index, view: decode(content(index), view))
+    return Stored(labels, name, lambda index, view: decode(content(index), view), checksum)
 
 
 def _image(x_HWC: U8) -> Image.Image:

@@ -17,7 +17,7 @@ import numpy as np
 
 from firetree.data.decoding import SUFFIXES
 from firetree.data.pictures import Dataset, Stored, encoded
-from firetree.data.tars import Member, tar_entries
+from firetree.data.tars import Member, checksum_of, tar_entries
 from firetree.errors import UserError
 
 _LARGEST = np.iinfo(np.int64).max
@@ -49,7 +49,12 @@ class _Sample(NamedTuple):
 def _stored(shards: list[Path]) -> Stored:
     samples = [sample for shard in shards for sample in _samples(shard)]
     labels = np.array([sample.label for sample in samples], np.int64)
-    return encoded(labels, lambda i: _name(samples[i]), lambda i: samples[i].picture.content())
+    return encoded(
+        labels,
+        lambda i: _name(samples[i]),
+        lambda i: samples[i].picture.content(),
+        checksum_of(sample.picture for sample in samples),
+    )
 
 
 def _name(sample: _Sample) -> str:

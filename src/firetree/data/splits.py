@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firetree.data.account import Account, checksum, remarks_on_labels
 from firetree.data.decoding import DamagedPictureError
 from firetree.data.order import Indices, hold_out
 from firetree.data.pictures import Dataset, Pictures, Stored, fitted, subset
@@ -26,7 +27,7 @@ class Splits:
 
     Every picture is `size` pixels high and wide with `channels` channels. `mean` and `std` are those
     of each channel over a sample of the training pictures, with 0 black and 1 white. A label is an
-    index into `classes`.
+    index into `classes`. `account` says what was read for them.
     """
 
     train: Pictures
@@ -36,6 +37,7 @@ class Splits:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    account: Account
 
 
 def make_splits(
@@ -66,7 +68,30 @@ def make_splits(
     else:
         raise UserError("1 picture and no test set; expected at least 2 to hold one out")
     mean, std = _statistics(train, channels)
-    return Splits(train, test, class_names, size, channels, mean, std)
+    account = _account(dataset, train, test, class_names)
+    return Splits(train, test, class_names, size, channels, mean, std, account)
+
+
+def _account(
+    dataset: Dataset, train: Pictures, test: Pictures, classes: tuple[str, ...]
+) -> Account:
+    stored = [dataset.train, *([dataset.test] if dataset.test else [])]
+    sums = [str(part.checksum).encode() for part in stored]
+    labels = [part.labels.astype("<i8").tobytes() for part in (train, test)]
+    return Account(
+        samples="images",
+        train=len(train),
+        test=len(test),
+        test_from=dataset.test_from,
+        classes=len(classes),
+        files=dataset.files,
+        passed_over=dataset.passed_over,
+        remarks=(
+            *dataset.remarks,
+            *remarks_on_labels(train.labels, test.labels, classes, "images"),
+        ),
+        checksum=checksum([*sums, *labels]),
+    )
 
 
 def _classes(dataset: Dataset, classes: int | None) -> tuple[tuple[str, ...], Indices]:

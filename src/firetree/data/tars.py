@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from firetree.data.account import checksum
 from firetree.data.decoding import DamagedPictureError
 from firetree.errors import UserError
 
@@ -30,6 +31,13 @@ class Member(NamedTuple):
                 return file.read(self.length)
         except OSError as error:
             raise DamagedPictureError(error.strerror) from error
+
+
+def checksum_of(members: Iterable[Member]) -> int:
+    """Of the members' names and sizes, so far as these are known."""
+    return checksum(
+        f"{name} {length}".encode("utf-8", "surrogateescape") for name, _, _, length in members
+    )
 
 
 def tar_entries(path: Path) -> Iterator[tuple[str, Member | None]]:

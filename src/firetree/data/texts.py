@@ -9,14 +9,18 @@ import gzip
 import hashlib
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from firetree.data.account import HELD_OUT, Account, checksum
 from firetree.data.order import Indices, batches_in_order
 from firetree.data.sequences import NO_ANSWER
+from firetree.data.split_names import split_of
 from firetree.data.vocabulary import (
     END,
     PADDING,
@@ -108,6 +112,7 @@ class TextSplits:
     """The texts of `test`."""
     source: Vocabulary
     target: Vocabulary
+    account: Account
 
 
 def load_phonemes(path: Path, held_out: str, fraction: float, examples: int | None) -> TextSplits:
@@ -128,15 +133,21 @@ def load_phonemes(path: Path, held_out: str, fraction: float, examples: int | No
         UserError: the file cannot be read, is of another layout, or too small.
     """
     train, test = [], []
+    passed_over: Counter[str] = Counter()
+    pairs = list(_pronunciations(path, passed_over))
+    passed_over["repeated pair"] = len(pairs) - len(set(pairs))
     first = 0.0 if held_out == "test" else fraction
-    for pair in dict.fromkeys(_pronunciations(path)):
+    for pair in dict.fromkeys(pairs):
         place = _place(pair[0])
         if first <= place < first + fraction:
             test.append(pair)
         elif held_out == "test" or place >= fraction:
             train.append(pair)
+        else:
+            passed_over["pair held out for the test"] += 1
     sources, targets = letters_of(w for w, _ in train), words_of(p for _, p in train)
-    return _splits(train[:examples], test, sources, targets, path)
+    taken = _first(train, examples, passed_over)
+    return _splits(taken, test, sources, targets, path, _Read(1, HELD_OUT, passed_over))
 
 
 def _place(word: str) -> float:
@@ -144,10 +155,17 @@ def _place(word: str) -> float:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest()) / 2**32
 
 
-def _pronunciations(path: Path) -> Iterator[Pair]:
+def _first(pairs: list[Pair], examples: int | None, passed_over: Counter[str]) -> list[Pair]:
+    taken = pairs[:examples]
+    passed_over["pair beyond data.examples"] += len(pairs) - len(taken)
+    return taken
+
+
+def _pronunciations(path: Path, passed_over: Counter[str]) -> Iterator[Pair]:
     for number, line in enumerate(_lines(path), 1):
         said = line.partition("#")[0].split()
         if not said or line.startswith(";;;"):
+            passed_over["comment" if line.strip() else "blank line"] += 1
             continue
         word, *phonemes = said
         if not phonemes:
@@ -169,7 +187,7 @@ def load_translations(
 ) -> TextSplits:
     """Lines in two languages, from a folder of `train.en`, `train.de`, `val.en`, `test.en` and so on.
 
-    The names of the sets begin with train, val and test; files may be compressed (`.gz`). Line n of one
+    The names of the sets are those of `split_names`; files may be compressed (`.gz`). Line n of one
     language belongs to line n of the other; pairs with an empty line are left out. Each language is
     written in pieces of words, with its capitals, learned from its own training lines.
 
@@ -183,16 +201,20 @@ def load_translations(
     Raises:
         UserError: a file is missing or cannot be read, or two of a set differ in length.
     """
-    train = list(_parallel(path, "train", languages))[:examples]
-    test = list(_parallel(path, "test" if held_out == "test" else "val", languages))
+    passed_over: Counter[str] = Counter()
+    train_files, test_files = (
+        [_file(path, part, language) for language in languages] for part in ("train", held_out)
+    )
+    train = _first(list(_parallel(train_files, passed_over)), examples, passed_over)
+    test = list(_parallel(test_files, passed_over))
     sources, targets = (
         pieces_of((pair[side] for pair in train), pieces or PIECES) for side in (0, 1)
     )
-    return _splits(train, test, sources, targets, path)
+    read = _Read(4, f"from {test_files[0].name}", passed_over)
+    return _splits(train, test, sources, targets, path, read)
 
 
-def _parallel(folder: Path, part: str, languages: tuple[str, str]) -> Iterator[Pair]:
-    files = [_file(folder, part, language) for language in languages]
+def _parallel(files: Sequence[Path], passed_over: Counter[str]) -> Iterator[Pair]:
     sources, targets = (list(_lines(file)) for file in files)
     if len(sources) != len(targets):
         raise UserError(
@@ -202,13 +224,17 @@ def _parallel(folder: Path, part: str, languages: tuple[str, str]) -> Iterator[P
     for source, target in zip(sources, targets, strict=True):
         if source.strip() and target.strip():
             yield source.strip(), target.strip()
+        else:
+            passed_over["pair with a blank line"] += 1
 
 
-def _file(folder: Path, part: str, language: str) -> Path:
-    found = sorted([*folder.glob(f"{part}*.{language}"), *folder.glob(f"{part}*.{language}.gz")])
+def _file(folder: Path, split: str, language: str) -> Path:
+    files = sorted([*folder.glob(f"*.{language}"), *folder.glob(f"*.{language}.gz")])
+    found = [file for file in files if split_of(file.name.partition(f".{language}")[0]) == split]
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
-        raise UserError(f"files {part}*.{language}[.gz] in {folder}: {names}; expected one")
+        pattern = f"{split.removesuffix('idation')}*.{language}[.gz]"
+        raise UserError(f"files {pattern} in {folder}: {names}; expected one")
     return found[0]
 
 
@@ -217,7 +243,7 @@ def _lines(path: Path) -> list[str]:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        return split_lines(content.decode())
+        return split_lines(content.decode("utf-8-sig"))  # without a byte order mark
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}; expected text in UTF-8") from error
 
@@ -231,12 +257,21 @@ def split_lines(text: str) -> list[str]:
     return [*lines, last] if last else lines
 
 
+class _Read(NamedTuple):
+    """What an account says beside numbers of pairs."""
+
+    files: int
+    test_from: str
+    passed_over: Counter[str]
+
+
 def _splits(
     train: Sequence[Pair],
     test: Sequence[Pair],
     source: Vocabulary,
     target: Vocabulary,
     path: Path,
+    read: _Read,
 ) -> TextSplits:
     if not train or not test:
         raise UserError(
@@ -251,4 +286,13 @@ def _splits(
             Ragged.of(list(map(target.encode, targets))),
         )
 
-    return TextSplits(numbers(train), numbers(test), tuple(test), source, target)
+    account = Account(
+        samples="pairs",
+        train=len(train),
+        test=len(test),
+        test_from=read.test_from,
+        files=read.files,
+        passed_over=+read.passed_over,
+        checksum=checksum(text.encode() for pair in (*train, *test) for text in pair),
+    )
+    return TextSplits(numbers(train), numbers(test), tuple(test), source, target, account)

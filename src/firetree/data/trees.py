@@ -12,7 +12,7 @@ import numpy as np
 
 from firetree.data.decoding import SUFFIXES
 from firetree.data.pictures import Dataset, Stored, encoded
-from firetree.data.tars import Member, tar_entries
+from firetree.data.tars import Member, checksum_of, tar_entries
 from firetree.errors import UserError
 
 Tree = dict[tuple[str, ...], Member | None]
@@ -117,7 +117,10 @@ def _stored(tree: Tree, classes: tuple[str, ...]) -> Stored:
     members = [member for _, member in entries]
     labels = np.array([number[parts[0]] for parts, _ in entries], np.int64)
     return encoded(
-        labels, lambda index: members[index].name, lambda index: members[index].content()
+        labels,
+        lambda index: members[index].name,
+        lambda index: members[index].content(),
+        checksum_of(members),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firetree.data import SequenceLoader
+from firetree.data import Account, SequenceLoader
 from firetree.data.catch import MOVES, Catch, Games
 from firetree.data.order import Stream, random_stream
 from firetree.errors import UserError
@@ -124,6 +124,10 @@ class Catching:
     @property
     def about(self) -> dict[str, Any]:
         return {"size": self.game.size, "blank_after": self.game.blank_after}
+
+    @property
+    def account(self) -> Account:
+        return Account("games", self.examples, len(self.game.all_starts()), "each start there is")
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         given = {name: value for name, value in fields.items() if value is not None}

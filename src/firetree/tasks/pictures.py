@@ -41,6 +41,10 @@ class Pictures:
             "std": list(splits.std),
         }
 
+    @property
+    def account(self) -> data.Account:
+        return self.splits.account
+
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         shape: dict[str, Any] = {
             "classes": len(self.splits.classes),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firetree.data import SequenceSplits
+from firetree.data import Account, SequenceSplits
 from firetree.data.recall import PAPER_EXAMPLES, PAPER_PAIRS, multi_query, retrieval
 from firetree.models import recurrent
 from firetree.tasks.answers import Answers
@@ -30,6 +30,11 @@ class Recall(Answers):
     @property
     def about(self) -> dict[str, Any]:
         return {"classes": list(self.splits.classes), "symbols": list(self.splits.symbols)}
+
+    @property
+    def account(self) -> Account:
+        train, test = self.splits.train, self.splits.test
+        return Account("sequences", len(train), len(test), "made by seed")
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         return recurrent.build(

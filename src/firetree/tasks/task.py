@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from firetree.data import Augmentation
+from firetree.data import Account, Augmentation
 from firetree.errors import UserError
 
 
@@ -65,6 +65,10 @@ class Task(Protocol):
     @property
     def about(self) -> dict[str, Any]:
         """What someone who predicts with the weights must know of the data."""
+
+    @property
+    def account(self) -> Account:
+        """What there is to train and to test on, and what was passed over."""
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         """The network that a recipe's fields describe; None keeps the named network's own.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firetree.data import Account
 from firetree.data.texts import TextSplits, load_phonemes, load_translations
 from firetree.data.vocabulary import END, Vocabulary
 from firetree.errors import UserError
@@ -32,6 +33,10 @@ class Texts(Answers):
     @property
     def about(self) -> dict[str, Any]:
         return {"source": self.splits.source.as_json(), "target": self.splits.target.as_json()}
+
+    @property
+    def account(self) -> Account:
+        return self.splits.account
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         return build_network(self.splits.source, self.splits.target, fields)

@@ -61,6 +61,7 @@ class Journal:
                 self._check_data(newest.state)
             first_step = newest.state.step if newest else 0
             self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
+            self._folder.add_account(self._worker.task.account)
             found = [newest, self._folder.last_accuracy()]
             for damage in passed_over:
                 where = f"step {first_step}" if newest else "the start"

@@ -16,6 +16,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from firetree import trace
+from firetree.data import Account
 from firetree.durable import append_json_lines, read_json_lines, write_durably, write_json_lines
 from firetree.environment import describe_environment
 from firetree.errors import UserError
@@ -141,6 +142,11 @@ class RunFolder:
                 trace.begin_trace(self.path, header, first_step)
             # TensorBoard drops what an earlier process wrote after the step that is gone back to.
             self._board = SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
+
+    def add_account(self, account: Account) -> None:
+        """What the run is trained and tested on, as data.json."""
+        with self._writing():
+            write_durably(self.path / "data.json", json.dumps(asdict(account), indent=1).encode())
 
     @property
     def _arithmetic(self) -> Path:

@@ -149,7 +149,10 @@ def build_worker(
         task=task,
         planner=planner,
         sparsity=_sparsity(recipe, model, task.examples),
-        remarks=tuple(remark for remark in (_named(device), choice, reason) if remark),
+        remarks=(
+            *task.account.lines(),
+            *(remark for remark in (_named(device), choice, reason) if remark),
+        ),
     )
 
 

@@ -1,0 +1,136 @@
+"""What a reader took of the data and what it passed over: as data, and in the lines that tell of it.
+
+`remarks_on_labels` says what the numbers alone would hide. The readers beside this file count.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from firetree.data.order import Indices
+
+HELD_OUT = "held out"
+"""Where test samples come from that are a share of those to train on."""
+
+_NAMED = 3
+"""Names that a remark gives before it only counts."""
+_FEW_TESTS = 50
+_EXTREME = 0.5
+_PLURAL = re.compile(r"(link|folder|file|array|line|comment|pair)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What there is to train and to test on, and what was passed over."""
+
+    samples: str
+    """What is counted: images, pairs, sequences or games."""
+    train: int
+    test: int
+    test_from: str = HELD_OUT
+    """As in `from valid/`."""
+    classes: int | None = None
+    files: int = 0
+    """How many were read."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """How many files, or other things, by the reason."""
+    remarks: tuple[str, ...] = ()
+    checksum: int = 0
+    """CRC-32 of the names, labels and (of all but huge data) sizes of the samples."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What workers that train together must have alike."""
+        return {
+            "training samples": self.train,
+            "test samples": self.test,
+            "checksum of names, sizes and labels": self.checksum,
+        }
+
+    def lines(self) -> tuple[str, ...]:
+        """The counts in one line, then the remarks."""
+        of_classes = f" of {_counted(self.classes, 'class', 'classes')}" if self.classes else ""
+        sentence = (
+            f"{_counted(self.train, self.samples.removesuffix('s'), self.samples)}{of_classes} "
+            f"to train on, {self.test:,} to test ({self.test_from})"
+        )
+        if self.passed_over:
+            sentence += f"; passed over: {as_text(self.passed_over)}"
+        return (sentence, *self.remarks)
+
+
+def as_text(passed_over: Mapping[str, int]) -> str:
+    """The counts of what was passed over, most of all first."""
+    ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {_of(count, reason)}" for reason, count in ordered)
+
+
+def _of(count: int, reason: str) -> str:
+    return reason if count == 1 else _PLURAL.sub(r"\1s", reason, count=1)
+
+
+def checksum(parts: Iterable[bytes]) -> int:
+    """CRC-32 of the parts and of where one ends."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(b"%d:" % len(part), value)
+        value = zlib.crc32(part, value)
+    return value
+
+
+def remarks_on_labels(
+    train_labels_N: Indices, test_labels_N: Indices, classes: Sequence[str], samples: str
+) -> tuple[str, ...]:
+    """What makes the accuracy mean less than it seems: a line for each, with its numbers."""
+    train_K = np.bincount(train_labels_N, minlength=len(classes))
+    test_K = np.bincount(test_labels_N, minlength=len(classes))
+    return tuple(
+        remark
+        for remark in (
+            _which(train_K == 0, classes, f"no {samples} to train on"),
+            _which((train_K > 0) & (test_K == 0), classes, f"no {samples} to test on"),
+            _which(train_K == 1, classes, f"one {samples.removesuffix('s')} to train on"),
+            _few(len(test_labels_N), samples),
+            _majority(train_K, test_K, classes, samples),
+        )
+        if remark
+    )
+
+
+def _which(where_K: Any, classes: Sequence[str], what: str) -> str | None:
+    found = [classes[k] for k in np.flatnonzero(where_K).tolist()]
+    if not found:
+        return None
+    more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+    return (
+        f"{what} in {len(found):,} of {len(classes):,} classes: {', '.join(found[:_NAMED])}{more}"
+    )
+
+
+def _few(tests: int, samples: str) -> str | None:
+    if tests >= _FEW_TESTS:
+        return None
+    each = _counted(tests, samples.removesuffix("s"), samples)
+    return f"{each} to test on: each is {100 / tests:.1f} % of the accuracy"
+
+
+def _majority(train_K: Any, test_K: Any, classes: Sequence[str], samples: str) -> str | None:
+    largest = int(train_K.argmax())
+    share = test_K[largest] / test_K.sum()
+    # Of two equal classes each has half; "extreme" is halfway between an equal share and all.
+    if len(classes) > 1 and share > _EXTREME + _EXTREME / len(classes):
+        return (
+            f"{share:.1%} of the test {samples} are of the class {classes[largest]}: "
+            "who always says so has that accuracy"
+        )
+    return None
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
