@@ -1,6 +1,17 @@
 """`python -m firetree` is the command `firetree`."""
 
-from firetree.cli import main
+from __future__ import annotations
+
+import os
+
+
+def main() -> None:
+    """Run the command with a torch whose C++ part does not write its own account of a lost peer."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # read when torch is imported
+    from firetree import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -12,10 +12,14 @@ from test_failures import assert_one_line
 DIGITS = ("train", "digits", "--optim.steps", 1)
 
 
+def alone_of_two(port: str) -> dict[str, str]:
+    return {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
 def test_a_network_interface_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, _, err = firetree(
-        *(*DIGITS, "--workers", 2, "--run-dir", tmp_path / "run"),
-        environ={"GLOO_SOCKET_IFNAME": "nowhere0"},
+        *(*DIGITS, "--run-dir", tmp_path / "run"),
+        environ={**alone_of_two(str(free_port())), "GLOO_SOCKET_IFNAME": "nowhere0"},
     )
     assert_one_line(code, err, "GLOO_SOCKET_IFNAME=nowhere0 in the environment; expected a network")
     assert "lo" in err
@@ -23,13 +27,12 @@ def test_a_network_interface_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_rank_0_to_which_nobody_comes_says_so(tmp_path: Path) -> None:
     port = str(free_port())
-    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     code, _, err = firetree(
-        *(*DIGITS, "--run-dir", tmp_path / "run", "--sync.timeout-s", 2), environ=place
+        *(*DIGITS, "--run-dir", tmp_path / "run", "--sync.timeout-s", 2), environ=alone_of_two(port)
     )
     assert code == 1
     assert err == (
-        f"firetree: not all 2 workers came to 127.0.0.1:{port} within 2 s; "
+        f"firetree: rank 1 of 2 did not come to 127.0.0.1:{port} within 2 s; "
         "start the same command on every host\n"
     )
 

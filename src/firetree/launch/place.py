@@ -29,6 +29,11 @@ class Place:
     master_port: int
     local_rank: int = 0
 
+    @property
+    def everyone_here(self) -> bool:
+        """Whether one host has all ranks."""
+        return self.local_world_size == self.world_size
+
 
 ALONE = Place(rank=0, world_size=1, local_world_size=1, master_addr="", master_port=0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,12 +12,10 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from firetree.collectives import CollectiveError
-from firetree.errors import RunFailedError, UserError
+from firetree.errors import RunFailedError
+from firetree.launch.network import speak_over, speak_over_one_network
 from firetree.launch.place import Place
 from firetree.launch.store import open_store
-
-_NO_DEVICE = "transport/tcp/device.cc"
-"""Where Gloo fails that has no address to speak from."""
 
 
 @contextmanager
@@ -41,8 +38,6 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
             _meet(place, timeout)
         yield
     except RuntimeError as error:
-        if _NO_DEVICE in str(error):
-            raise _wrong_interface() from error
         if not any(backend in str(error) for backend in ("gloo", "NCCL")):
             raise
         first_line = str(error).partition("\n")[0]
@@ -59,26 +54,18 @@ def share_cores(place: Place) -> None:
 
 
 def _stay_alone(timeout: timedelta) -> None:
+    speak_over("lo")
     dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
 
 
 def _meet(place: Place, timeout: timedelta) -> None:
     store = open_store(place, timeout.total_seconds())
+    speak_over_one_network(store, place, timeout.total_seconds())
     try:
         dist.init_process_group(
             "gloo", store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
         )
     except dist.DistError as error:
         raise RunFailedError(
-            f"not all {place.world_size} workers came to {place.master_addr}:{place.master_port} "
-            f"within {timeout.total_seconds():g} s; start the same command on every host"
+            f"rank {place.rank} lost another rank while all were connecting; is one gone?"
         ) from error
-
-
-def _wrong_interface() -> UserError:
-    named = os.environ.get("GLOO_SOCKET_IFNAME", "")
-    known = ", ".join(name for _, name in socket.if_nameindex())
-    return UserError(
-        f"GLOO_SOCKET_IFNAME={named} in the environment; expected a network interface of this host "
-        f"with an address, one of {known}"
-    )

@@ -1,42 +1,176 @@
-"""The store through which the workers of a job find each other: torchrun's own, or one of rank 0's."""
+"""The store through which the workers of a job find each other: torchrun's own, or one of rank 0's.
+
+Rank 0 listens where the others look for it, and nowhere else if it can tell. The others try until
+their time is up, and say what kept them: a name, a refusal, or silence.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import ipaddress
 import os
+import secrets
+import socket
+import time
 from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
-from firetree.errors import RunFailedError
+from firetree.errors import RunFailedError, UserError
 from firetree.launch.place import STORE_SOCKET, Place, port_in_use
+from firetree.peers import reach
+
+_TRY_S = 5.0
+_PAUSE_S = 0.1
 
 
 def open_store(place: Place, limit_s: float) -> Store:
-    """The store at the place's address and port, as rank 0 its server.
+    """The store at the place's address and port, as rank 0 its server; it holds no earlier job's keys.
 
     Raises:
-        UserError: the port is in use.
+        UserError: the port is in use, or the address is a name that does not resolve.
         RunFailedError: it cannot be reached within the limit.
     """
-    serves = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    handed: dict[str, Any] = {}
-    if serves and STORE_SOCKET in os.environ:
-        handed["master_listen_fd"] = int(os.environ.pop(STORE_SOCKET))
+    until_s = time.monotonic() + limit_s
+    kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    serves = place.rank == 0 and not kept_by_torchrun
+    address, handed = place.master_addr, dict[str, Any]()
+    if serves:
+        address, handed["master_listen_fd"] = _own_socket(place)
+    else:
+        address = _reached(place, until_s, limit_s)
+    timeout = timedelta(seconds=max(1.0, until_s - time.monotonic()))
     try:
-        return TCPStore(
-            place.master_addr,
-            place.master_port,
+        store = TCPStore(
+            *(address, place.master_port),
             is_master=serves,
-            timeout=timedelta(seconds=limit_s),
+            timeout=timeout,
             wait_for_workers=False,
             **handed,
         )
-    except dist.DistNetworkError as error:
-        if "EADDRINUSE" in str(error):
-            raise port_in_use(place.master_port) from error
-        where = f"{place.master_addr}:{place.master_port}"
-        raise RunFailedError(
-            f"rank {place.rank} cannot reach rank 0 at {where}; is it running, and MASTER_ADDR right?"
+    except dist.DistError as error:
+        raise _unreachable(place, "what answers there is no store of PyTorch's") from error
+    return _of_this_attempt(store, place, until_s) if kept_by_torchrun else store
+
+
+def _of_this_attempt(store: Store, place: Place, until_s: float) -> Store:
+    """A part of torchrun's store that no earlier attempt has written to.
+
+    The store outlives the workers, and no variable tells all of them which attempt this is. So rank 0
+    draws a name for it and answers each worker's own question, which nobody has asked before.
+    """
+    if place.rank == 0:
+        name = secrets.token_hex(8)
+        ours = PrefixStore(name, store)
+        _answer(store, ours, name, set(range(1, place.world_size)), until_s)
+        return ours
+    question = secrets.token_hex(8)
+    store.set(f"question-{place.rank}", question)
+    try:
+        ours = PrefixStore(store.get(question).decode(), store)
+    except dist.DistError as error:
+        raise _unreachable(place, "it did not answer; did it start?") from error
+    ours.set(f"answered-{place.rank}", "")
+    return ours
+
+
+def _answer(store: Store, ours: Store, name: str, missing: set[int], until_s: float) -> None:
+    """Answer all workers' questions, also those of dead ones, until each living one has its answer."""
+    while missing and time.monotonic() < until_s:
+        for rank in missing:
+            if store.check([f"question-{rank}"]):
+                store.set(store.get(f"question-{rank}").decode(), name)
+        missing = {rank for rank in missing if not ours.check([f"answered-{rank}"])}
+        time.sleep(_PAUSE_S / 2)
+
+
+def _own_socket(place: Place) -> tuple[str, int]:
+    """An address at which rank 0 reaches its own store, and the socket that listens there."""
+    if STORE_SOCKET in os.environ:
+        return place.master_addr, int(os.environ.pop(STORE_SOCKET))
+    listener = _listener(place)
+    address = listener.getsockname()[0]
+    anywhere = ipaddress.ip_address(address).is_unspecified
+    return "127.0.0.1" if anywhere else address, listener.detach()
+
+
+def _listener(place: Place) -> socket.socket:
+    """At the one address that MASTER_ADDR stands for on all hosts, else at every address."""
+    resolved = _resolved(place)
+    away = [address for address in resolved if not reach.is_loopback(address)]
+    named_so = place.master_addr == "localhost" or place.master_addr in resolved
+    if not away and (place.everyone_here or named_so):
+        away = resolved[:1]  # all hosts are this one
+    if len(away) == 1:
+        with contextlib.suppress(_NotOursError):
+            return _bound(away[0], place.master_port)
+    try:
+        return _bound("::", place.master_port)
+    except _NotOursError:  # without IPv6
+        return _bound("0.0.0.0", place.master_port)
+
+
+class _NotOursError(Exception):
+    """An address is none of this host's."""
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server(
+            (address, port), family=family, backlog=1024, dualstack_ipv6=address == "::"
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise port_in_use(port) from error
+        raise _NotOursError from error
+
+
+def _resolved(place: Place) -> list[str]:
+    """The addresses that MASTER_ADDR stands for, on this host."""
+    try:
+        found = socket.getaddrinfo(place.master_addr, place.master_port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"{place.master_addr} does not resolve to an address; set MASTER_ADDR to rank 0's address "
+            "on every host"
         ) from error
+    return list(dict.fromkeys(str(where[0]) for *_, where in found))
+
+
+def _reached(place: Place, until_s: float, limit_s: float) -> str:
+    """The address at which rank 0's store listens, once it does."""
+    addresses = _resolved(place)
+    failure: OSError
+    while True:
+        for address in addresses:
+            try_s = min(_TRY_S, max(_PAUSE_S, until_s - time.monotonic()))
+            try:
+                with socket.create_connection((address, place.master_port), try_s) as stream:
+                    if stream.getsockname() != stream.getpeername():
+                        return address
+                failure = ConnectionRefusedError("connected to itself")
+            except OSError as error:
+                failure = error
+        if time.monotonic() > until_s:
+            raise _unreachable(place, _told(failure, limit_s)) from failure
+        time.sleep(_PAUSE_S)
+
+
+def _told(failure: OSError, limit_s: float) -> str:
+    match failure:
+        case ConnectionRefusedError():
+            return (
+                f"nothing listened there within {limit_s:g} s; is it running, and the port right?"
+            )
+        case TimeoutError():
+            return f"no answer within {limit_s:g} s; is MASTER_ADDR right, or a firewall between?"
+    return f"{failure.strerror or failure}, for {limit_s:g} s; is MASTER_ADDR right?"
+
+
+def _unreachable(place: Place, why: str) -> RunFailedError:
+    where = f"{place.master_addr}:{place.master_port}"
+    return RunFailedError(f"rank {place.rank} cannot reach rank 0 at {where}: {why}")

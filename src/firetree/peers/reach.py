@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-_SIOCGIFADDR = 0x8915
+_SIOCGIFCONF = 0x8912
+_ENTRY_BYTES, _MOST_ADDRESSES = 40, 256
+_LINK_SCOPE = "20"
 _ANY_PORT = 9
 
 
@@ -19,11 +23,12 @@ def host_name() -> str:
     return os.environ.get("FIRETREE_HOST") or socket.gethostname()
 
 
-def first_guess() -> str:
+def first_guess(master_addr: str | None = None) -> str:
     """This host's address as far as it can tell alone: Gloo's interface, or the way to rank 0."""
     named = os.environ.get("GLOO_SOCKET_IFNAME", "").partition(",")[0]
-    address = _address_of(named) if named else None
-    return address or own_address_towards(os.environ.get("MASTER_ADDR", "")) or "127.0.0.1"
+    address = next((own for own, name in own_addresses().items() if name == named), None)
+    way = own_address_towards(master_addr or os.environ.get("MASTER_ADDR", ""))
+    return address or way or "127.0.0.1"
 
 
 def own_address_towards(host: str) -> str | None:
@@ -39,20 +44,39 @@ def own_address_towards(host: str) -> str | None:
 def among(addresses: Sequence[str], own: str) -> str:
     """This host's address for those at `addresses`: the way to one of them where `own` is only local,
     as rank 0's way to itself is."""
-    if not _is_local(own):
+    if not is_loopback(own):
         return own
-    away = next((address for address in addresses if not _is_local(address)), None)
+    away = next((address for address in addresses if not is_loopback(address)), None)
     return (own_address_towards(away) if away else None) or own
 
 
-def _is_local(address: str) -> bool:
-    return address.startswith("127.") or address == "::1"
+def is_loopback(address: str) -> bool:
+    """Whether an address means this host to itself alone."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def interface_of(address: str) -> str | None:
-    """The interface that has the address; None where none has, as for IPv6, which is not looked up."""
-    names = (name for _, name in socket.if_nameindex())
-    return next((name for name in names if _address_of(name) == address), None)
+    """The interface that has the address; None where none has."""
+    return own_addresses().get(address)
+
+
+def own_addresses() -> dict[str, str]:
+    """The interface of each of this host's addresses that are up, IPv4 first; none of a link alone."""
+    entries = array.array("B", bytes(_ENTRY_BYTES * _MOST_ADDRESSES))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        request = struct.pack("iL", len(entries), entries.buffer_info()[0])
+        used_bytes = struct.unpack("iL", fcntl.ioctl(asked.fileno(), _SIOCGIFCONF, request))[0]
+    found = {}
+    for at in range(0, used_bytes, _ENTRY_BYTES):
+        name = bytes(entries[at : at + 16]).partition(b"\0")[0].decode()
+        address = socket.inet_ntoa(entries[at + 20 : at + 24])
+        found[address] = name.partition(":")[0]  # an address of its own has a label behind the name
+    with contextlib.suppress(OSError):  # without IPv6
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            digits, _, _, scope, _, name = line.split()
+            if scope != _LINK_SCOPE:
+                found[socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))] = name
+    return found
 
 
 def has_carrier(interface: str | None) -> bool:
@@ -61,13 +85,3 @@ def has_carrier(interface: str | None) -> bool:
         return Path(f"/sys/class/net/{interface}/carrier").read_text() != "0\n"
     except OSError:  # no such interface, or it is switched off
         return interface is None or not Path(f"/sys/class/net/{interface}").exists()
-
-
-def _address_of(interface: str) -> str | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("256s", interface.encode()[:15])
-        try:
-            answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, request)
-        except OSError:
-            return None
-    return socket.inet_ntoa(answer[20:24])

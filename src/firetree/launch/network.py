@@ -1,0 +1,91 @@
+"""Over which of a host's networks its worker speaks: the one on the way to the others.
+
+Left alone, Gloo takes the address of the host's own name, which Debian makes a loopback address.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+
+from firetree.errors import RunFailedError, UserError
+from firetree.launch.place import Place
+from firetree.peers import reach
+
+_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_SLACK_S = 5.0
+_HEARING_S = 1.0
+
+
+def speak_over(interface: str) -> None:
+    """Let Gloo and NCCL use this interface, whatever the environment says."""
+    os.environ |= dict.fromkeys(_VARIABLES, interface)
+
+
+def speak_over_one_network(store: Store, place: Place, limit_s: float) -> None:
+    """Meet all workers in the store, and choose the interface unless the environment names one.
+
+    Raises:
+        UserError: the environment names an interface that this host lacks.
+        RunFailedError: some worker did not come within the limit.
+    """
+    named = os.environ.get(_VARIABLES[0])
+    if named:
+        _check(named)
+    addresses = _met(store, place, limit_s)
+    own = "127.0.0.1" if place.everyone_here else reach.among(addresses, addresses[place.rank])
+    interface = reach.interface_of(own)
+    if named or not interface:
+        return
+    speak_over(interface)
+    if place.rank == 0 and not reach.is_loopback(own):
+        print(f"speaking over {interface} ({own})", file=sys.stderr, flush=True)
+
+
+def _check(named: str) -> None:
+    known = dict.fromkeys(reach.own_addresses().values())
+    if any(name not in known for name in named.split(",")):
+        raise UserError(
+            f"{_VARIABLES[0]}={named} in the environment; expected a network interface of this host "
+            f"with an address, one of {', '.join(known)}"
+        )
+
+
+def _met(store: Store, place: Place, limit_s: float) -> list[str]:
+    """The address of each worker as far as it can tell alone, once all have come."""
+    store.set(f"address-{place.rank}", reach.first_guess(place.master_addr))
+    if place.rank == 0:
+        store.set("everyone", json.dumps(_gathered(store, place, limit_s)))
+    try:
+        store.wait(["everyone"], timedelta(seconds=limit_s + _SLACK_S))
+        found = json.loads(store.get("everyone"))
+    except dist.DistError as error:
+        raise RunFailedError(
+            f"rank {place.rank} lost rank 0 while waiting for all {place.world_size} workers"
+        ) from error
+    if "failure" in found:
+        if place.rank == 0:
+            time.sleep(_HEARING_S)  # its store goes with it
+        raise RunFailedError(found["failure"])
+    return list(found["addresses"])
+
+
+def _gathered(store: Store, place: Place, limit_s: float) -> dict[str, object]:
+    keys = [f"address-{rank}" for rank in range(place.world_size)]
+    try:
+        store.wait(keys, timedelta(seconds=limit_s))
+        return {"addresses": [store.get(key).decode() for key in keys]}
+    except dist.DistError:
+        missing = [str(rank) for rank, key in enumerate(keys) if not store.check([key])]
+        ranks = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)}"
+        return {
+            "failure": f"{ranks} of {place.world_size} did not come to "
+            f"{place.master_addr}:{place.master_port} within {limit_s:g} s; "
+            "start the same command on every host"
+        }
