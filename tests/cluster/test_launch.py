@@ -10,7 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from command import COMMAND, alive, descendants, firetree, free_port, last_weights, start
+from command import (
+    COMMAND,
+    alive,
+    descendants,
+    firetree,
+    free_port,
+    kill_whole_job,
+    last_weights,
+    start,
+)
 from test_resume import wait_for_workers
 
 ENDLESS = ("--optim.steps", 1_000_000, "--checkpoint-steps", 5)
@@ -112,6 +121,46 @@ def test_torchrun_on_two_nodes_gives_the_same_weights(tmp_path: Path, reference:
     ]
     wait_for_all(jobs)
     assert last_weights(tmp_path / "run") == reference
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_under_torchrun_each_killed_worker_costs_one_restart(tmp_path: Path) -> None:
+    """With as many restarts as kills, one that failed would end the job."""
+    kills, run_dir = 4, tmp_path / "run"
+    job = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "--max-restarts", str(kills)),
+            *("-m", "firetree", "train", "digits", "--resume", "--run-dir", str(run_dir)),
+            *("--optim.steps", "1000000", "--checkpoint-steps", "5"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for kill in range(kills):
+            before = wait_for_step(job, run_dir, beyond=newest_step(run_dir))
+            victims = [pid for pid in descendants(job.pid) if rank_of(pid) == kill % 2]
+            os.kill(victims[0], signal.SIGKILL)
+            wait_for_step(job, run_dir, beyond=before + 5)
+    finally:
+        kill_whole_job(job.pid)
+
+
+def newest_step(run_dir: Path) -> int:
+    steps = [int(path.name.removeprefix("step-")) for path in run_dir.glob("checkpoints/step-*")]
+    return max(steps, default=0)
+
+
+def wait_for_step(job: subprocess.Popen[str], run_dir: Path, beyond: int) -> int:
+    deadline_s = time.monotonic() + 120
+    while (step := newest_step(run_dir)) <= beyond:
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+    return step
 
 
 LAUNCHERS = {
