@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -23,6 +22,7 @@ from firetree import (
     launch,
     memory,
     model_commands,
+    output,
     plan,
     report,
     sweep,
@@ -33,7 +33,7 @@ from firetree import probe as probing
 from firetree.arguments import parse, split_at
 from firetree.bench import accuracy
 from firetree.durable import check_writable, make_folder, write_durably
-from firetree.errors import RunFailedError, UserError, nearest
+from firetree.errors import RunFailedError, UserError, lack, nearest
 from firetree.network import load_network, to_json
 from firetree.network.plan import load_plan
 from firetree.sync import algorithm_names
@@ -106,25 +106,39 @@ class ReportOptions:
 
 def main() -> None:
     """Run this process's command line; ends the process."""
+    output.accept_all_letters()
     ours, dashes, theirs = split_at(sys.argv[1:], "--")
-    code = 0
+    failure: BaseException | None = None
     try:
         _run([*(argument for argument in ours if argument != "--debug"), *dashes, *theirs])
-    except BrokenPipeError:  # whoever read our output has seen enough
-        code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as error:
+        failure = error
         if "--debug" in ours:
-            traceback.print_exc()
-        code = _explain(error)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+            sys.stderr.write(output.printable(traceback.format_exc(), keep="\n"))
+    unwritten = _of_output()
+    code = _explain(failure if isinstance(failure, UserError) else unwritten or failure)
     # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
     # backend abort now and then when the interpreter goes before they do.
     os._exit(code)
 
 
-def _explain(error: BaseException) -> int:
+def _of_output() -> OSError | UserError | None:
+    """Why standard output does not take what was printed, if it does not."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        return error
+    except OSError as error:
+        return RunFailedError(f"cannot write to standard output: {error.strerror}")
+    return None
+
+
+def _explain(error: BaseException | None) -> int:
     """Say in one line why the command ends; gives its exit code."""
+    if error is None:
+        return 0
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+        return 128 + signal.SIGPIPE
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
@@ -133,19 +147,20 @@ def _explain(error: BaseException) -> int:
             message += "; to go on, repeat the command with --resume and the run's --run-dir"
         code = error.exit_code if isinstance(error, launch.Interrupted) else 130
     else:
-        message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
-        code = 1
+        unexpected = f"unexpected {type(error).__name__}: {error}; --debug shows where"
+        message, code = lack(error) or unexpected, 1
+    message = output.printable(message)
     if not launch.tell_launcher(error, message):
-        print(f"firetree: {message}", file=sys.stderr, flush=True)
+        output.tell(f"firetree: {message}")
     return code
 
 
 def _run(arguments: list[str]) -> None:
     match arguments:
         case ["--version"]:
-            print(f"firetree {__version__}")
+            output.show(f"firetree {__version__}")
         case ["-h" | "--help"]:
-            print(USAGE)
+            output.show(USAGE)
         case []:
             raise UserError(f"no command; expected one of {', '.join(COMMANDS)}")
         case ["train", *rest]:
@@ -171,7 +186,7 @@ def _run(arguments: list[str]) -> None:
         case ["probe", *rest]:
             _probe(rest)
         case ["sweep", *rest]:
-            sweep.sweep_command(rest, _tell)
+            sweep.sweep_command(rest, output.tell_start)
         case [command, *rest] if command in model_commands.COMMANDS:
             model_commands.run(command, rest)
         case [unknown, *_]:
@@ -193,7 +208,7 @@ def _train(arguments: list[str]) -> None:
     if place is None and options.workers is not None and options.workers > 1:
         train.check_world_size(options.recipe, options.workers)
         chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
-        print(f"starting {options.workers} workers", flush=True)
+        output.show(f"starting {options.workers} workers")
         launch.launch(options.workers, [*sys.argv[1:], *chosen])
         return
     place = place or launch.ALONE
@@ -203,7 +218,7 @@ def _train(arguments: list[str]) -> None:
         )
     launch.keep_freed_memory()
     if options.find_lr:
-        train.find_rate(options.recipe, place, run_dir, print)
+        train.find_rate(options.recipe, place, run_dir, output.show)
     else:
         train.train(options.recipe, place, run_dir, options.resume, options.plan)
 
@@ -239,7 +254,7 @@ def _report(arguments: list[str]) -> None:
         raise UserError(f"--input {options.input[0]} without a page to show it on; add --html PAGE")
     check_writable(options.html)
     summaries = [report.summarise(run) for run in options.runs]
-    print(report.render(summaries, as_json=options.json))
+    output.show(report.render(summaries, as_json=options.json))
     if options.html:
         texts = [report.render([summary], as_json=False) for summary in summaries]
         readings = [memory.readings(run, options.input) for run in options.runs]
@@ -267,7 +282,7 @@ def _bench_allreduce(arguments: list[str]) -> None:
         launch.find_device(options.device, place)
         rows = bench.measure(settings)
         if place.rank == 0:
-            print(bench.as_json(rows) if options.json else bench.as_text(rows))
+            output.show(bench.as_json(rows) if options.json else bench.as_text(rows))
             if options.html:
                 from firetree.bench.plot import as_html
 
@@ -277,10 +292,10 @@ def _bench_allreduce(arguments: list[str]) -> None:
 def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
     world_size = bench.parse_world_size(options.world_size or "8")
     schedule = collectives.build(name, world_size, options.chunks)
-    print(bench.explain_text(name, schedule))
+    output.show(bench.explain_text(name, schedule))
     page = options.html or Path(f"{name.replace(':', '-')}-{world_size}.html")
     write_durably(page, bench.explain_html(name, schedule).encode())
-    print(f"\nThe same as an animated page: {page}")
+    output.show(f"\nThe same as an animated page: {page}")
 
 
 def _bench_step(arguments: list[str]) -> None:
@@ -295,9 +310,9 @@ def _bench_step(arguments: list[str]) -> None:
         [bench.parse_world_size(size) for size in sizes],
         bench.items(options.ways),
         options.repeats,
-        _tell,
+        output.tell_start,
     )
-    print(bench.steps_as_json(rows) if options.json else bench.steps_as_text(rows))
+    output.show(bench.steps_as_json(rows) if options.json else bench.steps_as_text(rows))
 
 
 def _bench_accuracy(arguments: list[str]) -> None:
@@ -306,8 +321,8 @@ def _bench_accuracy(arguments: list[str]) -> None:
     if options.html:
         make_folder(options.runs)  # where the page may go
         check_writable(options.html)
-    runs = accuracy.compare(options, load_network(options.network), extra, _tell)
-    print(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
+    runs = accuracy.compare(options, load_network(options.network), extra, output.tell_start)
+    output.show(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
     if options.html:
         from firetree.bench.accuracy_plot import as_html
 
@@ -328,15 +343,10 @@ def _plan(arguments: list[str]) -> None:
     check_writable(options.output)
     network = load_network(options.network)
     workload = plan.load_workload(options.model, options.batch, options.size, options.compute)
-    found = plan.answer(workload, network, _tell)
+    found = plan.answer(workload, network, output.tell_start)
     if options.output:
         write_durably(options.output, found.plan.to_json().encode())
-    print(plan.as_json(found) if options.json else plan.as_text(found))
-
-
-def _tell(what: str) -> None:
-    """Say on standard error what takes its time."""
-    print(f"{what} …", file=sys.stderr, flush=True)
+    output.show(plan.as_json(found) if options.json else plan.as_text(found))
 
 
 def _lab(arguments: list[str]) -> None:
@@ -344,7 +354,7 @@ def _lab(arguments: list[str]) -> None:
     options = parse(lab.LabOptions, "firetree lab", ours)
     if options.clean:
         removed = lab.clean()
-        print("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
+        output.show("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
         return
     network, latency_s = lab.network_of(options)
     faults = [lab.parse_fault(text, network.size) for text in options.fault]
@@ -355,7 +365,7 @@ def _lab(arguments: list[str]) -> None:
     with lab.Lab(network, latency_s, options.tcp) as cluster:
         if options.check:
             checks = lab.check(cluster)
-            print(lab.render(checks))
+            output.show(lab.render(checks))
             if any(check.within is False for check in checks):
                 raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
         else:
@@ -376,7 +386,7 @@ def _probe(arguments: list[str]) -> None:
         return
     launch.share_cores(place)
     store, size = launch.open_store(place, probing.JOIN_S), place.world_size
-    show = _tell if place.rank == 0 else None
+    show = output.tell_start if place.rank == 0 else None
     if show:
         check_writable(options.output, options.html)
         show(probing.announce(size, options.brief))
@@ -388,7 +398,7 @@ def _probe(arguments: list[str]) -> None:
 
 
 def _present(found: probing.Probe, options: probing.ProbeOptions) -> None:
-    print(found.to_json() if options.json else probing.as_text(found))
+    output.show(found.to_json() if options.json else probing.as_text(found))
     if options.output:
         write_durably(options.output, to_json(found.network).encode())
     if options.html:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -23,3 +24,25 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
+
+
+_LACKS = {
+    r"Too many open files|Failed to init uv loop": "too few open files are allowed; raise the limit "
+    "with ulimit -n",
+    r"allocate memory|out of memory|bad_alloc|could not create a primitive|MemoryError": "out of "
+    "memory; take a smaller batch, model or file, fewer workers, or raise the limit with ulimit -v",
+    r"can't start new thread|Resource temporarily unavailable": "too few threads are allowed; raise "
+    "the limit with ulimit -u, or set OMP_NUM_THREADS lower",
+}
+
+
+def lack(error: BaseException) -> str | None:
+    """What the machine has too little of and what to do, where an error of a library comes from that."""
+    said = f"{type(error).__name__}: {error}"
+    for sign, words in _LACKS.items():
+        if re.search(sign, said):
+            return f"{words} ({' '.join(said.split())[:120]})"
+    if isinstance(error, UnicodeEncodeError):
+        part = error.object[max(0, error.start - 20) : error.end + 20]
+        return f"the name {part!r} cannot be written in {error.encoding}; rename it, or set PYTHONUTF8=1"
+    return None

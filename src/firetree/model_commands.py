@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import tyro
 from firetree import compress, export, inspect, predict
 from firetree.arguments import parse
 from firetree.durable import check_writable, write_durably
+from firetree.output import show, tell_start
 
 COMMANDS = ("predict", "compress", "decompress", "scan", "export", "inspect")
 
@@ -30,7 +30,7 @@ def run(command: str, arguments: list[str]) -> None:
     """Run one of `COMMANDS`."""
     match command:
         case "predict":
-            print(predict.run(parse(predict.PredictOptions, "firetree predict", arguments)))
+            show(predict.run(parse(predict.PredictOptions, "firetree predict", arguments)))
         case "compress":
             _compress(arguments)
         case "decompress":
@@ -46,13 +46,13 @@ def run(command: str, arguments: list[str]) -> None:
 def _compress(arguments: list[str]) -> None:
     options = parse(compress.CompressOptions, "firetree compress", arguments)
     check_writable(options.output)
-    print(compress.compress(options, _tell))
+    show(compress.compress(options, tell_start))
 
 
 def _scan(arguments: list[str]) -> None:
     options = parse(compress.ScanOptions, "firetree scan", arguments)
     check_writable(options.html)
-    print(compress.scan(options, _tell))
+    show(compress.scan(options, tell_start))
 
 
 def _export(arguments: list[str]) -> None:
@@ -66,12 +66,7 @@ def _inspect(arguments: list[str]) -> None:
     path = Path(options.model)
     if path.suffix == ".fire":
         held = compress.inspect(compress.open_fire(path), path.stat().st_size)
-        print(compress.as_json(held) if options.json else compress.as_text(held))
+        show(compress.as_json(held) if options.json else compress.as_text(held))
     else:
         found = inspect.inspect(options)
-        print(inspect.as_json(found) if options.json else inspect.as_text(found))
-
-
-def _tell(what: str) -> None:
-    """Say on standard error what takes its time."""
-    print(f"{what} …", file=sys.stderr, flush=True)
+        show(inspect.as_json(found) if options.json else inspect.as_text(found))

@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from firetree.output import printable
+
 _BETWEEN = 2
 """Blanks from one column to the next, which rich's `padding` is by default."""
 
@@ -16,11 +18,11 @@ _BETWEEN = 2
 def as_text(
     headings: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()
 ) -> str:
-    """Lines without trailing spaces, as long as the cells, which stay as they are.
+    """Lines without trailing spaces, as long as the cells, which stay as they are if printable.
 
     The columns headed `left` begin at the left, others end right.
     """
-    rows = list(rows)
+    rows = [[printable(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in left else "right")

@@ -154,7 +154,7 @@ def racks_of(*members: object) -> str:
         (json_of(hosts=7), "hosts: 7; expected a list"),
         (json_of(hosts=[]), "a network of 0 hosts; expected 1 to 1024"),
         (json_of(hosts=[PORT] * 10_000, latency="1us"), "a network of 10000 hosts; expected 1 to"),
-        (json_of(hosts=[5]), "host 0: 5; expected an object"),
+        (json_of(hosts=[5]), "host 0: 5; expected a table"),
         (json_of(hosts=[{"up": "8mbit"}]), "host 0 without 'down'"),
         (host_of(upp="8mbit"), "host 1 has no field 'upp'; did you mean 'up'?"),
         (host_of(up="-8mbit"), "host 1: up: rate '-8mbit'; expected a number and kbit"),
@@ -178,7 +178,7 @@ def racks_of(*members: object) -> str:
         (racks_of([0, 1, 2], []), "racks with an empty one"),
         (racks_of([0, 1], 2), "rack 1: hosts: 2; expected a list"),
         (racks_of([0, 1], ["2"]), "rack 1: host '2'; expected a number"),
-        (json_of(racks=[0, 1, 2]), "rack 0: 0; expected an object"),
+        (json_of(racks=[0, 1, 2]), "rack 0: 0; expected a table"),
         (json_of(racks=[{"hosts": [0], "out": "1gbit"}]), "rack 0 without 'in'"),
         (json_of(machines=[{"hosts": [0, 1, 2], "cores": 0}]), "a machine without cores"),
         (

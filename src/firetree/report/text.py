@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from firetree import tables
+from firetree.output import printable
 from firetree.report.summary import Summary
 
 _PARTS = {
@@ -27,7 +28,7 @@ def render(summaries: Sequence[Summary], *, as_json: bool) -> str:
 
 def _page(summary: Summary) -> str:
     lines = [
-        f"run                    {summary.run}",
+        f"run                    {printable(summary.run)}",
         f"workers                {summary.world_size}, {summary.algorithm}",
         f"test accuracy          {_percent(summary.accuracy)}",
         f"speed                  {summary.samples_per_s:,.0f} samples/s over {summary.steps} steps",

@@ -19,6 +19,7 @@ from firetree.models.cost import FLOAT_BYTES, cost
 from firetree.models.profile import measure
 from firetree.network import format_duration, load_network
 from firetree.network.plan import Prices, make_plan
+from firetree.output import show
 from firetree.sweep.trials import Result, Trial, Values, grid, train_all
 from firetree.tasks import Task
 from firetree.train import Recipe, check_recipe, load_recipe, load_task, with_fields
@@ -79,7 +80,7 @@ def sweep_command(arguments: list[str], tell: Callable[[str], None]) -> None:
         make_folder(options.runs)  # where the page may go
         check_writable(options.html)
     rows = sweep(options, tell)
-    print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else as_text(rows))
+    show(json.dumps([asdict(row) for row in rows], indent=1) if options.json else as_text(rows))
     if options.html:
         from firetree.sweep.plot import as_html
 

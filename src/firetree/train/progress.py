@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from firetree.output import printable
+
 PLAIN_LINE_S = 10.0
 """Seconds between two plain lines."""
 
@@ -17,7 +19,7 @@ class Display:
     """Shows how far a run is; `say` adds a lasting line."""
 
     def __init__(self, total_steps: int):
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -39,7 +41,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, markup=False)
+        self._console.print(printable(text))
         self._said_s = time.monotonic()
 
     def step(self, step: int, loss: float) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from firetree import models
 from firetree.errors import UserError
 from firetree.models.batch_norm import folded
+from firetree.output import printable
 from firetree.train import read_run
 from firetree.weights.published import FIELDS, Preprocessing, Published, shapes
 
@@ -26,7 +27,7 @@ def read_published(folder: Path) -> Published:
             f"{folder} is a run of {model.name}; expected one of {', '.join(models.names())}"
         )
     fields = {name: getattr(model, name) for name in FIELDS if getattr(model, name) is not None}
-    size, channels, classes = data["size"], data["channels"], tuple(data["classes"])
+    size, channels, classes = data["size"], data["channels"], tuple(map(printable, data["classes"]))
     preprocessing = Preprocessing(
         resize=size,
         squash=False,
