@@ -108,37 +108,24 @@ def main() -> None:
     """Run this process's command line; ends the process."""
     output.accept_all_letters()
     ours, dashes, theirs = split_at(sys.argv[1:], "--")
-    failure: BaseException | None = None
+    code = 0
     try:
         _run([*(argument for argument in ours if argument != "--debug"), *dashes, *theirs])
+        with output.to_standard_output():
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as error:
-        failure = error
         if "--debug" in ours:
             sys.stderr.write(output.printable(traceback.format_exc(), keep="\n"))
-    unwritten = _of_output()
-    code = _explain(failure if isinstance(failure, UserError) else unwritten or failure)
+        code = _explain(error)
     # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
     # backend abort now and then when the interpreter goes before they do.
     os._exit(code)
 
 
-def _of_output() -> OSError | UserError | None:
-    """Why standard output does not take what was printed, if it does not."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError as error:
-        return error
-    except OSError as error:
-        return RunFailedError(f"cannot write to standard output: {error.strerror}")
-    return None
-
-
-def _explain(error: BaseException | None) -> int:
+def _explain(error: BaseException) -> int:
     """Say in one line why the command ends; gives its exit code."""
-    if error is None:
-        return 0
-    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
-        return 128 + signal.SIGPIPE
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
@@ -147,9 +134,9 @@ def _explain(error: BaseException | None) -> int:
             message += "; to go on, repeat the command with --resume and the run's --run-dir"
         code = error.exit_code if isinstance(error, launch.Interrupted) else 130
     else:
-        unexpected = f"unexpected {type(error).__name__}: {error}; --debug shows where"
-        message, code = lack(error) or unexpected, 1
-    message = output.printable(message)
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
+        code = 1
+    message = output.printable(lack(error) or message)
     if not launch.tell_launcher(error, message):
         output.tell(f"firetree: {message}")
     return code

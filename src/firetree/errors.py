@@ -27,7 +27,7 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
 
 
 _LACKS = {
-    r"Too many open files|Failed to init uv loop": "too few open files are allowed; raise the limit "
+    r"Too many open files|Failed to init uv loop|(fd_|rv) != -1": "too few open files are allowed; raise the limit "
     "with ulimit -n",
     r"allocate memory|out of memory|bad_alloc|could not create a primitive|MemoryError": "out of "
     "memory; take a smaller batch, model or file, fewer workers, or raise the limit with ulimit -v",
@@ -37,11 +37,11 @@ _LACKS = {
 
 
 def lack(error: BaseException) -> str | None:
-    """What the machine has too little of and what to do, where an error of a library comes from that."""
-    said = f"{type(error).__name__}: {error}"
+    """What the machine has too little of and what to do, where an error comes from that."""
+    said = " ".join(str(error).split()) or type(error).__name__
     for sign, words in _LACKS.items():
         if re.search(sign, said):
-            return f"{words} ({' '.join(said.split())[:120]})"
+            return f"{words} ({said[:120]})"
     if isinstance(error, UnicodeEncodeError):
         part = error.object[max(0, error.start - 20) : error.end + 20]
         return f"the name {part!r} cannot be written in {error.encoding}; rename it, or set PYTHONUTF8=1"

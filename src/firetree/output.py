@@ -8,6 +8,10 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from firetree.errors import RunFailedError
 
 _STEERING = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -30,7 +34,19 @@ def _escape(sign: str) -> str:
 
 def show(page: str) -> None:
     """Print a page of lines."""
-    print(printable(page, keep="\n\t"), flush=True)
+    with to_standard_output():
+        print(printable(page, keep="\n\t"), flush=True)
+
+
+@contextmanager
+def to_standard_output() -> Iterator[None]:
+    """Around what writes there: RunFailedError where it is full; whoever reads may go (BrokenPipeError)."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunFailedError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def tell(line: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from firetree.output import printable
+from firetree.output import printable, to_standard_output
 
 PLAIN_LINE_S = 10.0
 """Seconds between two plain lines."""
@@ -41,7 +41,8 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(printable(text))
+        with to_standard_output():
+            self._console.print(printable(text))
         self._said_s = time.monotonic()
 
     def step(self, step: int, loss: float) -> None:
