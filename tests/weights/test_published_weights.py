@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import PLACES, fresh, torchvisions
 from PIL import Image
 from published_files import V1_0, V1_1, needs_weights
 from safetensors.torch import save_file
@@ -21,27 +22,6 @@ from firetree import models, weights
 from firetree.errors import UserError
 from firetree.weights import Preprocessing, Published
 from firetree.weights.published import CAFFE, TORCHVISION
-
-TORCHVISION_PLACES = {
-    "squeezenet_v1_0": (3, 4, 5, 7, 8, 9, 10, 12),
-    "squeezenet_v1_1": (3, 4, 6, 7, 9, 10, 11, 12),
-}
-"""Where the fire modules stand among torchvision's features."""
-
-
-def fresh(network: str, size: int = 227) -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    return dict(models.build(network, classes=1000, channels=3, size=size).state_dict())
-
-
-def by_torchvisions_names(network: str) -> dict[str, Tensor]:
-    places = dict(zip(range(2, 10), TORCHVISION_PLACES[network], strict=True))
-    names = {}
-    for name in fresh(network):
-        renamed = name.replace("conv10.", "classifier.1.").replace("conv1.", "features.0.")
-        names[name] = re.sub(r"fire(\d)", lambda k: f"features.{places[int(k[1])]}", renamed)
-        names[name] = names[name].replace("squeeze1x1", "squeeze")
-    return {names[name]: tensor for name, tensor in fresh(network).items()}
 
 
 @needs_weights
@@ -57,9 +37,9 @@ def test_the_published_files_are_recognised(path: Path, network: str, parameters
     assert published.class_names[999] == "class 999"
 
 
-@pytest.mark.parametrize("network", TORCHVISION_PLACES)
+@pytest.mark.parametrize("network", PLACES)
 def test_torchvisions_squeezenets_are_read_from_pth(tmp_path: Path, network: str) -> None:
-    torch.save(by_torchvisions_names(network), tmp_path / "weights.pth")
+    torch.save(torchvisions(network), tmp_path / "weights.pth")
     published = weights.load(tmp_path / "weights.pth")
     assert (published.network, published.preprocessing) == (network, TORCHVISION)
     expected = fresh(network)
@@ -68,7 +48,7 @@ def test_torchvisions_squeezenets_are_read_from_pth(tmp_path: Path, network: str
 
 
 def test_torchvisions_alexnet_is_read_from_pth(tmp_path: Path) -> None:
-    state = fresh("alexnet_one_tower", 224)
+    state = fresh("alexnet_one_tower", 224, 1000)
     assert sum(tensor.numel() for tensor in state.values()) == 61_100_840
     places = {"conv1": "features.0", "conv2": "features.3", "conv3": "features.6"}
     places |= {"conv4": "features.8", "conv5": "features.10"}
@@ -139,7 +119,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(
         case ".onnx":
             write_onnx(path, published.state, weights.metadata(published), [0])
         case _:
-            state = by_torchvisions_names("squeezenet_v1_1")
+            state = torchvisions("squeezenet_v1_1")
             state["features.4.expand1x1.bias"][2] = number
             torch.save(state, path)
     with pytest.raises(UserError, match=r"fire3\.expand1x1\.bias holds NaN or infinity"):
@@ -306,7 +286,7 @@ def test_what_is_no_model_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("what.txt").write_text("")
+    Path("what.txt").write_text("weights")
     with pytest.raises(UserError, match=re.escape(message)):
         weights.load(Path(name))
 

@@ -15,8 +15,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from firetree.errors import UserError
-from firetree.weights import caffe, deep_compression, torchvision
+from firetree.weights import deep_compression
+from firetree.weights.checkpoints import read_checkpoint
+from firetree.weights.kinds import foreign, format_of
 from firetree.weights.onnx import read_onnx
+from firetree.weights.pth import read_pth
 from firetree.weights.published import (
     CAFFE,
     Preprocessing,
@@ -51,11 +54,11 @@ SUFFIXES = (".safetensors", ".net", ".pth", ".pt", ".onnx")
 
 
 def load(path: Path) -> Published:
-    """Read a model's weights: a file's by its suffix, or the newest of a run's folder.
+    """Read a model's weights: a file's by its content, or the newest of a run's folder.
 
     Raises:
-        UserError: no such file or suffix, a damaged file, none of our networks, or numbers that are
-            not finite.
+        UserError: no such file, one of another kind, a damaged file, none of our networks, or numbers
+            that are not finite.
     """
     published = read_published(path) if path.is_dir() else _read(path)
     check(published)
@@ -65,17 +68,30 @@ def load(path: Path) -> Published:
 def _read(path: Path) -> Published:
     if not path.is_file():
         raise UserError(f"no file {path}; expected a model's weights ({', '.join(SUFFIXES)})")
-    match path.suffix:
-        case ".net":
-            return deep_compression.read_net(path)
-        case ".pth" | ".pt":
-            return _from_state(torchvision.read_pth(path), str(path))
-        case ".safetensors":
-            return _read_safetensors(path)
-        case ".onnx":
-            return read_onnx(path)
-        case suffix:
-            raise UserError(f"'{suffix}' of {path}; expected one of {', '.join(SUFFIXES)}")
+    if path.suffix == ".net":
+        return deep_compression.read_net(path)
+    start = _start(path)
+    if (what := foreign(path, start)) is not None:
+        raise UserError(f"{path} is {what}; expected a model's weights ({', '.join(SUFFIXES)})")
+    kind, suffix = format_of(start), path.suffix
+    if kind == "safetensors" or (kind == "unknown" and suffix == ".safetensors"):
+        return _read_safetensors(path)
+    if kind == "torch" or (kind == "unknown" and suffix in (".pth", ".pt")):
+        return read_checkpoint(read_pth(path), str(path))
+    if kind == "unknown" and suffix == ".onnx":
+        return read_onnx(path)
+    raise UserError(f"'{suffix}' of {path}; expected one of {', '.join(SUFFIXES)}")
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, which tell what it is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; expected a model's weights"
+        ) from error
 
 
 def as_safetensors(published: Published) -> bytes:
@@ -127,7 +143,7 @@ def _read_safetensors(path: Path) -> Published:
         raise UserError(f"cannot read {path}: {reason}; expected whole safetensors") from error
     described = from_metadata(told, str(path))
     if described is None:
-        return _from_state(state, str(path))
+        return read_checkpoint(state, str(path))
     ordered = {name: state[name].float() for name in _module_order(described, state)}
     return replace(described, state=ordered)
 
@@ -138,10 +154,3 @@ def _module_order(described: Published, state: Mapping[str, Tensor]) -> list[str
     if expected.keys() != state.keys():
         raise UserError(f"the tensors are not those of {described.network}")
     return list(expected)
-
-
-def _from_state(state: Mapping[str, Tensor], source: str) -> Published:
-    """By the names: Caffe's have a slash or are bare, torchvision's begin with features."""
-    if any(name.startswith("features.") for name in state):
-        return torchvision.read_state(state, source)
-    return caffe.read_state(state, source)

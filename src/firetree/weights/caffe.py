@@ -1,27 +1,17 @@
-"""Weights by Caffe's names: `fire2/squeeze1x1.weight`, filters as (out, in, height, width)."""
+"""The layers of Caffe's SqueezeNets and AlexNets, by their names: `fire2/squeeze1x1.weight`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from firetree.weights.layers import in_order, recognise
-from firetree.weights.published import CAFFE, Published
+from collections.abc import Iterable
 
 _PARTS = ("squeeze", "expand1x1", "expand3x3")
 
 
-def read_state(state: Mapping[str, Tensor], source: str) -> Published:
-    """The model behind a state dict with Caffe's names; its input is BGR minus the mean colour.
-
-    Raises:
-        UserError: the layers are none of our networks'.
-    """
-    names = sorted({name.rpartition(".")[0] for name in state}, key=_place)
-    names = [name for name in names if f"{name}.weight" in state]
-    return recognise(in_order(state, names), CAFFE, {}, source)
+def layers(names: Iterable[str]) -> list[str]:
+    """The layers behind names of tensors, in the order of the forward pass."""
+    weights = (name for name in names if re.match(r"(conv|fire|fc)[0-9].*\.weight$", name))
+    return sorted((name.removesuffix(".weight") for name in weights), key=_place)
 
 
 def _place(name: str) -> tuple[int, int]:

@@ -1,19 +1,26 @@
-"""The initialisers of an ONNX file: weights and biases of its convolutions and matrix products."""
+"""The weights of an ONNX file: those of its convolutions and matrix products, in it or beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from firetree.errors import UserError
-from firetree.weights.layers import recognise
+from firetree.weights.external import read_beside, size_bytes
+from firetree.weights.kinds import network_like
+from firetree.weights.layers import Layers, recognise, refusal
 from firetree.weights.published import (
     TORCHVISION,
+    Preprocessing,
     Published,
     check_shapes,
     from_metadata,
@@ -22,6 +29,7 @@ from firetree.weights.published import (
 from firetree.weights.torchvision import FIELDS
 
 _LARGEST_BYTES = 2 << 30
+_LARGEST_SIDE = 2048
 
 
 def read_onnx(path: Path) -> Published:
@@ -32,24 +40,94 @@ def read_onnx(path: Path) -> Published:
     """
     try:
         import onnx
-        from onnx import numpy_helper
     except ImportError as error:
         raise UserError("reading ONNX needs its package; pip install 'firetree[onnx]'") from error
     if path.stat().st_size > _LARGEST_BYTES:
         raise UserError(f"{path} has over 2 GiB; expected a smaller ONNX file")
-    try:
+    with _one_line(path):
         model = onnx.load(str(path), load_external_data=False)
-        held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in held.items()}
-    except Exception as error:  # protobuf and numpy have errors of their own
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {path}: {reason}; expected a whole ONNX file") from error
+        kinds = {node.op_type for node in model.graph.node}
+        _refuse_quantised(kinds, path)
+        tensors = _tensors(model.graph, path)
     told = {entry.key: entry.value for entry in model.metadata_props}
     described = from_metadata(told, str(path))
     if described is not None:
         return replace(described, state=_state(described, _named(model.graph, tensors)))
     layers, fields = _layers(model.graph, tensors)
-    return recognise(layers, TORCHVISION, fields, str(path))
+    published = recognise(layers, _prepared(model.graph), fields)
+    if published is None:
+        raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
+    return published
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn what onnx raises for a damaged file into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # protobuf and numpy have errors of their own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot read {path}: {reason}; expected a whole ONNX file") from error
+
+
+def _refuse_quantised(kinds: set[str], path: Path) -> None:
+    if quantised := sorted(kind for kind in kinds if _QUANTISED.search(kind)):
+        raise UserError(
+            f"{path} is quantised ({', '.join(quantised)}); expected the ONNX file that it was made from"
+        )
+
+
+_QUANTISED = re.compile("QuantizeLinear|^QLinear|Integer$|^MatMulNBits$")
+
+
+def _tensors(graph: Any, path: Path) -> dict[str, Tensor]:
+    """What is known before the graph runs: initialisers, constants, and the same in another type."""
+    from onnx import numpy_helper
+
+    held = {one.name: one for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            held |= dict.fromkeys(node.output, next(e.t for e in node.attribute))
+    beside_bytes = sum(size_bytes(one) for one in held.values() if one.external_data)
+    if beside_bytes > _LARGEST_BYTES:
+        raise UserError(f"{path} has {beside_bytes:,} bytes of tensors; expected at most 2 GiB")
+    tensors = {
+        name: _as_torch(numpy_helper.to_array(read_beside(one, path))) for name, one in held.items()
+    }
+    for node in graph.node:
+        if node.op_type in ("Identity", "Cast") and node.input[0] in tensors:
+            tensors[node.output[0]] = tensors[node.input[0]]
+    return tensors
+
+
+def _as_torch(array: npt.NDArray[Any]) -> Tensor:
+    """Floats of any width in float32, as torch does not know all of NumPy's and ONNX's."""
+    floats = array.dtype.kind == "f" or "float" in array.dtype.name
+    return torch.from_numpy(array.astype(np.float32) if floats else array.copy())
+
+
+def _prepared(graph: Any) -> Preprocessing:
+    """As for torchvision's networks, at the size that the graph's input has."""
+    initial = {one.name for one in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in initial]
+    sides = [side.dim_value for side in inputs[0].type.tensor_type.shape.dim[2:]] if inputs else []
+    if len(sides) != 2 or sides[0] != sides[1] or not 8 <= sides[0] <= _LARGEST_SIDE:
+        return TORCHVISION
+    crop = sides[0]
+    return replace(
+        TORCHVISION, resize=round(crop * TORCHVISION.resize / TORCHVISION.crop), crop=crop
+    )
+
+
+def _computed(kinds: set[str], layers: Layers) -> str | None:
+    """What a graph is whose weights other nodes compute."""
+    return (
+        "a graph that computes its weights (ConstantOfShape)"
+        if ("ConstantOfShape" in kinds and not layers)
+        else None
+    )
 
 
 def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -87,17 +165,28 @@ def _state(described: Published, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     return {name: found[name].float().contiguous() for name in expected}
 
 
-def _layers(
-    graph: Any, tensors: Mapping[str, Tensor]
-) -> tuple[list[tuple[Tensor, Tensor]], dict[str, Any]]:
+def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str, Any]]:
     """Weight and bias of each layer in the graph's order, and how the last convolution is padded."""
-    layers, fields = [], dict(FIELDS)
+    layers: dict[str, tuple[Tensor, Tensor]] = {}
+    fields: dict[str, Any] = dict(FIELDS)
     for node in graph.node:
-        held = [tensors[name] for name in node.input if name in tensors]
-        if node.op_type in ("Conv", "Gemm") and held:
-            # Exporters leave out a bias that is 0 everywhere.
-            bias = held[1] if len(held) > 1 else torch.zeros(held[0].shape[:1])
-            layers.append((held[0], bias))
-            pads = [e.ints[0] for e in node.attribute if e.name == "pads" and e.ints]
+        held = [name for name in node.input if name in tensors]
+        if node.op_type not in ("Conv", "Gemm") or not held:
+            continue
+        told = {entry.name: entry for entry in node.attribute}
+        weight = tensors[held[0]]
+        if node.op_type == "Gemm" and not ("transB" in told and told["transB"].i):
+            weight = weight.t() if weight.dim() == 2 else weight
+        # Exporters leave out a bias that is 0 everywhere.
+        bias = tensors[held[1]] if len(held) > 1 else torch.zeros(weight.shape[:1])
+        layers[_layer_name(held[0], layers)] = weight, bias
+        if node.op_type == "Conv":
+            pads = told["pads"].ints if "pads" in told else ()
             fields = {"conv10_padding": pads[0] if pads else 0}
     return layers, fields
+
+
+def _layer_name(weight: str, layers: Layers) -> str:
+    """The weight's name, told apart where layers share one."""
+    name = weight.removesuffix(".weight")
+    return name if name not in layers else f"{name} of layer {len(layers) + 1}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isqrt
 from typing import Any, Literal, get_args
 
@@ -110,6 +110,38 @@ TORCHVISION = Preprocessing(
 """Of torchvision's models for ImageNet."""
 
 
+_GREY = {"RGB": (0.299, 0.587, 0.114), "BGR": (0.114, 0.587, 0.299)}
+"""Parts of each channel in the brightness that Pillow's mode L has (ITU-R 601-2)."""
+
+
+def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
+    """The same for grey pictures where a network has one channel, by the mean colour's brightness.
+
+    Raises:
+        UserError: other channels than 1 or 3.
+    """
+    if channels == len(preprocessing.mean):
+        return preprocessing
+    if channels != 1:
+        raise UserError(f"the first layer reads {channels} channels; expected 3, or 1 for grey")
+    mean, std = (
+        round(sum(p * v for p, v in zip(_GREY[preprocessing.order], values, strict=True)), 3)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return replace(preprocessing, mean=(mean,), std=(std,))
+
+
+def in_words(preprocessing: Preprocessing) -> str:
+    """What is done to a picture, in one line."""
+    scaled = "both sides" if preprocessing.squash else "the shorter side"
+    mean, std = (" ".join(f"{v:g}" for v in row) for row in (preprocessing.mean, preprocessing.std))
+    colours = preprocessing.order if len(preprocessing.mean) == 3 else "grey"
+    return (
+        f"{scaled} to {preprocessing.resize} pixels, the {preprocessing.crop} in the centre, "
+        f"{colours}, mean {mean}, deviation {std} of 255"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """Everything needed to predict. `state` are float32 tensors by our names."""
@@ -122,6 +154,8 @@ class Published:
     """What the network has otherwise than the named one, as `models.build` takes it."""
     classes: tuple[str, ...] = ()
     """The classes' names; empty where the source has none."""
+    notes: tuple[str, ...] = ()
+    """What its reader has assumed, chosen or left out, to be told to the user."""
 
     @property
     def class_count(self) -> int:

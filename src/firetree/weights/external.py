@@ -1,0 +1,76 @@
+"""Tensors of an ONNX file that lie in a file beside it, as `NAME.onnx.data`."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from firetree.errors import UserError
+
+
+def read_beside(tensor: Any, path: Path) -> Any:
+    """The TensorProto with its bytes in it, whether they were there or in another file.
+
+    Args:
+        path: of the ONNX file; what it names is looked for in its folder, and never outside.
+
+    Raises:
+        UserError: a place outside the folder, a link, no such file, or one that is too short.
+    """
+    from onnx import TensorProto
+
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return tensor
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    where = f"{tensor.name} of {path} lies in '{told.get('location', '')}'"
+    beside = _beside(path.parent, told.get("location", ""), where)
+    whole = TensorProto()
+    whole.CopyFrom(tensor)
+    whole.ClearField("external_data")
+    whole.data_location = TensorProto.DEFAULT
+    whole.raw_data = _bytes(beside, told, size_bytes(tensor), where)
+    return whole
+
+
+def _beside(folder: Path, location: str, where: str) -> Path:
+    """The file below the folder."""
+    parts = PurePosixPath(location).parts
+    outside = PurePosixPath(location).is_absolute() or PureWindowsPath(location).is_absolute()
+    if not parts or outside or ".." in parts or "\0" in location:
+        raise UserError(f"{where}; expected a file in the same folder")
+    beside = folder / location
+    if any(folder.joinpath(*parts[: k + 1]).is_symlink() for k in range(len(parts))):
+        raise UserError(f"{where}, which is a link; expected the file itself in the same folder")
+    if not beside.is_file():
+        raise UserError(f"{where}, and there is no such file; copy it there too")
+    return beside
+
+
+def _bytes(beside: Path, told: dict[str, str], needed: int, where: str) -> bytes:
+    try:
+        offset, length = int(told.get("offset", 0)), int(told.get("length", needed))
+    except ValueError as error:
+        raise UserError(f"{where} at a place that is damaged: {error}") from error
+    if length != needed or offset < 0:
+        raise UserError(f"{where}, {length:,} bytes from {offset:,} on; its shape takes {needed:,}")
+    try:
+        with open(os.open(beside, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            held = os.fstat(file.fileno()).st_size
+            if held < offset + needed:
+                raise UserError(
+                    f"{where}, which has {held:,} bytes; expected {offset + needed:,} or more"
+                )
+            file.seek(offset)
+            return file.read(needed)
+    except OSError as error:
+        raise UserError(f"{where}, which cannot be read: {error.strerror}") from error
+
+
+def size_bytes(tensor: Any) -> int:
+    """What a tensor's shape and type take."""
+    from onnx import helper
+
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(math.prod(tensor.dims) * dtype.itemsize)

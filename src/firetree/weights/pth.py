@@ -1,0 +1,60 @@
+"""What `torch.save` has written, read without running anything that it names."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from firetree.errors import UserError
+
+
+class Inert:
+    """Stands where a file names a class or function that is no tensor: an option, a metric, a module."""
+
+    named = ""
+
+    def __new__(cls, *_: object, **__: object) -> Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *_: object, **__: object):
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def read_pth(path: Path) -> object:
+    """What the file holds, by torch's unpickler that knows tensors and containers alone.
+
+    Checkpoints hold options, paths and metrics beside their weights. Whatever class they are of, it is
+    neither imported nor called: `Inert` takes its place.
+
+    Raises:
+        UserError: a damaged file, or one of these classes that even so cannot be left out.
+    """
+    # A class of its own for each name, so that an error can say what was found.
+    stand_ins: list[Any] = [
+        (type("Inert", (Inert,), {"named": name}), name) for name in _named(path)
+    ]
+    try:
+        with warnings.catch_warnings(), safe_globals(stand_ins):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler lets through whatever a damaged file makes of it
+        reason = " ".join(str(error).split()).partition(". ")[0][:200]
+        raise UserError(
+            f"cannot read {path}: {reason or type(error).__name__}; expected a state dict of "
+            "tensors alone, as torch.save(model.state_dict(), …) writes it"
+        ) from error
+
+
+def _named(path: Path) -> list[str]:
+    """The classes and functions that the file names and torch does not allow by itself."""
+    with contextlib.suppress(Exception):  # whatever is wrong is told when the file is read
+        return get_unsafe_globals_in_checkpoint(path)
+    return ["argparse.Namespace"]  # files from before torch 1.6 do not tell
