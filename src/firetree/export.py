@@ -1,6 +1,6 @@
 """A model as ONNX, by torch's own exporter, with all that firetree needs to read it again.
 
-A `.fire` becomes an onnxruntime session by `session(compress.open_model(path))`.
+A `.fire` becomes an onnxruntime session by `session(compress.open_model(path, print))`.
 """
 
 from __future__ import annotations

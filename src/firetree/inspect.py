@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import tyro
+from torch import Tensor, nn
 
 from firetree import tables
 from firetree.errors import UserError
@@ -19,7 +20,8 @@ class InspectOptions:
     """Parameters, arithmetic and activations of a network and of each of its layers."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = "squeezenet_v1_1"
-    """A network's name, module:function that returns a torch module, or a .fire."""
+    """A network's name, module:function that returns a torch module, a .fire, a file of weights or a
+    run's folder."""
     size: int | None = None
     """Height and width of the pictures; by default the network's own."""
     batch: int = 1
@@ -47,14 +49,23 @@ class Inspection:
 
 
 def inspect(options: InspectOptions) -> Inspection:
-    """Send one picture's shape through the network.
+    """Send one picture's shape through the network that the options name.
 
     Raises:
         UserError: no such network, or one that does not take such pictures.
     """
+    return inspect_network(options, *resolve(options.model, 1, options.size))
+
+
+def inspect_network(options: InspectOptions, network: nn.Module, example: Tensor) -> Inspection:
+    """The same of a network that is there already, with a batch of one.
+
+    Raises:
+        UserError: a network that does not take the example.
+    """
     if options.batch < 1:
         raise UserError(f"--batch {options.batch}; expected 1 or more")
-    return Inspection(options.model, options.batch, cost(*resolve(options.model, 1, options.size)))
+    return Inspection(options.model, options.batch, cost(network, example))
 
 
 def as_json(found: Inspection) -> str:

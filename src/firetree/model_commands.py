@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from firetree import compress, export, inspect, predict
+from firetree import compress, export, inspect, models, predict, weights
 from firetree.arguments import parse
 from firetree.durable import check_writable, write_durably
-from firetree.output import show, tell_start
+from firetree.output import show, tell
 
 COMMANDS = ("predict", "compress", "decompress", "scan", "export", "inspect")
 
@@ -30,7 +30,7 @@ def run(command: str, arguments: list[str]) -> None:
     """Run one of `COMMANDS`."""
     match command:
         case "predict":
-            show(predict.run(parse(predict.PredictOptions, "firetree predict", arguments)))
+            show(predict.run(parse(predict.PredictOptions, "firetree predict", arguments), tell))
         case "compress":
             _compress(arguments)
         case "decompress":
@@ -46,27 +46,32 @@ def run(command: str, arguments: list[str]) -> None:
 def _compress(arguments: list[str]) -> None:
     options = parse(compress.CompressOptions, "firetree compress", arguments)
     check_writable(options.output)
-    show(compress.compress(options, tell_start))
+    show(compress.compress(options, tell))
 
 
 def _scan(arguments: list[str]) -> None:
     options = parse(compress.ScanOptions, "firetree scan", arguments)
     check_writable(options.html)
-    show(compress.scan(options, tell_start))
+    show(compress.scan(options, tell))
 
 
 def _export(arguments: list[str]) -> None:
     options = parse(ExportOptions, "firetree export", arguments)
     check_writable(options.output)
-    write_durably(options.output, export.as_onnx(compress.open_model(options.model)))
+    write_durably(options.output, export.as_onnx(compress.open_model(options.model, tell)))
 
 
 def _inspect(arguments: list[str]) -> None:
     options = parse(inspect.InspectOptions, "firetree inspect", arguments)
     path = Path(options.model)
-    if path.suffix == ".fire":
+    if compress.is_fire(path):
         held = compress.inspect(compress.open_fire(path), path.stat().st_size)
         show(compress.as_json(held) if options.json else compress.as_text(held))
+        return
+    if path.exists() and options.model not in models.names():
+        published = compress.open_model(path, tell)
+        network, example = weights.build(published), weights.example(published, options.size)
+        found = inspect.inspect_network(options, network, example)
     else:
         found = inspect.inspect(options)
-        show(inspect.as_json(found) if options.json else inspect.as_text(found))
+    show(inspect.as_json(found) if options.json else inspect.as_text(found))

@@ -57,7 +57,7 @@ def newest_weights(run_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def predicted(run_dir: Path, *inputs: str, **options: Any) -> str:
-    return predict.run(PredictOptions(run_dir, inputs, **options))
+    return predict.run(PredictOptions(run_dir, inputs, **options), print)
 
 
 def test_two_workers_end_with_the_weights_of_one(dictionary: Path, tmp_path: Path) -> None:

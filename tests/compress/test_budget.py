@@ -64,7 +64,7 @@ def test_decompress_gives_the_weights_that_the_file_predicts_with(
     model = folder / "model.safetensors"
     assert firetree("compress", model, fire, "--bits", 4, "--density", 0.5)[0] == 0
     assert firetree("decompress", fire, plain)[0] == 0
-    state = compress.open_model(fire).state
+    state = compress.open_model(fire, print).state
     again = weights.load(plain).state
     assert all(torch.equal(state[name], again[name]) for name in state)
 
@@ -147,7 +147,7 @@ def test_a_bias_beyond_16_bits_keeps_its_32(
     given = [folder / "pictures" if one == "PICTURES" else one for one in options]
     code, _, err = firetree("compress", path, fire, *given)
     assert code == 0, err
-    assert float(compress.open_model(fire).state["conv10.bias"][1]) == pytest.approx(100_000)
+    assert float(compress.open_model(fire, print).state["conv10.bias"][1]) == pytest.approx(100_000)
 
 
 def test_shared_values_beyond_16_bits_keep_their_32() -> None:

@@ -90,4 +90,4 @@ def test_an_exported_file_is_read_with_all_it_tells_and_answers_as_a_fire_of_it(
     assert all(torch.equal(again.state[name], tensor) for name, tensor in state.items())
     fire = tmp_path / "model.fire"
     fire.write_bytes(compress.write(compress.keep_exactly(again)))
-    same_answers(compress.open_model(fire), batch=1)
+    same_answers(compress.open_model(fire, print), batch=1)

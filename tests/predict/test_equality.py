@@ -32,9 +32,9 @@ def test_the_most_probable_class_is_the_same_from_every_format(
     pictures = find_pictures([PICTURES])[:count]
     original = most_probable(published, "torch", pictures)
     assert len(set(original)) > count // 2
-    assert most_probable(compress.open_model(fire), "torch", pictures) == original
+    assert most_probable(compress.open_model(fire, print), "torch", pictures) == original
     assert most_probable(weights.load(onnx), "torch", pictures) == original
-    assert most_probable(compress.open_model(fire), "onnxruntime", pictures) == original
+    assert most_probable(compress.open_model(fire, print), "onnxruntime", pictures) == original
 
 
 def most_probable(published: Published, backend: Backend, pictures: Sequence[Picture]) -> list[int]:

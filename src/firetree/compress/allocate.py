@@ -61,7 +61,7 @@ def fit_budget(
         tried = rounded(published, relative, scale_of(wanted_bytes), made_up)
         growth_bytes = _growth_bytes(tried) if to_be_retrained else 0
         size_bytes = len(fire.write(tried, coder)) + growth_bytes
-        tell(f"{size_bytes:,} bytes of {budget_bytes:,}")
+        tell(f"{size_bytes:,} bytes of {budget_bytes:,} …")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
         # Where a size comes again, steps are as small as a code of one byte allows, or all weights 0.

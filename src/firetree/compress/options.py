@@ -12,6 +12,7 @@ import tyro
 from firetree.compress import fire
 from firetree.compress.allocate import check_budget, fit_budget
 from firetree.compress.calibrate import calibrate, inputs_of
+from firetree.compress.container import MAGIC
 from firetree.compress.retrain import retrain
 from firetree.compress.scan import as_text, scan_layers
 from firetree.compress.share import prune_and_share
@@ -100,13 +101,29 @@ def open_fire(path: Path) -> Compressed:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def open_model(path: Path) -> Published:
+def open_model(path: Path, tell: Tell) -> Published:
     """A model from a `.fire` or from weights of any known format.
+
+    Args:
+        tell: is given a line on each thing that a reader assumed, chose or left out.
 
     Raises:
         UserError: as `open_fire` and `weights.load`.
     """
-    return open_fire(path).expand() if path.suffix == ".fire" else load(path)
+    if is_fire(path):
+        return open_fire(path).expand()
+    published = load(path)
+    for note in published.notes:
+        tell(f"{path}: {note}")
+    return published
+
+
+def is_fire(path: Path) -> bool:
+    """Whether a file is a `.fire`, by its name or its content."""
+    if path.suffix == ".fire" or not path.is_file():
+        return path.suffix == ".fire"
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def compress(options: CompressOptions, tell: Tell) -> str:
@@ -117,7 +134,7 @@ def compress(options: CompressOptions, tell: Tell) -> str:
             .fire can hold.
     """
     _check(options)
-    published = open_model(options.model)
+    published = open_model(options.model, tell)
     if options.classes:
         published = with_classes(published, options.classes)
     compressed = _compressed(options, published, tell)
@@ -149,7 +166,7 @@ def scan(options: ScanOptions, tell: Tell) -> str:
     Raises:
         UserError: the model or the pictures cannot be read.
     """
-    published = open_model(options.model)
+    published = open_model(options.model, tell)
     stored = _stored(options.pictures)
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
     curves = scan_layers(published, x_BCHW, tell)
@@ -220,7 +237,7 @@ def _compressed(options: CompressOptions, published: Published, tell: Tell) -> C
     check_budget(published, budget_bytes, options.coder)
     stored = _stored(options.pictures or Path())
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
-    tell(f"measuring sensitivities with {len(x_BCHW)} pictures")
+    tell(f"measuring sensitivities with {len(x_BCHW)} pictures …")
     calibration, more = calibrate(published, x_BCHW), options.retrain > 0
     return fit_budget(
         published, calibration, budget_bytes, tell, coder=options.coder, to_be_retrained=more

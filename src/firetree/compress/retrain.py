@@ -63,7 +63,7 @@ def retrain(
         optimizer.step()
         fall.step()
         if step % 50 == 0:
-            tell(f"step {step} of {steps}: {loss.item():.4f} nats from the uncompressed answer")
+            tell(f"step {step} of {steps}: {loss.item():.4f} nats from the uncompressed answer …")
     return Compressed(compressed.model, _kept(compressed, trained))
 
 

@@ -37,7 +37,7 @@ def scan_layers(published: Published, x_BCHW: Tensor, tell: Callable[[str], None
     for name, parameter in network.named_parameters():
         if parameter.dim() < 2:
             continue
-        tell(name)
+        tell(f"{name} …")
         whole = parameter.clone()
         found = []
         for density in DENSITIES:

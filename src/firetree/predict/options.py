@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -46,8 +47,11 @@ class PredictOptions:
     """Print JSON."""
 
 
-def run(options: PredictOptions) -> str:
+def run(options: PredictOptions, tell: Callable[[str], None]) -> str:
     """Predict, and give what is to be printed.
+
+    Args:
+        tell: is given a line on what the model's reader assumed, chose or left out.
 
     Raises:
         UserError: an unreadable model, no input, or an option that it does not have.
@@ -56,7 +60,7 @@ def run(options: PredictOptions) -> str:
         trained = read_run(options.model)
         if trained.recipe.data.name in NAMES:
             return _of_texts(options, trained)
-    return _of_pictures(options)
+    return _of_pictures(options, tell)
 
 
 def _of_texts(options: PredictOptions, trained: Trained) -> str:
@@ -76,9 +80,9 @@ def _of_texts(options: PredictOptions, trained: Trained) -> str:
     return texts.as_json(asked, found) if options.json else "\n".join(its.text for its in found)
 
 
-def _of_pictures(options: PredictOptions) -> str:
+def _of_pictures(options: PredictOptions, tell: Callable[[str], None]) -> str:
     _refuse(options, ("file", "beam"), "texts")
-    found = _answers_of(options)
+    found = _answers_of(options, tell)
     if options.labels:
         scores = answer.scored(found)
         return json.dumps(asdict(scores)) if options.json else answer.scores_as_text(scores)
@@ -94,14 +98,14 @@ def _refuse(options: PredictOptions, fields: tuple[str, ...], kind: str) -> None
             )
 
 
-def _answers_of(options: PredictOptions) -> answer.Answers:
+def _answers_of(options: PredictOptions, tell: Callable[[str], None]) -> answer.Answers:
     """Classify the pictures that the options name.
 
     Raises:
         UserError: an unreadable model, no pictures, another number of class names, or labels of other
             classes.
     """
-    published = open_model(options.model)
+    published = open_model(options.model, tell)
     if options.classes:
         published = with_classes(published, options.classes)
     names = published.class_names

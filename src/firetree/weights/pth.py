@@ -42,9 +42,10 @@ def read_pth(path: Path) -> object:
         (type("Inert", (Inert,), {"named": name}), name) for name in _named(path)
     ]
     try:
-        with warnings.catch_warnings(), safe_globals(stand_ins):
+        # By name, torch would hand a .safetensors to another reader.
+        with path.open("rb") as file, warnings.catch_warnings(), safe_globals(stand_ins):
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler lets through whatever a damaged file makes of it
         reason = " ".join(str(error).split()).partition(". ")[0][:200]
         raise UserError(
@@ -55,6 +56,9 @@ def read_pth(path: Path) -> object:
 
 def _named(path: Path) -> list[str]:
     """The classes and functions that the file names and torch does not allow by itself."""
-    with contextlib.suppress(Exception):  # whatever is wrong is told when the file is read
-        return get_unsafe_globals_in_checkpoint(path)
+    with (
+        contextlib.suppress(Exception),
+        path.open("rb") as file,
+    ):  # what is wrong is told in reading
+        return get_unsafe_globals_in_checkpoint(file)
     return ["argparse.Namespace"]  # files from before torch 1.6 do not tell

@@ -234,6 +234,12 @@ def build(published: Published) -> nn.Module:
     return hollow.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def example(published: Published, size: int | None = None) -> Tensor:
+    """x_BCHW of one empty picture, of the model's own size where none is given."""
+    side = size or published.preprocessing.crop
+    return torch.zeros(1, len(published.preprocessing.mean), side, side)
+
+
 def check_shapes(
     network: str, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
