@@ -43,9 +43,17 @@ def make_folder(path: Path) -> None:
         UserError: it cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        new_folder(path)
     except OSError as error:
         raise UserError(f"cannot make folder {path}: {error.strerror}; choose another") from error
+
+
+def new_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, so that they outlive a power cut (OSError)."""
+    if not path.is_dir():
+        new_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 @contextmanager

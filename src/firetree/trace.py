@@ -6,14 +6,14 @@ seconds; points in time are on rank 0's monotonic clock, so that ranks can be co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 from firetree.documents import Count, Expect, Finite, Positive, Seconds, from_document
-from firetree.durable import append_json_lines, read_json_lines, write_json_lines
+from firetree.durable import append_json_lines, new_folder, read_json_lines, write_json_lines
 from firetree.errors import UserError
 
 TRACE_VERSION = 1
@@ -118,7 +118,7 @@ def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
     What has the same closed form, or none, may be summed by another algorithm, as after a new plan.
     """
     path = _path(run_dir, header.rank)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    new_folder(path.parent)
     kept: Iterable[StepTrace] = ()
     if path.exists():
         earlier = _read_trace(path)
@@ -131,12 +131,14 @@ def _alike(one: TraceHeader, other: TraceHeader) -> bool:
     return replace(one, algorithm=other.algorithm, bytes_counted_by=other.bytes_counted_by) == other
 
 
-def drop_ranks(run_dir: Path, world_size: int) -> None:
-    """Remove the files of ranks that a run has no more, as it goes on with fewer."""
-    kept = {_path(run_dir, rank) for rank in range(world_size)}
-    for path in (run_dir / "trace").glob("rank-*.jsonl"):
-        if path not in kept:
-            path.unlink()
+def is_of_this_run(run_dir: Path, headers: Sequence[TraceHeader]) -> bool:
+    """Whether `begin_trace` with these headers, one a rank, goes on with every file there is.
+
+    Raises:
+        UserError: a file is no trace of this version.
+    """
+    earlier = {trace.header.rank: trace.header for trace in map(_read_trace, files(run_dir))}
+    return all(rank < len(headers) and _alike(earlier[rank], headers[rank]) for rank in earlier)
 
 
 def append_steps(run_dir: Path, rank: int, steps: Iterable[StepTrace]) -> None:
@@ -150,7 +152,7 @@ def read_traces(run_dir: Path) -> list[RankTrace]:
     Raises:
         UserError: there are none, one is missing, or a file is no trace of this version.
     """
-    paths = sorted((run_dir / "trace").glob("rank-*.jsonl"))
+    paths = files(run_dir)
     if not paths:
         raise UserError(f"no trace in {run_dir}; expected the folder of a run of `firetree train`")
     traces = [_read_trace(path) for path in paths]
@@ -182,6 +184,11 @@ def _read_trace(path: Path) -> RankTrace:
                 f"{path}: line {number} has step {step.step} after {before.step}; expected a later one"
             )
     return RankTrace(header, steps)
+
+
+def files(run_dir: Path) -> list[Path]:
+    """The ranks' files, in the order of the ranks."""
+    return sorted((run_dir / "trace").glob("rank-[0-9]*.jsonl"))
 
 
 def _path(run_dir: Path, rank: int) -> Path:

@@ -83,7 +83,21 @@ def test_a_damaged_checkpoint_is_said_in_one_line_and_the_one_before_used(tmp_pa
     [line] = [line for line in out.splitlines() if "is damaged" in line]
     assert "step-00000030" in line
     assert "going back to step 20" in line
+    assert f"kept aside in {run_dir / 'aside-1'}: step-00000030" in out
+    assert (run_dir / "aside-1" / "checkpoints" / "step-00000030" / damaged.name).exists()
     assert last_weights(run_dir) == expected
+
+
+def test_where_no_checkpoint_can_be_read_none_is_lost(tmp_path: Path) -> None:
+    run = arguments(tmp_path / "run", "ring", 20)
+    assert firetree(*run)[0] == 0
+    for sums in tmp_path.glob("run/checkpoints/*/SHA256SUMS"):
+        sums.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = firetree(*run, "--resume", ranks=2)
+    assert code == 2
+    assert "none of the 2 checkpoints in" in err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from firetree import predict
 from firetree.errors import UserError
 from firetree.predict import PredictOptions
+from firetree.train import load_recipe, recipe_toml
 
 SOUNDS = {"a": "AA1", "b": "B", "c": "K", "d": "D", "e": "EH0"}
 WORDS = ["".join(letters) for n in (2, 3, 4) for letters in product(SOUNDS, repeat=n)]
@@ -130,6 +131,9 @@ def test_a_folder_that_is_no_run_s_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no run's folder"):
         predicted(tmp_path, "a.png")
     (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(UserError, match=r"recipe\.toml lacks 'model'; put it back"):
+        predicted(tmp_path, "a.png")
+    (tmp_path / "recipe.toml").write_text(recipe_toml(load_recipe("digits")))
     with pytest.raises(UserError, match="has no whole checkpoint; expected a run that has one"):
         predicted(tmp_path, "a.png")
 

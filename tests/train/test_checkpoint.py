@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from firetree.errors import UserError
 from firetree.train import checkpoint
 from firetree.train.average import moving_average
 from firetree.train.checkpoint import State
@@ -84,11 +86,104 @@ def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["step-00000015", "step-00000020"]
 
 
-def test_damaged_ones_behind_the_step_gone_back_to_do_not_push_out_new_ones(tmp_path: Path) -> None:
-    write(tmp_path, 30, keep=1)
-    (tmp_path / "step-00000030" / "SHA256SUMS").write_bytes(b"")
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(entry.name.removeprefix("step-")) for entry in folder.iterdir())
+
+
+def damage(path: Path) -> None:
+    (path / "SHA256SUMS").write_bytes(b"")
+
+
+def test_a_damaged_one_is_never_removed_and_does_not_push_out_new_ones(tmp_path: Path) -> None:
+    damage(write(tmp_path, 30))
+    damage(write(tmp_path, 5))
     write(tmp_path, 10, keep=1)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["step-00000010"]
+    write(tmp_path, 20, keep=1)
+    assert steps_in(tmp_path) == [5, 20, 30]
+
+
+def test_steps_are_ordered_as_numbers(tmp_path: Path) -> None:
+    for step in (99_999_999, 100_000_000):
+        write(tmp_path, step, keep=1)
+    assert steps_in(tmp_path) == [100_000_000]
+
+
+def test_what_a_death_left_while_it_wrote_or_removed_is_cleared_away(tmp_path: Path) -> None:
+    shutil.copytree(write(tmp_path, 1), tmp_path / ".step-00000009.tmp")
+    write(tmp_path, 2)
+    assert steps_in(tmp_path) == [1, 2]
+
+
+def with_sums(path: Path, state: str) -> Path:
+    """The checkpoint with another state.json, and sums that say it is whole."""
+    (path / "state.json").write_text(state)
+    rows = (path / "SHA256SUMS").read_text().splitlines()[:-1]
+    rows.append(f"{hashlib.sha256(state.encode()).hexdigest()}  state.json")
+    (path / "SHA256SUMS").write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_one_of_another_version_is_not_gone_back_behind(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    newer = with_sums(write(tmp_path, 2), '{"version": 2, "shards": []}')
+    (newer / "optimizer.safetensors").unlink()  # whatever that version has instead
+    with pytest.raises(UserError, match=r"step-00000002 is of version 2, .* reads version 1; use"):
+        checkpoint.newest(tmp_path)
+
+
+def test_one_that_cannot_be_read_now_is_not_gone_back_behind(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    file = write(tmp_path, 2) / "model.safetensors"
+    file.unlink()
+    file.symlink_to(file.name)  # an error of the system for root, too
+    with pytest.raises(
+        UserError, match=r"cannot read .*/model.safetensors: Too many levels .* try"
+    ):
+        checkpoint.newest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "[]",
+        "{",
+        '{"version": "x"}',
+        '{"step": 2}',
+        '{"step": "2", "model": {}, "data": {}}',
+        '{"step": 2, "model": [], "data": {}}',
+        '{"step": 3, "model": {}, "data": {}}',
+    ],
+)
+def test_a_state_that_says_nothing_is_damage_whatever_its_sums(tmp_path: Path, state: str) -> None:
+    write(tmp_path, 1)
+    with_sums(write(tmp_path, 2), state)
+    assert_first_is_used(tmp_path)
+
+
+def test_where_all_are_damaged_each_is_named(tmp_path: Path) -> None:
+    damage(write(tmp_path, 1))
+    (write(tmp_path, 2) / "state.json").unlink()
+    with pytest.raises(UserError) as refusal:
+        checkpoint.newest(tmp_path)
+    assert "none of the 2 checkpoints" in str(refusal.value)
+    assert "step-00000001 is damaged" in str(refusal.value)
+    assert "step-00000002 lacks state.json" in str(refusal.value)
+
+
+def test_tensors_of_another_network_are_named() -> None:
+    model, optimizer = trained(0)
+    captured = checkpoint.capture(model, optimizer, State(1, {}, {}))
+    weights, moments = captured.model, captured.optimizer
+    wrong = {
+        "lacks the tensor '0.bias'": ({k: v for k, v in weights.items() if k != "0.bias"}, moments),
+        r"has, as \(1,\), the tensor '9'": (weights | {"9": torch.zeros(1)}, moments),
+        r"has, as \(7,\), the tensor '0.bias'": (weights | {"0.bias": torch.zeros(7)}, moments),
+        "has, as .*, the tensor '9/m'": (weights, moments | {"9/m": torch.zeros(1)}),
+        "has, as .*, the tensor '0.bias/m'": (weights, moments | {"0.bias/m": torch.zeros(7)}),
+    }
+    for message, tensors in wrong.items():
+        with pytest.raises(UserError, match=message):
+            checkpoint.restore(checkpoint.Checkpoint(captured.state, *tensors), model, optimizer)
 
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS")

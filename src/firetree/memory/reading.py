@@ -16,7 +16,7 @@ from firetree.errors import UserError
 from firetree.fastweights import DeltaFastWeights, FastWeightRNN
 from firetree.models.recurrent import SequenceClassifier
 from firetree.tasks import Recall, load_recall, recall
-from firetree.train import load_recipe, read_run
+from firetree.train import read_kept_recipe, read_run
 
 SEEN = ("fast_weights", "delta")
 """Names of the layers whose memory can be seen."""
@@ -58,7 +58,7 @@ def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
     Raises:
         UserError: no recipe or whole checkpoint yet, or a text that the net cannot read.
     """
-    recipe = load_recipe(str(run_dir / "recipe.toml"))
+    recipe = read_kept_recipe(run_dir / "recipe.toml")
     if recipe.data.name not in recall.MADE or recipe.model.name not in SEEN:
         if texts:
             raise UserError(

@@ -6,7 +6,13 @@ from firetree.train.loop import check_world_size, train
 from firetree.train.planning import AUTO
 from firetree.train.range_test import find_rate
 from firetree.train.recipe import Recipe, check_recipe
-from firetree.train.recipe_file import known_recipes, load_recipe, recipe_toml, with_fields
+from firetree.train.recipe_file import (
+    known_recipes,
+    load_recipe,
+    read_kept_recipe,
+    recipe_toml,
+    with_fields,
+)
 from firetree.train.trained import Trained, read_run
 from firetree.train.worker import load_task
 
@@ -20,6 +26,7 @@ __all__ = [
     "known_recipes",
     "load_recipe",
     "load_task",
+    "read_kept_recipe",
     "read_run",
     "recipe_toml",
     "train",

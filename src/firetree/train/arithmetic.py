@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.models import Outputs, total
 from firetree.models.profile import measure
+from firetree.peers import broadcast_json
 
 AUTO_PRECISION = "auto"
 
@@ -88,9 +88,8 @@ def choose_arithmetic(
 
 
 def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+    document = broadcast_json(asdict(value) if value else None)
+    return Arithmetic(**document) if document else None
 
 
 def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:

@@ -1,13 +1,15 @@
 """Checkpoints: safetensors and JSON in one folder a step, never pickle, whole or not there.
 
 A folder holds `model.safetensors`, `optimizer.safetensors`, `state.json`, and `SHA256SUMS`, which
-`sha256sum -c` can check too. A folder that differs from its sums by one bit is not used.
+`sha256sum -c` can check too. A folder that differs from its sums by one bit is not used, and never
+removed: only whole ones make room for newer ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,14 +18,17 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from firetree.durable import sync_folder, write_synced
+from firetree.documents import parse_json
+from firetree.durable import new_folder, sync_folder, write_synced
+from firetree.errors import UserError
 
 STATE_VERSION = 1
-_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+_MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _SUMS = "SHA256SUMS"
 _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
 
@@ -89,7 +94,11 @@ def restore(
     optimizer: torch.optim.Optimizer,
     average: AveragedModel | None = None,
 ) -> None:
-    """Put the checkpoint's tensors back in place."""
+    """Put the checkpoint's tensors back in place.
+
+    Raises:
+        UserError: they are not those of this network.
+    """
     names = _names(model, optimizer)
     parameters = dict(model.named_parameters())
     trained: dict[str, Tensor] = {}
@@ -99,12 +108,32 @@ def restore(
         if quantity == _TRAINED:
             trained[name] = value
         elif name and quantity != _SYNC:
+            if name not in parameters or value.shape not in ((), parameters[name].shape):
+                raise _other_tensor(checkpoint, key, tuple(value.shape))
             moments.setdefault(names.index(name), {})[quantity] = _laid_out(value, parameters[name])
+    for weights in (checkpoint.model, trained or checkpoint.model):
+        _check(checkpoint, weights, model)
     model.load_state_dict(trained or checkpoint.model)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     if average is not None:
         average.module.load_state_dict(checkpoint.model)
         average.n_averaged.copy_(checkpoint.optimizer.get(_AVERAGED, torch.tensor(0)))
+
+
+def _check(checkpoint: Checkpoint, weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in expected | found:
+        if found.get(name) != expected.get(name):
+            raise _other_tensor(checkpoint, name, found.get(name))
+
+
+def _other_tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...] | None) -> UserError:
+    has = "lacks" if shape is None else f"has, as {shape},"
+    return UserError(
+        f"the checkpoint of step {checkpoint.state.step} {has} the tensor '{name}', other than the "
+        "recipe's network; go on with the firetree that wrote it, or train in another folder"
+    )
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
@@ -125,10 +154,11 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    new_folder(folder)
+    for left_over in folder.glob(".step-*"):  # from a death while one was written or removed
+        shutil.rmtree(left_over)
     target = folder / f"step-{checkpoint.state.step:08d}"
-    aside = folder / f".{target.name}.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = _aside(target)
     try:
         aside.mkdir()
         contents = _contents(checkpoint)
@@ -136,28 +166,41 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
             write_synced(aside / name, content)
         write_synced(aside / _SUMS, _sums(contents))
         sync_folder(aside)
-        if target.exists():  # left from before a resume went back behind it
-            shutil.rmtree(target)
         aside.rename(target)
         sync_folder(folder)
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    # What lies behind this step was damaged, or the run would not have gone back before it.
-    kept = [one for one in _step_folders(folder) if one.name <= target.name][:keep]
-    for other in {*_step_folders(folder)}.difference(kept):
-        shutil.rmtree(other, ignore_errors=True)
+    for other in step_folders(folder, upto=checkpoint.state.step)[keep:]:
+        if _is_whole(other):
+            shutil.rmtree(other.rename(_aside(other)))
     return target
 
 
+def _aside(target: Path) -> Path:
+    """Where a checkpoint is while it is no whole one."""
+    return target.with_name(f".{target.name}.tmp")
+
+
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest complete checkpoint, and one line for each damaged one that was passed over."""
+    """The newest whole checkpoint, and one line for each damaged one that was passed over.
+
+    None where there is no checkpoint at all.
+
+    Raises:
+        UserError: all are damaged, or the newest one that is not cannot be read now, or by this version.
+    """
     passed_over: list[str] = []
-    for candidate in _step_folders(folder):
+    for candidate in step_folders(folder):
         try:
             return read(candidate), passed_over
         except DamagedError as error:
             passed_over.append(str(error))
+    if passed_over:
+        raise UserError(
+            f"none of the {len(passed_over)} checkpoints in {folder} is whole "
+            f"({'; '.join(passed_over)}); put one back from a copy, or train in another folder"
+        )
     return None, passed_over
 
 
@@ -170,38 +213,90 @@ def read(folder: Path) -> Checkpoint:
 
     Raises:
         DamagedError: a file is missing, cut off, or changed.
+        UserError: it is of another version, or cannot be read now.
     """
-    try:
-        contents = {name: (folder / name).read_bytes() for name in _FILES}
-        sums = (folder / _SUMS).read_bytes()
-    except OSError as error:
-        raise DamagedError(f"checkpoint {folder.name} lacks a file: {error.strerror}") from error
-    if sums != _sums(contents):
+    sums, state_text = _content(folder / _SUMS), _content(folder / _STATE)
+    if _row(_STATE, state_text) in sums:  # else its version may be damage
+        _check_version(folder, state_text)
+    files = {name: _content(folder / name) for name in (_MODEL, _OPTIMIZER)}
+    if sums != _sums({**files, _STATE: state_text}):
         raise DamagedError(f"checkpoint {folder.name} is damaged: its files differ from {_SUMS}")
-    fields = json.loads(contents["state.json"])
-    if fields["version"] != STATE_VERSION:
-        raise DamagedError(f"checkpoint {folder.name} is of version {fields['version']}")
-    state = State(**fields)
-    return Checkpoint(
-        state, load(contents["model.safetensors"]), load(contents["optimizer.safetensors"])
-    )
+    try:
+        state = parse_json(State, state_text, _STATE)
+        found = Checkpoint(state, load(files[_MODEL]), load(files[_OPTIMIZER]))
+    except (UserError, SafetensorError) as error:
+        raise DamagedError(f"checkpoint {folder.name} is damaged: {error}") from error
+    if state.step != _step(folder):
+        raise DamagedError(f"checkpoint {folder.name} is damaged: it says step {state.step}")
+    return found
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise DamagedError(f"checkpoint {path.parent.name} lacks {path.name}") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; all is left as it is, try again"
+        ) from error
+
+
+def _check_version(folder: Path, state_text: bytes) -> None:
+    try:
+        version = json.loads(state_text).get("version")
+    except (ValueError, AttributeError, RecursionError):
+        return
+    if isinstance(version, int) and version != STATE_VERSION:
+        raise UserError(
+            f"checkpoint {folder} is of version {version}, this firetree reads version "
+            f"{STATE_VERSION}; use the firetree that wrote it, which its run's environment.json names"
+        )
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read(folder)
+    except (DamagedError, UserError):
+        return False
+    return True
 
 
 def _contents(checkpoint: Checkpoint) -> dict[str, bytes]:
     return {
-        "model.safetensors": save(checkpoint.model),
-        "optimizer.safetensors": save(checkpoint.optimizer),
-        "state.json": json.dumps(asdict(checkpoint.state), indent=1).encode(),
+        _MODEL: save(checkpoint.model),
+        _OPTIMIZER: save(checkpoint.optimizer),
+        _STATE: json.dumps(asdict(checkpoint.state), indent=1).encode(),
     }
 
 
 def _sums(contents: dict[str, bytes]) -> bytes:
-    rows = [
-        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
-    ]
-    return "".join(rows).encode()
+    return b"".join(_row(name, content) for name, content in contents.items())
 
 
-def _step_folders(folder: Path) -> list[Path]:
-    """Checkpoint folders, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
+def _row(name: str, content: bytes) -> bytes:
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
+
+
+def step_folders(folder: Path, after: int = -1, upto: int | None = None) -> list[Path]:
+    """The checkpoints of steps after `after` up to `upto`, newest first.
+
+    Raises:
+        UserError: they cannot be listed.
+    """
+    try:
+        names = [entry for entry in folder.iterdir() if _STEP.fullmatch(entry.name)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}; expected checkpoints") from error
+    steps = {_step(entry): entry for entry in names}
+    last = max(steps, default=0) if upto is None else upto
+    return [steps[step] for step in sorted(steps, reverse=True) if after < step <= last]
+
+
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from firetree.errors import RunFailedError
 from firetree.models import tensors
+from firetree.peers import gather_json
 
 
 class NotFiniteError(RunFailedError):
@@ -26,9 +26,7 @@ def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFinite
     gradient has one, where the backward pass met it first.
     """
     mine = loss, None if math.isfinite(loss) else first_layer(model, x)
-    everyone: list[tuple[float, str | None]] = [mine] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
-    for rank, (its_loss, layer) in enumerate(everyone):
+    for rank, (its_loss, layer) in enumerate(gather_json(mine)):
         if not math.isfinite(its_loss):
             where = f" in layer {layer}" if layer else ""
             return NotFiniteError(

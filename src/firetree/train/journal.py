@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from textwrap import shorten
-from typing import Any
 
-import torch.distributed as dist
-
+from firetree.documents import from_document
 from firetree.errors import UserError
+from firetree.peers import broadcast_json, broadcast_tensors, gather_json, together
 from firetree.sync import gradient_bytes
 from firetree.trace import StepTrace, TraceHeader, shifted
 from firetree.train import checkpoint
+from firetree.train.checkpoint import Checkpoint
 from firetree.train.clock import offset_to_rank_0_s
 from firetree.train.progress import Display
 from firetree.train.recipe import Recipe
-from firetree.train.run_folder import RunFolder
+from firetree.train.run_folder import Metrics, RunFolder
 from firetree.train.worker import Evaluation, Worker
 
 _SHOWN = 80
@@ -32,7 +32,7 @@ _SHOWN = 80
 class Measured:
     """What one rank measured since it last sent it to rank 0, and the damaged pictures it met."""
 
-    steps: list[StepTrace]
+    steps: tuple[StepTrace, ...]
     loss_sum: float
     damaged: dict[str, str]
 
@@ -53,34 +53,43 @@ class Journal:
         self._damaged: set[str] = set()
 
     def begin(self, resume: bool) -> tuple[int, float | None]:
-        """Go back to the newest complete checkpoint, if there is one: its step and accuracy."""
-        found: list[Any] = [None, None]
-        if self._folder:
-            newest, passed_over = self._folder.newest_checkpoint()
-            if newest:
-                self._check_data(newest.state)
-            first_step = newest.state.step if newest else 0
-            self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
-            self._folder.add_account(self._worker.task.account)
-            found = [newest, self._folder.last_accuracy()]
-            for damage in passed_over:
-                where = f"step {first_step}" if newest else "the start"
-                self.say(f"{damage}; going back to {where}")
-            for remark in self._worker.remarks:
-                self.say(remark)
-            if self._folder.changed:
-                self.say(f"other than in the run so far: {', '.join(self._folder.changed)}")
-        dist.broadcast_object_list(found, src=0)
-        newest, accuracy = found
-        if newest is None:
+        """Go back to the newest whole checkpoint, if there is one: its step and accuracy.
+
+        Raises:
+            UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
+        """
+        newest, accuracy = together(self._begin)
+        state = broadcast_json(asdict(newest.state) if newest else None)
+        if state is None:
             if resume:
                 self.say("no checkpoint to resume from; starting from the beginning")
             return 0, None
+        model, optimizer = (
+            broadcast_tensors(tensors)
+            for tensors in ((newest.model, newest.optimizer) if newest else ({}, {}))
+        )
+        newest = Checkpoint(checkpoint.State(**state), model, optimizer)
         worker = self._worker
         checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
         worker.restore_sync(newest.sync)
         self.say(f"resumed at step {newest.state.step} of {self._total_steps}")
-        return newest.state.step, accuracy
+        return newest.state.step, broadcast_json(accuracy)
+
+    def _begin(self) -> tuple[Checkpoint | None, float | None]:
+        """What rank 0's folder holds, which from here on is written to; nothing on the others."""
+        if self._folder is None:
+            return None, None
+        newest, passed_over = self._folder.newest_checkpoint()
+        if newest:
+            self._check_data(newest.state)
+        first_step = newest.state.step if newest else 0
+        accuracy = self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
+        self._folder.add_account(self._worker.task.account)
+        for damage in passed_over:
+            self.say(f"{damage}; going back to step {first_step}")
+        for remark in (*self._worker.remarks, *self._folder.remarks):
+            self.say(remark)
+        return newest, accuracy
 
     def _headers(self) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser
@@ -97,7 +106,7 @@ class Journal:
 
     def _check_data(self, state: checkpoint.State) -> None:
         for name, now in self._worker.task.about.items():
-            if state.data[name] != now:
+            if name in state.data and state.data[name] != now:
                 before = shorten(str(state.data[name]), _SHOWN, placeholder=" …")
                 raise UserError(
                     f"cannot resume: the run's data had {name} {before}, these "
@@ -128,19 +137,20 @@ class Journal:
         if self._folder is None:
             return
         progress, self._since_evaluation = self._since_evaluation, _Progress()
-        values = {
-            "epoch": epoch,
-            "lr": rate,
-            "train_loss": progress.loss_sum / max(1, progress.samples),
-            "test_loss": evaluation.loss,
-            "accuracy": evaluation.accuracy,
-            "samples_per_s": progress.samples / progress.duration_s if progress.samples else 0.0,
-        }
-        self._folder.add_metrics(step, values)
+        metrics = Metrics(
+            step=step,
+            epoch=epoch,
+            lr=rate,
+            train_loss=progress.loss_sum / max(1, progress.samples),
+            test_loss=evaluation.loss,
+            accuracy=evaluation.accuracy,
+            samples_per_s=progress.samples / progress.duration_s if progress.samples else 0.0,
+        )
+        self._folder.add_metrics(metrics)
         self.say(
             f"epoch {epoch}  step {step}/{self._total_steps}"
-            f"  train loss {values['train_loss']:.3f}  test loss {evaluation.loss:.3f}"
-            f"  test accuracy {evaluation.accuracy:.2%}  {values['samples_per_s']:,.0f} samples/s"
+            f"  train loss {metrics.train_loss:.3f}  test loss {evaluation.loss:.3f}"
+            f"  test accuracy {evaluation.accuracy:.2%}  {metrics.samples_per_s:,.0f} samples/s"
         )
 
     def add_checkpoint(self, step: int) -> None:
@@ -156,11 +166,13 @@ class Journal:
             self._folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
 
     def _flush(self) -> None:
-        mine = Measured(self._steps, self._loss_sum, self._worker.loader.damaged)
+        mine = Measured(tuple(self._steps), self._loss_sum, self._worker.loader.damaged)
         self._steps, self._loss_sum = [], 0.0
-        everyone: list[Any] | None = [None] * self._worker.world_size if self._folder else None
-        dist.gather_object(mine, everyone, dst=0)
-        if self._folder is None or everyone is None:
+        everyone = [
+            from_document(Measured, document, f"what rank {rank} measured")
+            for rank, document in enumerate(gather_json(asdict(mine)))
+        ]
+        if self._folder is None:
             return
         self._since_evaluation.add(everyone)
         for rank, measured in enumerate(everyone):

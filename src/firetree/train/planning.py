@@ -17,6 +17,7 @@ from firetree.errors import RunFailedError
 from firetree.models.profile import measure
 from firetree.network.plan import BUCKETS_BYTES, Plan, Prices, load_plan, make_plan
 from firetree.network.step import Profile
+from firetree.peers import broadcast_json, gather_json
 from firetree.probe import Probe, probe
 from firetree.sync import gradient_bytes
 from firetree.trace import StepTrace
@@ -96,13 +97,11 @@ class Planner:
         return f"{why}; probed and planned anew: {before} → {self.plan.algorithm}"
 
     def _planned(self, found: Probe, buckets_bytes: tuple[int, ...]) -> Plan:
-        made: list[Plan | None] = [None]
+        made = None
         if dist.get_rank() == 0:
             prices = Prices(found.network)
-            made = [make_plan(self._model_name, self._profile, prices, buckets_bytes)]
-        dist.broadcast_object_list(made, src=0)
-        assert made[0] is not None
-        return made[0]
+            made = make_plan(self._model_name, self._profile, prices, buckets_bytes).to_json()
+        return Plan.from_json(broadcast_json(made))
 
 
 def read_plan(path: str, model: nn.Module) -> Plan:
@@ -123,9 +122,7 @@ def _probed() -> Probe:
 
 def _first_of_all(failure: str | None) -> str | None:
     """The first rank's failure that had one, on all ranks alike."""
-    failures = [failure] * dist.get_world_size()
-    dist.all_gather_object(failures, failure)
-    return next(filter(None, failures), None)
+    return next(filter(None, gather_json(failure)), None)
 
 
 def _slowest(mine: Profile) -> Profile:

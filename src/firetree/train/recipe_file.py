@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from firetree.documents import from_document, parse_toml, read_text
+from firetree.durable import write_durably
 from firetree.errors import UserError, nearest
 from firetree.train.recipe import Recipe
 
@@ -44,6 +47,44 @@ def parse_recipe(text: str, source: str) -> Recipe:
     return parse_toml(Recipe, text, f"recipe {source}")
 
 
+def write_kept_recipe(path: Path, recipe: Recipe) -> None:
+    """Write the recipe of a run, with a checksum as its last line (UserError as `write_durably`)."""
+    content = recipe_toml(recipe).encode()
+    write_durably(path, content + _CHECKSUM + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def read_kept_recipe(path: Path) -> Recipe:
+    """Read the recipe of a run, of which no field may be taken from the defaults because it was lost.
+
+    Raises:
+        UserError: it cannot be read, differs from its checksum, or has none and lacks a table.
+    """
+    try:
+        return _whole_recipe(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UserError as error:
+        raise UserError(f"{error}; put it back from a copy") from error
+
+
+def _whole_recipe(content: bytes, source: str) -> Recipe:
+    above, checksum, digest = content.rpartition(_CHECKSUM)
+    if checksum and hashlib.sha256(above).hexdigest().encode() != digest.strip():
+        raise UserError(f"recipe {source} differs from the checksum in its last line")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"recipe {source} is not in UTF-8") from error
+    tables = parse_toml(dict[str, Any], text, f"recipe {source}")
+    for table in asdict(Recipe()):
+        if table not in tables and not checksum:
+            raise UserError(f"recipe {source} lacks '{table}'")
+    return parse_recipe(text, source)
+
+
+_CHECKSUM = b"# SHA-256 of what stands above: "
+
+
 def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
     """The recipe with other values, as TOML has them, of fields named as in `optim.lr`.
 
@@ -70,7 +111,7 @@ def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
 def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `parse_recipe` reads back; None is left out."""
     top, tables = [], []
-    for name, value in dataclasses.asdict(recipe).items():
+    for name, value in asdict(recipe).items():
         if isinstance(value, dict):
             rows = [f"{key} = {_toml(v)}" for key, v in value.items() if v is not None]
             tables.append("\n".join([f"[{name}]", *rows]))

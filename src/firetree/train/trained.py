@@ -12,7 +12,7 @@ from torch import Tensor
 from firetree.errors import UserError
 from firetree.train import checkpoint
 from firetree.train.recipe import Recipe
-from firetree.train.recipe_file import parse_recipe
+from firetree.train.recipe_file import read_kept_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,8 @@ def read_run(folder: Path) -> Trained:
         raise UserError(
             f"{folder} is no run's folder; expected one that firetree train has written"
         )
-    recipe = parse_recipe(path.read_text(encoding="utf-8"), str(path))
-    newest, passed_over = checkpoint.newest(folder / "checkpoints")
+    recipe = read_kept_recipe(path)
+    newest, _ = checkpoint.newest(folder / "checkpoints")
     if newest is None:
-        reason = f" ({passed_over[0]})" if passed_over else ""
-        raise UserError(f"{folder} has no whole checkpoint{reason}; expected a run that has one")
+        raise UserError(f"{folder} has no whole checkpoint; expected a run that has one")
     return Trained(recipe, newest.state.data, newest.model)
