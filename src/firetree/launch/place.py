@@ -82,7 +82,7 @@ def _number_if_given(environ: Mapping[str, str], name: str, default: int) -> int
 
 def _number(environ: Mapping[str, str], name: str) -> int:
     # SLURM writes tasks per node as "4(x2),3": the first number is this job's usual node.
-    found = re.match(r"\d+", environ[name])
+    found = re.match(r"[0-9]{1,18}", environ[name])
     if not found:
         raise UserError(f"{name}={environ[name]!r} in the environment; expected a number")
     return int(found[0])
