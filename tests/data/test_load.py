@@ -199,10 +199,15 @@ def test_pictures_read_once_are_kept_while_all_of_them_are_few(
         assert not kept or np.array_equal(x_BHWC, np.stack(first))
 
 
-def test_test_files_come_before_validation_files(write_parquet: Write, encode: Encode) -> None:
+def test_validation_files_are_tested_on_and_test_files_left_alone(
+    write_parquet: Write, encode: Encode
+) -> None:
     for split in ("train", "test", "validation"):
         path = write_parquet([encode()] * 3, f"{split}-0000.parquet")
-    assert load("parquet", path.parent).test.name(0) == "picture 0 of test-0000.parquet"
+    splits = load("parquet", path.parent)
+    assert splits.test.name(0) == "picture 0 of validation-0000.parquet"
+    left = "tested on validation-0000.parquet while training; test-0000.parquet is left alone"
+    assert left in splits.account.remarks
 
 
 def test_a_single_parquet_file_has_a_test_set_held_out(

@@ -145,7 +145,7 @@ def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:
     [
         (["none.safetensors", "."], "no file none.safetensors; expected a model's weights"),
         (["MODEL", "nowhere"], "no file or folder nowhere"),
-        (["MODEL", "."], ". holds no pictures"),
+        (["MODEL", "."], ". holds no images"),
         (["MODEL", "a.png", "--labels"], "--labels, but no picture has one"),
         (["MODEL", "a.png", "--classes", "names.txt"], "1 names in names.txt; expected 3"),
     ],

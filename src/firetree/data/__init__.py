@@ -22,6 +22,7 @@ from firetree.data.account import Account
 from firetree.data.augmentation import Augmentation
 from firetree.data.batches import Batch, Loader
 from firetree.data.decoding import DamagedPictureError
+from firetree.data.labels import with_numbers
 from firetree.data.order import epoch_steps
 from firetree.data.pictures import Dataset, Pictures
 from firetree.data.sequences import SequenceBatch, SequenceLoader, SequenceSplits
@@ -59,6 +60,8 @@ def load(
     channels: int | None,
     test_fraction: float,
     seed: int,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> Splits:
     """Read pictures and their labels, ready for a `Loader`.
 
@@ -70,6 +73,8 @@ def load(
         channels: 1 for grey, 3 for colour; None for grey if the data are grey arrays, else colour.
         test_fraction: share held out, by `seed`, where the data come without a test set.
         seed: 0 or more.
+        image_column: of parquet files, the column with the images; None for the only one there can be.
+        label_column: the same for the labels.
 
     Raises:
         UserError: an unknown name, data that cannot be read, or labels or sizes that do not fit.
@@ -77,7 +82,7 @@ def load(
     if name not in names():
         raise UserError(f"no data '{name}'{nearest(name, names())}")
     return make_splits(
-        _read(name, path),
+        with_numbers(_read(name, path, image_column, label_column)),
         classes=classes,
         size=size,
         channels=channels,
@@ -86,7 +91,12 @@ def load(
     )
 
 
-def _read(name: str, path: Path | None) -> Dataset:
+def _read(
+    name: str, path: Path | None, image_column: str | None, label_column: str | None
+) -> Dataset:
+    for option, column in (("image_column", image_column), ("label_column", label_column)):
+        if column is not None and name != "parquet":
+            raise UserError(f"data.{option} = {column}; only parquet has columns, leave it out")
     if name == "digits":
         if path is not None:
             raise UserError(f"data.path = {path}; expected none, as digits need no file")
@@ -107,4 +117,4 @@ def _read(name: str, path: Path | None) -> Dataset:
         case _:
             from firetree.data import parquet  # pyarrow takes a while to import
 
-            return parquet.read_parquet(path)
+            return parquet.read_parquet(path, image_column, label_column)

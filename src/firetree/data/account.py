@@ -65,6 +65,11 @@ class Account:
         return (sentence, *self.remarks)
 
 
+def left_alone(tested_on: str, unused: str) -> str:
+    """The remark on a test split beside a validation split."""
+    return f"tested on {tested_on} while training; {unused} is left alone"
+
+
 def as_text(passed_over: Mapping[str, int]) -> str:
     """The counts of what was passed over, most of all first."""
     ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
@@ -75,11 +80,11 @@ def _of(count: int, reason: str) -> str:
     return reason if count == 1 else _PLURAL.sub(r"\1s", reason, count=1)
 
 
-def checksum(parts: Iterable[bytes]) -> int:
+def checksum(parts: Iterable[bytes | memoryview]) -> int:
     """CRC-32 of the parts and of where one ends."""
     value = 0
     for part in parts:
-        value = zlib.crc32(b"%d:" % len(part), value)
+        value = zlib.crc32(b"%d:" % memoryview(part).nbytes, value)
         value = zlib.crc32(part, value)
     return value
 

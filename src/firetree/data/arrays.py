@@ -1,24 +1,30 @@
-"""Pictures that lie in arrays: the embedded digits, and .npz files in the layout of MNIST's."""
+"""Images that lie in arrays: the embedded digits, and .npz files in the layouts of MNIST, Keras, MedMNIST
+and CIFAR.
+"""
 
 from __future__ import annotations
 
 import zipfile
-import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import distribution
+from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from firetree.data.account import checksum
-from firetree.data.pictures import Dataset, Stored, in_array
+from firetree.data.account import HELD_OUT, checksum, left_alone
+from firetree.data.pictures import U8, Dataset, Stored, in_array
+from firetree.data.split_names import Split, named, tested_on, words_of
 from firetree.errors import UserError
+from firetree.output import printable
 
-_KEYS = ("train_x", "train_y", "test_x", "test_y")
-_IN_KERAS = dict(zip(("x_train", "y_train", "x_test", "y_test"), _KEYS, strict=True))
-# What a damaged .npz makes numpy raise; a header that lies can ask for any amount of memory.
-_FAULTS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_IMAGES = ("x", "image", "images", "img", "imgs", "data", "pixels")
+_LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
+_EXPECTED = "train_x and train_y, and perhaps val_x, val_y, test_x and test_y, or the like"
 
 
 def read_digits() -> Dataset:
@@ -34,58 +40,135 @@ def read_digits() -> Dataset:
 
 
 def read_npz(path: Path) -> Dataset:
-    """train_x, train_y and, unless a test set is to be held out, test_x and test_y; or x_train and so
-    on, as Keras names them.
+    """Arrays of images and labels, whose names say which they are and of which split.
+
+    So `train_x`, `x_train`, `train_images` and, where a test set is to be held out, `x` or `data`; with
+    `train_y`, `y_train`, `train_labels` and `y`, `labels` or `target`. Validation images are tested on,
+    or test images where there are none of them.
 
     Raises:
         UserError: not an .npz file, arrays missing, or of the wrong type, shape or length.
     """
-    arrays = _arrays(path)
-    train = _stored(arrays, "train", path)
-    if "test_x" not in arrays and "test_y" not in arrays:
-        return Dataset(train)
-    test = _stored(arrays, "test", path)
-    ours, theirs = arrays["train_x"].shape[1:], arrays["test_x"].shape[1:]
-    if ours != theirs:
-        raise UserError(f"test_x of {path} has pictures of {theirs}; expected {ours} as in train_x")
-    return Dataset(train, test)
-
-
-def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not zipfile.is_zipfile(path):
-        raise UserError(
-            f"{path} is no .npz file or is cut off; expected one with {', '.join(_KEYS)}"
-        )
+        raise UserError(f"{path} is no .npz file or is cut off; expected one with {_EXPECTED}")
+    with _explained(path), np.load(path, allow_pickle=False) as file:
+        keys, others = _by_split(path, file.files)
+        train_split: Split | None = "train" if "train" in keys else None
+        test_split = tested_on(keys)
+        train = _stored(path, file, train_split, keys.get(train_split, _Keys()))
+        test = _stored(path, file, test_split, keys[test_split]) if test_split else None
+    if train_split and None in keys:
+        others += filter(None, keys[None])
+    tested = keys[test_split].images if test_split else ""
+    if test is not None:
+        _check_same_size(path, train, test, keys[train_split].images, tested)
+    left = test_split == "validation" and "test" in keys
+    return Dataset(
+        train,
+        test,
+        test_from=f"from {tested}" if tested else HELD_OUT,
+        passed_over={"array": len(others)},
+        remarks=(left_alone(tested, keys["test"].images),) if left else (),
+    )
+
+
+class _Keys(NamedTuple):
+    """The names of a split's arrays; empty where there is none."""
+
+    images: str = ""
+    labels: str = ""
+
+
+def _by_split(path: Path, names: list[str]) -> tuple[dict[Split | None, _Keys], list[str]]:
+    """The arrays of each split, None for those whose names say no split; and the names that say nothing."""
+    found: defaultdict[Split | None, dict[str, str]] = defaultdict(dict)
+    others = []
+    for name in names:
+        said = named(name)
+        *_, last = (said.words if said else words_of(name)) or ("",)
+        role = "images" if last in _IMAGES else "labels" if last in _LABELS else None
+        split = said and said.split
+        if role is None:
+            others.append(name)
+        elif role in found[split]:
+            raise UserError(
+                f"{path} has {found[split][role]} and {name}, both {role} by their names; expected one "
+                "of them"
+            )
+        else:
+            found[split][role] = name
+    return {split: _Keys(**keys) for split, keys in found.items()}, others
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {_IN_KERAS.get(key, key): np.asarray(file[key]) for key in file.files}
-    except _FAULTS as error:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever numpy and zipfile stumble over in a damaged file
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"cannot read {path}: {error!r}; expected an .npz file with {', '.join(_KEYS)}"
+            f"cannot read {path}: {reason:.200}; expected an .npz file with {_EXPECTED}"
         ) from error
 
 
-def _stored(arrays: dict[str, npt.NDArray[Any]], split: str, path: Path) -> Stored:
-    for key in (f"{split}_x", f"{split}_y"):
-        if key not in arrays:
-            raise UserError(f"{path} has no array {key}; found {', '.join(arrays) or 'none'}")
-    x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]
+def _stored(path: Path, file: Mapping[str, Any], split: Split | None, keys: _Keys) -> Stored:
+    for role, short in (("images", "x"), ("labels", "y")):
+        if not getattr(keys, role):
+            key = f"{split or 'train'}_{short}"
+            raise UserError(
+                f"{path} has no array {key}; found {', '.join(map(printable, file)) or 'none'}, "
+                f"expected {_EXPECTED}"
+            )
+    x, y = np.asarray(file[keys.images]), np.asarray(file[keys.labels])
+    images, labels = printable(keys.images), printable(keys.labels)
     if x.dtype != np.uint8:
-        raise UserError(f"{split}_x of {path} is {x.dtype}; expected uint8 from 0 to 255")
-    array_NHWC = x[..., None] if x.ndim == 3 else x
-    if array_NHWC.ndim != 4 or array_NHWC.shape[3] not in (1, 3) or 0 in array_NHWC.shape[1:]:
+        raise UserError(f"{images} of {path} is {x.dtype}; expected uint8 from 0 to 255")
+    array_NHWC = _with_channels_last(x)
+    if array_NHWC is None:
         raise UserError(
-            f"{split}_x of {path} has shape {x.shape}; expected (count, height, width) or "
-            "(count, height, width, 1 or 3)"
+            f"{images} of {path} has shape {x.shape}; expected (count, height, width), or channels, "
+            "1 or 3, before or behind these"
         )
-    if y.shape != x.shape[:1]:
+    if y.shape not in (x.shape[:1], (len(x), 1)):
         raise UserError(
-            f"{split}_y of {path} has shape {y.shape}; expected ({len(x)},), a label for each "
-            f"picture of {split}_x"
+            f"{labels} of {path} has shape {y.shape}; expected ({len(x)},), one label for each image of "
+            f"{images}"
         )
     return in_array(
         array_NHWC,
-        y,
-        lambda index: f"{split}_x[{index}] of {path.name}",
-        checksum([str(x.shape).encode(), np.ascontiguousarray(x).tobytes()]),
+        y.reshape(-1),
+        lambda index: f"{images}[{index}] of {path.name}",
+        checksum([str(x.shape).encode(), np.ascontiguousarray(x).data]),
     )
+
+
+def _with_channels_last(x: U8) -> U8 | None:
+    """The images as (N, H, W, C); None where the shape says nothing of the kind."""
+    if x.ndim == 2:  # rows of pixels, as CIFAR has them: one channel after the other
+        for channels in (1, 3):
+            size = isqrt(x.shape[1] // channels)
+            if size and channels * size**2 == x.shape[1]:
+                return x.reshape(-1, channels, size, size).transpose(0, 2, 3, 1)
+        return None
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim != 4 or 0 in x.shape[1:]:
+        return None
+    if x.shape[3] in (1, 3):
+        return x
+    return x.transpose(0, 2, 3, 1) if x.shape[1] in (1, 3) else None
+
+
+def _check_same_size(path: Path, train: Stored, test: Stored, train_name: str, name: str) -> None:
+    ours, theirs = (_size(part) for part in (train, test))
+    if ours != theirs:
+        raise UserError(
+            f"{name} of {path} has images of {theirs}; expected {ours} as in {train_name}"
+        )
+
+
+def _size(stored: Stored) -> tuple[int, ...]:
+    array: npt.NDArray[Any] | None = stored.array_NHWC
+    return () if array is None else array.shape[1:]

@@ -1,12 +1,14 @@
-"""Pictures in parquet files in the layout of Hugging Face datasets.
+"""Images in parquet files in the layouts of Hugging Face datasets.
 
-A struct column holds the encoded bytes, an integer column the labels. Only labels are read at once;
-a picture's bytes come with the row group that it is in, and the groups used last stay in memory.
+One column holds the encoded bytes, alone or in a struct, one the labels. Only labels are read at once;
+an image's bytes come with the row group that it is in, and the groups used last stay in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,68 +20,92 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from firetree.data.account import checksum
+from firetree.data.account import HELD_OUT, checksum
 from firetree.data.decoding import DamagedPictureError
+from firetree.data.parquet_columns import Columns, find_columns
 from firetree.data.pictures import Dataset, Stored, encoded
+from firetree.data.split_files import split_files
 from firetree.errors import UserError
+from firetree.output import printable
 
 CACHE_BYTES = 1_000_000_000
 """Row groups of a split that stay in memory, as encoded bytes; two do in any case."""
 
+_NO_LABEL = -1
+"""The label of each image in Hugging Face's test sets without labels."""
 
-def read_parquet(path: Path) -> Dataset:
-    """A folder with train-*.parquet and perhaps test-* or validation-*, or a single file.
+
+def read_parquet(
+    path: Path, image_column: str | None = None, label_column: str | None = None
+) -> Dataset:
+    """A single file, or a folder of them, whose names say what to test on (`split_files`).
+
+    Labels are numbers or names; of numbers, Hugging Face's metadata may have the names. A test set
+    without labels is passed over.
 
     Raises:
-        UserError: no such files, unreadable ones, or columns that are missing or of a wrong type.
+        UserError: no such files, unreadable ones, or columns that are missing, of a wrong type, or to be
+            chosen among by `image_column` and `label_column`.
     """
-    if path.is_file():
-        return Dataset(_stored([path]))
-    train, test, validation = (
-        sorted(path.glob(f"{split}-*.parquet")) for split in ("train", "test", "validation")
+    files = split_files(path, (".parquet",), "parquet file")
+    wanted = image_column, label_column
+    train, *more = [_opened(file, *wanted) for file in files.train]
+    test = [_opened(file, *wanted) for file in files.test]
+    passed_over, test_from = Counter(files.passed_over), files.test_from
+    if test and all(_is_unlabelled(file.labels) for file in test):
+        passed_over["parquet file without labels"] += len(test)
+        test, test_from = [], HELD_OUT
+    return Dataset(
+        _stored([train, *more]),
+        _stored(test) if test else None,
+        train.class_names,
+        test_from,
+        1 + len(more) + len(test),
+        passed_over,
+        (*files.remarks, *train.columns.remarks),
     )
-    if not train:
-        raise UserError(f"{path} holds no train-*.parquet; expected such files or a single file")
-    held_out = test or validation
-    return Dataset(_stored(train), _stored(held_out) if held_out else None)
+
+
+def _is_unlabelled(labels: npt.NDArray[Any]) -> bool:
+    return labels.dtype.kind == "i" and bool((labels == _NO_LABEL).all())
 
 
 class _Group(NamedTuple):
-    """A row group: its number in its file, and the file's column with the pictures."""
+    """A row group: its number in its file, the file's column with the images, and their encoded size."""
 
     file: Path
     number: int
-    column: str
+    columns: Columns
     metadata: pq.FileMetaData
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of its pictures, encoded."""
-        group = self.metadata.row_group(self.number)
-        columns = map(group.column, range(group.num_columns))
-        sizes = (c.total_uncompressed_size for c in columns if c.path_in_schema == self.column)
-        return int(sum(sizes))
-
-    @property
-    def about(self) -> bytes:
-        """What a checksum is made of: the row group's number, its rows and the size of its images."""
-        rows = self.metadata.row_group(self.number).num_rows
-        return f"{self.number} {rows} {self.size_bytes}".encode()
+    rows: int
+    size_bytes: int
 
     def read(self) -> pa.Array:
-        """The encoded pictures; UserError where the file is damaged."""
+        """The encoded images; UserError where the file is damaged."""
         with _explained(self.file), pq.ParquetFile(self.file, metadata=self.metadata) as parquet:
-            table = parquet.read_row_group(self.number, columns=[self.column])
-            return pc.struct_field(table[0], "bytes").cast(pa.large_binary()).combine_chunks()
+            table = parquet.read_row_group(self.number, columns=[self.columns.image_path])
+            column = table[0] if self.columns.plain else pc.struct_field(table[0], "bytes")
+            images = column.cast(pa.large_binary()).combine_chunks()
+            if len(images) != self.rows:
+                raise ValueError(f"row group {self.number} has {len(images)} rows of {self.rows}")
+            return images
 
 
-def _stored(files: list[Path]) -> Stored:
-    opened = [_opened(file) for file in files]
-    groups = [group for groups, _ in opened for group in groups]
-    rows = [group.metadata.row_group(group.number).num_rows for group in groups]
-    group_starts = np.cumsum([0, *rows])
-    file_starts = np.cumsum([0, *(len(labels) for _, labels in opened)])
-    fitting = CACHE_BYTES // max((group.size_bytes for group in groups), default=1)
+class _File(NamedTuple):
+    """An open file's row groups, labels and, where it has them, the names of its classes."""
+
+    path: Path
+    columns: Columns
+    groups: list[_Group]
+    labels: npt.NDArray[Any]
+    class_names: tuple[str, ...]
+
+
+def _stored(files: list[_File]) -> Stored:
+    groups = [group for file in files for group in file.groups]
+    group_starts = np.cumsum([0, *(group.rows for group in groups)])
+    file_starts = np.cumsum([0, *(len(file.labels) for file in files)])
+    fitting = CACHE_BYTES // max([1, *(group.size_bytes for group in groups)])
 
     @lru_cache(maxsize=max(2, fitting))
     def read(number: int) -> pa.Array:
@@ -87,7 +113,7 @@ def _stored(files: list[Path]) -> Stored:
 
     def name(index: int) -> str:
         number = _place(file_starts, index)
-        return f"picture {index - file_starts[number]} of {files[number].name}"
+        return f"picture {index - file_starts[number]} of {printable(files[number].path.name)}"
 
     def content(index: int) -> bytes:
         number = _place(group_starts, index)
@@ -96,8 +122,9 @@ def _stored(files: list[Path]) -> Stored:
             raise DamagedPictureError("the file holds no bytes for it")
         return value
 
-    labels = np.concatenate([labels for _, labels in opened])
-    return encoded(labels, name, content, checksum(group.about for group in groups))
+    labels = np.concatenate([file.labels for file in files])
+    about = (f"{group.number} {group.rows} {group.size_bytes}".encode() for group in groups)
+    return encoded(labels, name, content, checksum(about))
 
 
 def _place(starts: npt.NDArray[np.int64], index: int) -> int:
@@ -105,53 +132,58 @@ def _place(starts: npt.NDArray[np.int64], index: int) -> int:
     return int(np.searchsorted(starts, index, side="right")) - 1
 
 
-def _opened(file: Path) -> tuple[list[_Group], npt.NDArray[Any]]:
-    """The row groups and the labels of one file."""
-    with _explained(file), pq.ParquetFile(file) as parquet:
+def _opened(path: Path, image_column: str | None, label_column: str | None) -> _File:
+    with _explained(path), pq.ParquetFile(path) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
-        picture, label = _picture_column(schema, file), _label_column(schema, file)
-        labels = parquet.read(columns=[label])[label]
-    if labels.null_count:
-        index = int(np.argmax(labels.is_null().to_numpy()))
-        raise UserError(f"picture {index} of {file} has no label; expected an integer")
-    column = f"{picture}.bytes"
-    groups = [_Group(file, n, column, metadata) for n in range(metadata.num_row_groups)]
-    return groups, labels.to_numpy()
+        columns = find_columns(schema, path, image_column, label_column)
+        labels = parquet.read(columns=[columns.label])[columns.label]
+        groups = [
+            _Group(path, number, columns, metadata, *_extent(metadata.row_group(number), columns))
+            for number in range(metadata.num_row_groups)
+        ]
+        if labels.null_count:
+            index = int(np.argmax(labels.is_null().to_numpy()))
+            raise UserError(f"picture {index} of {path} has no label; expected one")
+        if sum(group.rows for group in groups) != len(labels):
+            raise ValueError(f"{len(labels)} labels, and row groups of other numbers of rows")
+        return _File(path, columns, groups, _plain(labels), _class_names(schema, columns.label))
+
+
+def _extent(group: pq.RowGroupMetaData, columns: Columns) -> tuple[int, int]:
+    """Its rows, and the bytes of their images."""
+    chunks: Sequence[Any] = [group.column(number) for number in range(group.num_columns)]
+    sizes = [it.total_uncompressed_size for it in chunks if it.path_in_schema == columns.image_path]
+    return group.num_rows, int(sum(sizes))
+
+
+def _plain(labels: pa.ChunkedArray) -> npt.NDArray[Any]:
+    kind = labels.type
+    if pa.types.is_dictionary(kind):
+        labels = labels.cast(kind.value_type)
+    values: npt.NDArray[Any] = labels.to_numpy()
+    return values
+
+
+def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """The names of a ClassLabel in Hugging Face's metadata; none where there is nothing of the kind."""
+    try:
+        document = json.loads((schema.metadata or {})[b"huggingface"])
+        names = document["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(map(printable, names)) if fits else ()
 
 
 @contextmanager
-def _explained(file: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Turn what a damaged file raises into a UserError."""
     try:
         yield
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"cannot read {file}: {reason}; expected a whole parquet file") from error
-
-
-def _picture_column(schema: pa.Schema, file: Path) -> str:
-    found = [field.name for field in schema if _holds_bytes(field.type)]
-    chosen = [name for name in found if name in ("img", "image")] or found
-    if len(chosen) != 1:
-        raise _wrong_columns(schema, file, "one column image: struct<bytes: binary, path: string>")
-    return str(chosen[0])
-
-
-def _label_column(schema: pa.Schema, file: Path) -> str:
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
-    chosen = ["label"] if "label" in schema.names else integers
-    if len(chosen) != 1 or chosen[0] not in integers:
-        raise _wrong_columns(schema, file, "a column label: int64")
-    return chosen[0]
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        return False
-    inner = kind.field("bytes").type
-    return bool(pa.types.is_binary(inner) or pa.types.is_large_binary(inner))
-
-
-def _wrong_columns(schema: pa.Schema, file: Path, expected: str) -> UserError:
-    columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    return UserError(f"{file} has the columns {columns}; expected {expected}")
+    except UserError:
+        raise
+    except Exception as error:  # whatever pyarrow stumbles over in a damaged file
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"cannot read {path}: {reason:.200}; expected a whole parquet file"
+        ) from error

@@ -1,6 +1,6 @@
-"""Pictures in WebDataset's layout: tars in which `KEY.jpg` lies beside `KEY.cls` or `KEY.json`.
+"""Images in WebDataset's layout: tars in which `KEY.jpg` lies beside `KEY.cls` or `KEY.json`.
 
-Where each picture lies is noted once, at the start; from then on any of them can be read by itself,
+Where each image lies is noted once, at the start; from then on any of them can be read by itself,
 so that the order of an epoch is as random as that of any other data.
 """
 
@@ -8,67 +8,89 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from itertools import groupby
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from firetree.data.decoding import SUFFIXES
+from firetree.data.decoding import SUFFIXES, DamagedPictureError
+from firetree.data.labels import labels_of
+from firetree.data.listing import Member, checksum_of, suffix_of
 from firetree.data.pictures import Dataset, Stored, encoded
-from firetree.data.tars import Member, checksum_of, tar_entries
+from firetree.data.split_files import split_files
+from firetree.data.tars import TARS, list_tar
 from firetree.errors import UserError
+from firetree.output import printable
 
 _LARGEST = np.iinfo(np.int64).max
-_TEST_NAME = re.compile(r"(^|[-_.])(test|val|validation)([-_.]|$)")
+_LONGEST_LABEL_BYTES = 1_000_000
+_LONGEST_NAME = 200
+_NUMBER = re.compile(r"[+-]?[0-9]+")
+_INPUTS = ("input", "image", "img")
+"""What a name says before its suffix of the image that is to be classified, where there are several."""
 
 
 def read_shards(path: Path) -> Dataset:
-    """A folder of shards, or one of them: those with test, val or validation in their names are to
-    test on, the others to train on.
+    """A folder of shards, or one of them; names say which are to test on (`split_files`).
 
-    A label is a whole number (int64) in KEY.cls, or `label` in KEY.json.
+    A label is a whole number (int64) or a class's name in KEY.cls, or `label` in KEY.json. The files of a sample may lie
+    anywhere in its shard.
 
     Raises:
-        UserError: no shards, unreadable ones, or a sample without a picture or a label.
+        UserError: no shards, unreadable ones, or a sample without an image or a label.
     """
-    shards = [path] if path.is_file() else sorted(path.glob("*.tar"))
-    test = [shard for shard in shards if path.is_dir() and _TEST_NAME.search(shard.stem)]
-    train = [shard for shard in shards if shard not in test]
-    if not train:
-        raise UserError(f"{path} holds no *.tar to train on; expected shards or a single one")
-    return Dataset(_stored(train), _stored(test) if test else None)
-
-
-class _Sample(NamedTuple):
-    picture: Member
-    label: int
-
-
-def _stored(shards: list[Path]) -> Stored:
-    samples = [sample for shard in shards for sample in _samples(shard)]
-    labels = np.array([sample.label for sample in samples], np.int64)
-    return encoded(
-        labels,
-        lambda i: _name(samples[i]),
-        lambda i: samples[i].picture.content(),
-        checksum_of(sample.picture for sample in samples),
+    files = split_files(path, TARS, "shard")
+    passed_over = Counter(files.passed_over)
+    train = _stored(files.train, passed_over)
+    test = _stored(files.test, passed_over) if files.test else None
+    return Dataset(
+        train,
+        test,
+        test_from=files.test_from,
+        files=len(files.train) + len(files.test),
+        passed_over=passed_over,
+        remarks=files.remarks,
     )
 
 
-def _name(sample: _Sample) -> str:
-    return f"{sample.picture.name} of {Path(sample.picture.source).name}"
+class _Sample(NamedTuple):
+    image: Member
+    label: int | str
+    shard: Path
 
 
-def _samples(shard: Path) -> Iterator[_Sample]:
-    files = (member for _, member in tar_entries(shard) if member is not None and _counts(member))
-    for key, members in groupby(files, lambda member: _split(member)[0]):
-        yield _sample(shard, key, {_split(member)[1]: member for member in members})
+def _stored(shards: list[Path], passed_over: Counter[str]) -> Stored:
+    samples = [sample for shard in shards for sample in _samples(shard, passed_over)]
+    return encoded(
+        labels_of([sample.label for sample in samples]),
+        lambda i: f"{printable(samples[i].image.name)} of {printable(samples[i].shard.name)}",
+        lambda i: samples[i].image.content(),
+        checksum_of(sample.image for sample in samples),
+    )
 
 
-def _counts(member: Member) -> bool:
-    return not member.name.rpartition("/")[2].startswith(".")
+def _samples(shard: Path, passed_over: Counter[str]) -> Iterator[_Sample]:
+    listing = list_tar(shard)
+    passed_over.update(listing.passed_over)
+    by_key: defaultdict[str, dict[str, Member]] = defaultdict(dict)
+    for member in listing.files.values():
+        key, kind = _split(member)
+        by_key[key][kind] = member
+    for key, members in by_key.items():
+        where = f"{printable(key)} of {printable(str(shard))}"
+        images = [kind for kind in members if f".{kind}".endswith(SUFFIXES)]
+        label_kind = _label_kind(members)
+        if not images and not (label_kind or "").endswith("cls"):
+            passed_over.update(suffix_of(member.name) for member in members.values())
+            continue
+        image = members[_image_kind(where, images)]
+        label = _label(where, members, label_kind)
+        if image.length == 0:
+            passed_over["empty"] += 1
+        else:
+            yield _Sample(image, label, shard)
 
 
 def _split(member: Member) -> tuple[str, str]:
@@ -78,30 +100,55 @@ def _split(member: Member) -> tuple[str, str]:
     return folder + slash + stem, kind.lower()
 
 
-def _sample(shard: Path, key: str, members: dict[str, Member]) -> _Sample:
-    pictures = [members[kind] for kind in members if f".{kind}" in SUFFIXES]
-    if len(pictures) != 1:
-        raise UserError(
-            f"{key} of {shard} has {len(pictures)} pictures; expected one with one of "
-            f"{' '.join(SUFFIXES)}"
-        )
-    return _Sample(pictures[0], _label(shard, key, members))
+def _image_kind(where: str, kinds: list[str]) -> str:
+    """The image to be classified: the only one, or the only one that has nothing between key and suffix, or
+    that says so there."""
+    plain = [kind for kind in kinds if "." not in kind]
+    inputs = [kind for kind in kinds if kind.split(".")[0] in _INPUTS]
+    for chosen in (kinds, plain, inputs):
+        if len(chosen) == 1:
+            return chosen[0]
+    found = f" ({', '.join(map(printable, kinds))})" if kinds else ""
+    raise UserError(
+        f"{where} has {len(kinds)} images{found}; expected one with one of {' '.join(SUFFIXES)}"
+    )
 
 
-def _label(shard: Path, key: str, members: dict[str, Member]) -> int:
-    where = f"{key} of {shard}"
-    if not {"cls", "json"} & members.keys():
-        raise UserError(f"{where} has no label; expected KEY.cls or KEY.json beside its picture")
+def _label_kind(members: Mapping[str, Member]) -> str | None:
+    for end in ("cls", "json"):
+        for kind in sorted(members, key=len):
+            if kind.split(".")[-1] == end:
+                return kind
+    return None
+
+
+def _label(where: str, members: Mapping[str, Member], kind: str | None) -> int | str:
+    if kind is None:
+        raise UserError(f"{where} has no label; expected KEY.cls or KEY.json beside its image")
     try:
-        if "cls" in members:
-            label = int(members["cls"].content())
-        else:
-            label = json.loads(members["json"].content())["label"]
-        if type(label) is not int or abs(label) > _LARGEST:
-            raise ValueError(label)
-    except (ValueError, KeyError, TypeError) as error:
+        member = members[kind]
+        if (member.length or 0) > _LONGEST_LABEL_BYTES:
+            raise ValueError(f"in a file of {member.length:,} bytes")
+        content = member.content()
+        label = _written(content) if kind.endswith("cls") else json.loads(content)["label"]
+        if not _fits(label):
+            raise ValueError(f"{label!r:.80}")
+    except RecursionError as error:
+        raise UserError(f"{where}.{kind} is nested too deeply; expected a label in it") from error
+    except (ValueError, KeyError, TypeError, DamagedPictureError) as error:
         raise UserError(
-            f"the label of {where} is {error}; expected a whole number of at most 64 bits in KEY.cls, "
-            "or as label in KEY.json"
+            f"the label of {where} is {error}; expected a whole number of at most 64 bits, or a class's "
+            "name, in KEY.cls, or as label in KEY.json"
         ) from error
-    return label
+    return cast(int | str, label)
+
+
+def _written(content: bytes) -> int | str:
+    text = content.decode().strip()
+    return int(text) if _NUMBER.fullmatch(text) else text
+
+
+def _fits(label: object) -> bool:
+    if isinstance(label, str):
+        return 0 < len(label) <= _LONGEST_NAME and label.isprintable()
+    return type(label) is int and abs(label) <= _LARGEST

@@ -7,7 +7,7 @@ The names are those in use anywhere: `train`, `Training_Set`, `val`, `valid-imag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 Split = Literal["train", "validation", "test"]
@@ -18,6 +18,7 @@ _WORDS: Mapping[str, Split] = {
     **dict.fromkeys(("dev", "development", "eval", "evaluation"), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
+_TESTED_ON: tuple[Split, ...] = ("validation", "test")
 _FILLERS = ("set", "split", "data", "dataset", "images", "image", "imgs", "img", "folder")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
@@ -36,7 +37,7 @@ class Named(NamedTuple):
 
 def named(name: str) -> Named | None:
     """What the name says; None where it has no split, or two."""
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = words_of(name)
     found = [_split(word) for word in words]
     splits = {split for split in found if split is not None}
     if len(splits) != 1:
@@ -45,10 +46,25 @@ def named(name: str) -> Named | None:
     return Named(splits.pop(), others)
 
 
+def words_of(name: str) -> tuple[str, ...]:
+    """The words of a name, in small letters."""
+    return tuple(word.lower() for word in _WORD.findall(name))
+
+
 def split_of(name: str) -> Split | None:
     """The split that a name says."""
     said = named(name)
     return said and said.split
+
+
+def tested_on(splits: Collection[Split | None]) -> Split | None:
+    """The split to test on while a network is trained: a test split only where no other is held out."""
+    return next((split for split in _TESTED_ON if split in splits), None)
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a name says no more than that these are data, as `images`."""
+    return all(word in _FILLERS for word in words_of(name))
 
 
 def _split(word: str) -> Split | None:

@@ -85,7 +85,7 @@ def _account(
         test_from=dataset.test_from,
         classes=len(classes),
         files=dataset.files,
-        passed_over=dataset.passed_over,
+        passed_over={reason: count for reason, count in dataset.passed_over.items() if count},
         remarks=(
             *dataset.remarks,
             *remarks_on_labels(train.labels, test.labels, classes, "images"),
@@ -96,16 +96,18 @@ def _account(
 
 def _classes(dataset: Dataset, classes: int | None) -> tuple[tuple[str, ...], Indices]:
     """The names of all classes, and the checked training labels."""
+    if classes is None and dataset.classes:
+        classes = len(dataset.classes)
     if classes is None:
         count = len(dataset.train.labels)
         expected = f"0 to {count - 1}, as there are {count} pictures; else give data.classes"
         labels = _checked_labels(dataset.train, count, expected)
-        classes = len(dataset.classes) or int(labels.max()) + 1
+        classes = int(labels.max()) + 1
     else:
         expected = f"0 to {classes - 1}, as there are {classes} classes"
         labels = _checked_labels(dataset.train, classes, expected)
     numbers = map(str, range(len(dataset.classes), classes))
-    return (*dataset.classes, *numbers), labels
+    return (*dataset.classes[:classes], *numbers), labels
 
 
 def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:

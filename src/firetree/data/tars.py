@@ -1,63 +1,157 @@
-"""What lies where in a tar: nothing is unpacked, each member is read by its own offset."""
+"""What lies where in a tar: each member is read by its own offset, and nothing is unpacked but a whole
+compressed tar, once, into a temporary file without a name.
+"""
 
 from __future__ import annotations
 
-import os
+import bz2
+import gzip
+import lzma
+import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, cast
 
-from firetree.data.account import checksum
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.listing import Listing, Member, Parts, is_hidden
 from firetree.errors import UserError
 
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+"""What the names of tars end in."""
 
-class Member(NamedTuple):
-    """A file's name, and where its bytes lie: in the tar `source`, or in a file below that folder."""
-
-    name: str
-    source: str
-    offset: int = 0
-    length: int | None = None
-    """None for a file of its own."""
-
-    def content(self) -> bytes:
-        """The bytes, from any thread; raises DamagedPictureError where they cannot be read."""
-        alone = self.length is None
-        try:
-            with open(os.path.join(self.source, self.name) if alone else self.source, "rb") as file:
-                file.seek(self.offset)
-                return file.read(self.length)
-        except OSError as error:
-            raise DamagedPictureError(error.strerror) from error
+_MOST_LINKS = 40
+"""Links that lead from one to the next before they count as broken, as in Linux."""
+_PIECE_BYTES = 1 << 20
 
 
-def checksum_of(members: Iterable[Member]) -> int:
-    """Of the members' names and sizes, so far as these are known."""
-    return checksum(
-        f"{name} {length}".encode("utf-8", "surrogateescape") for name, _, _, length in members
-    )
+def list_tar(path: Path) -> Listing:
+    """The files of a tar, links followed; of two with one name the later one.
 
-
-def tar_entries(path: Path) -> Iterator[tuple[str, Member | None]]:
-    """The name of each folder (None) and file of an uncompressed tar, in its order.
+    A copy of a compressed tar is unpacked, as a random order could not be read from the tar itself.
 
     Raises:
-        UserError: no tar, a compressed one, or one that is cut off.
+        UserError: no tar, or one that is cut off.
     """
-    try:
-        source = str(path)
-        with tarfile.open(path, "r:") as archive, path.open("rb") as file:
+    listing = Listing()
+    links: dict[Parts, Parts] = {}
+    members: dict[Parts, Member] = {}
+    for entry, member in _entries(path):
+        parts = _parts(entry.name)
+        listing.folders.update(parts[:n] for n in range(1, len(parts) + entry.isdir()))
+        if entry.isdir():
+            continue
+        repeated = members.pop(parts, None) is not None or links.pop(parts, None) is not None
+        listing.passed_over["repeated name"] += repeated
+        if entry.issym():
+            links[parts] = _parts(posixpath.join(*parts[:-1], entry.linkname))
+        elif entry.islnk():
+            links[parts] = _parts(entry.linkname)
+        elif entry.isreg() and not entry.issparse():
+            members[parts] = member._replace(name="/".join(parts))
+        else:
+            listing.passed_over["special file"] += 1
+    listing.files.update(members | _followed(links, members, listing))
+    _hide(listing)
+    return listing
+
+
+def _parts(name: str) -> Parts:
+    whole = posixpath.normpath(name)
+    return tuple(part for part in whole.split("/") if part not in ("", "."))
+
+
+def _followed(
+    links: dict[Parts, Parts], members: dict[Parts, Member], listing: Listing
+) -> dict[Parts, Member]:
+    """The files that links lead to, by the links' names."""
+    found = {}
+    for parts, target in links.items():
+        for _ in range(_MOST_LINKS):
+            target = links.get(target, target)
+        if target in members:
+            found[parts] = members[target]._replace(name="/".join(parts))
+        else:
+            reason = "link to a folder" if target in listing.folders else "broken link"
+            listing.passed_over[reason] += 1
+    return found
+
+
+def _hide(listing: Listing) -> None:
+    """Pass over what is hidden, a folder counted once with all below it."""
+    hidden = set()
+    for parts in (*listing.files, *listing.folders):
+        first = next((n for n, part in enumerate(parts, 1) if is_hidden(part)), None)
+        if first is not None:
+            hidden.add(parts[:first])
+            listing.files.pop(parts, None)
+            listing.folders.discard(parts)
+    if hidden:
+        listing.passed_over["hidden"] += len(hidden)
+
+
+def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, Member]]:
+    with _explained(path), path.open("rb") as stored:
+        packed = _unpacker(stored.read(6))
+        file = _unpacked(path, packed) if packed else stored
+        file.seek(0)
+        source = file if packed else str(path)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             while (entry := archive.next()) is not None:
-                if entry.isdir():
-                    yield entry.name, None
-                elif entry.isreg():
-                    yield entry.name, Member(entry.name, source, entry.offset_data, entry.size)
+                if entry.size < 0:
+                    raise tarfile.ReadError(f"{entry.name!r} has a size of {entry.size} bytes")
+                yield entry, Member(entry.name, source, entry.offset_data, entry.size)
                 archive.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte of each
             # tarfile takes a damaged header for the end; the true end is a block of zeros.
             file.seek(archive.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
-    except (OSError, ValueError, tarfile.TarError) as error:
-        raise UserError(f"cannot read {path}: {error}; expected an uncompressed tar") from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever the parsers of damaged files stumble over
+        raise UserError(
+            f"cannot read {path}: {error}; expected a tar, perhaps compressed by gzip, bzip2, xz or zstd"
+        ) from error
+
+
+Opener = Callable[[Path], BinaryIO]
+
+
+def _unpacker(start: bytes) -> Opener | None:
+    """What unpacks a file that begins so; None for one that is not compressed."""
+    if start.startswith(b"\x1f\x8b"):
+        return lambda path: cast(BinaryIO, gzip.open(path))
+    if start.startswith(b"BZh"):
+        return lambda path: cast(BinaryIO, bz2.open(path))
+    if start.startswith(b"\xfd7zXZ\0"):
+        return lambda path: cast(BinaryIO, lzma.open(path))
+    return _open_zstd if start.startswith(b"\x28\xb5\x2f\xfd") else None
+
+
+def _open_zstd(path: Path) -> BinaryIO:
+    import pyarrow as pa  # takes a while to import
+
+    return cast(BinaryIO, pa.input_stream(str(path), compression="zstd"))
+
+
+def _unpacked(path: Path, opener: Opener) -> BinaryIO:
+    """A copy that is gone with the process."""
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as its members are
+    with opener(path) as packed:
+        while piece := packed.read(_PIECE_BYTES):
+            try:
+                copy.write(piece)
+            except OSError as error:
+                raise UserError(
+                    f"cannot unpack {path} into {tempfile.gettempdir()}: {error.strerror}; unpack it "
+                    "yourself, or set TMPDIR to where there is room"
+                ) from error
+    copy.flush()
+    return cast(BinaryIO, copy)

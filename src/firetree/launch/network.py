@@ -59,7 +59,7 @@ def _check(named: str) -> None:
 
 def _met(store: Store, place: Place, limit_s: float) -> list[str]:
     """The address of each worker as far as it can tell alone, once all have come."""
-    store.set(f"address-{place.rank}", reach.first_guess())
+    store.set(f"address-{place.rank}", reach.first_guess(place.master_addr))
     if place.rank == 0:
         store.set("everyone", json.dumps(_gathered(store, place, limit_s)))
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,14 @@ from PIL import Image
 
 from firetree.data import trees
 from firetree.data.decoding import SUFFIXES, DamagedPictureError, decode
+from firetree.data.folders import list_folder
+from firetree.data.labels import with_numbers
+from firetree.data.listing import Member
 from firetree.data.pictures import Dataset, Stored
+from firetree.data.split_names import split_of
+from firetree.data.tars import TARS, list_tar
 from firetree.errors import UserError
+from firetree.output import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,45 +50,61 @@ def find_pictures(paths: Sequence[Path], class_names: Sequence[str] | None = Non
 
 
 def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
-    if not path.exists():
-        raise UserError(f"no file or folder {path}; expected pictures")
-    scored_whole = class_names is not None and any(path.glob("train-*.parquet"))
-    if path.is_dir() and not scored_whole:
-        pictures = [found for file in _walk(path) for found in _below(file, class_names)]
-        if not pictures:
-            raise UserError(f"{path} holds no pictures; expected {' '.join(SUFFIXES)}")
-        return pictures
-    if path.suffix == ".parquet" or scored_whole:
-        from firetree.data import parquet  # pyarrow takes a while to import
-
-        held = parquet.read_parquet(path)
-        return _numbered(path, held.test or held.train, class_names)
-    if path.suffix == ".tar":
-        return _of_tar(path, trees.read_tar(path), class_names)
-    return [Picture(str(path), lambda: _read(path))]
+    if path.is_dir():
+        return _of_folder(path, class_names)
+    if not path.is_file():
+        raise UserError(f"no file or folder {path}; expected images")
+    if path.suffix == ".parquet":
+        return _of_parquet(path, class_names)
+    if not path.name.endswith(TARS):
+        return [Picture(printable(str(path)), lambda: _read(path))]
+    if class_names is not None:
+        return _labelled(path, trees.read_tar(path), class_names)
+    images = trees.images_of(list_tar(path))
+    return [Picture(printable(it.name), _decoder(it)) for _, it in sorted(images.items())]
 
 
-def _numbered(path: Path, stored: Stored, class_names: Sequence[str] | None) -> list[Picture]:
-    """Pictures whose labels are numbers of the model's classes."""
+def _of_folder(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
+    listing = list_folder(path)
+    parquets = [parts for parts in listing.files if parts[-1].endswith(".parquet")]
+    if class_names is not None and any(split_of(parts[-1]) for parts in parquets):
+        return _of_parquet(path, class_names)
+    pictures = []
+    for parts, member in sorted(listing.files.items()):
+        file = path.joinpath(*parts)
+        if parts in parquets:
+            pictures += _of_parquet(file, class_names)
+        elif parts[-1].lower().endswith(SUFFIXES):
+            pictures.append(Picture(printable(str(file)), _decoder(member)))
+    if not pictures:
+        raise UserError(f"{path} holds no images; expected {' '.join(SUFFIXES)}")
+    return pictures
+
+
+def _of_parquet(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
+    from firetree.data import parquet  # pyarrow takes a while to import
+
+    held = parquet.read_parquet(path)
+    return _labelled(path, with_numbers(held), class_names)
+
+
+def _labelled(path: Path, held: Dataset, class_names: Sequence[str] | None) -> list[Picture]:
+    """Pictures whose labels are those of the model's classes, by their names or else by their numbers."""
+    stored = held.test or held.train
     labels = stored.labels.tolist()
-    if class_names is not None and not all(0 <= label < len(class_names) for label in labels):
+    if class_names is None:
+        return _pictures(stored, labels)
+    numbers = _numbers(path, held.classes, class_names) if held.classes else range(len(class_names))
+    if not all(0 <= label < len(numbers) for label in labels):
         raise UserError(
             f"{path} has labels from {min(labels)} to {max(labels)}; expected 0 to "
-            f"{len(class_names) - 1}, the model's classes"
+            f"{len(numbers) - 1}, the model's classes"
         )
-    return _pictures(stored, labels)
-
-
-def _of_tar(path: Path, held: Dataset, class_names: Sequence[str] | None) -> list[Picture]:
-    if class_names is None:
-        parts = [held.train] if held.test is None else [held.train, held.test]
-        return [found for part in parts for found in _pictures(part, [None] * len(part.labels))]
-    stored, numbers = held.test or held.train, _numbers(path, held.classes, class_names)
-    return _pictures(stored, [numbers[label] for label in stored.labels.tolist()])
+    return _pictures(stored, [numbers[label] for label in labels])
 
 
 def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> Sequence[int]:
-    """Where each of the classes of a tar stands among the model's."""
+    """Where each of the classes of a data set stands among the model's."""
     unknown = sorted({*classes} - {*class_names})
     if not unknown:
         return [class_names.index(name) for name in classes]
@@ -95,19 +116,15 @@ def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> 
     )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            if name.lower().endswith((*SUFFIXES, ".parquet")) and name[0] != ".":
-                yield Path(parent, name)
-
-
 def _pictures(stored: Stored, labels: Sequence[int | None]) -> list[Picture]:
     def opener(index: int) -> Callable[[], Image.Image]:
         return lambda: stored.image(index, None)
 
     return [Picture(stored.name(k), opener(k), label) for k, label in enumerate(labels)]
+
+
+def _decoder(member: Member) -> Callable[[], Image.Image]:
+    return lambda: decode(member.content())
 
 
 def _read(path: Path) -> Image.Image:

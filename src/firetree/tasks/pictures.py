@@ -16,7 +16,10 @@ from firetree.errors import UserError
 from firetree.models import glimpses, recurrent
 from firetree.tasks.task import CHANGES, check_fields
 
-_FIELDS = ("path", "size", "channels", "classes", "test_fraction")
+_FIELDS = (
+    *("path", "image_column", "label_column"),
+    *("size", "channels", "classes", "test_fraction"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +101,7 @@ def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
         channels=fields["channels"],
         test_fraction=fields["test_fraction"],
         seed=seed,
+        image_column=fields["image_column"],
+        label_column=fields["label_column"],
     )
     return Pictures(splits, Augmentation(**{name: fields[name] for name in CHANGES}))

@@ -99,6 +99,7 @@ CHANGES: Mapping[str, Any] = {
 
 _OF_SOME_TASKS: Mapping[str, Any] = {
     **dict.fromkeys(("path", "size", "channels", "classes", "pairs", "examples")),
+    **dict.fromkeys(("image_column", "label_column")),
     **dict.fromkeys(("source", "target", "pieces", "blank_after")),
     "held_out": "test",
     "test_fraction": 0.2,

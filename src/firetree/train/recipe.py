@@ -67,6 +67,10 @@ class DataRecipe:
     """A reader of pictures or texts, or sequences or games that are made by seed."""
     path: str | None = None
     """The file or folder it reads."""
+    image_column: str | None = None
+    """Column of a parquet file with the images; None for the only one that there can be."""
+    label_column: str | None = None
+    """Column of a parquet file with the labels; None for the only one that there can be."""
     size: int | None = None
     """Height and width in pixels; None keeps the pictures' own, and is 16 for Catch."""
     channels: int | None = None

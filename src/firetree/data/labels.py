@@ -1,0 +1,85 @@
+"""Labels as numbers: those that readers found as text, or as floats that are whole, become places among
+the classes. `splits` checks that they are in range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firetree.data.pictures import Dataset, Stored
+from firetree.errors import UserError
+from firetree.output import printable
+
+Labels = npt.NDArray[Any]
+
+
+def labels_of(values: Sequence[int | str]) -> Labels:
+    """labels_N of one type: int64 where all are numbers, objects else."""
+    numbers = all(isinstance(value, int) for value in values)
+    return np.array(values, np.int64 if numbers else object)
+
+
+def with_numbers(dataset: Dataset) -> Dataset:
+    """The data set with labels that are numbers, as far as they can be.
+
+    Classes that are names are put in the order of their names.
+
+    Raises:
+        UserError: names and numbers mixed, or a name that only test images have.
+    """
+    parts = [dataset.train, *([dataset.test] if dataset.test else [])]
+    labels = [_plain(part) for part in parts]
+    classes = dataset.classes
+    if any(label.dtype.kind == "U" for label in labels):
+        for part, label in zip(parts, labels, strict=True):
+            if label.dtype.kind != "U":
+                raise UserError(
+                    f"label {label[0]} of {part.name(0)} is a number, and others are names; "
+                    "expected names or numbers throughout"
+                )
+        names = np.unique(labels[0])
+        labels = [_places(part, label, names) for part, label in zip(parts, labels, strict=True)]
+        classes = tuple(map(printable, names.tolist()))
+    train, *test = [replace(part, labels=each) for part, each in zip(parts, labels, strict=True)]
+    return replace(dataset, train=train, test=test[0] if test else None, classes=classes)
+
+
+def _plain(stored: Stored) -> Labels:
+    """labels_N as integers or text, where they are that in some way; else unchanged."""
+    labels = stored.labels
+    match labels.dtype.kind:
+        case "b":
+            return labels.astype(np.int64)
+        case "f" if np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+            return labels.astype(np.int64)
+        case "S":
+            return np.array([label.decode("utf-8", "backslashreplace") for label in labels])
+        case "O" if len(labels):
+            return _texts(stored, labels)
+    return labels
+
+
+def _texts(stored: Stored, labels: Labels) -> Labels:
+    for index, label in enumerate(labels.tolist()):
+        if not isinstance(label, str):
+            raise UserError(
+                f"label {label!r:.80} of {stored.name(index)}; expected a class's name, as the other "
+                "labels are, or numbers throughout"
+            )
+    return labels.astype(np.str_)
+
+
+def _places(stored: Stored, labels: Labels, names: Labels) -> Labels:
+    unknown = np.flatnonzero(~np.isin(labels, names))
+    if len(unknown):
+        index = int(unknown[0])
+        raise UserError(
+            f"{stored.name(index)} is of the class '{printable(labels[index])}', which no training image "
+            f"has; expected only {', '.join(map(printable, names[:20].tolist()))}"
+        )
+    return np.searchsorted(names, labels)

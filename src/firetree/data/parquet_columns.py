@@ -1,0 +1,137 @@
+"""Which columns of a parquet file hold the images and their labels: as asked for, or by name and type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from firetree.errors import UserError
+from firetree.output import printable
+
+_IMAGES = ("picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+_LABELS = ("labels", "class", "target", "targets", "category", "y")
+
+Test = Callable[[pa.Field], bool]
+
+
+class Columns(NamedTuple):
+    """The names of both columns, and whether the images' bytes are a column or part of a struct."""
+
+    image: str
+    label: str
+    plain: bool
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def image_path(self) -> str:
+        """What parquet calls the bytes."""
+        return self.image if self.plain else f"{self.image}.bytes"
+
+
+class _Sought(NamedTuple):
+    """A column that is sought: the option that names it, what is expected, and tests of its field.
+
+    Of the tests, the first that any field passes decides.
+    """
+
+    option: str
+    expected: str
+    tests: tuple[Test, ...]
+
+
+def find_columns(
+    schema: pa.Schema, path: Path, image_column: str | None, label_column: str | None
+) -> Columns:
+    """The columns asked for; else the only ones that can be meant.
+
+    Raises:
+        UserError: none or several, or of a wrong type.
+    """
+    image = _column(_IMAGE, list(schema), path, image_column)
+    if not _holds_bytes(image):
+        raise _wrong_type(image, path, "encoded images: binary, or a struct with bytes")
+    others = [field for field in schema if field.name != image.name]
+    label = _column(_LABEL, others, path, label_column)
+    if not _holds_labels(label):
+        raise _wrong_type(label, path, "one label for each image: a whole number or a class's name")
+    assumed = label_column is None and not (_is_label(label) or _is_like_label(label))
+    remark = f"labels are those of the column {printable(label.name)} (data.label_column)"
+    plain = not pa.types.is_struct(image.type)
+    return Columns(image.name, label.name, plain, (remark,) if assumed else ())
+
+
+def _column(
+    sought: _Sought, fields: Sequence[pa.Field], path: Path, wanted: str | None
+) -> pa.Field:
+    if wanted is not None:
+        found = [field for field in fields if field.name == wanted]
+    else:
+        passing = ([field for field in fields if test(field)] for test in sought.tests)
+        found = next((some for some in passing if some), [])
+    if len(found) == 1:
+        return found[0]
+    columns = ", ".join(f"{printable(field.name)}: {field.type}" for field in fields)
+    which = f"{sought.option} = {wanted}" if wanted else sought.expected
+    names = ", ".join(printable(field.name) for field in found)
+    hint = f"; choose by {sought.option} among {names}" if found else ""
+    raise UserError(f"{path} has the columns {columns}; expected {which}{hint}")
+
+
+def _wrong_type(field: pa.Field, path: Path, expected: str) -> UserError:
+    return UserError(
+        f"the column {printable(field.name)} of {path} is {field.type}; expected {expected}"
+    )
+
+
+def _holds_bytes(field: pa.Field) -> bool:
+    kind = field.type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _holds_labels(field: pa.Field) -> bool:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return any(
+        fits(kind)
+        for fits in (
+            pa.types.is_integer,
+            pa.types.is_floating,
+            pa.types.is_boolean,
+            pa.types.is_string,
+            pa.types.is_large_string,
+        )
+    )
+
+
+def _is_label(field: pa.Field) -> bool:
+    return bool(field.name.lower() == "label")
+
+
+def _is_like_label(field: pa.Field) -> bool:
+    name = field.name.lower()
+    return name in _LABELS or name.endswith(("label", "labels", "class"))
+
+
+_IMAGE = _Sought(
+    "data.image_column",
+    "one column image: struct<bytes: binary, path: string>",
+    (
+        lambda field: field.name in ("image", "img") and _holds_bytes(field),
+        lambda field: field.name.lower() in _IMAGES and _holds_bytes(field),
+        _holds_bytes,
+    ),
+)
+_LABEL = _Sought(
+    "data.label_column",
+    "a column label: int64 or string",
+    (
+        _is_label,
+        _is_like_label,
+        lambda field: pa.types.is_integer(field.type),
+        lambda field: _holds_labels(field) and not pa.types.is_floating(field.type),
+    ),
+)

@@ -1,0 +1,94 @@
+"""Which files of a folder are to train and which to test on, where each holds many images.
+
+The name of a file says its split, or else that of a folder above it, as in `data/train-00000.parquet` and
+`train/0000.parquet`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from firetree.data.account import HELD_OUT, left_alone
+from firetree.data.folders import list_folder
+from firetree.data.listing import Parts, suffix_of
+from firetree.data.split_names import Split, named, split_of, tested_on
+from firetree.errors import UserError
+from firetree.output import printable
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFiles:
+    """Files in the order of their names, and what an account says of the others."""
+
+    train: list[Path]
+    test: list[Path] = field(default_factory=list)
+    test_from: str = HELD_OUT
+    passed_over: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
+    """The files of a folder and below it whose names end in one of `suffixes`; or the one at `path`.
+
+    Where none says that it is to train on, those that say nothing are. Validation files are tested on,
+    or test files where there are none of them.
+
+    Raises:
+        UserError: no file to train on, or several data sets in one folder.
+    """
+    if path.is_file():
+        return SplitFiles([path])
+    listing = list_folder(path)
+    found: defaultdict[Split | None, list[Parts]] = defaultdict(list)
+    for parts in sorted(listing.files):
+        name = parts[-1].lower()
+        if listing.files[parts].length == 0:
+            listing.passed_over["empty"] += 1
+        elif name.endswith(tuple(suffixes)):
+            found[_split(parts)].append(parts)
+        else:
+            listing.passed_over[suffix_of(name)] += 1
+    train = found.pop("train", None) or found.pop(None, [])
+    if not train:
+        names = ", ".join(printable("/".join(parts)) for files in found.values() for parts in files)
+        raise UserError(
+            f"{path} holds no {kind} to train on, such as train-*{suffixes[0]}; found {names or 'none'}"
+        )
+    _check_one_data_set(path, train)
+    if None in found:
+        listing.passed_over[f"{kind} of no split"] += len(found.pop(None))
+    split = tested_on(found)
+    test = found.pop(split) if split else []
+    remarks = [left_alone(_shown(test), _shown(unused)) for unused in found.values()]
+    return SplitFiles(
+        [path.joinpath(*parts) for parts in train],
+        [path.joinpath(*parts) for parts in test],
+        f"from {_shown(test)}" if test else HELD_OUT,
+        dict(listing.passed_over),
+        tuple(remarks),
+    )
+
+
+def _split(parts: Parts) -> Split | None:
+    for part in (parts[-1].partition(".")[0], *reversed(parts[:-1])):
+        if (split := split_of(part)) is not None:
+            return split
+    return None
+
+
+def _check_one_data_set(path: Path, train: Sequence[Parts]) -> None:
+    """Raise UserError where training files lie in folders of different names but for splits."""
+    places = sorted({tuple(part for part in parts[:-1] if not named(part)) for parts in train})
+    if len(places) > 1:
+        names = ", ".join(printable("/".join(place)) or "." for place in places)
+        raise UserError(
+            f"{path} holds files to train on in {names}; expected one data set, give data.path of it"
+        )
+
+
+def _shown(files: Sequence[Parts]) -> str:
+    first = printable("/".join(files[0]))
+    return first if len(files) == 1 else f"{first} and {len(files) - 1:,} more"
