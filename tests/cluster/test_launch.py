@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,10 @@ def test_a_dying_worker_ends_all_within_10_s_and_is_named_once(tmp_path: Path, v
 
 
 def rank_of(pid: int) -> int | None:
-    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended
+        return None
     ranks = [int(text[5:]) for text in variables if text.startswith(b"RANK=")]
     return ranks[0] if ranks else None
 
@@ -140,13 +144,26 @@ def test_under_torchrun_each_killed_worker_costs_one_restart(tmp_path: Path) -> 
         text=True,
     )
     try:
+        workers = new_workers(job, run_dir, before=())
         for kill in range(kills):
-            before = wait_for_step(job, run_dir, beyond=newest_step(run_dir))
-            victims = [pid for pid in descendants(job.pid) if rank_of(pid) == kill % 2]
-            os.kill(victims[0], signal.SIGKILL)
-            wait_for_step(job, run_dir, beyond=before + 5)
+            os.kill(workers[kill % 2], signal.SIGKILL)
+            workers = new_workers(job, run_dir, before=workers)
     finally:
         kill_whole_job(job.pid)
+
+
+def new_workers(
+    job: subprocess.Popen[str], run_dir: Path, before: Sequence[int]
+) -> tuple[int, int]:
+    """Both ranks' processes, once they are others than before and have trained."""
+    wait_for(job, lambda: {0, 1} <= running_ranks(job, before).keys())
+    ranks, begun = running_ranks(job, before), newest_step(run_dir)
+    wait_for(job, lambda: newest_step(run_dir) > begun)
+    return ranks[0], ranks[1]
+
+
+def running_ranks(job: subprocess.Popen[str], without: Sequence[int]) -> dict[int | None, int]:
+    return {rank_of(pid): pid for pid in descendants(job.pid) if pid not in without}
 
 
 def newest_step(run_dir: Path) -> int:
@@ -154,13 +171,12 @@ def newest_step(run_dir: Path) -> int:
     return max(steps, default=0)
 
 
-def wait_for_step(job: subprocess.Popen[str], run_dir: Path, beyond: int) -> int:
+def wait_for(job: subprocess.Popen[str], condition: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 120
-    while (step := newest_step(run_dir)) <= beyond:
+    while not condition():
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < deadline_s
-        time.sleep(0.1)
-    return step
+        time.sleep(0.05)
 
 
 LAUNCHERS = {

@@ -16,7 +16,19 @@ from torch.distributed import TCPStore
 
 COMMANDS = {
     "train": ("train", "digits", "--workers", 2, "--optim.steps", 150, "--run-dir", "run"),
+    "train alone": ("train", "digits", "--optim.steps", 150, "--run-dir", "run"),
+    "plan auto": (
+        *("train", "digits", "--workers", 2, "--plan", "auto", "--optim.steps", 20),
+        *("--run-dir", "run"),
+    ),
+    "probe": ("probe", "--workers", 2, "--brief"),
+    "bench allreduce": (
+        *("bench", "allreduce", "--world-size", 2, "--sizes", "1kb", "--predict"),
+        *("--algorithms", "ring", "--repeats", 1),
+    ),
 }
+DEAR = ("plan auto", "bench allreduce")
+SLOW = pytest.mark.slow
 STATE_LISTENING = "0A"
 
 
@@ -37,7 +49,9 @@ def listening(pid: int) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=SLOW if name in DEAR else ()) for name in COMMANDS]
+)
 def test_a_command_on_one_machine_listens_on_loopback_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

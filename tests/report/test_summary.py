@@ -166,6 +166,20 @@ def test_a_field_of_another_type_is_named_by_file_and_line(
         summarise(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"step": 1}\n', r"metrics.jsonl: line 1 lacks the field 'epoch'"),
+        ('{"a": 1}\n', r"metrics.jsonl: line 1 has no field 'a'"),
+        ("\xff\n", r"metrics.jsonl: line 1 is not JSON"),
+    ],
+)
+def test_a_line_that_is_no_evaluation_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (write_run(tmp_path, {}) / "metrics.jsonl").write_text(text)
+    with pytest.raises(UserError, match=message):
+        summarise(tmp_path)
+
+
 def test_a_run_has_the_traces_of_all_its_ranks(tmp_path: Path) -> None:
     last = write_run(tmp_path, {}, {}, {}) / "trace" / "rank-0002.jsonl"
     text = last.read_text()

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from firetree.errors import UserError
+from firetree.metrics import Metrics
 from firetree.trace import StepTrace, TraceHeader
 from firetree.train import Recipe, checkpoint
 from firetree.train.arithmetic import Arithmetic
 from firetree.train.checkpoint import Checkpoint, State
-from firetree.train.run_folder import Metrics, RunFolder
+from firetree.train.run_folder import RunFolder
 
 
 def headers(world_size: int) -> list[TraceHeader]:

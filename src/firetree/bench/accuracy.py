@@ -17,8 +17,9 @@ from typing import Annotated
 import tyro
 
 from firetree import tables
-from firetree.durable import read_json_lines, write_durably
+from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError
+from firetree.metrics import read_metrics
 from firetree.network import Network
 from firetree.sync import check_algorithm, check_compression
 from firetree.trace import RankTrace, StepTrace, read_traces
@@ -209,8 +210,8 @@ def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> A
     """
     traces = read_traces(folder)
     curve = []
-    for line in read_json_lines(folder / "metrics.jsonl"):
-        steps, accuracy = line["step"], line["accuracy"]
+    for metrics in read_metrics(folder):
+        steps, accuracy = metrics.step, metrics.accuracy
         measured = [_before(steps, trace, folder) for trace in traces]
         seconds = sum(step.step_s for step in measured[0])
         sent_bytes = sum(step.sent_bytes for some in measured for step in some)

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from firetree.launch.failure import LAUNCHER, Failure, first_cause, read_report, report_variable
-from firetree.launch.place import STORE_SOCKET, master_port, port_in_use
+from firetree.launch.place import STORE_SOCKET, master_port, port_refused
 from firetree.processes import end_with_parent, ending_with_us
 
 _END_S = 5.0
@@ -167,7 +167,7 @@ def _listener(port: int) -> socket.socket:
     try:
         return socket.create_server((_HOST, port))
     except OSError as error:
-        raise port_in_use(port) from error
+        raise port_refused(port, error) from error
 
 
 @contextmanager

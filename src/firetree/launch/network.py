@@ -59,7 +59,7 @@ def _check(named: str) -> None:
 
 def _met(store: Store, place: Place, limit_s: float) -> list[str]:
     """The address of each worker as far as it can tell alone, once all have come."""
-    store.set(f"address-{place.rank}", reach.first_guess(place.master_addr))
+    store.set(f"address-{place.rank}", reach.first_guess())
     if place.rank == 0:
         store.set("everyone", json.dumps(_gathered(store, place, limit_s)))
     try:

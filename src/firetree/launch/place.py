@@ -6,6 +6,7 @@ to its workers like torchrun. How they then meet is in `rendezvous`.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def _number_if_given(environ: Mapping[str, str], name: str, default: int) -> int
 
 def _number(environ: Mapping[str, str], name: str) -> int:
     # SLURM writes tasks per node as "4(x2),3": the first number is this job's usual node.
-    found = re.match(r"\d+", environ[name])
+    found = re.match(r"[0-9]{1,18}", environ[name])
     if not found:
         raise UserError(f"{name}={environ[name]!r} in the environment; expected a number")
     return int(found[0])
@@ -106,5 +107,8 @@ def first_host(nodes: str) -> str:
     return found[1] + (found[2] or "")
 
 
-def port_in_use(port: int) -> UserError:
-    return UserError(f"port {port} is in use; set MASTER_PORT to a free one on every host")
+def port_refused(port: int, error: OSError) -> UserError:
+    """What to say where nobody can listen at the port."""
+    in_use = error.errno == errno.EADDRINUSE
+    why = "is in use" if in_use else f"cannot be used ({error.strerror})"
+    return UserError(f"port {port} {why}; set MASTER_PORT to a free one on every host")

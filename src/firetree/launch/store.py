@@ -6,8 +6,6 @@ their time is up, and say what kept them: a name, a refusal, or silence.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import ipaddress
 import os
 import secrets
@@ -20,7 +18,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from firetree.errors import RunFailedError, UserError
-from firetree.launch.place import STORE_SOCKET, Place, port_in_use
+from firetree.launch.place import STORE_SOCKET, Place, port_refused
 from firetree.peers import reach
 
 _TRY_S = 5.0
@@ -30,10 +28,13 @@ _PAUSE_S = 0.1
 def open_store(place: Place, limit_s: float) -> Store:
     """The store at the place's address and port, as rank 0 its server; it holds no earlier job's keys.
 
+    The environment tells address and port from now on, as torchrun's does.
+
     Raises:
         UserError: the port is in use, or the address is a name that does not resolve.
         RunFailedError: it cannot be reached within the limit.
     """
+    os.environ |= {"MASTER_ADDR": place.master_addr, "MASTER_PORT": str(place.master_port)}
     until_s = time.monotonic() + limit_s
     kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     serves = place.rank == 0 and not kept_by_torchrun
@@ -93,8 +94,8 @@ def _own_socket(place: Place) -> tuple[str, int]:
         return place.master_addr, int(os.environ.pop(STORE_SOCKET))
     listener = _listener(place)
     address = listener.getsockname()[0]
-    anywhere = ipaddress.ip_address(address).is_unspecified
-    return "127.0.0.1" if anywhere else address, listener.detach()
+    everywhere = ipaddress.ip_address(address).is_unspecified
+    return "127.0.0.1" if everywhere else address, listener.detach()
 
 
 def _listener(place: Place) -> socket.socket:
@@ -104,29 +105,11 @@ def _listener(place: Place) -> socket.socket:
     named_so = place.master_addr == "localhost" or place.master_addr in resolved
     if not away and (place.everyone_here or named_so):
         away = resolved[:1]  # all hosts are this one
-    if len(away) == 1:
-        with contextlib.suppress(_NotOursError):
-            return _bound(away[0], place.master_port)
+    where = away[0] if len(away) == 1 and away[0] in reach.own_addresses() else ""
     try:
-        return _bound("::", place.master_port)
-    except _NotOursError:  # without IPv6
-        return _bound("0.0.0.0", place.master_port)
-
-
-class _NotOursError(Exception):
-    """An address is none of this host's."""
-
-
-def _bound(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        return socket.create_server(
-            (address, port), family=family, backlog=1024, dualstack_ipv6=address == "::"
-        )
+        return reach.listening_at(where, place.master_port)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise port_in_use(port) from error
-        raise _NotOursError from error
+        raise port_refused(place.master_port, error) from error
 
 
 def _resolved(place: Place) -> list[str]:

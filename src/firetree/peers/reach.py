@@ -16,6 +16,7 @@ _SIOCGIFCONF = 0x8912
 _ENTRY_BYTES, _MOST_ADDRESSES = 40, 256
 _LINK_SCOPE = "20"
 _ANY_PORT = 9
+_BACKLOG = 1024
 
 
 def host_name() -> str:
@@ -23,16 +24,47 @@ def host_name() -> str:
     return os.environ.get("FIRETREE_HOST") or socket.gethostname()
 
 
-def first_guess(master_addr: str | None = None) -> str:
+def first_guess() -> str:
     """This host's address as far as it can tell alone: Gloo's interface, or the way to rank 0."""
+    way = own_address_towards(os.environ.get("MASTER_ADDR", ""))
+    return _of_named_interface() or way or "127.0.0.1"
+
+
+def known_address() -> str | None:
+    """This host's address for the others; None where only they can tell.
+
+    So it is on rank 0's host, where the name in MASTER_ADDR may mean the host to itself alone.
+    """
+    rank_0 = os.environ.get("MASTER_ADDR", "")
+    way = own_address_towards(rank_0)
+    if way and is_loopback(way) and rank_0 not in ("localhost", way):
+        way = None
+    return _of_named_interface() or way
+
+
+def _of_named_interface() -> str | None:
     named = os.environ.get("GLOO_SOCKET_IFNAME", "").partition(",")[0]
-    address = next((own for own, name in own_addresses().items() if name == named), None)
-    way = own_address_towards(master_addr or os.environ.get("MASTER_ADDR", ""))
-    return address or way or "127.0.0.1"
+    return next((address for address, name in own_addresses().items() if name == named), None)
+
+
+def listening_at(address: str, port: int = 0) -> socket.socket:
+    """A socket that listens at one of this host's addresses, or at all of them where that is empty.
+
+    Raises:
+        OSError: the address is none of this host's, or the port is in use.
+    """
+    if not address and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+        )
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=_BACKLOG)
 
 
 def own_address_towards(host: str) -> str | None:
     """The address that packets to a host leave from; nothing is sent."""
+    if not host:
+        return None
     with contextlib.suppress(OSError):
         family, kind, *_, address = socket.getaddrinfo(host, _ANY_PORT, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as packets:

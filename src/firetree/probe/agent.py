@@ -19,7 +19,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from firetree.errors import RunFailedError
 from firetree.probe.costs import measure_costs
-from firetree.probe.meeting import Meeting, reach
+from firetree.probe.meeting import Meeting, connect
 from firetree.probe.messages import ring_message_s
 from firetree.probe.result import Probe
 from firetree.probe.streams import Streams
@@ -36,11 +36,13 @@ def take_part(meeting: Meeting, rank: int, limit_s: float) -> Probe:
     Raises:
         RunFailedError: rank 0 is lost, or has left this host out.
     """
-    with contextlib.closing(reach(meeting, rank, limit_s)) as control:
+    with contextlib.closing(connect(meeting, rank, limit_s)) as control:
         control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         control.settimeout(max(SILENCE_S, limit_s))
-        with contextlib.closing(Streams(rank, meeting.token, control.getsockname()[0])) as streams:
-            streams.listen()
+        address = control.getsockname()[0]
+        with contextlib.closing(Streams(rank, meeting.token, address)) as streams:
+            # Where rank 0 cannot tell by which address others come, it has named them all.
+            streams.listen("" if rank == 0 and len(meeting.addresses) > 1 else address)
             return _serve(control, streams)
 
 

@@ -1,18 +1,16 @@
 """How hosts find rank 0: through a store that all of them reach, and then by TCP of our own.
 
-Rank 0 publishes every address it has; each host tries them until one answers with the same token.
+Rank 0 publishes its address, or all it has where it cannot tell which one leads to the others; each
+host tries them until one answers with the same token.
 The connection's own end then tells the host which of its addresses faces the others.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
-import fcntl
 import json
 import secrets
 import socket
-import struct
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,10 +18,9 @@ from datetime import timedelta
 from torch._C._distributed_c10d import Store
 
 from firetree.errors import RunFailedError
+from firetree.peers import reach
 
 _TRY_S = 1.0
-_SIOCGIFCONF = 0x8912
-_ENTRY_BYTES, _MOST_INTERFACES = 40, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +32,12 @@ class Meeting:
     token: bytes
 
 
-def call_meeting(store: Store, listener: socket.socket, preferred: str) -> Meeting:
-    """As rank 0, publish where `listener` is; `preferred` comes first if it is one of our addresses."""
-    own = sorted(
-        _own_addresses(), key=lambda address: (address != preferred, _is_loopback(address))
-    )
-    meeting = Meeting(tuple(own), listener.getsockname()[1], secrets.token_bytes(16))
-    document = {"addresses": own, "port": meeting.port, "token": meeting.token.hex()}
+def call_meeting(store: Store, listener: socket.socket, address: str | None) -> Meeting:
+    """As rank 0, publish where `listener` is: at `address`, or at every one where that is None."""
+    every = sorted(reach.own_addresses(), key=reach.is_loopback)
+    addresses = [address] if address else every
+    meeting = Meeting(tuple(addresses), listener.getsockname()[1], secrets.token_bytes(16))
+    document = {"addresses": addresses, "port": meeting.port, "token": meeting.token.hex()}
     store.set(f"meeting-{_times_called(store, 0)}", json.dumps(document))
     return meeting
 
@@ -64,7 +60,7 @@ def find_meeting(store: Store, rank: int, limit_s: float) -> Meeting:
     return Meeting(tuple(document["addresses"]), int(document["port"]), token)
 
 
-def reach(meeting: Meeting, rank: int, limit_s: float) -> socket.socket:
+def connect(meeting: Meeting, rank: int, limit_s: float) -> socket.socket:
     """A connection to rank 0, greeted with the token.
 
     Raises:
@@ -83,17 +79,6 @@ def reach(meeting: Meeting, rank: int, limit_s: float) -> socket.socket:
     )
 
 
-def answer(stream: socket.socket, meeting: Meeting) -> bool:
-    """As rank 0, see whether a new connection knows the token; closes it if not."""
-    with contextlib.suppress(OSError):
-        stream.settimeout(_TRY_S)
-        if stream.recv(len(meeting.token), socket.MSG_WAITALL) == meeting.token:
-            stream.sendall(meeting.token[::-1])
-            return True
-    stream.close()
-    return False
-
-
 def _try(address: str, meeting: Meeting) -> socket.socket | None:
     try:
         stream = socket.create_connection((address, meeting.port), _TRY_S)
@@ -110,17 +95,3 @@ def _try(address: str, meeting: Meeting) -> socket.socket | None:
 def _times_called(store: Store, rank: int) -> int:
     """Each rank counts its own probes on this store: the same count is the same probe."""
     return int(store.add(f"rank-{rank}", 1))
-
-
-def _own_addresses() -> set[str]:
-    """The IPv4 addresses of this host's interfaces that are up."""
-    entries = array.array("B", bytes(_ENTRY_BYTES * _MOST_INTERFACES))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        request = struct.pack("iL", len(entries), entries.buffer_info()[0])
-        used_bytes = struct.unpack("iL", fcntl.ioctl(asked.fileno(), _SIOCGIFCONF, request))[0]
-    found = entries.tobytes()[:used_bytes]
-    return {socket.inet_ntoa(found[at + 20 : at + 24]) for at in range(0, used_bytes, _ENTRY_BYTES)}
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith("127.")

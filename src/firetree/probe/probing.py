@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -10,6 +9,7 @@ import time
 from torch._C._distributed_c10d import Store
 
 from firetree.errors import RunFailedError, UserError
+from firetree.peers.reach import known_address, listening_at
 from firetree.probe.advice import warnings
 from firetree.probe.agent import take_part
 from firetree.probe.conclude import conclude, port_rates
@@ -55,8 +55,9 @@ def probe(
         raise UserError(f"a probe of {world_size} host; expected 2 or more, or --workers 2")
     if rank:
         return take_part(find_meeting(store, rank, join_s), rank, join_s)
-    with socket.create_server(("", 0), backlog=world_size + 16) as listener:
-        meeting = call_meeting(store, listener, _preferred_address())
+    address = known_address()
+    with listening_at(address or "") as listener:
+        meeting = call_meeting(store, listener, address)
         lead = _Lead(listener, meeting, world_size, effort(world_size, brief), seed, show)
         lead.start(join_s)
         try:
@@ -131,13 +132,6 @@ class _Lead:
             tuple(warnings(network, intervals, lost, seen.unreachable)),
         )
         self._team.end({"do": "end", "probe": found.to_json()})
-
-
-def _preferred_address() -> str:
-    try:
-        return socket.gethostbyname(os.environ.get("MASTER_ADDR", ""))
-    except OSError:
-        return ""
 
 
 def _say_nothing(_: str) -> None:

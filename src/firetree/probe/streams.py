@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from firetree.peers.reach import listening_at
+from firetree.probe.greeting import greeted
+
 _HEADER = struct.Struct("!16sI")
 _SO_SNDBUFFORCE = 32
 _BUFFER_BYTES = 1 << 20
@@ -50,11 +53,10 @@ class Streams:
     port: int = 0
     _listener: socket.socket = field(default_factory=socket.socket)
 
-    def listen(self) -> None:
-        """Accept connections from now on, in a thread."""
+    def listen(self, at: str) -> None:
+        """Accept connections at an address from now on, in a thread."""
         _allow_many_files()
-        self._listener.bind(("", 0))
-        self._listener.listen(1024)
+        self._listener = listening_at(at)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="firetree-probe", daemon=True).start()
 
@@ -85,18 +87,14 @@ class Streams:
                 self.sending.pop(peer).socket.close()
 
     def _accept(self) -> None:
-        header = bytearray(_HEADER.size)
-        with contextlib.suppress(OSError):
-            while True:
-                stream = self._listener.accept()[0]
+        for stream, header in greeted(self._listener, _HEADER.size):
+            if len(header) == _HEADER.size and header[: len(self.token)] == self.token:
                 with contextlib.suppress(OSError):
+                    stream.setblocking(True)
                     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    _receive_exactly(stream, memoryview(header), time.monotonic() + _CONNECT_S)
-                    token, rank = _HEADER.unpack(header)
-                    if token == self.token:
-                        self.receiving[rank] = Connection(stream)
-                        stream.sendall(b"\1")
-                        continue
+                    self.receiving[_HEADER.unpack(header)[1]] = Connection(stream)
+                    stream.sendall(b"\1")
+            else:
                 stream.close()
 
     def stream(

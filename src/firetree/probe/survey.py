@@ -14,6 +14,7 @@ from typing import Any
 from torch._C._distributed_c10d import TCPStore
 
 from firetree.network.fair import fair_rates
+from firetree.peers.reach import listening_at
 from firetree.probe.conclude import apart, port_rates, port_samples, unexplained
 from firetree.probe.costs import Costs
 from firetree.probe.estimate import half_width
@@ -32,7 +33,6 @@ from firetree.probe.plan import (
 from firetree.probe.racks import LIMITED, Group, Trial, suspected
 from firetree.probe.team import Show, Team
 
-_ANY_ADDRESS = "0.0.0.0"
 _FIRST_WINDOW_BYTES = 1 << 18
 _WINDOW_S = 0.01
 """Bytes under way, in seconds of the rate: enough for steady rates, and queues stay short."""
@@ -119,12 +119,20 @@ class Survey:
         hosts = self._hosts
         if len({self.seen.machine_of[rank] for rank in hosts}) == len(hosts):
             return
-        store = TCPStore(_ANY_ADDRESS, 0, is_master=True, wait_for_workers=False)
+        address = self._team.members[0].address
+        listener = listening_at(address)
+        port = listener.getsockname()[1]
+        store = TCPStore(
+            *(address, port),
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),
+        )
         answers = self._team.ask(
             {
                 rank: {
                     "do": "messages",
-                    "store": (self._team.members[0].address, store.port),
+                    "store": (address, store.port),
                     "place": place,
                     "size": len(hosts),
                 }

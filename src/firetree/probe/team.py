@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from statistics import mode
 from typing import Any
 
-from firetree.probe.meeting import Meeting, answer
+from firetree.probe.greeting import greeted
+from firetree.probe.meeting import Meeting
 
 GRACE_S = 3.0
 """How much later than a step's own limit an answer may come: a busy host is not a lost one."""
@@ -52,24 +53,26 @@ class Team:
 
     def gather(self, listener: socket.socket, meeting: Meeting, limit_s: float) -> None:
         """Wait until every host has come, or `limit_s` has passed."""
-        end_s = time.monotonic() + limit_s
-        while len(self.members) < self.world_size and (left_s := end_s - time.monotonic()) > 0:
-            listener.settimeout(left_s)
+        for stream, token in greeted(listener, len(meeting.token), limit_s):
             with contextlib.suppress(OSError, ValueError, KeyError):
-                stream = listener.accept()[0]
-                if answer(stream, meeting):
-                    self._admit(stream)
+                if token == meeting.token:
+                    self._admit(stream, meeting)
+                else:
+                    stream.close()
+            if len(self.members) == self.world_size:
+                break
         if 0 in self.members and self._faces:
             # What rank 0 reaches itself by may be an address that is no use to others.
             self.members[0].address = mode(self._faces)
 
-    def _admit(self, stream: socket.socket) -> None:
+    def _admit(self, stream: socket.socket, meeting: Meeting) -> None:
         stream.settimeout(_SEND_S)
+        stream.sendall(meeting.token[::-1])
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with stream.makefile("rb") as file:
             told = json.loads(file.readline())
         if told["rank"] != 0:
-            self._faces.append(stream.getsockname()[0])
+            self._faces.append(stream.getsockname()[0].removeprefix("::ffff:"))  # IPv4 over IPv6
         where = told["address"], told["port"]
         member = Member(told["rank"], stream, *where, told["machine"], told["cores"])
         self.members[member.rank] = member

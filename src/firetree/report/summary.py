@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from firetree.durable import read_json_lines
 from firetree.errors import UserError
+from firetree.metrics import read_metrics
 from firetree.trace import RankTrace, StepTrace, read_traces
 
 
@@ -58,7 +58,7 @@ def summarise(run_dir: Path) -> Summary:
     rounds = _rounds(traces)
     if not rounds:
         raise UserError(f"the trace in {run_dir} has no step of all ranks yet; let it run longer")
-    metrics = read_json_lines(run_dir / "metrics.jsonl")
+    metrics = read_metrics(run_dir)
     header = traces[0].header
     sent_bytes = [fmean(step.sent_bytes for step in trace.steps) for trace in traces]
     step_s = _mean(rounds, lambda step, _: step.step_s)
@@ -74,7 +74,7 @@ def summarise(run_dir: Path) -> Summary:
         algorithm=header.algorithm,
         world_size=header.world_size,
         steps=len(rounds),
-        accuracy=metrics[-1]["accuracy"] if metrics else None,
+        accuracy=metrics[-1].accuracy if metrics else None,
         samples_per_s=answers / step_s,
         step_s=step_s,
         **parts,

@@ -7,11 +7,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from firetree.durable import read_json_lines, write_durably
+from firetree.documents import Finite, parse_json, read_text
+from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError
+from firetree.metrics import read_metrics
 from firetree.train import Recipe, load_recipe, recipe_toml
 from firetree.train.apart import log_of, train_apart
 
@@ -37,6 +39,14 @@ class Result:
 
     trial: Trial
     accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A result's file."""
+
+    accuracy: Finite | None
+    values: Values = field(default_factory=dict)
 
 
 def grid(varied: Sequence[str]) -> Iterator[Values]:
@@ -97,7 +107,7 @@ def _known(trial: Trial, folder: Path) -> Result | None:
         )
     if not result.exists():
         return None
-    return Result(trial, json.loads(result.read_text(encoding="utf-8"))["accuracy"])
+    return Result(trial, parse_json(_Kept, read_text(result, "result"), str(result)).accuracy)
 
 
 def _train(trial: Trial, folder: Path, jobs: int) -> Result:
@@ -108,11 +118,11 @@ def _train(trial: Trial, folder: Path, jobs: int) -> Result:
     code = train_apart(str(recipe), run_dir, environ={"OMP_NUM_THREADS": str(threads)})
     accuracy = None
     if not code:
-        accuracy = read_json_lines(run_dir / "metrics.jsonl")[-1]["accuracy"]
+        accuracy = read_metrics(run_dir)[-1].accuracy
     elif code != RunFailedError.exit_code or _DIVERGED not in _last_line(log_of(run_dir)):
         raise RunFailedError(f"trial {trial.name} failed; its last words are in {log_of(run_dir)}")
-    content = {"values": dict(trial.values), "accuracy": accuracy}
-    write_durably(folder / f"{trial.name}.json", json.dumps(content, indent=1).encode())
+    kept = asdict(_Kept(accuracy, trial.values))
+    write_durably(folder / f"{trial.name}.json", json.dumps(kept, indent=1).encode())
     return Result(trial, accuracy)
 
 

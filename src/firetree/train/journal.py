@@ -13,6 +13,7 @@ from textwrap import shorten
 
 from firetree.documents import from_document
 from firetree.errors import UserError
+from firetree.metrics import Metrics
 from firetree.peers import broadcast_json, broadcast_tensors, gather_json, together
 from firetree.sync import gradient_bytes
 from firetree.trace import StepTrace, TraceHeader, shifted
@@ -21,7 +22,7 @@ from firetree.train.checkpoint import Checkpoint
 from firetree.train.clock import offset_to_rank_0_s
 from firetree.train.progress import Display
 from firetree.train.recipe import Recipe
-from firetree.train.run_folder import Metrics, RunFolder
+from firetree.train.run_folder import RunFolder
 from firetree.train.worker import Evaluation, Worker
 
 _SHOWN = 80

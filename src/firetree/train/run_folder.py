@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from firetree import trace
 from firetree.data import Account
-from firetree.documents import from_document, parse_json
+from firetree.documents import parse_json
 from firetree.durable import (
     append_json_lines,
     new_folder,
-    read_json_lines,
     sync_folder,
     write_durably,
     write_json_lines,
@@ -32,6 +31,7 @@ from firetree.durable import (
 )
 from firetree.environment import describe_environment
 from firetree.errors import UserError
+from firetree.metrics import Metrics, metrics_file, read_metrics
 from firetree.train import checkpoint
 from firetree.train.arithmetic import Arithmetic
 from firetree.train.checkpoint import Checkpoint
@@ -63,19 +63,6 @@ FIXED_ON_RESUME = (
 
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks on folders answers; NFS wants one that is open for writing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """An evaluation after `step` steps, which ended epoch `epoch`, counted from 1."""
-
-    step: int
-    epoch: int
-    lr: float
-    train_loss: float
-    test_loss: float
-    accuracy: float
-    samples_per_s: float
 
 
 class RunFolder:
@@ -190,7 +177,7 @@ class RunFolder:
         environment = describe_environment(self._recipe.seed, len(headers))
         with self._using():
             with _undamaged():
-                kept = [it for it in self._earlier_metrics() if it.step <= first_step]
+                kept = [it for it in read_metrics(self.path) if it.step <= first_step]
                 goes_on = trace.is_of_this_run(self.path, headers)
             self._set_aside(first_step, goes_on)
             write_kept_recipe(self.path / "recipe.toml", self._recipe)
@@ -248,13 +235,7 @@ class RunFolder:
 
     @property
     def _metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    def _earlier_metrics(self) -> list[Metrics]:
-        return [
-            from_document(Metrics, line, f"{self._metrics}: line {number}")
-            for number, line in enumerate(read_json_lines(self._metrics), 1)
-        ]
+        return metrics_file(self.path)
 
     def add_metrics(self, metrics: Metrics) -> None:
         """One line of metrics.jsonl and the same values as TensorBoard events."""

@@ -1,0 +1,46 @@
+"""How a run went: a line of metrics.jsonl for each evaluation.
+
+`train` writes it; `report`, sweeps and comparisons read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from firetree.documents import Count, Finite, from_document
+from firetree.durable import read_json_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """An evaluation after `step` steps, which ended epoch `epoch`, counted from 1.
+
+    A loss may be NaN or infinite; `accuracy` is top-1, or what a task has in its place.
+    """
+
+    step: Count
+    epoch: Count
+    lr: Finite
+    train_loss: float
+    test_loss: float
+    accuracy: Finite
+    samples_per_s: Finite
+
+
+def metrics_file(run_dir: Path) -> Path:
+    """Where the metrics of a run are."""
+    return run_dir / "metrics.jsonl"
+
+
+def read_metrics(run_dir: Path) -> list[Metrics]:
+    """All evaluations of a run so far; none where there is no file.
+
+    Raises:
+        UserError: a line is no evaluation.
+    """
+    path = metrics_file(run_dir)
+    return [
+        from_document(Metrics, line, f"{path}: line {number}")
+        for number, line in enumerate(read_json_lines(path), 1)
+    ]
