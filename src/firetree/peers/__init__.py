@@ -7,18 +7,19 @@ from firetree.peers.exchange import (
     broadcast_tensors,
     gather_json,
 )
-from firetree.peers.rollcall import RollCall, backend_error, current, join, opened
+from firetree.peers.rollcall import RollCall, at, current, is_backend_error, join, opened
 from firetree.peers.waiting import waiting
 
 __all__ = [
     "Json",
     "RollCall",
     "agree",
-    "backend_error",
+    "at",
     "broadcast_json",
     "broadcast_tensors",
     "current",
     "gather_json",
+    "is_backend_error",
     "join",
     "opened",
     "together",
