@@ -100,6 +100,7 @@ class _Job:
                 **os.environ,
                 **_place_variables(rank, workers, listener.getsockname()[1]),
                 **report_variable(self._report_file(rank)),
+                LAUNCHER: str(os.getpid()),
                 **store,
             },
             stdin=subprocess.DEVNULL,
