@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from firetree.errors import RunFailedError
-from firetree.launch.network import speak_over, speak_over_one_network
+from firetree.launch.network import check_transport, speak_over, speak_over_one_network
 from firetree.launch.place import Place
 from firetree.launch.store import open_store
 from firetree.peers import opened
@@ -26,9 +26,11 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
     interpreter's lock, for which the group's threads may wait.
 
     Raises:
-        UserError: the port where the workers meet is in use, or GLOO_SOCKET_IFNAME names no interface.
+        UserError: the port where the workers meet is in use, GLOO_SOCKET_IFNAME names no interface, or Gloo
+            cannot have its transport.
         RunFailedError: rank 0 cannot be reached, another rank does not come, or is lost later.
     """
+    check_transport()
     share_cores(place)
     timeout = timedelta(seconds=timeout_s)
     if place.world_size == 1:
