@@ -24,9 +24,12 @@ Moment = Annotated[float, Expect(lambda value: abs(value) < 1e15, "seconds from 
 
 @dataclass(frozen=True, slots=True)
 class BucketSpan:
-    """One bucket of gradients: when its last gradient was computed, its sum began and ended."""
+    """One bucket of gradients: when its last gradient was computed, its sum began and ended.
 
-    index: Count
+    `index` is -1 where local steps are averaged, which are no bucket.
+    """
+
+    index: Annotated[int, Expect(lambda value: value >= -1, "-1 or more")]
     size_bytes: Count
     ready_s: Moment
     start_s: Moment

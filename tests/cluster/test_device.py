@@ -14,7 +14,7 @@ from ranks import run_on_ranks
 from firetree.collectives import Executor, build
 from firetree.errors import UserError
 from firetree.launch import Place, find_device
-from firetree.sync.synchroniser import Named, Synchroniser
+from firetree.sync import Named, Synchroniser
 from firetree.train import load_recipe
 from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
 

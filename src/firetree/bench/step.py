@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +26,6 @@ from firetree.lab import Lab, run_command
 from firetree.network import Network
 from firetree.network.plan import Plan, Prices, make_plan, restricted
 from firetree.network.step import Bucket, Gradient, Profile, bucketed
-from firetree.peers import broadcast_json
 from firetree.plan import Workload
 from firetree.probe import probe
 from firetree.sync import Synchroniser
@@ -123,13 +123,17 @@ def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]
     """Probe the network; rank 0 plans, with all candidates or with one alone, and all get the same."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     found = probe(dist.distributed_c10d._get_default_store(), rank, world_size, brief=True)
-    made = {}
+    plans: list[dict[str, Plan]] = [{}]
     if rank == 0:
         prices = Prices(found.network)
-        for way in ways:
-            plan = make_plan(model, profile, prices if way == PLAN else restricted(prices, way))
-            made[way] = plan.to_json()
-    return {way: Plan.from_json(text) for way, text in broadcast_json(made).items()}
+        plans = [
+            {
+                way: make_plan(model, profile, prices if way == PLAN else restricted(prices, way))
+                for way in ways
+            }
+        ]
+    dist.broadcast_object_list(plans, src=0)
+    return plans[0]
 
 
 def _profile(document: dict[str, Any]) -> Profile:
@@ -156,7 +160,7 @@ def _row(plan: Plan, way: str, seconds: Sequence[float]) -> StepRow:
 
 def _synchroniser(plan: Plan) -> Synchroniser:
     ranks = list(range(dist.get_world_size()))
-    group = dist.new_group(ranks, backend="gloo")
+    group = dist.new_group(ranks, timedelta(seconds=_TIMEOUT_S), backend="gloo")
     assert isinstance(group, dist.ProcessGroup)
     return Synchroniser(plan, group, _TIMEOUT_S)
 
@@ -177,6 +181,7 @@ def _step(
     time.sleep(max(0.0, start_s + profile.compute_s - time.monotonic()))
     for promise in promises:
         promise.wait()
+    synchroniser.raise_failure()
     slowest = torch.tensor([time.monotonic() - start_s], dtype=torch.float64)
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
     synchroniser.take_spans()

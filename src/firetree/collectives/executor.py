@@ -24,10 +24,12 @@ from firetree.collectives.walk import Stage, plan_walk
 from firetree.errors import RunFailedError
 
 
-class CollectiveError(RunFailedError):
+class CollectiveError(RunFailedError, RuntimeError):
     """A peer did not do its part in time, or went away; names the rank and the chunk.
 
-    `peer` is that rank, None where only the backend knows it; `where` what this rank was at, and
+    It is a RuntimeError as well, like all that torch.distributed raises.
+
+    `peer` is that rank among all, None where only the backend knows it; `where` what this rank was at, and
     `within_s` how long it waited, where that is why it gave up.
     """
 
@@ -122,6 +124,7 @@ class OverGloo:
         self, schedule: Schedule, graph: Graph, group: dist.ProcessGroup, timeout_s: float
     ):
         self._group, self._number_of_chunks = group, schedule.chunks
+        self._ranks = dist.get_process_group_ranks(group)
         self._timeout = timedelta(seconds=timeout_s)
         self._walk = plan_walk(schedule, graph, group.rank())
         self._tiny = torch.zeros(1)
@@ -203,8 +206,9 @@ class OverGloo:
         late = "Timed out" in str(error) or "timeout" in str(error).lower()
         within_s = self._timeout.total_seconds() if late else None
         what = f"did not answer within {within_s:g} s" if late else "went away"
-        where = f"rank {self._group.rank()} was at {op}, {self._number_of_chunks} chunks"
-        return CollectiveError(f"rank {op.peer} {what} ({where})", op.peer, where, within_s)
+        peer, rank = self._ranks[op.peer], self._ranks[self._group.rank()]
+        where = f"rank {rank} was at {op._replace(peer=peer)}, {self._number_of_chunks} chunks"
+        return CollectiveError(f"rank {peer} {what} ({where})", peer, where, within_s)
 
 
 class OverNccl:

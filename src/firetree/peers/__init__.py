@@ -7,19 +7,20 @@ from firetree.peers.exchange import (
     broadcast_tensors,
     gather_json,
 )
-from firetree.peers.rollcall import RollCall, at, current, is_backend_error, join, opened
+from firetree.peers.meeting import Meeting
+from firetree.peers.rollcall import RollCall, backend_error, current, join, opened
 from firetree.peers.waiting import waiting
 
 __all__ = [
     "Json",
+    "Meeting",
     "RollCall",
     "agree",
-    "at",
+    "backend_error",
     "broadcast_json",
     "broadcast_tensors",
     "current",
     "gather_json",
-    "is_backend_error",
     "join",
     "opened",
     "together",

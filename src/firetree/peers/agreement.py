@@ -12,7 +12,11 @@ import torch.distributed as dist
 
 from firetree.errors import RunFailedError, UserError
 from firetree.peers.exchange import Json, gather_json
+from firetree.peers.meeting import Meeting
 from firetree.peers.reach import host_name
+
+Peers = dist.ProcessGroup | Meeting | None
+"""The ranks that compare: a group on Gloo, those at a meeting, or the default group."""
 
 Result = TypeVar("Result")
 
@@ -20,7 +24,7 @@ _SHOWN = 80
 """Letters of a value that are enough to tell it from another."""
 
 
-def together(work: Callable[[], Result], group: dist.ProcessGroup | None = None) -> Result:
+def together(work: Callable[[], Result], peers: Peers = None) -> Result:
     """What `work` gives here, once it has succeeded on all ranks; all call it together.
 
     Raises:
@@ -33,7 +37,7 @@ def together(work: Callable[[], Result], group: dist.ProcessGroup | None = None)
     except Exception as error:
         failure = error
     mine = {"host": host_name(), **_told(failure)}
-    everyone = gather_json(mine, group)
+    ranks, everyone = _gather(mine, peers)
     if failure is not None and not isinstance(failure, UserError):
         raise failure
     first = next((rank for rank, it in enumerate(everyone) if it["failure"] is not None), None)
@@ -41,7 +45,7 @@ def together(work: Callable[[], Result], group: dist.ProcessGroup | None = None)
         return result  # type: ignore[return-value]
     text, code = everyone[first]["failure"], everyone[first]["code"]
     if any(it["failure"] != text for it in everyone):
-        text = f"rank {first} (host {everyone[first]['host']}): {text}"
+        text = f"rank {ranks[first]} (host {everyone[first]['host']}): {text}"
     raise (UserError if code == UserError.exit_code else RunFailedError)(text) from failure
 
 
@@ -53,10 +57,8 @@ def _told(failure: Exception | None) -> dict[str, Json]:
     return {"failure": f"{type(failure).__name__}: {failure}", "code": RunFailedError.exit_code}
 
 
-def agree(
-    description: Mapping[str, Json], remedy: str, group: dist.ProcessGroup | None = None
-) -> None:
-    """See that all ranks of the group give the same description; all call it together.
+def agree(description: Mapping[str, Json], remedy: str, peers: Peers = None) -> None:
+    """See that all ranks give the same description; all call it together.
 
     Args:
         description: what must be alike, the most telling first; fields of what it holds are named as
@@ -64,17 +66,24 @@ def agree(
         remedy: what to do about a difference, as the end of the error's text.
 
     Raises:
-        UserError: on all ranks alike, the first field that differs from rank 0's.
+        UserError: on all ranks alike, the first field that differs from the first rank's.
     """
-    everyone = gather_json({"host": host_name(), "has": description}, group)
+    ranks, everyone = _gather({"host": host_name(), "has": description}, peers)
     found = first_difference([it["has"] for it in everyone])
     if found is not None:
         field, rank, expected, other = found
         first, second = everyone[0]["host"], everyone[rank]["host"]
         raise UserError(
-            f"{field} is {expected} on rank 0 (host {first}) and {other} on rank {rank} "
-            f"(host {second}); {remedy}"
+            f"{field} is {expected} on rank {ranks[0]} (host {first}) and {other} on rank "
+            f"{ranks[rank]} (host {second}); {remedy}"
         )
+
+
+def _gather(mine: Json, peers: Peers) -> tuple[list[int], list[Json]]:
+    """The global ranks of the peers, and what each of them says."""
+    if isinstance(peers, Meeting):
+        return peers.ranks, peers.gather(mine)
+    return dist.get_process_group_ranks(peers), gather_json(mine, peers)
 
 
 def first_difference(

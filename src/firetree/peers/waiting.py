@@ -1,4 +1,4 @@
-"""Whether this process waits for other ranks: one mark, set around whatever needs them to come.
+"""What this process waits for: one mark, set around whatever needs the other ranks to come.
 
 A mark costs a timestamp. Who looks at it is `rollcall`.
 """
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, slots=True)
 class Wait:
     """A wait for other ranks, since a moment of `time.monotonic`."""
 
+    what: str
     since_s: float = field(default_factory=time.monotonic)
 
 
@@ -22,10 +23,10 @@ _now: Wait | None = None
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
+def waiting(what: str) -> Iterator[None]:
     """Mark that this process waits for other ranks while the block runs."""
     global _now
-    before, _now = _now, Wait()
+    before, _now = _now, Wait(what)
     try:
         yield
     finally:
@@ -33,5 +34,5 @@ def waiting() -> Iterator[None]:
 
 
 def wait_now() -> Wait | None:
-    """The wait that this process is in."""
+    """What this process waits for at the moment."""
     return _now

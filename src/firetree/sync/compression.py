@@ -88,7 +88,7 @@ class Int8:
         steps = scales / self._levels
         numbers = (wanted / steps.where(steps != 0, 1.0)).round_()
         sent = numbers.nan_to_num().to(torch.int8)
-        self.errors[index] = torch.nan_to_num(wanted - sent * steps).view(-1)[: buffer.numel()]
+        self.errors[index] = (wanted - sent * steps).view(-1)[: buffer.numel()]
         exact(sent.view(-1))
         buffer.copy_((sent * steps).view(-1)[: buffer.numel()])
 
@@ -111,7 +111,7 @@ class TopK:
         dist.all_gather(everyones_places, places.to(torch.int32), group=self._group)
         dist.all_gather(everyones_values, values, group=self._group)
         wanted[places] = 0.0
-        self.errors[index] = wanted.nan_to_num_()
+        self.errors[index] = wanted
         buffer.zero_()
         for its_places, its_values in zip(everyones_places, everyones_values, strict=True):
             buffer.index_add_(0, its_places, its_values)
@@ -121,12 +121,14 @@ class TopK:
         return range(self._group.size())
 
 
-def check_compression(text: str) -> tuple[str, float]:
+def check_compression(text: object) -> tuple[str, float]:
     """The name and number in `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`.
 
     Raises:
         UserError: no such way, or a number that it cannot have.
     """
+    if not isinstance(text, str):
+        raise UserError(f"compression is {text!r}; expected a name such as 'int8'")
     name, _, number = text.partition(":")
     if name not in NAMES:
         raise UserError(f"no compression '{name}'{nearest(name, NAMES)}")

@@ -1,30 +1,36 @@
-"""Where a schedule meets DDP: gradients are summed bucket by bucket while the backward pass goes on.
+"""Sums buckets of gradients in the order in which they come, while the backward pass goes on.
 
-`collectives` knows nothing of training and `train` nothing of buckets; this module joins them. DDP
-reads the hook's annotations as objects, so this file evaluates them (no `annotations` import).
+`collectives` knows nothing of training and `train` nothing of buckets; this module joins them. What
+DDP and a script see of it is in `hook` and `script`.
 """
 
-import atexit
+from __future__ import annotations
+
+import contextlib
+import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
 from torch.futures import Future
-from torch.nn.parallel import DistributedDataParallel
 
 from firetree import collectives
-from firetree.collectives import Executor
-from firetree.errors import UserError, nearest
+from firetree.collectives import CollectiveError, Executor
+from firetree.errors import UserError
 from firetree.network.choice import NATIVE, Choice
 from firetree.network.plan import Plan
+from firetree.peers import backend_error
+from firetree.sync.algorithms import GLOO, Named
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import NONE, build_compression, check_compression
 from firetree.sync.wire import tcp_sent_bytes
@@ -32,87 +38,13 @@ from firetree.trace import BucketSpan
 
 _NO_BUCKET = -1
 
+_WITH_MEMORY = ("int8", "topk", "powersgd")
+"""Compressions that keep back what they lose, and sum by the backend, too."""
+
+_MOST_SPANS = 4096
+"""Spans that are kept where nobody takes them."""
+
 CPU = torch.device("cpu")
-
-GLOO = "gloo"
-"""The backend's own all-reduce, beside our algorithms."""
-
-
-def algorithm_names() -> tuple[str, ...]:
-    """Every name that `attach` takes."""
-    return (*collectives.names(), GLOO)
-
-
-def check_algorithm(name: str) -> None:
-    """Raise UserError, with the nearest right name, where `attach` does not take `name`."""
-    if name.partition(":")[0] not in algorithm_names():
-        raise UserError(f"no algorithm '{name}'{nearest(name, algorithm_names())}")
-    if name != GLOO:
-        collectives.find(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """One algorithm for all buckets, in `chunks` parts or as many as suit each."""
-
-    algorithm: str
-    world_size: int
-    chunks: int | None = None
-
-    def choice_for(self, size_bytes: int) -> Choice:
-        """How a bucket is summed."""
-        if self.algorithm == GLOO:
-            return Choice(NATIVE, 1)
-        chunks = self.chunks or collectives.chunks_for(self.algorithm, self.world_size, size_bytes)
-        return Choice(self.algorithm, chunks, tuple(range(self.world_size)))
-
-
-def attach(
-    model: DistributedDataParallel,
-    algorithm: str | Plan = "binomial_tree",
-    *,
-    compression: str = NONE,
-    chunks: int | None = None,
-    timeout_s: float = 60.0,
-) -> "Synchroniser":
-    """Let the gradients of a DDP model travel along our own schedule instead of DDP's all-reduce.
-
-    Call it once on every rank, right after wrapping the model:
-
-        model = DistributedDataParallel(net)
-        firetree.attach(model, algorithm="binomial_tree")
-
-    Args:
-        model: wraps any module; its ranks are those of its process group.
-        algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
-            a `firetree.network.Plan`, for whose buckets the model is wrapped with
-            `bucket_cap_mb=plan.bucket_bytes / 2**20`.
-        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`; what it loses in a
-            step is added to the next one's gradients. PowerSGD is PyTorch's own hook and sums by the
-            backend, top-k gathers; the others are summed by the algorithm.
-        chunks: parts that each bucket is cut into; by default what suits the algorithm and its size.
-        timeout_s: how long to wait for another rank, in seconds.
-
-    Raises:
-        UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
-            not wrap, or PowerSGD on processors beside a GPU.
-    """
-    if not isinstance(algorithm, Plan):
-        check_algorithm(algorithm)
-    if not isinstance(model, DistributedDataParallel):
-        kind = type(model).__name__
-        raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…))")
-    ranks = dist.get_process_group_ranks(model.process_group)
-    if isinstance(algorithm, Plan):
-        algorithm.check(len(ranks), gradient_bytes(model))
-    way = algorithm if isinstance(algorithm, Plan) else Named(algorithm, len(ranks), chunks)
-    device = next(model.parameters()).device
-    # A group of our own: its messages never meet those of DDP, nor of the user's script.
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    group = cast(dist.ProcessGroup, dist.new_group(ranks, backend=backend))
-    synchroniser = Synchroniser(way, group, timeout_s, compression, device)
-    model.register_comm_hook(None, synchroniser.hook)
-    return synchroniser
 
 
 def _power_sgd(group: dist.ProcessGroup, rank: int, device: torch.device) -> PowerSGDState:
@@ -126,11 +58,6 @@ def _power_sgd(group: dist.ProcessGroup, rank: int, device: torch.device) -> Pow
     return PowerSGDState(group, matrix_approximation_rank=rank, start_powerSGD_iter=2)
 
 
-def gradient_bytes(model: nn.Module) -> int:
-    """|W|: bytes that are summed over the ranks in a step."""
-    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-
-
 @dataclass(frozen=True, slots=True)
 class _Marked:
     """A bucket, with the clock's marks of when it was ready, and its sum began and ended."""
@@ -141,8 +68,19 @@ class _Marked:
 
 
 class Synchroniser:
-    """Averages each bucket that DDP hands over, one after another, beside the backward pass: in a thread
-    of its own, or where the buckets lie on a GPU, on a stream of its own."""
+    """Averages buckets over the ranks of a group, one after another, beside the backward pass: in a
+    thread of its own, or where the buckets lie on a GPU, on a stream of its own.
+
+    A sum that fails leaves its buffer undefined and its reason in `error`, and all later ones fail at
+    once: whoever waits for a buffer calls `raise_failure` before using it.
+
+    Args:
+        way: what sums a bucket, by its size.
+        group: this synchroniser's alone, which also ends it; its timeout is `timeout_s`.
+        timeout_s: how long to wait for another rank, in seconds.
+        compression: see `attach`.
+        device: where the buckets lie.
+    """
 
     def __init__(
         self,
@@ -157,7 +95,7 @@ class Synchroniser:
         self._compression = build_compression(compression, group)
         by_low_rank = self._compressed_by == "powersgd"
         self._low_rank = _power_sgd(group, int(rank), device) if by_low_rank else None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
         self._group = group
@@ -166,12 +104,20 @@ class Synchroniser:
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._clock: Clock = GpuClock() if on_gpu else HostClock()
-        self._marked: list[_Marked] = []
+        self._marked: deque[_Marked] = deque(maxlen=_MOST_SPANS)
         self._first_pass = True
+        self._finite: list[Tensor] = []
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="firetree-sync", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)  # the interpreter must not go before the thread
+        thread = threading.Thread(
+            target=_serve, args=(self._work,), name="firetree-sync", daemon=True
+        )
+        thread.start()
+        # Also at exit: the interpreter must not go before the thread.
+        weakref.finalize(self, _end, self._work, thread, group, os.getpid())
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """A copy of a model has no hook; where a script keeps this beside it, the copy keeps None."""
+        return type(None), ()
 
     @property
     def algorithm(self) -> str:
@@ -182,33 +128,46 @@ class Synchroniser:
         """Sum along another plan from the next step on; call it on all ranks between the same steps."""
         self.way = plan
 
-    def hook(self, state: object, bucket: GradBucket) -> Future[Tensor]:
-        """DDP's communication hook: takes a bucket of gradients, promises their mean."""
-        index, low_rank = bucket.index(), self._low_rank
-        if low_rank is None:
-            future = self.submit(bucket.buffer(), index)
+    def take(self, bucket: GradBucket) -> Future[Tensor]:
+        """Promise the mean of a bucket of DDP's, once those before it are done."""
+        index, buffer, low_rank = bucket.index(), bucket.buffer(), self._low_rank
+        if buffer.is_sparse:
+            future = self._promise(buffer, index, lambda: self._sparse_mean(buffer))
+        elif low_rank is None:
+            future = self.submit(buffer, index)
         else:
-            future = self._promise(
-                bucket.buffer(), index, lambda: powerSGD_hook(low_rank, bucket).wait()
-            )
+            future = self._promise(buffer, index, lambda: powerSGD_hook(low_rank, bucket).wait())
         if self._first_pass and bucket.is_last():
             # DDP cuts its buckets anew after the first pass: what they kept back is for others.
             self._first_pass = False
             self._in_turn(self._compression.errors.clear)
         return future
 
+    def raise_failure(self) -> None:
+        """Raise why a sum has failed, if one has: a CollectiveError where another rank is lost."""
+        if self.error is not None:
+            raise self.error
+
     def average(self, buffer: Tensor) -> None:
         """Average a buffer (one axis) in place over all ranks, which call it together, and wait."""
         self.submit(buffer, _NO_BUCKET).wait()
+        self.raise_failure()
 
     def submit(self, buffer: Tensor, index: int) -> Future[Tensor]:
-        """Promise a buffer averaged in place, once those before it are done."""
+        """Promise a buffer (one axis) averaged in place, once those before it are done."""
+        numbers = torch.view_as_real(buffer).view(-1) if buffer.is_complex() else buffer
 
         def mean() -> Tensor:
-            self._compression.sum(index, buffer, self._sum)
+            self._compression.sum(index, numbers, self._sum)
             return buffer.div_(self._world_size)
 
         return self._promise(buffer, index, mean)
+
+    def _sparse_mean(self, buffer: Tensor) -> Tensor:
+        """As DDP does it by itself, to the bit."""
+        buffer.div_(self._world_size)
+        dist.all_reduce(buffer, group=self._group)
+        return buffer
 
     def _promise(self, buffer: Tensor, index: int, mean: Callable[[], Tensor]) -> Future[Tensor]:
         """What `mean` gives, which speaks with other ranks in its turn: all have the same order."""
@@ -238,7 +197,7 @@ class Synchroniser:
 
     @property
     def _backend_sums(self) -> bool:
-        if self._compressed_by in ("int8", "topk", "powersgd"):
+        if self._compressed_by in _WITH_MEMORY:
             return True
         if isinstance(self.way, Plan):
             return any(choice.algorithm == NATIVE for _, choice in self.way.choices)
@@ -268,9 +227,13 @@ class Synchroniser:
         Each goes on with the mean of what all have kept back: the next averages see no more of it, so
         that any number of ranks can go on from it.
         """
+        self._forget_if_spoiled()
         kept = self._memories()
         for index, error in sorted(kept["error"].items()):
-            dist.all_reduce(error, group=self._group)
+            try:
+                dist.all_reduce(error, group=self._group)
+            except RuntimeError as failure:
+                raise self._told(failure, f"what bucket {index} has kept back") from failure
             kept["error"][index] = error.div_(self._world_size)
         return {f"{name}.{i}": it for name, memory in kept.items() for i, it in memory.items()}
 
@@ -283,11 +246,20 @@ class Synchroniser:
                 kept[name][int(index)] = tensor.to(self._device, copy=True)
 
     def forget_spoiled(self) -> None:
-        """After a step whose gradients were no numbers or too large, on all ranks: keep nothing of it."""
+        """After a step whose gradients were too large, on all ranks: keep nothing of it.
+
+        Where gradients were not finite this happens by itself.
+        """
         for memory in self._memories().values():
             memory.clear()
         if self._low_rank is not None:  # which draws numbers for what it has not kept
             self._low_rank.rng = np.random.RandomState(0)
+
+    def _forget_if_spoiled(self) -> None:
+        """Keep nothing of a pass whose means, alike on all ranks, were not all finite."""
+        finite, self._finite = self._finite, []
+        if not all(finite):
+            self.forget_spoiled()
 
     def _memories(self) -> dict[str, dict[int, Tensor]]:
         """What is kept for each bucket, by name; `error` is as long as the bucket."""
@@ -309,22 +281,13 @@ class Synchroniser:
                 memory.pop(index, None)
 
     def take_spans(self) -> list[BucketSpan]:
-        """The spans of all buckets since the last call; call it after the backward pass."""
-        marked, self._marked = self._marked, []
+        """The spans of the newest buckets since the last call; call it after the backward pass."""
+        marked, self._marked = self._marked, deque(maxlen=_MOST_SPANS)
         seconds = iter(self._clock.seconds([mark for one in marked for mark in one.marks]))
         return [
             BucketSpan(one.index, one.size_bytes, next(seconds), next(seconds), next(seconds))
             for one in marked
         ]
-
-    def close(self) -> None:
-        """End the thread; one that waits for a lost peer is left behind after a second."""
-        self._work.put(None)
-        self._thread.join(timeout=1.0)
-
-    def _serve(self) -> None:
-        while (average := self._work.get()) is not None:
-            average()
 
     def _sum(self, buffer: Tensor) -> None:
         choice = self.way.choice_for(buffer.nbytes)
@@ -346,14 +309,60 @@ class Synchroniser:
     ) -> None:
         start = self._clock.mark()
         try:
-            if self.error is not None:
-                raise self.error
+            self.raise_failure()
+            if index <= 0:  # a pass begins
+                self._forget_if_spoiled()
             self._forget_if_cut_anew(index, buffer.numel())
             averaged = mean()
         except Exception as error:
-            self.error = error
-            promise.set_exception(error)  # type: ignore[arg-type]
+            self.error = self._told(error, f"bucket {index}")
+            promise.set_result(buffer)
             return
+        if self._compressed_by in _WITH_MEMORY:
+            self._finite.append(torch.isfinite(averaged).all())
         marks = ready, start, self._clock.mark()
-        self._marked.append(_Marked(index, buffer.nbytes, marks))
+        self._marked.append(_Marked(index, _size_bytes(buffer), marks))
         promise.set_result(averaged)
+
+    def _told(self, error: Exception, what: str) -> Exception:
+        """What a script is told of an error in a sum; the backend's own names no rank."""
+        if isinstance(error, CollectiveError) or not isinstance(error, RuntimeError):
+            return error
+        rank = dist.get_process_group_ranks(self._group)[self._group.rank()]
+        reason, where = backend_error(error), f"rank {rank} was at {what}"
+        within_s = self._timeout_s if "imed out" in reason else None
+        if within_s is not None:
+            reason = f"another rank did not answer within {within_s:g} s"
+        elif reason.startswith("Connection"):
+            reason = "another rank went away"
+        failure = CollectiveError(f"{reason} ({where})", None, where, within_s)
+        failure.__cause__ = error
+        return failure
+
+
+def _size_bytes(buffer: Tensor) -> int:
+    if buffer.is_sparse:
+        return buffer._values().nbytes + buffer._indices().nbytes
+    return buffer.nbytes
+
+
+def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
+    for do in iter(work.get, None):
+        do()
+        del do  # holds the synchroniser, which ends this thread when nobody else does
+
+
+def _end(
+    work: SimpleQueue[Callable[[], None] | None],
+    thread: threading.Thread,
+    group: dist.ProcessGroup,
+    process: int,
+) -> None:
+    """End a synchroniser's thread and group; a thread that waits for a lost peer is left behind."""
+    if os.getpid() != process:
+        return  # a fork has neither
+    work.put(None)
+    if thread is not threading.current_thread():
+        thread.join(timeout=1.0)
+    with contextlib.suppress(ValueError):  # ended with all others
+        dist.destroy_process_group(group)

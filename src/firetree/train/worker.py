@@ -20,7 +20,6 @@ from firetree import models
 from firetree.data import epoch_steps
 from firetree.launch import Place, find_device
 from firetree.network.plan import Plan
-from firetree.peers import waiting
 from firetree.sync import Synchroniser, attach
 from firetree.tasks import Batch, Loader, Task, kind_of
 from firetree.trace import StepTrace
@@ -328,13 +327,7 @@ def _backward(worker: Worker, loss: Tensor, count: float) -> None:
     scale = 1 / count if count else 0.0
     if not math.isfinite(loss.item()):
         scale = math.nan
-    try:
-        (loss * scale).backward()  # type: ignore[no-untyped-call]
-    except RuntimeError:
-        # Autograd hides the hook's own error, which names the rank, behind a text of its own.
-        if worker.synchroniser.error is not None:
-            raise worker.synchroniser.error from None
-        raise
+    (loss * scale).backward()  # type: ignore[no-untyped-call]
 
 
 def _stepped(worker: Worker) -> bool:
@@ -362,7 +355,6 @@ def evaluate(worker: Worker) -> Evaluation:
         right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
         totals += torch.tensor([right.item(), loss.item(), batch.count], dtype=totals.dtype)
     model.train()
-    with waiting():
-        dist.all_reduce(totals)
+    dist.all_reduce(totals)
     right_count, loss_sum, count = totals.tolist()
     return Evaluation(right_count / count, loss_sum / count)

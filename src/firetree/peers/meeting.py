@@ -1,0 +1,102 @@
+"""Ranks of a process group that exchange values through its store, with no connection of their own.
+
+A store knows who has come, so a rank that does not is named; a collective would only wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_process_group_store
+
+from firetree.collectives import CollectiveError
+from firetree.peers.exchange import Json
+
+_OVER = "over"
+_LONGEST_PAUSE_S = 0.05
+
+
+class Meeting:
+    """One occasion at which all ranks of a group tell each other values; `ranks` are global ones.
+
+    Ranks may come late by `timeout_s`. All of them hold the meetings of a group in the same order.
+
+    Args:
+        group: any process group with a store.
+        place: where ranks meet, as in "firetree.attach"; part of every message.
+        timeout_s: how long to wait for the others, in seconds.
+    """
+
+    def __init__(self, group: dist.ProcessGroup, place: str, timeout_s: float):
+        self.ranks = dist.get_process_group_ranks(group)
+        self._rank = group.rank()
+        self._place, self._timeout_s = place, timeout_s
+        self._store = _get_process_group_store(group)
+        # Counted in the store: it lives as long as what earlier meetings left there.
+        with self._reaching_store():
+            self.number = self._store.add(f"{place}/meetings of {self._rank}", 1)
+        self._rounds = 0
+
+    def gather(self, mine: Json) -> list[Json]:
+        """The value of each rank, by its rank in the group.
+
+        Raises:
+            CollectiveError: a rank did not come in time, or has given up waiting for this one.
+        """
+        self._rounds += 1
+        keys = [self._key(f"{self._rounds}/{rank}") for rank in range(len(self.ranks))]
+        with self._reaching_store():
+            self._store.set(keys[self._rank], json.dumps(mine))
+            if not self._until(lambda: self._store.check(keys)):
+                self._give_up(keys)
+            if self._store.check([self._key(_OVER)]):
+                raise CollectiveError(self._store.get(self._key(_OVER)).decode())
+            told = [json.loads(self._store.get(key)) for key in keys]
+        self._let_all_read()
+        return told
+
+    @contextlib.contextmanager
+    def _reaching_store(self) -> Iterator[None]:
+        try:
+            yield
+        except CollectiveError:
+            raise
+        except RuntimeError as error:
+            raise CollectiveError(
+                f"{self._place}: the ranks' store cannot be reached; the rank that keeps it, "
+                "mostly rank 0, went away"
+            ) from error
+
+    def _let_all_read(self) -> None:
+        """Stay until all have read: the store goes with the rank that keeps it, which may end now."""
+        key = self._key(f"{self._rounds}/read")
+        with contextlib.suppress(RuntimeError):  # gone, and only after all have read
+            self._store.add(key, 1)
+            self._until(lambda: self._store.add(key, 0) == len(self.ranks))
+
+    def _key(self, name: str) -> str:
+        return f"{self._place}/{self.number}/{name}"
+
+    def _until(self, over: Callable[[], bool]) -> bool:
+        """Whether it was over in time. The store's own waiting would keep all other threads from it."""
+        deadline_s, pause_s = time.monotonic() + self._timeout_s, 0.001
+        while not (done := over()) and time.monotonic() < deadline_s:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return done
+
+    def _give_up(self, keys: list[str]) -> NoReturn:
+        came = [self._store.check([key]) for key in keys]
+        missing = [rank for rank, here in zip(self.ranks, came, strict=True) if not here]
+        who = ", ".join(f"rank {rank}" for rank in missing)
+        text = (
+            f"{who} {'has' if len(missing) == 1 else 'have'} not called {self._place} within "
+            f"{self._timeout_s:g} s; call it on every rank of the model's process group"
+        )
+        self._store.set(self._key(_OVER), text)
+        raise CollectiveError(text, missing[0] if missing else None)

@@ -1,0 +1,155 @@
+"""One line in a script that trains by DDP: its gradients travel along our schedules from then on."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree.collectives import CollectiveError
+from firetree.errors import UserError
+from firetree.network.plan import Plan
+from firetree.peers import Json, Meeting, agree, together
+from firetree.sync.algorithms import Named, check_algorithm, check_chunks
+from firetree.sync.compression import NONE, check_compression
+from firetree.sync.groups import check_timeout, group_beside, timeout_of
+from firetree.sync.hook import Hook
+from firetree.sync.synchroniser import Synchroniser
+
+_PLACE = "firetree.attach"
+_REMEDY = "call firetree.attach alike, and for the same models in the same order, on every rank"
+
+
+def attach(
+    model: DistributedDataParallel,
+    algorithm: str | Plan = "binomial_tree",
+    *,
+    compression: str = NONE,
+    chunks: int | None = None,
+    timeout_s: float | None = None,
+) -> Synchroniser:
+    """Let the gradients of a DDP model travel along our own schedule instead of DDP's all-reduce.
+
+    Call it once on every rank of the model's process group, right after wrapping the model:
+
+        model = DistributedDataParallel(net)
+        firetree.attach(model, algorithm="binomial_tree")
+
+    A sum that fails raises `firetree.CollectiveError` from the backward pass; the model has no
+    gradients then.
+
+    Args:
+        model: wraps any module; its ranks are those of its process group.
+        algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
+            a `firetree.network.Plan`, for whose buckets the model is wrapped with
+            `bucket_cap_mb=plan.bucket_bytes / 2**20`.
+        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`; what it loses in a
+            step is added to the next one's gradients, and dropped where these are not finite. PowerSGD
+            is PyTorch's own hook and sums by the backend, top-k gathers; the others are summed by the
+            algorithm. Sparse gradients are never compressed, and summed by the backend.
+        chunks: parts that each bucket is cut into, none below four bytes; by default what suits the
+            algorithm and its size.
+        timeout_s: how long to wait for another rank, in seconds; by default as long as the model's
+            process group does.
+
+    Raises:
+        UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
+            not wrap or that has a hook already, PowerSGD on processors beside a GPU or of complex
+            numbers; or ranks that attach otherwise.
+        CollectiveError: a rank that does not attach.
+    """
+    _check_model(model)
+    group, device = model.process_group, next(model.parameters()).device
+    if timeout_s is None:
+        timeout_s = timeout_of(group, device)
+    check_timeout(timeout_s)
+    meeting = Meeting(group, _PLACE, timeout_s)
+    way = together(lambda: _way(model, algorithm, compression, chunks), meeting)
+    agree(_description(model, way, compression), _REMEDY, meeting)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        beside = group_beside(group, meeting.number, backend, timeout_s)
+    except RuntimeError as error:
+        raise CollectiveError(f"{_PLACE}: the ranks cannot connect: {error}") from error
+    synchroniser = Synchroniser(way, beside, timeout_s, compression, device)
+    Hook(model, synchroniser).register()
+    return synchroniser
+
+
+def _check_model(model: object) -> None:
+    """Raise UserError where there is no DDP model that could take a hook."""
+    kind = type(model).__name__
+    if isinstance(model, DistributedDataParallel):
+        logged = model._get_ddp_logging_data()  # type: ignore[no-untyped-call]
+        if hook := logged.get("comm_hook"):
+            raise UserError(
+                f"the model has the communication hook {hook} already; expected one without"
+            )
+        return
+    if isinstance(model, FSDPModule | FullyShardedDataParallel):
+        raise UserError(
+            f"the model is a {kind}, of whose weights each rank has a part; expected "
+            "DistributedDataParallel, where each rank has all"
+        )
+    if isinstance(model, nn.Module) and any(
+        isinstance(part, DistributedDataParallel) for part in model.modules()
+    ):
+        raise UserError(
+            f"the model is a {kind}; expected the DistributedDataParallel that it holds"
+        )
+    start = "" if dist.is_initialized() else ", after torch.distributed.init_process_group"
+    raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…)){start}")
+
+
+def _way(
+    model: DistributedDataParallel, algorithm: str | Plan, compression: str, chunks: int | None
+) -> Named | Plan:
+    """What sums the model's buckets (UserError where it cannot)."""
+    world_size = model.process_group.size()
+    name, _ = check_compression(compression)
+    if name == "powersgd" and any(p.is_complex() for p in model.parameters()):
+        raise UserError(f"compression '{compression}' and complex weights; expected another one")
+    if chunks is not None:
+        check_chunks(chunks)
+    if isinstance(algorithm, Plan):
+        algorithm.check(world_size, gradient_bytes(model))
+        return algorithm
+    check_algorithm(algorithm)
+    return Named(algorithm, world_size, chunks)
+
+
+def gradient_bytes(model: nn.Module) -> int:
+    """|W|: bytes that are summed over the ranks in a step."""
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
+def _description(
+    model: DistributedDataParallel, way: Named | Plan, compression: str
+) -> dict[str, Json]:
+    """What must be alike on all ranks, or their buckets would meet others."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return {
+        "firetree": version("firetree"),
+        "algorithm": "a plan" if isinstance(way, Plan) else way.algorithm,
+        "plan": json.loads(way.to_json()) if isinstance(way, Plan) else None,
+        "chunks": None if isinstance(way, Plan) else way.chunks,
+        "compression": compression,
+        "parameters": [f"{p.dtype} {tuple(p.shape)}" for p in parameters],
+        "the weights' checksum": _checksum(parameters),
+    }
+
+
+def _checksum(tensors: Sequence[Tensor]) -> int:
+    """Of the bits of all tensors; ranks whose weights differ mean different models, or diverge."""
+    checksum = 0
+    for tensor in tensors:
+        bits = tensor.detach().flatten().contiguous().cpu().view(torch.uint8)
+        checksum = zlib.crc32(bits.numpy().tobytes(), checksum)
+    return checksum
