@@ -8,12 +8,12 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -28,6 +28,7 @@ from mutations import Mutate
 from PIL import Image
 
 from firetree import collectives, compress, data, export, launch, report, weights
+from firetree.cli import main
 from firetree.collectives import Schedule, prove
 from firetree.compress.container import frame, unframe
 from firetree.compress.fire import TAGS
@@ -55,6 +56,14 @@ class Format:
     mend: Callable[[Case], Case] = dict
     changed: str = ""
     """Only files with this in their path are changed."""
+
+
+def write(case: Case, folder: Path) -> None:
+    """Put the case's files into the folder."""
+    for name, content in case.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def single(name: str, *contents: bytes) -> Callable[[], list[Case]]:
@@ -99,23 +108,42 @@ def _recipes() -> list[Case]:
     return [{"r.toml": recipe_toml(load_recipe(name)).encode()} for name in known_recipes()]
 
 
-def _run_files(*arguments: str) -> Case:
+def command(arguments: Sequence[str], folder: Path, out: Path) -> int:
+    """The pid of the command, forked from here, where everything is imported; it prints to `out`."""
+    sys.stdout.flush()
+    if not (child := os.fork()):
+        os.chdir(folder)
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.argv = ["firetree", *arguments]
+        main()
+    return child
+
+
+@cache
+def _run() -> Case:
     """The files of a short run, by path."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder, "run")
-        asked = ("train", "digits", "--run-dir", str(run), "--optim.steps", "3", *arguments)
-        subprocess.run([sys.executable, "-m", "firetree", *asked], check=True, capture_output=True)
-        files = [path for path in run.rglob("*") if path.is_file() and path.name != ".lock"]
-        names = [str(path.relative_to(run)) for path in files]
+        asked = ("train", "digits", "--run-dir", "run", "--optim.steps", "3")
+        out = Path(folder, "out")
+        if os.waitpid(command(asked, Path(folder), out), 0)[1]:
+            raise RuntimeError(out.read_text())
+        files = [path for path in Path(folder, "run").rglob("*") if path.is_file()]
+        held = {str(path.relative_to(folder)): path.read_bytes() for path in files}
         return {
-            f"run/{name}": path.read_bytes()
-            for name, path in zip(names, files, strict=True)
-            if not name.startswith("tensorboard")
+            name: held[name] for name in held if "tensorboard" not in name and ".lock" not in name
         }
 
 
-def _runs() -> list[Case]:
-    return [_run_files(), _run_files("--workers", "2", "--checkpoint-steps", "1")]
+def _runs_of_ranks() -> list[Case]:
+    """That run, and its traces as those of two ranks."""
+    run, name = _run(), "run/trace/rank-0000.jsonl"
+    first, second = (
+        run[name].replace(b'"rank": 0, "world_size": 1', b'"rank": %d, "world_size": 2' % rank)
+        for rank in range(2)
+    )
+    return [run, run | {name: first, name.replace("0000", "0001"): second}]
 
 
 def _right_sums(case: Case) -> Case:
@@ -167,12 +195,10 @@ def _read_report(folder: Path) -> None:
     report.render([summary, summary], as_json=False)
 
 
+@cache
 def _published() -> weights.Published:
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in _run_files().items():
-            path = Path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        write(_run(), Path(folder))
         return weights.load(Path(folder, "run"))
 
 
@@ -411,10 +437,10 @@ FORMATS: dict[str, Format] = {
         lambda folder: Probe.from_json((folder / "p.json").read_text("utf-8", "replace")),
     ),
     "run's trace and metrics": Format(
-        _runs, mutations.json_lines, _read_report, ("report", "run"), changed=".jsonl"
+        _runs_of_ranks, mutations.json_lines, _read_report, ("report", "run"), changed=".jsonl"
     ),
     "run's folder, sums made anew": Format(
-        _runs,
+        lambda: [_run()],
         None,
         _read_run,
         ("train", "digits", "--resume", "--run-dir", "run", "--optim.steps", "3"),

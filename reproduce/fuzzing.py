@@ -16,7 +16,6 @@ import re
 import resource
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -28,10 +27,9 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from formats import FORMATS, Case, Format, mutated
+from formats import FORMATS, Case, Format, command, mutated, write
 from page import tell, write_table
 
-from firetree.cli import main as command
 from firetree.collectives import ScheduleError
 from firetree.errors import UserError
 
@@ -108,7 +106,7 @@ def apart(name: str, options: argparse.Namespace) -> Found:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         result = Path(folder, "found.json")
         process = multiprocessing.get_context("fork").Process(
-            target=_apart, args=(name, options, Path(folder), result)
+            target=_apart, args=(name, FORMATS[name].cases(), options, Path(folder), result)
         )
         process.start()
         process.join()
@@ -121,9 +119,12 @@ def apart(name: str, options: argparse.Namespace) -> Found:
         return Found(Counter(told["ends"]), told["slowest_s"], told["places"])
 
 
-def _apart(name: str, options: argparse.Namespace, folder: Path, result: Path) -> None:
+def _apart(
+    name: str, cases: list[Case], options: argparse.Namespace, folder: Path, result: Path
+) -> None:
     found = fuzz(
         FORMATS[name],
+        cases,
         folder,
         inputs=options.inputs,
         commands=options.commands,
@@ -134,17 +135,25 @@ def _apart(name: str, options: argparse.Namespace, folder: Path, result: Path) -
 
 
 def fuzz(
-    form: Format, folder: Path, *, inputs: int, commands: int, seed: int, keep: Path | None = None
+    form: Format,
+    cases: list[Case],
+    folder: Path,
+    *,
+    inputs: int,
+    commands: int = 0,
+    seed: int = 0,
+    keep: Path | None = None,
 ) -> Found:
     """Read `inputs` changed cases of a format, some of them by the command as well."""
-    cases, found, dice = form.cases(), Found(), Random(seed)
+    found, dice = Found(), Random(seed)
     with _little_memory():
         for case in cases:
-            _write(case, folder / "case")
+            write(case, folder / "case")
             form.read(folder / "case")  # what is unchanged must be read, and imports cost time once
         for number in range(inputs if cases else 0):
             case = mutated(form, cases, dice)
-            _write(case, folder / "case")
+            shutil.rmtree(folder / "case")
+            write(case, folder / "case")
             bad = _read(form, folder / "case", found)
             if bad is None and form.command and number < commands:
                 bad = _command(form.command, folder / "case", found)
@@ -155,14 +164,6 @@ def fuzz(
                         folder / "case", f"{keep}-{len(found.places)}", dirs_exist_ok=True
                     )
     return found
-
-
-def _write(case: Case, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, content in case.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def _read(form: Format, folder: Path, found: Found) -> tuple[str, str] | None:
@@ -193,16 +194,7 @@ def _command(arguments: tuple[str, ...], folder: Path, found: Found) -> tuple[st
     """What the command itself says of the case, forked from here, where everything is imported."""
     found.ends["commands"] += 1
     out = folder.parent / "out"
-    sys.stdout.flush()
-    if not (child := os.fork()):
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        os.chdir(folder)
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        sys.argv = ["firetree", *arguments]
-        command()
+    child = command(arguments, folder, out)
     deadline_s = time.monotonic() + 12 * LIMIT_S
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         if time.monotonic() > deadline_s:
