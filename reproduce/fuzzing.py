@@ -3,7 +3,7 @@
 `python reproduce/fuzzing.py --inputs 2000` tries so many changes of each format, within 5 seconds of
 processor time and 2 GiB each. Some go through the real command as well: exit codes 0 to 2, one line,
 no traceback. What ends otherwise is kept in --keep, one folder for each place it comes from. The same
-`--seed` makes the same changes. The table goes to `reproduce/RESULTS.md`. Linux only.
+`--seed` makes the same changes. A `.net` is tried where FUZZ_NET has the path of one. The table goes to `reproduce/RESULTS.md`. Linux only.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ def fuzz(
     found, dice = Found(), Random(seed)
     with _little_memory():
         for case in cases:
+            shutil.rmtree(folder / "case", ignore_errors=True)
             write(case, folder / "case")
             form.read(folder / "case")  # what is unchanged must be read, and imports cost time once
         for number in range(inputs if cases else 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import Any, Literal
 
 import pytest
 
+from firetree import documents
 from firetree.documents import (
-    MOST_BYTES,
     Count,
     Printable,
     Seconds,
@@ -120,14 +121,22 @@ def test_what_is_no_toml_is_named(text: str, fault: str) -> None:
     assert fault in str(refusal.value)
 
 
-def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path) -> None:
+def test_only_regular_files_of_bounded_size_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "MOST_BYTES", 1_000)
     os.mkfifo(tmp_path / "pipe")
-    with (tmp_path / "large").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+    (tmp_path / "large").write_bytes(bytes(1_001))
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(1_001)))
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(bytes(1_000))[:-9])
+    (tmp_path / "right.gz").write_bytes(gzip.compress(b"a" * 1_000))
+    assert read_text(tmp_path / "right.gz", "lap") == "a" * 1_000
     for path, fault in (
         (tmp_path, "it is a folder; expected a file"),
         (tmp_path / "pipe", "it is no regular file; expected a file"),
-        (tmp_path / "large", "has 1,073,741,825 bytes; expected at most 1,073,741,824"),
+        (tmp_path / "large", "large is too large; expected at most 1,000 bytes"),
+        (tmp_path / "bomb.gz", "bomb.gz is too large; expected at most 1,000 bytes"),
+        (tmp_path / "cut.gz", "cut.gz cannot be read: Compressed file ended before"),
         (tmp_path / "nothing", "nothing cannot be read: No such file or directory"),
     ):
         with pytest.raises(UserError, match=fault):

@@ -8,12 +8,14 @@ writes such files.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
 import re
 import stat
 import tomllib
 import types
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -55,26 +57,33 @@ Seconds = Annotated[float, Expect(lambda value: 0 <= value < 1e15, "seconds from
 Printable = Annotated[str, Expect(str.isprintable, "printable text")]
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a file; `what` names it in errors.
+def read_bytes(path: Path, what: str) -> bytes:
+    """The bytes of a file, unpacked where its name ends in .gz; `what` names it in errors.
 
     Raises:
-        UserError: it cannot be read, is no regular file or too large, or is not in UTF-8.
+        UserError: it cannot be read, is no regular file, or too large.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise UserError(f"{what} {path} cannot be read: it is {kind}; expected a file")
-        if found.st_size > MOST_BYTES:
-            raise UserError(
-                f"{what} {path} has {found.st_size:,} bytes; expected at most {MOST_BYTES:,}"
-            )
-        return path.read_text(encoding="utf-8-sig")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{what} {path} cannot be read: {reason}") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{what} {path} is too large; expected at most {MOST_BYTES:,} bytes")
+    return content
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file, as `read_bytes`; UserError too where it is not in UTF-8."""
+    try:
+        return read_bytes(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{what} {path} is not in UTF-8; save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
 def parse_json(

@@ -61,8 +61,12 @@ def encode(messages: Sequence[Message], lanes: int) -> bytes:
     bits_L: list[list[npt.NDArray[np.bool_]]] = [[] for _ in range(lanes)]
     below = np.arange(_LONGEST - 1, -1, -1)
     for symbol_N, table_N, freq_TA in messages:
-        length_TA = np.array([lengths(freq_A) for freq_A in freq_TA]).reshape(freq_TA.shape)
-        code_TA = np.array([codes(length_A) for length_A in length_TA]).reshape(freq_TA.shape)
+        length_TA = np.array([lengths(freq_A) for freq_A in freq_TA], np.int64).reshape(
+            freq_TA.shape
+        )
+        code_TA = np.array([codes(length_A) for length_A in length_TA], np.int64).reshape(
+            freq_TA.shape
+        )
         length_N, code_N = length_TA[table_N, symbol_N], code_TA[table_N, symbol_N]
         for lane, bits in enumerate(bits_L):
             length, code = length_N[lane::lanes, None], code_N[lane::lanes, None]

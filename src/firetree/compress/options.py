@@ -19,6 +19,7 @@ from firetree.compress.share import prune_and_share
 from firetree.compress.shared import Compressed, keep_exactly
 from firetree.data import trees
 from firetree.data.pictures import Stored
+from firetree.documents import read_bytes
 from firetree.durable import write_durably
 from firetree.errors import UserError
 from firetree.models.pruning import Scope
@@ -91,10 +92,7 @@ def open_fire(path: Path) -> Compressed:
     Raises:
         UserError: no such file, a damaged one, or one of another version.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; expected a .fire") from error
+    content = read_bytes(path, "the .fire")
     try:
         return fire.read(content)
     except UserError as error:

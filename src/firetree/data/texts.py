@@ -5,10 +5,8 @@ Letters in names: N all pairs, B pairs of a batch, T symbols.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from firetree.data.vocabulary import (
     pieces_of,
     words_of,
 )
+from firetree.documents import read_text
 from firetree.errors import UserError
 
 Pair = tuple[str, str]
@@ -239,13 +238,7 @@ def _file(folder: Path, split: str, language: str) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        return split_lines(content.decode("utf-8-sig"))  # without a byte order mark
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}; expected text in UTF-8") from error
+    return split_lines(read_text(path, "file"))
 
 
 def split_lines(text: str) -> list[str]:

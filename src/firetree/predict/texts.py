@@ -11,6 +11,7 @@ from pathlib import Path
 
 from firetree.data.texts import split_lines
 from firetree.data.vocabulary import Vocabulary
+from firetree.documents import read_text
 from firetree.errors import UserError
 from firetree.models.seq2seq import SequenceToSequence
 from firetree.predict.text_scores import bleu, error_rates
@@ -56,10 +57,9 @@ def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
     if texts:
         return list(texts)
     try:
-        content = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file or 'standard input'}: {error}") from error
-    return split_lines(content)
+        return split_lines(sys.stdin.read() if file is None else read_text(file, "file"))
+    except UnicodeDecodeError as error:
+        raise UserError("standard input is not in UTF-8; expected texts in UTF-8") from error
 
 
 def as_json(texts: Sequence[str], found: Sequence[Answered]) -> str:

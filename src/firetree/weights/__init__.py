@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from firetree.documents import read_text
 from firetree.errors import UserError
 from firetree.weights import deep_compression
 from firetree.weights.checkpoints import read_checkpoint
@@ -108,10 +109,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     Raises:
         UserError: the file cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}; expected a class's name a line") from error
+    lines = read_text(path, "file of class names").splitlines()
     return tuple(_without_wnid(line) for line in lines if line.strip())
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from firetree.documents import read_bytes
 from firetree.errors import UserError
 from firetree.weights.published import CAFFE, Published, shapes
 
@@ -29,10 +30,7 @@ def read_net(path: Path) -> Published:
     Raises:
         UserError: unreadable, cut off, longer than it says, or with entries behind a layer's end.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; expected a .net") from error
+    content = read_bytes(path, "the .net")
     expected = list(shapes(NETWORK, {}, classes=1000, channels=3, size=CAFFE.crop).items())
     layers = list(zip(expected[::2], expected[1::2], strict=True))
     reader = _Reader(content, path)
