@@ -115,7 +115,7 @@ def test_the_words_held_out_are_scored(run_dir: Path) -> None:
         (("a",), {"beam": 0}, "--beam 0; expected 1 or more"),
         (("a",), {"backend": "torch"}, "--backend torch, but"),
         (("a",), {"file": Path("a.txt")}, "texts and --file; expected one of them"),
-        ((), {"file": Path("nowhere.txt")}, "cannot read nowhere.txt: "),
+        ((), {"file": Path("nowhere.txt")}, "file nowhere.txt cannot be read: "),
         (("a",), {"labels": True}, "--labels and texts; expected one of them"),
     ],
 )

@@ -68,6 +68,15 @@ def test_any_messages_survive(
         assert np.array_equal(symbols, message.symbol_N)
 
 
+@CODERS
+def test_a_message_of_no_layer_survives(coder: ModuleType) -> None:
+    nothing = np.zeros(0, np.int64)
+    message = Message(nothing, nothing, np.zeros((0, ALPHABET), np.int64))
+    assert [
+        len(symbols) for symbols in decoded(coder, coder.encode([message], LANES), [message])
+    ] == [0]
+
+
 @pytest.mark.parametrize(("coder", "over"), [(rans, 1.006), (huffman, 1.012)])
 def test_codes_are_near_their_entropy(coder: ModuleType, over: float) -> None:
     message = drawn(0, 400_000, 1, 30)

@@ -150,9 +150,13 @@ def test_a_folder_that_does_not_fit_is_refused(
     ("name", "content", "message"),
     [
         ("a.txt", b"cat K AE T\ndog\n", "line 2 of {path} is 'dog'; expected a word and its"),
-        ("a.txt", b"\xff\xfe", "cannot read {path}: "),
-        ("a.gz", gzip.compress(b"cat K AE T", mtime=0)[:-9], "cannot read {path}: "),
-        ("a.gz", b"cat K AE T", "cannot read {path}: "),
+        ("a.txt", b"\xff\xfe", "file {path} is not in UTF-8"),
+        (
+            "a.gz",
+            gzip.compress(b"cat K AE T", mtime=0)[:-9],
+            "file {path} cannot be read: Compressed file ended",
+        ),
+        ("a.gz", b"cat K AE T", "file {path} cannot be read: Not a gzipped file"),
         ("a.txt", b"cat K AE T\n", "pairs to train on and"),
     ],
 )
