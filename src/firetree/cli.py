@@ -198,6 +198,8 @@ def _train(arguments: list[str]) -> None:
         output.show(f"starting {options.workers} workers")
         launch.launch(options.workers, [*sys.argv[1:], *chosen])
         return
+    if place is None and options.workers is None:
+        launch.refuse_idle_tasks(os.environ)
     place = place or launch.ALONE
     if options.workers not in (None, place.world_size):
         raise UserError(

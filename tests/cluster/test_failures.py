@@ -179,18 +179,57 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, environ: dict[str, str]) -> N
     assert_one_line(code, err, f"port {port} is in use; set MASTER_PORT")
 
 
+RANK_1 = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+
+
 def test_a_rank_0_that_cannot_be_reached_fails_the_run(tmp_path: Path) -> None:
+    port = free_port()
     code, _, err = firetree(
         *("train", "digits", "--run-dir", tmp_path / "run", "--sync.timeout-s", 3),
-        environ={
-            "RANK": "1",
-            "WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(free_port()),
-        },
+        environ={**RANK_1, "MASTER_PORT": str(port)},
     )
     assert code == 1
-    assert err.splitlines()[-1].startswith("firetree: rank 1 cannot reach rank 0 at 127.0.0.1:")
+    assert err == (
+        f"firetree: rank 1 cannot reach rank 0 at 127.0.0.1:{port}: nothing listened there within 3 s; "
+        "is it running, and the port right?\n"
+    )
+
+
+def test_a_name_of_rank_0_that_does_not_resolve_is_told_at_once(tmp_path: Path) -> None:
+    code, _, err = firetree(
+        *("train", "digits", "--run-dir", tmp_path / "run", "--sync.timeout-s", 100_000),
+        environ={**RANK_1, "MASTER_ADDR": "nosuch1.invalid"},
+    )
+    assert_one_line(code, err, "nosuch1.invalid does not resolve to an address; set MASTER_ADDR")
+
+
+def test_a_stranger_at_rank_0s_port_is_told_from_rank_0(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        code, _, err = firetree(
+            *("train", "digits", "--run-dir", tmp_path / "run", "--sync.timeout-s", 3),
+            environ={**RANK_1, "MASTER_PORT": str(stranger.getsockname()[1])},
+        )
+    assert code == 1
+    assert err.count("\n") == 1, err
+    assert "what answers there is no store of PyTorch's" in err
+
+
+def test_tasks_that_nobody_starts_are_told(tmp_path: Path) -> None:
+    code, _, err = firetree(
+        *("train", "digits", "--run-dir", tmp_path / "run"),
+        environ={"SLURM_PROCID": "0", "SLURM_NTASKS": "6"},
+    )
+    assert_one_line(
+        code, err, "SLURM gave this job 6 tasks, and nothing starts them; put srun before"
+    )
+
+
+def test_a_transport_that_gloo_lacks_is_told(tmp_path: Path) -> None:
+    code, _, err = firetree(
+        *("train", "digits", "--run-dir", tmp_path / "run"),
+        environ={"GLOO_DEVICE_TRANSPORT": "TCP_TLS"},
+    )
+    assert_one_line(code, err, "GLOO_DEVICE_TRANSPORT=TCP_TLS in the environment; expected TCP")
 
 
 def test_a_loss_that_is_no_number_fails_the_run_and_keeps_its_checkpoints(tmp_path: Path) -> None:

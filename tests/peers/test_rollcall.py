@@ -21,13 +21,13 @@ PATIENCE_S = rollcall_module.PATIENCE_S
 
 
 def lose(number: signal.Signals, accused: dict[int, int]) -> Said:
-    """The last rank is sent a signal; the others wait for whom they accuse, and ask."""
+    """The last rank is sent a signal; the others wait for whom they accuse, and ask, rank 0 last."""
     roll = join()
     rank, last = dist.get_rank(), dist.get_world_size() - 1
     dist.barrier()
+    time.sleep(0.5 * (1 + last - rank))  # the first to go out of the barrier may have to pass it on
     if rank == last:
         os.kill(os.getpid(), number)
-    time.sleep(0.2)
     loss = roll.lost(f"at chunk {rank}", accused.get(rank), 10.0)
     time.sleep(PATIENCE_S)  # others may still ask
     return str(loss), loss.peer
@@ -56,8 +56,9 @@ def lose_one_after_another() -> Said:
     roll = join()
     dist.barrier()
     if dist.get_rank() == 2:
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.2 + dist.get_rank())
+    time.sleep(1.0 + dist.get_rank())
     loss = roll.lost("here", peer={0: 2, 1: 0}[dist.get_rank()])
     roll.close()
     return str(loss), loss.peer
@@ -92,7 +93,7 @@ def come_late(busy_s: float) -> list[str]:
     dist.barrier()
     if dist.get_rank() == 2:
         time.sleep(busy_s)
-    with waiting("a sum"):
+    with waiting():
         dist.barrier()
     time.sleep(2.0)
     return said

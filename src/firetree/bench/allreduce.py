@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from statistics import median
@@ -21,9 +21,11 @@ from torch._C._distributed_c10d import PrefixStore
 
 from firetree.bench.ways import Way, expected_sum, finish_peers, peer, peer_names
 from firetree.collectives import Executor
+from firetree.documents import from_document
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network, from_json, lower_bound_s
 from firetree.network.choice import GROWN, NATIVE, Choice, grown, known
+from firetree.peers import broadcast_json
 from firetree.probe import probe
 
 WINDOW_S = 0.03
@@ -98,9 +100,7 @@ def measure(settings: Settings) -> list[Row]:
             rows += _measure_groups(groups, backend, settings)
         dist.barrier()
     finish_peers()
-    everyone: list[list[Row]] = [rows]
-    dist.broadcast_object_list(everyone, src=0)
-    return everyone[0]
+    return [Row(**row) for row in broadcast_json([asdict(row) for row in rows])]
 
 
 def _groups(world_size: int, backend: str, settings: Settings) -> dict[str, dist.ProcessGroup]:
@@ -142,14 +142,16 @@ def _choices(
     settings: Settings, network: Network, size_bytes: int, group: dist.ProcessGroup
 ) -> dict[str, tuple[Choice, float | None]]:
     """What is run for each name, and its predicted time; rank 0 decides for all."""
-    made: list[dict[str, tuple[Choice, float | None]]] = [{}]
+    made = {}
     if group.rank() == 0:
         for name in (NATIVE, *settings.algorithms):
             choice = (grown if name == GROWN else partial(known, name))(network, size_bytes)
             time_s = choice.price(network, size_bytes).time_s if settings.predict else None
-            made[0][name] = choice, time_s
-    dist.broadcast_object_list(made, src=0, group=group)
-    return made[0]
+            made[name] = asdict(choice), time_s
+    return {
+        name: (from_document(Choice, choice, "rank 0's choice"), time_s)
+        for name, (choice, time_s) in broadcast_json(made, group).items()
+    }
 
 
 def _probed(group: dist.ProcessGroup) -> Network:

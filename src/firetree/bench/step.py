@@ -26,6 +26,7 @@ from firetree.lab import Lab, run_command
 from firetree.network import Network
 from firetree.network.plan import Plan, Prices, make_plan, restricted
 from firetree.network.step import Bucket, Gradient, Profile, bucketed
+from firetree.peers import broadcast_json
 from firetree.plan import Workload
 from firetree.probe import probe
 from firetree.sync import Synchroniser
@@ -123,17 +124,13 @@ def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]
     """Probe the network; rank 0 plans, with all candidates or with one alone, and all get the same."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     found = probe(dist.distributed_c10d._get_default_store(), rank, world_size, brief=True)
-    plans: list[dict[str, Plan]] = [{}]
+    made = {}
     if rank == 0:
         prices = Prices(found.network)
-        plans = [
-            {
-                way: make_plan(model, profile, prices if way == PLAN else restricted(prices, way))
-                for way in ways
-            }
-        ]
-    dist.broadcast_object_list(plans, src=0)
-    return plans[0]
+        for way in ways:
+            plan = make_plan(model, profile, prices if way == PLAN else restricted(prices, way))
+            made[way] = plan.to_json()
+    return {way: Plan.from_json(text) for way, text in broadcast_json(made).items()}
 
 
 def _profile(document: dict[str, Any]) -> Profile:

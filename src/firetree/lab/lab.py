@@ -133,6 +133,7 @@ class Lab:
             "GLOO_SOCKET_IFNAME": "eth0",
             "NCCL_SOCKET_IFNAME": "eth0",
             "TP_SOCKET_IFNAME": "eth0",
+            "FIRETREE_HOST": self.network.hosts[host].name or rank,
             "FIRETREE_NETWORK": to_json(self.network),
         }
 

@@ -13,14 +13,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import IO, BinaryIO
 
 from firetree.errors import RunFailedError, UserError
 from firetree.lab.faults import Fault
 from firetree.lab.lab import Lab
+from firetree.launch.failure import Failure, first_cause, read_report, report_variable
 
 GRACE_S = 60.0
 """How long hosts may go on after the first failure: they may have something to say about it."""
@@ -39,11 +42,12 @@ def run_command(
 ) -> None:
     """Run the command once a host until all have ended, with the faults at their seconds.
 
-    Once a host failed, or only hosts that a fault paused are left, the others are ended after
-    `grace_s`. That a fault killed or paused a host is no failure of it.
+    Once a host failed, the others are ended after `grace_s`; where only hosts are left that a fault
+    paused for good, at once. That a fault killed or paused a host is no failure of it.
 
     Raises:
-        UserError: the command does not exist, or the first host to fail did so with exit code 2.
+        UserError: the command does not exist, or the first host to fail did so with exit code 2; with
+            what it left to its launcher, as firetree does, where it left anything.
         RunFailedError: the first host to fail did so in another way.
     """
     require_command(command)
@@ -67,11 +71,18 @@ class _Run:
         self._faults: list[tuple[float, Fault]] = []
         self._paused: set[int] = set()
         self._killed: set[int] = set()
-        self._failure: tuple[int, int] | None = None
+        self._failures: list[Failure] = []
+        self._reports = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="firetree-")))
         self._give_up_at: float | None = None
 
     def start(self, host: int, command: Sequence[str]) -> None:
-        process = self._lab.start(host, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = self._lab.start(
+            host,
+            command,
+            env=report_variable(self._report_of(host)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert process.stdout is not None
         assert process.stderr is not None
         self._running[host] = process
@@ -100,8 +111,11 @@ class _Run:
         self._lab.end([*self._running])
         for output in self._outputs:
             output.finish()
-        if self._failure:
-            raise _error(*self._failure, [*self._running], self._grace_s)
+        if self._failures:
+            raise _error(self._failures, sorted(self._running.keys() - self._paused), self._grace_s)
+
+    def _report_of(self, host: int) -> Path:
+        return self._reports / f"host-{host}.json"
 
     def _forward(self, output: _Output) -> None:
         if not output.forward():
@@ -110,8 +124,9 @@ class _Run:
     def _note_end(self, host: int, end: int) -> None:
         self._selector.unregister(end)
         code = self._running.pop(host).wait()
-        if code and host not in self._killed and self._failure is None:
-            self._failure = host, code
+        if code and host not in self._killed:
+            report = read_report(self._report_of(host))
+            self._failures.append(Failure(host, code, told=False, report=report))
 
     def _strike(self, fault: Fault) -> None:
         fault.strike(self._lab)
@@ -123,12 +138,11 @@ class _Run:
             self._paused.discard(fault.host)
 
     def _set_limit(self) -> None:
-        """Let the grace begin where nothing is left to wait for, and end where something is."""
+        """Let the grace begin with the first failure, and end where nothing is left to wait for."""
         resumed_later = {fault.host for _, fault in self._faults if fault.action == "resume"}
-        stuck = self._running.keys() <= self._paused - resumed_later
-        if self._failure is None and not stuck:
-            self._give_up_at = None
-        elif self._give_up_at is None:
+        if self._running.keys() <= self._paused - resumed_later:
+            self._give_up_at = time.monotonic()
+        elif self._failures and self._give_up_at is None:
             self._give_up_at = time.monotonic() + self._grace_s
 
 
@@ -167,9 +181,13 @@ def _past(moment: float | None) -> bool:
     return moment is not None and time.monotonic() >= moment
 
 
-def _error(host: int, code: int, ended: Sequence[int], grace_s: float) -> UserError:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+def _error(failures: Sequence[Failure], ended: Sequence[int], grace_s: float) -> UserError:
     names = ", ".join(map(str, ended))
     others = f"; after {grace_s:g} s more these still ran and were ended: {names}" if ended else ""
+    if any(failure.report for failure in failures):
+        cause = first_cause(failures)
+        return type(cause)(f"{cause}{others}")
+    host, code = failures[0].rank, failures[0].code
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     kind = UserError if code == UserError.exit_code else RunFailedError
     return kind(f"host {host} {how}{others}")

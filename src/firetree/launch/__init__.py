@@ -6,7 +6,7 @@ from firetree.launch.device import find_device
 from firetree.launch.failure import tell_launcher
 from firetree.launch.launcher import Interrupted, follow_launcher, launch
 from firetree.launch.memory import keep_freed_memory
-from firetree.launch.place import ALONE, Place, find_place
+from firetree.launch.place import ALONE, Place, find_place, refuse_idle_tasks
 from firetree.launch.rendezvous import joined, share_cores
 from firetree.launch.store import open_store
 
@@ -21,6 +21,7 @@ __all__ = [
     "keep_freed_memory",
     "launch",
     "open_store",
+    "refuse_idle_tasks",
     "share_cores",
     "tell_launcher",
 ]

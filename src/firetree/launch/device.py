@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 
 from firetree.errors import UserError
 from firetree.launch.place import Place
+from firetree.peers import gather_json
 
 Wanted = Literal["auto", "cpu", "cuda"]
 
@@ -26,9 +26,8 @@ def find_device(wanted: Wanted, place: Place) -> torch.device:
     if wanted == "cpu":
         return CPU
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    lacking: list[str | None] = [None] * place.world_size
     mine = f"rank {place.rank}'s host has {gpus} GPUs for {place.local_world_size} workers"
-    dist.all_gather_object(lacking, mine if gpus < place.local_world_size else None)
+    lacking = gather_json(mine if gpus < place.local_world_size else None)
     first = next(filter(None, lacking), None)
     if first is None:
         device = torch.device("cuda", place.local_rank)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,14 +66,14 @@ def tell_launcher(error: BaseException, message: str) -> bool:
 
 def report_variable(file: Path) -> dict[str, str]:
     """What a worker's environment needs for `tell_launcher` to use the file."""
-    return {_REPORT: str(file), LAUNCHER: str(os.getpid())}
+    return {_REPORT: str(file)}
 
 
 def read_report(file: Path) -> Report | None:
     """What a worker left, or None where it left nothing, or died while writing."""
     try:
         return Report(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
 
 
@@ -80,13 +81,20 @@ def first_cause(failures: Sequence[Failure]) -> UserError:
     """The failure that the others followed from; they come in the order in which they happened.
 
     A worker without a report that had been told to end failed because of another one, and so did one
-    that lost a peer which itself reports a failure.
+    that lost a peer which itself reports a failure. Of the others, most know who was lost.
     """
     reporting = {failure.rank for failure in failures if failure.report}
+    accused = Counter(
+        failure.report.peer for failure in failures if failure.report and failure.report.lost
+    )
 
-    def is_consequence(failure: Failure) -> tuple[bool, bool]:
-        did_as_told = failure.told and (not failure.report or failure.code == _TERMINATED)
-        return did_as_told, failure.report is not None and failure.report.peer in reporting
+    def is_consequence(failure: Failure) -> tuple[bool, bool, int]:
+        report = failure.report
+        did_as_told = failure.told and (not report or failure.code == _TERMINATED)
+        if report is None or not report.lost:
+            return did_as_told, False, 0
+        of_a_reporter = report.peer in reporting - {failure.rank}
+        return did_as_told, of_a_reporter, len(failures) - accused[report.peer]
 
     return _error(min(failures, key=is_consequence))
 

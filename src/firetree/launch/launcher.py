@@ -100,6 +100,7 @@ class _Job:
                 **os.environ,
                 **_place_variables(rank, workers, listener.getsockname()[1]),
                 **report_variable(self._report_file(rank)),
+                LAUNCHER: str(os.getpid()),
                 **store,
             },
             stdin=subprocess.DEVNULL,
@@ -176,7 +177,11 @@ def _arriving_signals() -> Iterator[socket.socket]:
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.setblocking(False)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in _PASSED_ON}
+        handlers = {
+            number: signal.signal(number, lambda *_: None)
+            for number in _PASSED_ON
+            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
+        }
         before = signal.set_wakeup_fd(writer.fileno())
         try:
             yield reader

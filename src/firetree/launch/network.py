@@ -48,6 +48,16 @@ def speak_over_one_network(store: Store, place: Place, limit_s: float) -> None:
         print(f"speaking over {interface} ({own})", file=sys.stderr, flush=True)
 
 
+def check_transport() -> None:
+    """Refuse a way of Gloo's that PyTorch's wheels lack, as TLS (UserError)."""
+    transport = os.environ.get("GLOO_DEVICE_TRANSPORT") or "TCP"
+    if transport != "TCP":
+        raise UserError(
+            f"GLOO_DEVICE_TRANSPORT={transport} in the environment; expected TCP, as PyTorch's wheels "
+            "are built without TLS and others. To encrypt what travels, join the hosts by WireGuard"
+        )
+
+
 def _check(named: str) -> None:
     known = dict.fromkeys(reach.own_addresses().values())
     if any(name not in known for name in named.split(",")):

@@ -69,6 +69,18 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
     return None
 
 
+def refuse_idle_tasks(environ: Mapping[str, str]) -> None:
+    """Raise UserError in a SLURM batch script that was given tasks and starts none of them."""
+    if "SLURM_PROCID" not in environ or "SLURM_STEP_NUM_TASKS" in environ:
+        return
+    tasks = _number_if_given(environ, "SLURM_NTASKS", 1)
+    if tasks > 1:
+        raise UserError(
+            f"SLURM gave this job {tasks} tasks, and nothing starts them; put srun before firetree, or "
+            "add --workers 1 to train on one"
+        )
+
+
 def master_port(environ: Mapping[str, str], default: int) -> int:
     """The port where the workers meet (UserError where MASTER_PORT is none)."""
     port = _number_if_given(environ, "MASTER_PORT", default)

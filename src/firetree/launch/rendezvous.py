@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from firetree.collectives import CollectiveError
 from firetree.errors import RunFailedError
-from firetree.launch.network import speak_over, speak_over_one_network
+from firetree.launch.network import check_transport, speak_over, speak_over_one_network
 from firetree.launch.place import Place
 from firetree.launch.store import open_store
+from firetree.peers import opened
 
 
 @contextmanager
@@ -26,25 +26,20 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
     interpreter's lock, for which the group's threads may wait.
 
     Raises:
-        UserError: the port where the workers meet is in use, or GLOO_SOCKET_IFNAME names no interface.
+        UserError: the port where the workers meet is in use, GLOO_SOCKET_IFNAME names no interface, or Gloo
+            cannot have its transport.
         RunFailedError: rank 0 cannot be reached, another rank does not come, or is lost later.
     """
+    check_transport()
     share_cores(place)
     timeout = timedelta(seconds=timeout_s)
-    try:
-        if place.world_size == 1:
-            _stay_alone(timeout)
-        else:
-            _meet(place, timeout)
+    if place.world_size == 1:
+        _stay_alone(timeout)
         yield
-    except CollectiveError:
-        raise
-    except RuntimeError as error:
-        if not any(backend in str(error) for backend in ("gloo", "NCCL")):
-            raise
-        first_line = str(error).partition("\n")[0]
-        what = first_line.partition("] ")[2].partition(". ")[0] or first_line
-        raise CollectiveError(f"rank {place.rank} lost another rank: {what}") from error
+    else:
+        _meet(place, timeout)
+        with opened():
+            yield
     dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
 
 
@@ -67,7 +62,7 @@ def _meet(place: Place, timeout: timedelta) -> None:
         dist.init_process_group(
             "gloo", store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
         )
-    except dist.DistError as error:
+    except RuntimeError as error:
         raise RunFailedError(
             f"rank {place.rank} lost another rank while all were connecting; is one gone?"
         ) from error

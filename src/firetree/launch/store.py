@@ -11,7 +11,11 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
+from threading import Thread
 from typing import Any
 
 import torch.distributed as dist
@@ -43,18 +47,35 @@ def open_store(place: Place, limit_s: float) -> Store:
         address, handed["master_listen_fd"] = _own_socket(place)
     else:
         address = _reached(place, until_s, limit_s)
-    timeout = timedelta(seconds=max(1.0, until_s - time.monotonic()))
+    timeout_s = max(1.0, until_s - time.monotonic())
+    make = partial(
+        TCPStore,
+        address,
+        place.master_port,
+        is_master=serves,
+        timeout=timedelta(seconds=timeout_s),
+        wait_for_workers=False,
+        **handed,
+    )
     try:
-        store = TCPStore(
-            *(address, place.master_port),
-            is_master=serves,
-            timeout=timeout,
-            wait_for_workers=False,
-            **handed,
-        )
-    except dist.DistError as error:
+        store = _within(timeout_s, make)
+    except (TimeoutError, dist.DistError) as error:
         raise _unreachable(place, "what answers there is no store of PyTorch's") from error
     return _of_this_attempt(store, place, until_s) if kept_by_torchrun else store
+
+
+def _within(limit_s: float, make: Callable[[], Store]) -> Store:
+    """What `make` gives in time; torch would wait without end for one that accepts and says nothing."""
+    made: Future[Store] = Future()
+
+    def finish() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    Thread(target=finish, name="firetree-store", daemon=True).start()
+    return made.result(limit_s)
 
 
 def _of_this_attempt(store: Store, place: Place, until_s: float) -> Store:

@@ -8,7 +8,15 @@ from firetree.peers.exchange import (
     gather_json,
 )
 from firetree.peers.meeting import Meeting
-from firetree.peers.rollcall import RollCall, backend_error, current, join, opened
+from firetree.peers.rollcall import (
+    RollCall,
+    at,
+    backend_error,
+    current,
+    is_backend_error,
+    join,
+    opened,
+)
 from firetree.peers.waiting import waiting
 
 __all__ = [
@@ -16,11 +24,13 @@ __all__ = [
     "Meeting",
     "RollCall",
     "agree",
+    "at",
     "backend_error",
     "broadcast_json",
     "broadcast_tensors",
     "current",
     "gather_json",
+    "is_backend_error",
     "join",
     "opened",
     "together",

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from firetree.peers.waiting import waiting
+
 Json = Any
 """What `json` writes and reads back: dicts with names, lists, texts, numbers, True, False, None."""
 
@@ -31,7 +33,8 @@ def gather_json(mine: Json, group: dist.ProcessGroup | None = None) -> list[Json
     """
     text = _bytes_of(json.dumps(mine).encode())
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(lengths, torch.tensor([text.numel()]), group=group)
+    with waiting():
+        dist.all_gather(lengths, torch.tensor([text.numel()]), group=group)
     longest = max(int(length) for length in lengths)
     padded = torch.zeros(longest, dtype=torch.uint8)
     padded[: text.numel()] = text
@@ -64,7 +67,8 @@ def _broadcast(content: Callable[[], bytes], group: dist.ProcessGroup | None) ->
     first = dist.get_rank(group) == 0
     sent = _bytes_of(content()) if first else torch.empty(0, dtype=torch.uint8)
     length = torch.tensor([sent.numel()])
-    dist.broadcast(length, group=group, group_src=0)
+    with waiting():
+        dist.broadcast(length, group=group, group_src=0)
     received = sent if first else torch.empty(int(length), dtype=torch.uint8)
     dist.broadcast(received, group=group, group_src=0)
     return _content(received)

@@ -15,6 +15,7 @@ from pathlib import Path
 _SIOCGIFCONF = 0x8912
 _ENTRY_BYTES, _MOST_ADDRESSES = 40, 256
 _LINK_SCOPE = "20"
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _ANY_PORT = 9
 _BACKLOG = 1024
 
@@ -112,8 +113,12 @@ def own_addresses() -> dict[str, str]:
 
 
 def has_carrier(interface: str | None) -> bool:
-    """Whether the interface has a cable; True where nothing tells."""
-    try:
-        return Path(f"/sys/class/net/{interface}/carrier").read_text() != "0\n"
-    except OSError:  # no such interface, or it is switched off
-        return interface is None or not Path(f"/sys/class/net/{interface}").exists()
+    """Whether the interface is up and has a cable; True where nothing tells."""
+    if interface is None:
+        return True
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            answer = fcntl.ioctl(asked, _SIOCGIFFLAGS, struct.pack("40s", interface.encode()))
+        except OSError:
+            return True
+    return bool(struct.unpack_from("H", answer, 16)[0] & _IFF_RUNNING)

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 import torch.distributed as dist
 
 from firetree.collectives import CollectiveError
+from firetree.errors import UserError
 from firetree.peers import reach
 from firetree.peers.exchange import gather_json
 from firetree.peers.verdict import (
@@ -95,10 +96,10 @@ class RollCall:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
-    def explain(self, error: Exception, what: str) -> CollectiveError:
+    def explain(self, error: BaseException, what: str) -> CollectiveError:
         """Who failed, given the executor's or the backend's error in the middle of `what`."""
         if isinstance(error, CollectiveError):
-            return self.lost(error.where, error.peer, error.within_s)
+            return self.lost(error.where or str(error), error.peer, error.within_s)
         text = backend_error(error)
         limit_ms = re.search(r"[Tt]imed out waiting (\d+)ms", text)
         within_s = int(limit_ms[1]) / 1000 if limit_ms else None
@@ -165,6 +166,8 @@ class RollCall:
 
     def _ask(self, ranks: list[int], limit_s: float) -> dict[int, Absence]:
         """Exchange the roll with ranks, all at once: who did not answer, and how."""
+        if not self._thread.is_alive():
+            return {}  # closed
         return asyncio.run_coroutine_threadsafe(self._exchange(ranks, limit_s), self._loop).result()
 
     async def _exchange(self, ranks: list[int], limit_s: float) -> dict[int, Absence]:
@@ -249,8 +252,13 @@ def _age_s(wait: Wait) -> float:
     return time.monotonic() - wait.since_s
 
 
-def backend_error(error: Exception) -> str:
-    """The first sentence of a backend's error, without the place in its sources."""
+def is_backend_error(error: BaseException) -> bool:
+    """Whether the backend failed, which has one kind of error for all that can happen."""
+    return isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
+
+
+def backend_error(error: BaseException) -> str:
+    """Of a backend's error, without the place in its sources."""
     first_line = str(error).partition("\n")[0]
     return first_line.partition("] ")[2].partition(". ")[0] or first_line
 
@@ -272,17 +280,38 @@ _open: RollCall | None = None
 
 
 @contextmanager
-def opened() -> Iterator[RollCall]:
-    """The roll of all ranks, which enter together; `current` finds it while the block runs."""
+def opened() -> Iterator[None]:
+    """Open the roll of all ranks, which enter together, while the block runs; `current` finds it.
+
+    Raises:
+        CollectiveError: instead of the executor's or the backend's own, with the rank that failed.
+    """
     global _open
-    _open = join()
     try:
-        yield _open
+        roll = _open = join()
+    except RuntimeError as error:
+        what = f"lost another rank at the start: {backend_error(error)}"
+        raise CollectiveError(f"rank {dist.get_rank()} {what}") from error
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, CollectiveError) or is_backend_error(error):
+            raise roll.explain(error, roll.place or "the start") from error
+        roll.ended(
+            str(error) if isinstance(error, UserError) else f"{type(error).__name__} {error}"
+        )
+        raise
     finally:
-        _open.close()
+        roll.close()
         _open = None
 
 
 def current() -> RollCall | None:
     """The roll that is open."""
     return _open
+
+
+def at(place: str) -> None:
+    """Note where this rank is, as `step 412`, for the roll that is open."""
+    if _open is not None:
+        _open.place = place

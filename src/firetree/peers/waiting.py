@@ -1,4 +1,4 @@
-"""What this process waits for: one mark, set around whatever needs the other ranks to come.
+"""Whether this process waits for other ranks: one mark, set around whatever needs them to come.
 
 A mark costs a timestamp. Who looks at it is `rollcall`.
 """
@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Wait:
     """A wait for other ranks, since a moment of `time.monotonic`."""
 
-    what: str
     since_s: float = field(default_factory=time.monotonic)
 
 
@@ -23,10 +22,10 @@ _now: Wait | None = None
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
+def waiting() -> Iterator[None]:
     """Mark that this process waits for other ranks while the block runs."""
     global _now
-    before, _now = _now, Wait(what)
+    before, _now = _now, Wait()
     try:
         yield
     finally:
@@ -34,5 +33,5 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def wait_now() -> Wait | None:
-    """What this process waits for at the moment."""
+    """The wait that this process is in."""
     return _now

@@ -14,7 +14,7 @@ from textwrap import shorten
 from firetree.documents import from_document
 from firetree.errors import UserError
 from firetree.metrics import Metrics
-from firetree.peers import broadcast_json, broadcast_tensors, gather_json, together
+from firetree.peers import broadcast_json, broadcast_tensors, current, gather_json, together
 from firetree.sync import gradient_bytes
 from firetree.trace import StepTrace, TraceHeader, shifted
 from firetree.train import checkpoint
@@ -52,6 +52,8 @@ class Journal:
         self._loss_sum = 0.0
         self._since_evaluation = _Progress()
         self._damaged: set[str] = set()
+        if folder and (roll := current()):
+            roll.say = self.say
 
     def begin(self, resume: bool) -> tuple[int, float | None]:
         """Go back to the newest whole checkpoint, if there is one: its step and accuracy.

@@ -11,6 +11,7 @@ from pathlib import Path
 from firetree.data import epoch_steps
 from firetree.errors import UserError
 from firetree.launch import Place, joined
+from firetree.peers import at
 from firetree.tasks import Task
 from firetree.train import statistics
 from firetree.train.finite import NotFiniteError
@@ -67,6 +68,7 @@ def _train(
         left_out = 0
         while step < total_steps and not _good_enough(recipe, accuracy):
             rate = learning_rate(optim, step, total_steps, steps_an_epoch)
+            at(f"step {step + 1}")
             average = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
             try:
                 trace, loss_sum = train_step(worker, batches, step, rate, average)

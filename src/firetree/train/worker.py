@@ -20,6 +20,7 @@ from firetree import models
 from firetree.data import epoch_steps
 from firetree.launch import Place, find_device
 from firetree.network.plan import Plan
+from firetree.peers import waiting
 from firetree.sync import Synchroniser, attach
 from firetree.tasks import Batch, Loader, Task, kind_of
 from firetree.trace import StepTrace
@@ -355,6 +356,7 @@ def evaluate(worker: Worker) -> Evaluation:
         right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
         totals += torch.tensor([right.item(), loss.item(), batch.count], dtype=totals.dtype)
     model.train()
-    dist.all_reduce(totals)
+    with waiting():
+        dist.all_reduce(totals)
     right_count, loss_sum, count = totals.tolist()
     return Evaluation(right_count / count, loss_sum / count)

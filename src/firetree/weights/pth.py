@@ -45,7 +45,7 @@ def read_pth(path: Path) -> object:
         # By name, torch would hand a .safetensors to another reader.
         with path.open("rb") as file, warnings.catch_warnings(), safe_globals(stand_ins):
             warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except Exception as error:  # the unpickler lets through whatever a damaged file makes of it
         reason = " ".join(str(error).split()).partition(". ")[0][:200]
         raise UserError(
