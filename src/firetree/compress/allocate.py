@@ -19,7 +19,14 @@ from torch import Tensor
 from firetree.compress import fire
 from firetree.compress.calibrate import Calibration
 from firetree.compress.numbers import is_half, pack_floats
-from firetree.compress.quantise import MOST_STEPS, Compensation, compensation, quantise
+from firetree.compress.quantise import (
+    MOST_STEPS,
+    Compensation,
+    compensation,
+    in_steps,
+    quantise,
+    whole_step,
+)
 from firetree.compress.shared import Compressed, Shared, halved, keep_exactly
 from firetree.compress.tables import entropy_bits
 from firetree.errors import UserError
@@ -50,7 +57,8 @@ def fit_budget(
     Raises:
         UserError: a budget that no tried allocation met.
     """
-    made_up = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
+    found = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
+    made_up = {name: order for name, order in found.items() if order is not None}
     relative = relative_steps(published.state, calibration.sensitivity)
     scale_of = _scales(published.state, relative)
     least_bytes = _least_bytes(published, coder)
@@ -153,6 +161,6 @@ def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Calla
 
 
 def _bits(weight: Tensor, step: float) -> float:
-    step = max(step, float(weight.abs().max()) / MOST_STEPS)
-    counts = np.bincount((weight.flatten() / step).round().to(torch.int64).numpy() + MOST_STEPS)
+    steps = in_steps(weight.flatten(), whole_step(weight, step)).round().to(torch.int64)
+    counts = np.bincount(steps.numpy() + MOST_STEPS)
     return entropy_bits(counts)

@@ -53,8 +53,22 @@ def inputs_of(preprocessing: Preprocessing, stored: Stored, count: int, seed: in
     return preprocessing.normalise(np.stack(found))
 
 
+def check_answers(published: Published, logits_BK: Tensor) -> None:
+    """Raise UserError where answers to pictures are not finite: nothing can be compared with them."""
+    if not bool(logits_BK.isfinite().all()):
+        name, tensor = max(published.state.items(), key=lambda item: float(item[1].abs().max()))
+        raise UserError(
+            f"the model answers a picture by NaN or infinity; expected weights of usual size, the "
+            f"largest is {float(tensor.abs().max()):.3g} in {name}"
+        )
+
+
 def calibrate(published: Published, x_BCHW: Tensor) -> Calibration:
-    """Send the pictures through the network and back, one by one: no two gradients cancel out."""
+    """Send the pictures through the network and back, one by one: no two gradients cancel out.
+
+    Raises:
+        UserError: an answer that is not finite.
+    """
     network = build(published).requires_grad_(True)
     layers: dict[str, nn.Conv2d | nn.Linear] = {
         f"{name}.weight": layer
@@ -72,13 +86,14 @@ def calibrate(published: Published, x_BCHW: Tensor) -> Calibration:
     ]
     for one_BCHW in torch.split(x_BCHW, 1):
         logits_BK = network(one_BCHW)
+        check_answers(published, logits_BK.detach())
         with torch.no_grad():
             label_B = torch.multinomial(logits_BK.softmax(1), 1, generator=generator)[:, 0]
         network.zero_grad()
         F.cross_entropy(logits_BK, label_B, reduction="sum").backward()  # type: ignore[no-untyped-call]
         for name, layer in layers.items():
             if layer.weight.grad is not None:
-                squares[name] += float(layer.weight.grad.square().mean())
+                squares[name] += float(layer.weight.grad.double().square().mean())
     for handle in handles:
         handle.remove()
     return Calibration(

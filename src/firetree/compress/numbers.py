@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]
 
 _WORD = 32
+_LEAST_HALF = 2.0**-14
 
 
 def pack(content: bytes) -> bytes:
@@ -72,10 +73,15 @@ def is_half(values: Floats) -> bool:
 
 
 def to_half(values: npt.NDArray[np.floating]) -> Floats:
-    """The nearest floats of 16 bits; as they are where one of them is beyond these, above 65,504."""
+    """The nearest floats of 16 bits; of 32 where these reach not so far, or all values are too small.
+
+    They end at 65,504, and below `_LEAST_HALF` they lose digits, one after the other.
+    """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16).astype(np.float32)
-    return half if np.isfinite(half).all() else values.astype(np.float32)
+    largest = np.abs(values).max(initial=0)
+    fits = np.isfinite(half).all() and (largest == 0 or largest >= _LEAST_HALF)
+    return half if fits else values.astype(np.float32)
 
 
 def pack_floats(values: Floats, width: int) -> bytes:

@@ -41,8 +41,10 @@ class Compensation:
     """Upper triangular: the Cholesky factor of the inverse of the inputs' second moments."""
 
 
-def compensation(moments_FF: Tensor) -> Compensation:
-    """The inputs of most power first."""
+def compensation(moments_FF: Tensor) -> Compensation | None:
+    """The inputs of most power first; None where these are beyond float32, so that nothing is made up."""
+    if not bool(moments_FF.isfinite().all()):
+        return None
     power_F = moments_FF.diagonal()
     order_F = power_F.argsort(descending=True)
     damped_FF = moments_FF.double()[order_F][:, order_F]
@@ -57,10 +59,20 @@ def quantise(weight: Tensor, step: float, made_up: Compensation | None) -> Share
     What is 0 stays 0, so that a pruned network stays sparse. The step grows where the largest weight
     has more of them than a code can tell.
     """
-    step = max(step, float(weight.abs().max()) / MOST_STEPS, 1e-7)
-    w_OF = weight.reshape(len(weight), -1) / step
+    step = whole_step(weight, step)
+    w_OF = in_steps(weight, step).reshape(len(weight), -1)
     steps_OF = _rounded(w_OF) if made_up is None else _compensated(w_OF, made_up)
     return _shared(steps_OF.to(torch.int64).numpy().ravel(), step, tuple(weight.shape))
+
+
+def whole_step(weight: Tensor, step: float) -> float:
+    """The step, or a larger one where a code could not tell the largest weight."""
+    return max(step, float(weight.abs().max()) / MOST_STEPS) or 1.0
+
+
+def in_steps(weight: Tensor, step: float) -> Tensor:
+    """The weights divided by the step, which itself may be no float32."""
+    return (weight.double() / step).float()
 
 
 def _shared(steps: npt.NDArray[np.int64], step: float, shape: tuple[int, ...]) -> Shared:

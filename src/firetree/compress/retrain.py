@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from firetree.compress.calibrate import check_answers
 from firetree.compress.shared import Compressed, Shared, halved
 from firetree.weights import Published, build
 
@@ -33,6 +34,9 @@ def retrain(
     """Train codebooks and unshared tensors on batches drawn from these inputs, by Adam.
 
     The rate falls to 0 in a straight line. Pictures are mirrored half of the time.
+
+    Raises:
+        UserError: a teacher whose answer is not finite.
     """
     network, answer = build(compressed.expand()), build(teacher)
     trained = {
@@ -53,7 +57,9 @@ def retrain(
         batch = x_BCHW[torch.randint(len(x_BCHW), (BATCH,), generator=generator)]
         batch = batch.flip(3) if step % 2 else batch
         with torch.no_grad():
-            wanted = (answer(batch) / _SOFTNESS).log_softmax(1)
+            logits_BK = answer(batch)
+            check_answers(teacher, logits_BK)
+            wanted = (logits_BK / _SOFTNESS).log_softmax(1)
         given = functional_call(network, _dense(compressed, trained, codes), (batch,))
         loss = F.kl_div(
             (given / _SOFTNESS).log_softmax(1), wanted, reduction="batchmean", log_target=True

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from firetree import tables
+from firetree.compress.calibrate import check_answers
 from firetree.models.pruning import largest
 from firetree.weights import Published, build
 
@@ -30,9 +31,15 @@ class Curve:
 
 @torch.inference_mode()
 def scan_layers(published: Published, x_BCHW: Tensor, tell: Callable[[str], None]) -> list[Curve]:
-    """Prune each layer's smallest weights and restore them, one layer after the other."""
+    """Prune each layer's smallest weights and restore them, one layer after the other.
+
+    Raises:
+        UserError: an answer that is not finite.
+    """
     network = build(published)
-    before_BK = network(x_BCHW).log_softmax(1)
+    logits_BK = network(x_BCHW)
+    check_answers(published, logits_BK)
+    before_BK = logits_BK.log_softmax(1)
     curves = []
     for name, parameter in network.named_parameters():
         if parameter.dim() < 2:

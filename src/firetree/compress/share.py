@@ -67,7 +67,7 @@ def share(weight: Tensor, values: int) -> Shared:
 
 
 def _k_means(ascending: Rows, values: int) -> Rows:
-    centroids = np.linspace(ascending[0], ascending[-1], values).astype(np.float64)
+    centroids = np.linspace(float(ascending[0]), float(ascending[-1]), values)
     total = np.concatenate([[0.0], np.cumsum(ascending, dtype=np.float64)])
     for _ in range(_ROUNDS):
         # Of sorted weights a cluster is a stretch, so its mean is a difference of running sums.
@@ -80,4 +80,5 @@ def _k_means(ascending: Rows, values: int) -> Rows:
 
 
 def _nearest(row: Rows, codebook: Rows) -> npt.NDArray[np.uint8]:
-    return np.searchsorted((codebook[1:] + codebook[:-1]) / 2, row).astype(np.uint8)
+    exact = codebook.astype(np.float64)  # a sum of two of the largest floats has no float32
+    return np.searchsorted((exact[1:] + exact[:-1]) / 2, row).astype(np.uint8)
