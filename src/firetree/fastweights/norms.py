@@ -15,6 +15,8 @@ UNIT_EPSILON = 1e-6
 RMS_EPSILON = 1e-5
 """Added to a mean square, as torch.nn.LayerNorm adds it to the variance."""
 
+_MOST_SQUARED = 1e12
+
 
 def unit(x: Tensor) -> Tensor:
     """x / √(|x|² + ε) along the last axis."""
@@ -32,6 +34,14 @@ def within_unit_circle(x: Tensor) -> Tensor:
     small = x / scale
     square = small.square().sum(-2, keepdim=True)
     return small * torch.maximum(square, scale.reciprocal().square()).rsqrt()
+
+
+def in_reach(x: Tensor) -> Tensor:
+    """The vectors along the last axis, scaled down where a layer normalisation could not square them.
+
+    It gives the same for both.
+    """
+    return x / (_largest(x, -1) / _MOST_SQUARED).clamp(min=1)
 
 
 def _scaled(x: Tensor, epsilon: float, mean: bool) -> Tensor:

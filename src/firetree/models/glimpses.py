@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, unfold
 
 from firetree.errors import UserError
+from firetree.fastweights.norms import in_reach
 from firetree.fastweights.rnn import INITIAL_W
 from firetree.fastweights.sequences import check_inner_steps, check_rate, check_share
 from firetree.models import recurrent
@@ -69,7 +70,8 @@ class GlimpseNetwork(nn.Module):
         )
         nothing = torch.zeros_like(coarse[:, :1])
         places_BGF = torch.cat([coarse, fine, nothing], 1)
-        where_TG = torch.eye(places_BGF.shape[1], device=x_BCHW.device)[self.order_T]
+        size_G = places_BGF.shape[1]
+        where_TG = torch.eye(size_G, dtype=x_BCHW.dtype, device=x_BCHW.device)[self.order_T]
         where_BTG = where_TG.expand(len(x_BCHW), -1, -1)
         return torch.cat([places_BGF[:, self.order_T], where_BTG], 2)
 
@@ -150,7 +152,7 @@ class Rounds(nn.Module):
         return h_BH
 
     def _active(self, z_BH: Tensor) -> Tensor:
-        h_BH: Tensor = self.norm(z_BH).relu()
+        h_BH: Tensor = self.norm(in_reach(z_BH)).relu()
         return h_BH
 
 

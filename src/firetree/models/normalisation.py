@@ -20,4 +20,7 @@ def local_response_norm(x_BCHW: Tensor, *, channels: int = 5, alpha: float = 1e-
     channel = torch.arange(x_BCHW.shape[1], device=x_BCHW.device)
     near_CC = (channel[:, None] - channel[None, :]).abs() <= channels // 2
     band_CC11 = (near_CC * (alpha / channels)).to(x_BCHW.dtype)[:, :, None, None]
-    return x_BCHW * (1 + F.conv2d(x_BCHW.square(), band_CC11)).pow(-0.75)
+    # An infinite square would be NaN in all channels, those that are not near included.
+    largest = torch.finfo(x_BCHW.dtype).max ** 0.5 / 2
+    square_BCHW = x_BCHW.clamp(-largest, largest).square()
+    return x_BCHW * (1 + F.conv2d(square_BCHW, band_CC11)).pow(-0.75)

@@ -37,7 +37,8 @@ class Encoder(nn.Module):
         self.lstm = LSTM(hidden, hidden, batch_first=True)
 
     def forward(self, source_BS: Tensor) -> tuple[PackedSequence, PackedSequence, State]:
-        lengths_B = (source_BS != PADDING).sum(1).cpu()
+        # A source without a symbol is read as one of padding.
+        lengths_B = (source_BS != PADDING).sum(1).clamp(min=1).cpu()
         symbols = pack_padded_sequence(
             self.embedding(source_BS), lengths_B, batch_first=True, enforce_sorted=False
         )
