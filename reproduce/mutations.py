@@ -127,7 +127,7 @@ def json_text(content: bytes, dice: Random) -> bytes:
         case 2 if isinstance(holder, dict):
             holder[dice.choice(("x", "é", "version", key.upper(), ""))] = holder.pop(key)
         case 3 if isinstance(holder, list):
-            holder[key:key] = [holder[key]] * dice.choice((1, 2, 1_000))
+            holder[key:key] = [holder[key]] * dice.choice((1, 2, 30))
         case 4 if type(holder[key]) in (int, float):
             holder[key] *= dice.choice((-1, 2, 1_000, 10**9, 0.5))
         case _:

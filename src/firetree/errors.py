@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
 
@@ -26,21 +25,34 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
 
 
+_FILES = "Too many open files", "Failed to init uv loop", "fd_ != -1", "rv != -1"
+_MEMORY = (
+    *(
+        "allocate memory",
+        "out of memory",
+        "bad_alloc",
+        "MemoryError",
+        "could not create a primitive",
+    ),
+    *("Overflow when unpacking", "size calculation overflowed"),
+)
+_THREADS = "can't start new thread", "Resource temporarily unavailable"
+
 _LACKS = {
-    r"Too many open files|Failed to init uv loop|(fd_|rv) != -1": "too few open files are allowed; raise the limit "
-    "with ulimit -n",
-    r"allocate memory|out of memory|bad_alloc|could not create a primitive|MemoryError": "out of "
-    "memory; take a smaller batch, model or file, fewer workers, or raise the limit with ulimit -v",
-    r"can't start new thread|Resource temporarily unavailable": "too few threads are allowed; raise "
-    "the limit with ulimit -u, or set OMP_NUM_THREADS lower",
+    _FILES: "too few open files are allowed; raise the limit with ulimit -n",
+    _MEMORY: "out of memory; take a smaller batch, model or file, fewer workers, or raise the limit "
+    "with ulimit -v",
+    _THREADS: "too few threads are allowed; raise the limit with ulimit -u, or set OMP_NUM_THREADS "
+    "lower",
 }
+"""What libraries say where the machine lacks something, and what we say."""
 
 
 def lack(error: BaseException) -> str | None:
     """What the machine has too little of and what to do, where an error comes from that."""
     said = " ".join(str(error).split()) or type(error).__name__
-    for sign, words in _LACKS.items():
-        if re.search(sign, said):
+    for signs, words in _LACKS.items():
+        if any(sign in said for sign in signs):
             return f"{words} ({said[:120]})"
     if isinstance(error, UnicodeEncodeError):
         part = error.object[max(0, error.start - 20) : error.end + 20]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from datetime import timedelta
 
@@ -16,6 +15,7 @@ from torch._C._distributed_c10d import Store
 
 from firetree.errors import RunFailedError, UserError
 from firetree.launch.place import Place
+from firetree.output import tell
 from firetree.peers import reach
 
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
@@ -45,7 +45,7 @@ def speak_over_one_network(store: Store, place: Place, limit_s: float) -> None:
         return
     speak_over(interface)
     if place.rank == 0 and not reach.is_loopback(own):
-        print(f"speaking over {interface} ({own})", file=sys.stderr, flush=True)
+        tell(f"speaking over {interface} ({own})")
 
 
 def check_transport() -> None:
