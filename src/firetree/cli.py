@@ -77,6 +77,8 @@ class TrainOptions:
     """A ready recipe's name, or a TOML file."""
     workers: int | None = None
     """Local processes to start; 1 by default."""
+    restarts: int = 0
+    """How often all workers are started again, from the newest checkpoint, after one was lost."""
     run_dir: Path | None = None
     """The run's folder; by default runs/RECIPE-TIME."""
     resume: bool = False
@@ -192,11 +194,18 @@ def _train(arguments: list[str]) -> None:
     run_dir = options.run_dir or _new_run_dir(options.name)
     if options.plan not in (None, train.AUTO):
         load_plan(options.plan)
-    if place is None and options.workers is not None and options.workers > 1:
-        train.check_world_size(options.recipe, options.workers)
+    if options.restarts < 0 or (options.restarts and place and not launch.started_here()):
+        raise UserError(
+            f"--restarts {options.restarts}; expected 0 or more, and 0 for workers that others start: "
+            "torchrun has --max-restarts, SLURM --requeue"
+        )
+    workers = options.workers or 1
+    if place is None and (workers > 1 or options.restarts):
+        train.check_world_size(options.recipe, workers)
         chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
-        output.show(f"starting {options.workers} workers")
-        launch.launch(options.workers, [*sys.argv[1:], *chosen])
+        output.show(f"starting {workers} worker{'s' * (workers > 1)}")
+        arguments = [*sys.argv[1:], *chosen]
+        launch.launch_again(options.restarts, workers, arguments, options.grace, output.tell)
         return
     if place is None and options.workers is None:
         launch.refuse_idle_tasks(os.environ)

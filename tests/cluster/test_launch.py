@@ -75,6 +75,33 @@ def rank_of(pid: int) -> int | None:
     return ranks[0] if ranks else None
 
 
+def test_after_lost_workers_all_start_again_until_the_run_is_done(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    job = start(
+        *("train", "digits", "--workers", 2, "--restarts", 2, "--run-dir", run_dir),
+        *("--optim.steps", 600, "--checkpoint-steps", 20, "--sync.timeout-s", 30),
+    )
+    workers = new_workers(job, run_dir, before=())
+    os.kill(workers[1], signal.SIGKILL)
+    workers = new_workers(job, run_dir, before=workers)
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err
+    [line] = [line for line in err.splitlines() if "starting again" in line]
+    assert line.endswith("starting again from the newest checkpoint (1 of 2)")
+    assert "resumed at step" in out
+    assert newest_step(run_dir) == 600
+
+
+def test_a_mistake_is_not_repeated_by_restarts(tmp_path: Path) -> None:
+    code, _, err = firetree(
+        *("train", "fashion-squeezenet", "--data.path", tmp_path / "none.npz"),
+        *("--workers", 2, "--restarts", 3, "--run-dir", tmp_path / "run"),
+    )
+    assert code == 2
+    assert "none.npz" in err
+    assert "starting again" not in err
+
+
 @pytest.mark.slow
 def test_a_worker_that_stops_answering_ends_the_run_within_the_timeout(tmp_path: Path) -> None:
     job = start(

@@ -51,6 +51,11 @@ class Failure:
     report: Report | None
 
 
+def started_here() -> bool:
+    """Whether `launch` started this process."""
+    return LAUNCHER in os.environ
+
+
 def tell_launcher(error: BaseException, message: str) -> bool:
     """Leave the reason of this worker's end to its launcher; False where nobody shows it."""
     if _REPORT not in os.environ:
@@ -61,7 +66,7 @@ def tell_launcher(error: BaseException, message: str) -> bool:
     Path(os.environ[_REPORT]).write_text(json.dumps(asdict(report)), encoding="utf-8")
     if lost:
         time.sleep(_HEARING_S)
-    return LAUNCHER in os.environ
+    return started_here()
 
 
 def report_variable(file: Path) -> dict[str, str]:

@@ -14,11 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from firetree.launch.failure import LAUNCHER, Failure, first_cause, read_report, report_variable
+from firetree.launch.failure import (
+    Failure,
+    WorkerLostError,
+    first_cause,
+    read_report,
+    report_variable,
+    started_here,
+)
 from firetree.launch.place import STORE_SOCKET, master_port, port_refused
 from firetree.processes import end_with_parent, ending_with_us
 
@@ -191,9 +198,28 @@ def _arriving_signals() -> Iterator[socket.socket]:
                 signal.signal(number, handler)
 
 
+def launch_again(
+    restarts: int, workers: int, arguments: Sequence[str], grace_s: float, say: Callable[[str], None]
+) -> None:
+    """`launch`, and after a lost worker once more with --resume, as often as `restarts` allows.
+
+    Raises:
+        UserError: as `launch`; a mistake or a loss that is not finite would only come again.
+        Interrupted: a signal ended the job.
+    """
+    for restart in range(1, restarts + 1):
+        try:
+            return launch(workers, arguments, grace_s)
+        except WorkerLostError as error:
+            say(f"{error}; starting again from the newest checkpoint ({restart} of {restarts})")
+        if "--resume" not in arguments:
+            arguments = [*arguments, "--resume"]
+    return launch(workers, arguments, grace_s)
+
+
 def follow_launcher() -> None:
     """In a worker of a local launcher: end at once when told to, and never outlive it."""
-    if LAUNCHER not in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not started_here() and "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
