@@ -205,7 +205,7 @@ def _train(arguments: list[str]) -> None:
         chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
         output.show(f"starting {workers} worker{'s' * (workers > 1)}")
         arguments = [*sys.argv[1:], *chosen]
-        launch.launch_again(options.restarts, workers, arguments, options.grace, output.tell)
+        launch.launch_again(options.restarts, workers, arguments, 10.0, output.tell)
         return
     if place is None and options.workers is None:
         launch.refuse_idle_tasks(os.environ)

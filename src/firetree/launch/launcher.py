@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from firetree.launch.failure import (
+    LAUNCHER,
     Failure,
     WorkerLostError,
     first_cause,
@@ -199,7 +200,11 @@ def _arriving_signals() -> Iterator[socket.socket]:
 
 
 def launch_again(
-    restarts: int, workers: int, arguments: Sequence[str], grace_s: float, say: Callable[[str], None]
+    restarts: int,
+    workers: int,
+    arguments: Sequence[str],
+    grace_s: float,
+    say: Callable[[str], None],
 ) -> None:
     """`launch`, and after a lost worker once more with --resume, as often as `restarts` allows.
 
