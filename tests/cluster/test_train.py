@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from command import firetree
+from PIL import Image
 from ranks import run_on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
@@ -86,6 +87,29 @@ def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
 
 def train_by_every_algorithm() -> list[tuple[dict[str, torch.Tensor], str]]:
     return [train_steps(algorithm) for algorithm in algorithm_names()]
+
+
+def test_a_run_begins_by_saying_what_it_takes_and_passes_over(tmp_path: Path) -> None:
+    for number in range(12):
+        folder = tmp_path / "data" / ("valid" if number % 4 == 3 else "train") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), 20 * number).save(folder / f"{number}.png")
+    (tmp_path / "data/train/a/notes.txt").touch()
+    (tmp_path / "data/train/a/gone.png").symlink_to("nowhere")
+    options = ("--data.name", "folder", "--data.path", tmp_path / "data", "--optim.steps", 1)
+    code, out, err = firetree("train", "digits", "--run-dir", tmp_path / "run", *options)
+    assert (code, err) == (0, "")
+    first, *remarks = out.splitlines()[:3]
+    assert first == (
+        "9 images of 2 classes to train on, 3 to test (from valid/); passed over: 1 .txt, 1 broken link"
+    )
+    assert remarks == [
+        "no images to test on in 1 of 2 classes: a",
+        "3 images to test on: each is 33.3 % of the accuracy",
+    ]
+    kept = json.loads((tmp_path / "run/data.json").read_text())
+    assert (kept["train"], kept["test"], kept["test_from"]) == (9, 3, "from valid/")
+    assert kept["passed_over"] == {".txt": 1, "broken link": 1}
 
 
 def test_four_workers_end_with_the_weights_of_one_that_has_the_whole_batch() -> None:

@@ -29,7 +29,7 @@ def test_the_most_probable_class_is_the_same_from_every_format(
     fire, onnx = tmp_path / "model.fire", tmp_path / "model.onnx"
     fire.write_bytes(compress.write(compress.keep_exactly(published)))
     onnx.write_bytes(export.as_onnx(published))
-    pictures = find_pictures([PICTURES])[:count]
+    pictures = find_pictures([PICTURES], None, print)[:count]
     original = most_probable(published, "torch", pictures)
     assert len(set(original)) > count // 2
     assert most_probable(compress.open_model(fire, print), "torch", pictures) == original

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ def write_tar(path: Path, folders: Sequence[str]) -> Path:
 
 
 def labels(path: Path, class_names: Sequence[str]) -> dict[str, int | None]:
-    return {found.name: found.label for found in find_pictures([path], class_names)}
+    return {found.name: found.label for found in find_pictures([path], class_names, print)}
 
 
 def test_a_tars_classes_are_known_by_name_else_by_place(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_tar_of_two_parts_is_classified_whole_and_scored_by_what_was_held_out(
 ) -> None:
     folders = [f"{part}/{name}" for part in ("train", "val") for name in ("cat", "dog")]
     tar = write_tar(tmp_path / "a.tar", folders)
-    assert len(find_pictures([tar])) == 4
+    assert len(find_pictures([tar], None, print)) == 4
     assert labels(tar, ["cat", "dog"]) == {"val/cat/2.png": 0, "val/dog/3.png": 1}
 
 
@@ -113,15 +114,30 @@ def write_parquet(path: Path, labels: Sequence[int]) -> None:
 def test_a_folder_of_parquets_is_scored_by_what_was_held_out(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-0.parquet", [0, 0, 0])
     write_parquet(tmp_path / "test-0.parquet", [1, 0])
-    assert len(find_pictures([tmp_path])) == 5
-    held_out = find_pictures([tmp_path], ["cat", "dog"])
+    assert len(find_pictures([tmp_path], None, print)) == 5
+    held_out = find_pictures([tmp_path], ["cat", "dog"], print)
     assert [picture.label for picture in held_out] == [1, 0]
+
+
+def test_class_folders_are_scored_and_what_is_passed_over_is_said(tmp_path: Path) -> None:
+    for name in ("val/dog/0.png", "val/cat/1.png", "train/dog/2.png", "train/cat/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    os.mkfifo(tmp_path / "val/dog/pipe.png")
+    (tmp_path / "val/dog/notes.txt").touch()
+    said: list[str] = []
+    for class_names, count in ((None, 4), (["cat", "dog"], 2)):
+        assert len(find_pictures([tmp_path], class_names, said.append)) == count
+    assert said == ["passed over: 1 .txt, 1 special file"] * 2
+    assert labels(tmp_path, ["cat", "dog"]) == {"val/dog/0.png": 1, "val/cat/1.png": 0}
+    with pytest.raises(UserError, match=r"no file or folder .*pipe\.png; expected images"):
+        find_pictures([tmp_path / "val/dog/pipe.png"], None, print)
 
 
 def test_labels_of_other_classes_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test.parquet", [-1, 2])
     with pytest.raises(UserError, match=r"labels from -1 to 2; expected 0 to 1"):
-        find_pictures([tmp_path / "test.parquet"], ["cat", "dog"])
+        find_pictures([tmp_path / "test.parquet"], ["cat", "dog"], print)
 
 
 def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:

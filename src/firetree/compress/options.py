@@ -18,7 +18,9 @@ from firetree.compress.scan import as_text, scan_layers
 from firetree.compress.share import prune_and_share
 from firetree.compress.shared import Compressed, keep_exactly
 from firetree.data import trees
+from firetree.data.account import counts_as_text
 from firetree.data.pictures import Stored
+from firetree.data.tars import TARS
 from firetree.documents import read_bytes
 from firetree.durable import write_durably
 from firetree.errors import UserError
@@ -135,9 +137,9 @@ def compress(options: CompressOptions, tell: Tell) -> str:
     published = open_model(options.model, tell)
     if options.classes:
         published = with_classes(published, options.classes)
-    compressed = _compressed(options, published, tell)
-    if options.retrain and options.pictures:
-        stored = _stored(options.pictures)
+    stored = _stored(options.pictures, tell) if options.pictures else None
+    compressed = _compressed(options, published, stored, tell)
+    if options.retrain and stored is not None:
         x_BCHW = inputs_of(published.preprocessing, stored, options.retrain_pictures, seed=1)
         compressed = retrain(compressed, published, x_BCHW, options.retrain, tell)
     content = _content(options, compressed)
@@ -165,7 +167,7 @@ def scan(options: ScanOptions, tell: Tell) -> str:
         UserError: the model or the pictures cannot be read.
     """
     published = open_model(options.model, tell)
-    stored = _stored(options.pictures)
+    stored = _stored(options.pictures, tell)
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
     curves = scan_layers(published, x_BCHW, tell)
     if options.html:
@@ -226,14 +228,16 @@ def _content(options: CompressOptions, compressed: Compressed) -> bytes:
     return content
 
 
-def _compressed(options: CompressOptions, published: Published, tell: Tell) -> Compressed:
+def _compressed(
+    options: CompressOptions, published: Published, stored: Stored | None, tell: Tell
+) -> Compressed:
     if options.lossless:
         return keep_exactly(published)
     if options.bits is not None:
         return prune_and_share(published, options.density, options.bits, options.scope)
     budget_bytes = parse_bytes(str(options.budget))
     check_budget(published, budget_bytes, options.coder)
-    stored = _stored(options.pictures or Path())
+    assert stored is not None  # as --budget needs --pictures
     x_BCHW = inputs_of(published.preprocessing, stored, CALIBRATION_PICTURES, seed=0)
     tell(f"measuring sensitivities with {len(x_BCHW)} pictures …")
     calibration, more = calibrate(published, x_BCHW), options.retrain > 0
@@ -242,13 +246,17 @@ def _compressed(options: CompressOptions, published: Published, tell: Tell) -> C
     )
 
 
-def _stored(path: Path) -> Stored:
+def _stored(path: Path, tell: Tell) -> Stored:
     if not path.exists():
-        raise UserError(f"no file or folder {path}; expected pictures")
+        raise UserError(f"no file or folder {path}; expected images")
     if path.is_dir():
-        return trees.read_folder(path).train
-    if path.suffix == ".tar":
-        return trees.read_tar(path).train
-    from firetree.data import parquet  # pyarrow takes a while to import
+        dataset = trees.read_folder(path)
+    elif path.name.endswith(TARS):
+        dataset = trees.read_tar(path)
+    else:
+        from firetree.data import parquet  # pyarrow takes a while to import
 
-    return parquet.read_parquet(path).train
+        dataset = parquet.read_parquet(path)
+    if any(dataset.passed_over.values()):
+        tell(f"passed over: {counts_as_text(dataset.passed_over)}")
+    return dataset.train

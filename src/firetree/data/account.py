@@ -61,7 +61,7 @@ class Account:
             f"to train on, {self.test:,} to test ({self.test_from})"
         )
         if self.passed_over:
-            sentence += f"; passed over: {as_text(self.passed_over)}"
+            sentence += f"; passed over: {counts_as_text(self.passed_over)}"
         return (sentence, *self.remarks)
 
 
@@ -70,9 +70,10 @@ def left_alone(tested_on: str, unused: str) -> str:
     return f"tested on {tested_on} while training; {unused} is left alone"
 
 
-def as_text(passed_over: Mapping[str, int]) -> str:
+def counts_as_text(passed_over: Mapping[str, int]) -> str:
     """The counts of what was passed over, most of all first."""
-    ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    found = ((reason, count) for reason, count in passed_over.items() if count)
+    ordered = sorted(found, key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {_of(count, reason)}" for reason, count in ordered)
 
 

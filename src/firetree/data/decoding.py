@@ -60,7 +60,7 @@ _TURNS: dict[Any, Turn] = {
 """By Exif's orientation."""
 
 
-warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # the pixels are not
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # pixels or errors tell
 
 
 class DamagedPictureError(Exception):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from firetree.data.account import HELD_OUT, as_text, left_alone
+from firetree.data.account import HELD_OUT, counts_as_text, left_alone
 from firetree.data.decoding import SUFFIXES
 from firetree.data.folders import list_folder
 from firetree.data.listing import Listing, Member, Parts, checksum_of, suffix_of
@@ -230,7 +230,7 @@ def _inner(tree: _Tree) -> _Tree:
 
 def _classes(tree: _Tree, passed_over: Counter[str]) -> list[str]:
     """The names of the class folders as they are on disk."""
-    but = f"; passed over: {as_text(passed_over)}" if +passed_over else ""
+    but = f"; passed over: {counts_as_text(passed_over)}" if +passed_over else ""
     if not tree.tops:
         raise UserError(
             f"{tree.name} holds no images in class folders; expected CLASS/IMAGE with one of "

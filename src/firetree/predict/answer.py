@@ -145,7 +145,7 @@ def scored(found: Answers) -> Scores:
     """
     labelled = sum(answer.label is not None for answer in found.answers)
     if not labelled:
-        raise UserError("--labels, but no picture has one; expected a parquet, or a tar of classes")
+        raise UserError("--labels, but no picture has one; expected a parquet, or class folders")
     percent = [100 * found.top(k) for k in (1, TOP)]
     return Scores(len(found.answers), labelled, found.duration_s, *percent)
 

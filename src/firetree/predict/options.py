@@ -41,8 +41,8 @@ class PredictOptions:
     """Hypotheses that are kept at each step of a text; by default 1, which is greedy."""
     labels: bool = False
     """Print how good the answers are, and how many there are in a second, alone: for a parquet with
-    labels or a tar of class folders (of one with train/ and val/ or test/ the latter's pictures), or
-    for the texts that the run held out, without INPUT."""
+    labels, or a folder or tar of class folders (of several splits those images that training would be
+    tested on), or for the texts that the run held out, without INPUT."""
     json: bool = False
     """Print JSON."""
 
@@ -110,6 +110,6 @@ def _answers_of(options: PredictOptions, tell: Callable[[str], None]) -> answer.
         published = with_classes(published, options.classes)
     names = published.class_names
     paths = [Path(text) for text in options.inputs]
-    pictures = find_pictures(paths, names if options.labels else None)
+    pictures = find_pictures(paths, names if options.labels else None, tell)
     compute = start(options.backend or fastest(len(pictures)), published)
     return answer.predict(compute, published.preprocessing, names, pictures)

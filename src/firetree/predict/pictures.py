@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from firetree.data import trees
+from firetree.data.account import counts_as_text
 from firetree.data.decoding import SUFFIXES, DamagedPictureError, decode
 from firetree.data.folders import list_folder
 from firetree.data.labels import with_numbers
@@ -30,26 +32,40 @@ class Picture:
     label: int | None = None
 
 
-def find_pictures(paths: Sequence[Path], class_names: Sequence[str] | None = None) -> list[Picture]:
-    """All pictures of files, folders and what lies below them, tars and parquets, in order.
+def find_pictures(
+    paths: Sequence[Path], class_names: Sequence[str] | None, tell: Callable[[str], None]
+) -> list[Picture]:
+    """All images of files, folders and what lies below them, tars and parquets, in order.
 
-    A parquet's pictures have labels, which are numbers of the model's classes.
+    A parquet's images have labels, which are the model's classes by their names or else their numbers.
 
     Args:
-        class_names: the model's, where a tar's pictures need labels too. Of a tar with train/ and val/
-            (or test/), or a folder of such parquets, these are then the latter's alone, as no score on
-            what a model learned from says how good it is. A class is known by its folder's name; where the model has none of
-            these names, folders in the order of their names are its classes.
+        class_names: the model's, where images in class folders need labels too. Of data with several
+            splits these are then those to test on alone, as no score on what a model learned from says
+            how good it is. A class is known by its folder's name; where the model has none of these
+            names, folders in the order of their names are its classes.
+        tell: is given a line on what was passed over.
 
     Raises:
-        UserError: no such path, one without pictures, none at all, or a tar of other classes.
+        UserError: no such path, one without images, none at all, or data of other classes.
     """
     if not paths:
-        raise UserError("no pictures named; expected files, folders, a tar or a parquet")
-    return [picture for path in paths for picture in _below(path, class_names)]
+        raise UserError("no images named; expected files, folders, a tar or a parquet")
+    pictures, passed_over = [], Counter[str]()
+    for path in paths:
+        found, others = _below(path, class_names)
+        pictures += found
+        passed_over.update(others)
+    if +passed_over:
+        tell(f"passed over: {counts_as_text(+passed_over)}")
+    return pictures
 
 
-def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
+_Found = tuple[list[Picture], Mapping[str, int]]
+"""Pictures, and how much was passed over for which reason."""
+
+
+def _below(path: Path, class_names: Sequence[str] | None) -> _Found:
     if path.is_dir():
         return _of_folder(path, class_names)
     if not path.is_file():
@@ -57,50 +73,60 @@ def _below(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
     if path.suffix == ".parquet":
         return _of_parquet(path, class_names)
     if not path.name.endswith(TARS):
-        return [Picture(printable(str(path)), lambda: _read(path))]
+        return [Picture(printable(str(path)), lambda: _read(path))], {}
     if class_names is not None:
         return _labelled(path, trees.read_tar(path), class_names)
-    images = trees.images_of(list_tar(path))
-    return [Picture(printable(it.name), _decoder(it)) for _, it in sorted(images.items())]
+    listing = list_tar(path)
+    images = sorted(trees.images_of(listing).items())
+    return [_of_member(printable(it.name), it) for _, it in images], listing.passed_over
 
 
-def _of_folder(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
+def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
     listing = list_folder(path)
-    parquets = [parts for parts in listing.files if parts[-1].endswith(".parquet")]
-    if class_names is not None and any(split_of(parts[-1]) for parts in parquets):
-        return _of_parquet(path, class_names)
+    parquets = {parts for parts in listing.files if parts[-1].endswith(".parquet")}
+    if class_names is not None:
+        if any(split_of(parts[-1]) for parts in parquets):
+            return _of_parquet(path, class_names)
+        if not parquets:
+            return _labelled(path, trees.read_folder(path), class_names)
+    files = {parts: listing.files.pop(parts) for parts in parquets}
+    files |= trees.images_of(listing)
     pictures = []
-    for parts, member in sorted(listing.files.items()):
+    for parts, member in sorted(files.items()):
         file = path.joinpath(*parts)
         if parts in parquets:
-            pictures += _of_parquet(file, class_names)
-        elif parts[-1].lower().endswith(SUFFIXES):
-            pictures.append(Picture(printable(str(file)), _decoder(member)))
+            pictures += _of_parquet(file, class_names)[0]
+        else:
+            pictures.append(_of_member(printable(str(file)), member))
     if not pictures:
         raise UserError(f"{path} holds no images; expected {' '.join(SUFFIXES)}")
-    return pictures
+    return pictures, listing.passed_over
 
 
-def _of_parquet(path: Path, class_names: Sequence[str] | None) -> list[Picture]:
+def _of_member(name: str, member: Member) -> Picture:
+    return Picture(name, lambda: decode(member.content()))
+
+
+def _of_parquet(path: Path, class_names: Sequence[str] | None) -> _Found:
     from firetree.data import parquet  # pyarrow takes a while to import
 
-    held = parquet.read_parquet(path)
-    return _labelled(path, with_numbers(held), class_names)
+    return _labelled(path, parquet.read_parquet(path), class_names)
 
 
-def _labelled(path: Path, held: Dataset, class_names: Sequence[str] | None) -> list[Picture]:
-    """Pictures whose labels are those of the model's classes, by their names or else by their numbers."""
+def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _Found:
+    """The pictures to test on, with the places of their labels among the model's classes."""
+    held = with_numbers(read)
     stored = held.test or held.train
     labels = stored.labels.tolist()
     if class_names is None:
-        return _pictures(stored, labels)
+        return _pictures(stored, labels), held.passed_over
     numbers = _numbers(path, held.classes, class_names) if held.classes else range(len(class_names))
     if not all(0 <= label < len(numbers) for label in labels):
         raise UserError(
             f"{path} has labels from {min(labels)} to {max(labels)}; expected 0 to "
             f"{len(numbers) - 1}, the model's classes"
         )
-    return _pictures(stored, [numbers[label] for label in labels])
+    return _pictures(stored, [numbers[label] for label in labels]), held.passed_over
 
 
 def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> Sequence[int]:
@@ -121,10 +147,6 @@ def _pictures(stored: Stored, labels: Sequence[int | None]) -> list[Picture]:
         return lambda: stored.image(index, None)
 
     return [Picture(stored.name(k), opener(k), label) for k, label in enumerate(labels)]
-
-
-def _decoder(member: Member) -> Callable[[], Image.Image]:
-    return lambda: decode(member.content())
 
 
 def _read(path: Path) -> Image.Image:
