@@ -101,7 +101,7 @@ def open_fire(path: Path) -> Compressed:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def open_model(path: Path, tell: Tell) -> Published:
+def open_model(path: Path, tell: Tell = lambda _: None) -> Published:
     """A model from a `.fire` or from weights of any known format.
 
     Args:

@@ -47,7 +47,7 @@ class PredictOptions:
     """Print JSON."""
 
 
-def run(options: PredictOptions, tell: Callable[[str], None]) -> str:
+def run(options: PredictOptions, tell: Callable[[str], None] = lambda _: None) -> str:
     """Predict, and give what is to be printed.
 
     Args:
