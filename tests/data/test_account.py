@@ -78,7 +78,10 @@ def test_texts_are_accounted_for(tmp_path: Path) -> None:
     assert few.passed_over["pair beyond data.examples"] == account.train - 1
 
 
-@pytest.mark.parametrize("held_out", ["dev.en", "valid.en", "Validation_Set.en", "val.en.gz"])
+@pytest.mark.parametrize(
+    "held_out",
+    ["dev.en", "valid.en", "Validation_Set.en", "val.en.gz", "data/val.en", "x.dev.en", "dev/x.en"],
+)
 def test_parallel_texts_are_found_by_any_usual_name_without_their_byte_order_mark(
     tmp_path: Path, held_out: str
 ) -> None:
@@ -86,7 +89,9 @@ def test_parallel_texts_are_found_by_any_usual_name_without_their_byte_order_mar
         for language in ("en", "de"):
             text = f"\ufeffone {language}\n\ntwo\n".encode()
             packed = gzip.compress(text) if name.endswith("gz") else text
-            (tmp_path / name.replace(".en", f".{language}")).write_bytes(packed)
+            path = tmp_path / name.replace(".en", f".{language}")
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(packed)
     splits = load_translations(tmp_path, ("en", "de"), "validation", 40, None)
     assert splits.test_pairs == (("one en", "one de"), ("two", "two"))
     assert splits.account.lines() == (

@@ -64,6 +64,19 @@ def test_samples_of_all_shards_are_one_data_set(write_shard: WriteShard, encode:
         assert np.abs(x_HWC - pixels(encode(number, kind="JPEG")).astype(int)).max() <= 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["flowers.val.000.tar", "dev_0.tar", "0-eval.tar", "valid/0.tar", "data/Validation/0.tar"],
+)
+def test_shards_to_test_on_have_any_usual_name(
+    write_shard: WriteShard, encode: Encode, name: str
+) -> None:
+    (write_shard("0.tar", samples(encode, 0, 4)) / name).parent.mkdir(parents=True, exist_ok=True)
+    splits = load("webdataset", write_shard(name, samples(encode, 9, 2)))
+    assert (len(splits.train), len(splits.test)) == (4, 2)
+    assert splits.account.test_from == f"from {name}"
+
+
 def test_shards_without_a_test_set_have_one_held_out(
     write_shard: WriteShard, encode: Encode
 ) -> None:

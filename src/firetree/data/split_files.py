@@ -48,7 +48,7 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
         if listing.files[parts].length == 0:
             listing.passed_over["empty"] += 1
         elif name.endswith(tuple(suffixes)):
-            found[_split(parts)].append(parts)
+            found[split_of_path(parts)].append(parts)
         else:
             listing.passed_over[suffix_of(name)] += 1
     train = found.pop("train", None) or found.pop(None, [])
@@ -72,8 +72,9 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
     )
 
 
-def _split(parts: Parts) -> Split | None:
-    for part in (parts[-1].partition(".")[0], *reversed(parts[:-1])):
+def split_of_path(parts: Parts) -> Split | None:
+    """The split that a file's name says, or else that of the nearest folder above it."""
+    for part in reversed(parts):
         if (split := split_of(part)) is not None:
             return split
     return None

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from firetree.data.account import HELD_OUT, Account, checksum
+from firetree.data.folders import list_folder
 from firetree.data.order import Indices, batches_in_order
 from firetree.data.sequences import NO_ANSWER
-from firetree.data.split_names import split_of
+from firetree.data.split_files import split_of_path
 from firetree.data.vocabulary import (
     END,
     PADDING,
@@ -29,6 +30,7 @@ from firetree.data.vocabulary import (
 )
 from firetree.documents import read_text
 from firetree.errors import UserError
+from firetree.output import printable
 
 Pair = tuple[str, str]
 """A source and its target."""
@@ -186,7 +188,7 @@ def load_translations(
 ) -> TextSplits:
     """Lines in two languages, from a folder of `train.en`, `train.de`, `val.en`, `test.en` and so on.
 
-    The names of the sets are those of `split_names`; files may be compressed (`.gz`). Line n of one
+    Names of files, or of folders that these are in, say the split as in `split_names`; files may be compressed (`.gz`). Line n of one
     language belongs to line n of the other; pairs with an empty line are left out. Each language is
     written in pieces of words, with its capitals, learned from its own training lines.
 
@@ -209,7 +211,7 @@ def load_translations(
     sources, targets = (
         pieces_of((pair[side] for pair in train), pieces or PIECES) for side in (0, 1)
     )
-    read = _Read(4, f"from {test_files[0].name}", passed_over)
+    read = _Read(4, f"from {test_files[0].relative_to(path)}", passed_over)
     return _splits(train, test, sources, targets, path, read)
 
 
@@ -228,13 +230,16 @@ def _parallel(files: Sequence[Path], passed_over: Counter[str]) -> Iterator[Pair
 
 
 def _file(folder: Path, split: str, language: str) -> Path:
-    files = sorted([*folder.glob(f"*.{language}"), *folder.glob(f"*.{language}.gz")])
-    found = [file for file in files if split_of(file.name.partition(f".{language}")[0]) == split]
+    found = [
+        parts
+        for parts in sorted(list_folder(folder).files)
+        if parts[-1].removesuffix(".gz").endswith(f".{language}") and split_of_path(parts) == split
+    ]
     if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
+        names = ", ".join(printable("/".join(parts)) for parts in found) or "none"
         pattern = f"{split.removesuffix('idation')}*.{language}[.gz]"
         raise UserError(f"files {pattern} in {folder}: {names}; expected one")
-    return found[0]
+    return folder.joinpath(*found[0])
 
 
 def _lines(path: Path) -> list[str]:
