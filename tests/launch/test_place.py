@@ -60,6 +60,14 @@ def test_a_launchers_variables_are_understood(environ: dict[str, str], place: Pl
     ("environ", "message"),
     [
         ({"RANK": "4", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "RANK=4 with WORLD_SIZE=4"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "0"},
+            "MASTER_PORT=0 in the environment; expected 1 to 65535",
+        ),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": ""},
+            "several hosts and no MASTER_ADDR; set it",
+        ),
         ({"RANK": "x", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "RANK='x' in the environment"),
         ({"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"}, "no MASTER_ADDR; set it"),
     ],

@@ -40,7 +40,7 @@ def speak_over_one_network(store: Store, place: Place, limit_s: float) -> None:
         _check(named)
     addresses = _met(store, place, limit_s)
     own = "127.0.0.1" if place.everyone_here else reach.among(addresses, addresses[place.rank])
-    interface = reach.interface_of(own)
+    interface = "lo" if reach.is_loopback(own) else reach.interface_of(own)
     if named or not interface:
         return
     speak_over(interface)

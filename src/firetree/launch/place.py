@@ -83,8 +83,10 @@ def refuse_idle_tasks(environ: Mapping[str, str]) -> None:
 
 def master_port(environ: Mapping[str, str], default: int) -> int:
     """The port where the workers meet (UserError where MASTER_PORT is none)."""
-    port = _number_if_given(environ, "MASTER_PORT", default)
-    if not 0 <= port < 65536:
+    if not environ.get("MASTER_PORT"):
+        return default
+    port = _number(environ, "MASTER_PORT")
+    if not 0 < port < 65536:
         raise UserError(f"MASTER_PORT={port} in the environment; expected 1 to 65535")
     return port
 
@@ -102,7 +104,7 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 
 
 def _master_addr(environ: Mapping[str, str], everyone_here: bool) -> str:
-    if "MASTER_ADDR" in environ:
+    if environ.get("MASTER_ADDR"):
         return environ["MASTER_ADDR"]
     if everyone_here:
         return "127.0.0.1"
