@@ -83,6 +83,11 @@ TREES = [
         images("seg_train/seg_train/a", "seg_train/seg_train/b", "seg_test/seg_test/a"),
         f"{SIX}, 3 to test (from seg_test/)",
     ),
+    (images("seg_train/a", "seg_train/b", "val/a"), f"{SIX}, 3 to test (from val/)"),
+    (
+        images("seg_train/a", "seg_train/b", "seg_test/a", "valid/b", each=3),
+        f"{SIX}, 3 to test (from valid/)",
+    ),
     (images("train/images/a", "train/images/b", "val/images/b"), f"{SIX}, 3 to test (from val/)"),
     (
         [*TRAIN, *images("val/a"), *images("test", each=2), *images("pool/x", each=1)],

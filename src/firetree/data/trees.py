@@ -152,8 +152,12 @@ def _split_folders(tree: _Tree) -> dict[Split, str]:
     for folder in sorted(tree.parents):
         if (said := named(folder)) is not None:
             by_affix[said.affix][said.split].append(folder)
-    # A train folder with words of its own, such as train_station/, is one where other splits have them.
-    affixes = [it for it, splits in by_affix.items() if not it or {"train"} < splits.keys()]
+    # Alone, a train folder with words of its own is a class, such as train_station/.
+    affixes = [
+        affix
+        for affix, splits in by_affix.items()
+        if "train" in splits and (len(splits) > 1 or () in (affix, *by_affix))
+    ]
     found = dict(by_affix[min(affixes, default=())])
     if "train" in found:
         for other in by_affix.values():
