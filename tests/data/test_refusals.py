@@ -155,6 +155,8 @@ def labels(dtype: type = int, count: int = 12, **changed: float) -> np.ndarray:
         ({"test_y": labels(count=4, at3=3)}, None, "label 3 .*of picture 3 .*from 0 to 2"),
         ({"test_y": labels(count=4, at3=-3)}, None, "label -3 .*of picture 3 .*from 0 to 2"),
         ({"train_y": labels(float, at0=0.5)}, None, r"label 0.5 \(float64\) of picture 0"),
+        ({"train_y": labels(float, at3=np.nan)}, None, r"label nan \(float64\) of picture 3"),
+        ({"test_y": labels(float, 4, at2=np.inf)}, None, r"label inf \(float64\) of picture 2"),
         ({"train_y": labels(np.uint64, at1=2**63)}, None, "label 9223372036854775808 .*picture 1"),
     ],
 )

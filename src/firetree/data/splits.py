@@ -117,6 +117,8 @@ def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:
     wrong = np.zeros(1, np.int64)
     if np.issubdtype(labels.dtype, np.integer):
         wrong = np.flatnonzero((labels < 0) | (labels >= limit))
+    elif np.issubdtype(labels.dtype, np.floating):
+        wrong = np.flatnonzero(~np.isfinite(labels) | (labels != np.rint(labels)))
     if len(wrong):
         index = int(wrong[0])
         raise UserError(
