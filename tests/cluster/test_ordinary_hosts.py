@@ -14,8 +14,11 @@ unset GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME
 mount --bind {folder}/hosts$RANK /etc/hosts
 hostname debian$RANK
 {setup}
-exec firetree train digits --optim.steps 2 --run-dir {folder}/run
+exec {command} train digits --optim.steps 2 --run-dir {folder}/run
 """
+
+TORCHRUN = """torchrun --nnodes 2 --nproc-per-node 1 --node-rank $RANK --master-addr debian0 \\
+    --master-port 29511 -m firetree"""
 
 DEBIAN = """
 ip link add docker0 type bridge
@@ -31,13 +34,14 @@ export MASTER_ADDR=fd00:f1::1
 """
 
 
-def trained(tmp_path: Path, setup: str) -> str:
+def trained(tmp_path: Path, setup: str, command: str = "firetree") -> str:
     """What is said on the way through a short run of two such hosts of a lab."""
     own = "127.0.0.1 localhost\n127.0.1.1 {}\n"
     (tmp_path / "hosts0").write_text(own.format("debian0"))
     (tmp_path / "hosts1").write_text(own.format("debian1") + "10.77.0.1 debian0\n")
     script = tmp_path / "host.sh"
-    script.write_text(HOST.format(folder=shlex.quote(str(tmp_path)), setup=setup))
+    folder = shlex.quote(str(tmp_path))
+    script.write_text(HOST.format(folder=folder, setup=setup, command=command))
     code, _, err = firetree(
         *("lab", "--hosts", 2, "--rate", "200mbit"),
         *("--", "unshare", "--uts", "--mount", "bash", script),
@@ -57,3 +61,9 @@ def test_hosts_whose_names_mean_loopback_and_that_have_dockers_network_train(
 @pytest.mark.usefixtures("nothing_left")
 def test_hosts_with_ipv6_alone_train(tmp_path: Path) -> None:
     assert "speaking over eth0 (fd00:f1::1)" in trained(tmp_path, IPV6_ONLY)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_such_hosts_train_under_torchrun(tmp_path: Path) -> None:
+    assert "speaking over eth0 (10." in trained(tmp_path, DEBIAN, TORCHRUN)
