@@ -101,12 +101,14 @@ def leave_every_script(names: tuple[str, ...]) -> list[str]:
             script(model)
         if dist.get_rank() == 1:
             store.wait([name])
+            store.set(f"{name}: heard", "")
             continue
         for _ in range(2):
             with pytest.raises(firetree.CollectiveError) as caught:
                 script(model)
             told.append(str(caught.value))
         store.set(name, "")
+        store.wait([f"{name}: heard"])  # the store ends with this rank
     return told
 
 

@@ -28,7 +28,7 @@ import torch.distributed as dist
 from firetree.collectives import CollectiveError
 from firetree.errors import UserError
 from firetree.peers import reach
-from firetree.peers.exchange import gather_json
+from firetree.peers.exchange import Json, gather_json
 from firetree.peers.verdict import (
     Absence,
     Entry,
@@ -238,8 +238,11 @@ class RollCall:
             ranks = waited_for(self.rank, self._roll(), missing)
             if not ranks or wait is not wait_now():
                 continue
+            who = self._name(*ranks)
+            if {*missing.values()} == {"unreachable"} and [*ranks] == self._others:
+                who += ", which cannot be reached"
             place = f", {self.place}" if self.place else ""
-            self.say(f"waiting for {self._name(*ranks)} since {_age_s(wait):.0f} s{place}")
+            self.say(f"waiting for {who} since {_age_s(wait):.0f} s{place}")
             while wait is wait_now():
                 age_s = _age_s(wait)
                 await asyncio.sleep(_LOOK_EVERY_S)
@@ -263,15 +266,19 @@ def backend_error(error: BaseException) -> str:
     return first_line.partition("] ")[2].partition(". ")[0] or first_line
 
 
-def join(group: dist.ProcessGroup | None = None) -> RollCall:
-    """Open the roll of a group on Gloo, whose ranks call it together; they keep their global ranks."""
-    rank = dist.get_rank()
-    guesses = gather_json(reach.first_guess(), group)
-    address = reach.among(guesses, guesses[dist.get_rank(group)])
+def join(gather: Callable[[Json], list[Json]] = gather_json) -> RollCall:
+    """Open the roll of some ranks, which call it together; they keep their global ranks.
+
+    Args:
+        gather: gives what each of them says; by default all ranks are asked.
+    """
+    guess = reach.first_guess()
+    address = reach.among(gather(guess), guess)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, 0), family=family, backlog=1024)
-    mine = asdict(Member(rank, reach.host_name(), address, listener.getsockname()[1]))
-    told = gather_json([mine, secrets.token_hex(16)], group)
+    rank, port = dist.get_rank(), listener.getsockname()[1]
+    mine = asdict(Member(rank, reach.host_name(), address, port))
+    told = gather([mine, secrets.token_hex(16)])
     members = {member["rank"]: Member(**member) for member, _ in told}
     return RollCall(rank, members, told[0][1].encode(), listener)
 

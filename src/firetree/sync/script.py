@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from firetree.collectives import CollectiveError
 from firetree.errors import UserError
 from firetree.network.plan import Plan
-from firetree.peers import Json, Meeting, agree, together
+from firetree.peers import Json, Meeting, agree, current, join, together
 from firetree.sync.algorithms import Named, check_algorithm, check_chunks
 from firetree.sync.compression import NONE, check_compression
 from firetree.sync.groups import check_timeout, group_beside, timeout_of
@@ -78,7 +78,8 @@ def attach(
         beside = group_beside(group, meeting.number, backend, timeout_s)
     except RuntimeError as error:
         raise CollectiveError(f"{_PLACE}: the ranks cannot connect: {error}") from error
-    synchroniser = Synchroniser(way, beside, timeout_s, compression, device)
+    roll = join(meeting.gather) if group.size() > 1 and current() is None else None
+    synchroniser = Synchroniser(way, beside, timeout_s, compression, device, roll)
     Hook(model, synchroniser).register()
     return synchroniser
 

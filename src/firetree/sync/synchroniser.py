@@ -29,7 +29,7 @@ from firetree.collectives import CollectiveError, Executor
 from firetree.errors import UserError
 from firetree.network.choice import NATIVE, Choice
 from firetree.network.plan import Plan
-from firetree.peers import backend_error
+from firetree.peers import RollCall, backend_error, waiting
 from firetree.sync.algorithms import GLOO, Named
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import NONE, build_compression, check_compression
@@ -80,6 +80,7 @@ class Synchroniser:
         timeout_s: how long to wait for another rank, in seconds.
         compression: see `attach`.
         device: where the buckets lie.
+        roll: of the group, where no roll of all ranks is open; its end is the synchroniser's.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Synchroniser:
         timeout_s: float,
         compression: str = NONE,
         device: torch.device = CPU,
+        roll: RollCall | None = None,
     ):
         self.way = way
         self._compressed_by, rank = check_compression(compression)
@@ -98,7 +100,8 @@ class Synchroniser:
         self.error: Exception | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
-        self._group = group
+        self._group, self._roll = group, roll
+        self._passes = 0
         self._device = device
         self._world_size: int = group.size()
         on_gpu = device.type == "cuda"
@@ -113,7 +116,7 @@ class Synchroniser:
         )
         thread.start()
         # Also at exit: the interpreter must not go before the thread.
-        weakref.finalize(self, _end, self._work, thread, group, os.getpid())
+        weakref.finalize(self, _end, self._work, thread, group, roll, os.getpid())
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """A copy of a model has no hook; where a script keeps this beside it, the copy keeps None."""
@@ -311,9 +314,10 @@ class Synchroniser:
         try:
             self.raise_failure()
             if index <= 0:  # a pass begins
-                self._forget_if_spoiled()
+                self._begin_pass()
             self._forget_if_cut_anew(index, buffer.numel())
-            averaged = mean()
+            with waiting():
+                averaged = mean()
         except Exception as error:
             self.error = self._told(error, f"bucket {index}")
             promise.set_result(buffer)
@@ -324,10 +328,28 @@ class Synchroniser:
         self._marked.append(_Marked(index, _size_bytes(buffer), marks))
         promise.set_result(averaged)
 
+    def _begin_pass(self) -> None:
+        self._forget_if_spoiled()
+        self._passes += 1
+        if self._roll is not None:
+            self._roll.place = f"step {self._passes}"
+
     def _told(self, error: Exception, what: str) -> Exception:
-        """What a script is told of an error in a sum; the backend's own names no rank."""
-        if isinstance(error, CollectiveError) or not isinstance(error, RuntimeError):
+        """What a script is told of an error in a sum: who failed, where ranks can find out."""
+        lost = self._loss(error, what)
+        if lost is None or error is self.error:
             return error
+        failure = lost if self._roll is None else self._roll.explain(lost, what)
+        if failure is not error:
+            failure.__cause__ = error
+        return failure
+
+    def _loss(self, error: Exception, what: str) -> CollectiveError | None:
+        """An error in a sum as the loss of another rank; the backend's own names none."""
+        if isinstance(error, CollectiveError):
+            return error
+        if not isinstance(error, RuntimeError):
+            return None
         rank = dist.get_process_group_ranks(self._group)[self._group.rank()]
         reason, where = backend_error(error), f"rank {rank} was at {what}"
         within_s = self._timeout_s if "imed out" in reason else None
@@ -335,9 +357,7 @@ class Synchroniser:
             reason = f"another rank did not answer within {within_s:g} s"
         elif reason.startswith("Connection"):
             reason = "another rank went away"
-        failure = CollectiveError(f"{reason} ({where})", None, where, within_s)
-        failure.__cause__ = error
-        return failure
+        return CollectiveError(f"{reason} ({where})", None, where, within_s)
 
 
 def _size_bytes(buffer: Tensor) -> int:
@@ -356,6 +376,7 @@ def _end(
     work: SimpleQueue[Callable[[], None] | None],
     thread: threading.Thread,
     group: dist.ProcessGroup,
+    roll: RollCall | None,
     process: int,
 ) -> None:
     """End a synchroniser's thread and group; a thread that waits for a lost peer is left behind."""
@@ -364,5 +385,7 @@ def _end(
     work.put(None)
     if thread is not threading.current_thread():
         thread.join(timeout=1.0)
+    if roll is not None:
+        roll.close()
     with contextlib.suppress(ValueError):  # ended with all others
         dist.destroy_process_group(group)
