@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from torch.distributed import Store, TCPStore
@@ -81,6 +83,15 @@ def test_no_attempt_reads_what_an_earlier_one_has_written(torchruns: TCPStore) -
 def test_a_worker_whose_rank_0_does_not_come_ends_in_time(torchruns: TCPStore) -> None:
     with pytest.raises(RunFailedError, match="rank 1 cannot reach rank 0"):
         open_store(Place(1, 2, 1, "127.0.0.1", torchruns.port), 1.0)
+
+
+def test_a_worker_that_waited_long_for_rank_0_waits_no_less_for_the_others() -> None:
+    port = free_port()
+    with ThreadPoolExecutor(1) as rank_1:
+        waiting = rank_1.submit(open_store, Place(1, 2, 1, "127.0.0.1", port), LIMIT_S)
+        time.sleep(1)
+        rank_0 = open_store(Place(0, 2, 1, "127.0.0.1", port), LIMIT_S)
+        assert waiting.result(LIMIT_S).timeout == rank_0.timeout == timedelta(seconds=LIMIT_S)
 
 
 def test_an_address_that_is_no_name_is_told() -> None:

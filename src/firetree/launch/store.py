@@ -60,7 +60,10 @@ def open_store(place: Place, limit_s: float) -> Store:
     try:
         store = _within(timeout_s, make)
     except (TimeoutError, dist.DistError) as error:
+        if serves:
+            raise
         raise _unreachable(place, "what answers there is no store of PyTorch's") from error
+    store.set_timeout(timedelta(seconds=limit_s))  # not only what waiting for rank 0 has left of it
     return _of_this_attempt(store, place, until_s) if kept_by_torchrun else store
 
 
