@@ -7,6 +7,7 @@ on 127.0.0.1, at a socket that is opened here and handed to rank 0, so nobody ou
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from firetree.errors import UserError
 from firetree.launch.failure import (
     LAUNCHER,
     Failure,
@@ -38,6 +40,9 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 _HOST = "127.0.0.1"
 
+_OPEN_FILES = 64
+"""What a worker needs at least: Gloo and its store say nothing clear where they lack some."""
+
 
 class Interrupted(KeyboardInterrupt):
     """The command was asked to end by a signal."""
@@ -53,9 +58,11 @@ def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None
     After a signal the workers have `grace_s` and a little more to end by themselves.
 
     Raises:
-        UserError: the first worker's own failure, or the port in MASTER_PORT is in use.
+        UserError: the first worker's own failure, the port in MASTER_PORT is in use, or too few open
+            files are allowed.
         Interrupted: a signal ended the job.
     """
+    _check_open_files()
     with ExitStack() as stack:
         signals = stack.enter_context(_arriving_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firetree-")))
@@ -69,6 +76,15 @@ def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None
             raise Interrupted(number)
         if job.failures:
             raise first_cause(job.failures)
+
+
+def _check_open_files() -> None:
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed < _OPEN_FILES:
+        raise UserError(
+            f"only {allowed} open files are allowed; expected {_OPEN_FILES} or more, as by "
+            f"ulimit -n {_OPEN_FILES}"
+        )
 
 
 class _Job:

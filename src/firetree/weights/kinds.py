@@ -70,8 +70,11 @@ def foreign(path: Path, start: bytes) -> str | None:
         if start[place:].startswith(magic):
             return what
     if start.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, ValueError):
+            return "a damaged zip archive"
         return next((w for sign, w in _ARCHIVES if any(re.search(sign, n) for n in names)), None)
     return None
 
