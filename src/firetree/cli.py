@@ -82,7 +82,10 @@ class TrainOptions:
     run_dir: Path | None = None
     """The run's folder; by default runs/RECIPE-TIME."""
     resume: bool = False
-    """Go on from the newest complete checkpoint in --run-dir."""
+    """Go on from the newest whole checkpoint in --run-dir."""
+    grace: float = 10.0
+    """Seconds after SIGTERM, SIGINT (Ctrl-C), SIGUSR1 or SIGHUP in which the run may write one more
+    checkpoint before it ends."""
     plan: str | None = None
     """A plan's file, as firetree plan -o writes it, or auto: probe, plan, and plan anew when links
     change. Replaces --sync.algorithm and --sync.bucket-bytes."""
@@ -131,16 +134,15 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        message = "interrupted"
-        if sys.argv[1:2] == ["train"]:
-            message += "; to go on, repeat the command with --resume and the run's --run-dir"
+        message = str(error) or "interrupted"
         code = error.exit_code if isinstance(error, launch.Interrupted) else 130
     else:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
         code = 1
     message = output.printable(lack(error) or message)
     if not launch.tell_launcher(error, message):
-        output.tell(f"firetree: {message}")
+        notes = map(output.printable, getattr(error, "__notes__", ()))
+        output.tell(f"firetree: {'; '.join([message, *notes])}")
     return code
 
 
@@ -185,40 +187,53 @@ def _run(arguments: list[str]) -> None:
 def _train(arguments: list[str]) -> None:
     place = launch.find_place(os.environ)
     launch.follow_launcher()
-    options = _train_options(arguments)
+    try:
+        options = _train_options(arguments)
+        _check_train(options, place)
+    except UserError as error:
+        if place is None or place.world_size == 1:
+            raise
+        train.refuse(place, error)
+    run_dir = options.run_dir or _new_run_dir(options.name)
+    workers = options.workers or 1
+    if place is None and (workers > 1 or options.restarts):
+        train.check_world_size(options.recipe, workers)
+        if options.plan not in (None, train.AUTO):
+            load_plan(options.plan)
+        chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
+        output.show(f"starting {workers} worker{'s' * (workers > 1)}")
+        arguments = [*sys.argv[1:], *chosen]
+        with train.saying_how_to_go_on(run_dir):
+            launch.launch_again(options.restarts, workers, arguments, options.grace, output.tell)
+        return
+    if place is None and options.workers is None:
+        launch.refuse_idle_tasks(os.environ)
+    place = place or launch.ALONE
+    launch.keep_freed_memory()
+    if options.find_lr:
+        train.find_rate(options.recipe, place, run_dir, output.show)
+        return
+    with train.saying_how_to_go_on(run_dir):
+        train.train(options.recipe, place, run_dir, options.resume, options.plan, options.grace)
+
+
+def _check_train(options: TrainOptions, place: launch.Place | None) -> None:
     train.check_recipe(options.recipe)
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}; expected 1 or more")
-    if options.resume and options.run_dir is None:
-        raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
-    run_dir = options.run_dir or _new_run_dir(options.name)
-    if options.plan not in (None, train.AUTO):
-        load_plan(options.plan)
+    if place is not None and options.workers not in (None, place.world_size):
+        raise UserError(
+            f"--workers {options.workers} among {place.world_size} started workers; leave it out"
+        )
     if options.restarts < 0 or (options.restarts and place and not launch.started_here()):
         raise UserError(
             f"--restarts {options.restarts}; expected 0 or more, and 0 for workers that others start: "
             "torchrun has --max-restarts, SLURM --requeue"
         )
-    workers = options.workers or 1
-    if place is None and (workers > 1 or options.restarts):
-        train.check_world_size(options.recipe, workers)
-        chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
-        output.show(f"starting {workers} worker{'s' * (workers > 1)}")
-        arguments = [*sys.argv[1:], *chosen]
-        launch.launch_again(options.restarts, workers, arguments, 10.0, output.tell)
-        return
-    if place is None and options.workers is None:
-        launch.refuse_idle_tasks(os.environ)
-    place = place or launch.ALONE
-    if options.workers not in (None, place.world_size):
-        raise UserError(
-            f"--workers {options.workers} among {place.world_size} started workers; leave it out"
-        )
-    launch.keep_freed_memory()
-    if options.find_lr:
-        train.find_rate(options.recipe, place, run_dir, output.show)
-    else:
-        train.train(options.recipe, place, run_dir, options.resume, options.plan)
+    if not 0 <= options.grace < 1e6:
+        raise UserError(f"--grace {options.grace:g}; expected seconds, 0 or more")
+    if options.resume and options.run_dir is None:
+        raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
 
 
 def _train_options(arguments: list[str]) -> TrainOptions:

@@ -20,11 +20,19 @@ LAUNCHER = "FIRETREE_LAUNCHER"
 _REPORT = "TORCHELASTIC_ERROR_FILE"
 """The variable with the file for a worker's reason, as torchrun names it."""
 
-_TERMINATED = 128 + signal.SIGTERM
-"""The exit code of a worker that winds up after SIGTERM."""
+_SIGNALLED = 128
+"""To this a worker that winds up after a signal adds its number, as its exit code."""
 
 _HEARING_S = 1.0
 """How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The command was asked to end by a signal; the text may say what it had come to."""
+
+    def __init__(self, number: int, message: str | None = None):
+        super().__init__(message or f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
 
 
 class WorkerLostError(RunFailedError):
@@ -83,7 +91,20 @@ def read_report(file: Path) -> Report | None:
 
 
 def first_cause(failures: Sequence[Failure]) -> UserError:
-    """The failure that the others followed from; they come in the order in which they happened.
+    """What `_first` of the failures was; they come in the order in which they happened."""
+    return _error(_first(failures))
+
+
+def interruption(failures: Sequence[Failure]) -> Interrupted | None:
+    """The signal for which the workers ended by themselves, where that is the first cause."""
+    first = _first(failures)
+    if first.report is None or first.code <= _SIGNALLED:
+        return None
+    return Interrupted(first.code - _SIGNALLED, first.report.message)
+
+
+def _first(failures: Sequence[Failure]) -> Failure:
+    """The failure that the others followed from.
 
     A worker without a report that had been told to end failed because of another one, and so did one
     that lost a peer which itself reports a failure. Of the others, most know who was lost.
@@ -95,13 +116,14 @@ def first_cause(failures: Sequence[Failure]) -> UserError:
 
     def is_consequence(failure: Failure) -> tuple[bool, bool, int]:
         report = failure.report
-        did_as_told = failure.told and (not report or failure.code == _TERMINATED)
+        terminated = failure.code == _SIGNALLED + signal.SIGTERM
+        did_as_told = failure.told and (not report or terminated)
         if report is None or not report.lost:
             return did_as_told, False, 0
         of_a_reporter = report.peer in reporting - {failure.rank}
         return did_as_told, of_a_reporter, len(failures) - accused[report.peer]
 
-    return _error(min(failures, key=is_consequence))
+    return min(failures, key=is_consequence)
 
 
 def _error(failure: Failure) -> UserError:

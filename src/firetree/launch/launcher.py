@@ -23,8 +23,10 @@ from firetree.errors import UserError
 from firetree.launch.failure import (
     LAUNCHER,
     Failure,
+    Interrupted,
     WorkerLostError,
     first_cause,
+    interruption,
     read_report,
     report_variable,
     started_here,
@@ -42,14 +44,6 @@ _HOST = "127.0.0.1"
 
 _OPEN_FILES = 64
 """What a worker needs at least: Gloo and its store say nothing clear where they lack some."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """The command was asked to end by a signal."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.exit_code = 128 + number
 
 
 def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None:
@@ -73,9 +67,10 @@ def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None
             job.end(signal.SIGTERM, _END_S)
         else:
             job.end(signal.SIGTERM if number == signal.SIGHUP else number, grace_s + _END_S)
-            raise Interrupted(number)
+            reports = [failure.report.message for failure in job.failures if failure.report]
+            raise Interrupted(number, *reports[:1])
         if job.failures:
-            raise first_cause(job.failures)
+            raise interruption(job.failures) or first_cause(job.failures)
 
 
 def _check_open_files() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from firetree.train.loop import check_world_size, train
+from firetree.train.alike import check_world_size, refuse
+from firetree.train.loop import train
 from firetree.train.planning import AUTO
 from firetree.train.range_test import find_rate
 from firetree.train.recipe import Recipe, check_recipe
@@ -13,6 +14,7 @@ from firetree.train.recipe_file import (
     recipe_toml,
     with_fields,
 )
+from firetree.train.stopping import saying_how_to_go_on
 from firetree.train.trained import Trained, read_run
 from firetree.train.worker import load_task
 
@@ -29,6 +31,8 @@ __all__ = [
     "read_kept_recipe",
     "read_run",
     "recipe_toml",
+    "refuse",
+    "saying_how_to_go_on",
     "train",
     "with_fields",
 ]

@@ -6,7 +6,7 @@ whenever something is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from textwrap import shorten
@@ -88,6 +88,7 @@ class Journal:
         first_step = newest.state.step if newest else 0
         accuracy = self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
         self._folder.add_account(self._worker.task.account)
+        self.say(f"run folder: {self._folder.path}")
         for damage in passed_over:
             self.say(f"{damage}; going back to step {first_step}")
         for remark in (*self._worker.remarks, *self._folder.remarks):
@@ -136,50 +137,62 @@ class Journal:
 
     def add_evaluation(self, step: int, epoch: int, rate: float, evaluation: Evaluation) -> None:
         """The result after `step` steps, which ended epoch `epoch`, counted from 1."""
-        self._flush()
-        if self._folder is None:
-            return
-        progress, self._since_evaluation = self._since_evaluation, _Progress()
-        metrics = Metrics(
-            step=step,
-            epoch=epoch,
-            lr=rate,
-            train_loss=progress.loss_sum / max(1, progress.samples),
-            test_loss=evaluation.loss,
-            accuracy=evaluation.accuracy,
-            samples_per_s=progress.samples / progress.duration_s if progress.samples else 0.0,
-        )
-        self._folder.add_metrics(metrics)
-        self.say(
-            f"epoch {epoch}  step {step}/{self._total_steps}"
-            f"  train loss {metrics.train_loss:.3f}  test loss {evaluation.loss:.3f}"
-            f"  test accuracy {evaluation.accuracy:.2%}  {metrics.samples_per_s:,.0f} samples/s"
-        )
+        everyone = self._gathered()
+
+        def write(folder: RunFolder) -> None:
+            self._write_measured(folder, everyone)
+            progress, self._since_evaluation = self._since_evaluation, _Progress()
+            metrics = Metrics(
+                step=step,
+                epoch=epoch,
+                lr=rate,
+                train_loss=progress.loss_sum / max(1, progress.samples),
+                test_loss=evaluation.loss,
+                accuracy=evaluation.accuracy,
+                samples_per_s=progress.samples / progress.duration_s if progress.samples else 0.0,
+            )
+            folder.add_metrics(metrics)
+            self.say(
+                f"epoch {epoch}  step {step}/{self._total_steps}"
+                f"  train loss {metrics.train_loss:.3f}  test loss {evaluation.loss:.3f}"
+                f"  test accuracy {evaluation.accuracy:.2%}  {metrics.samples_per_s:,.0f} samples/s"
+            )
+
+        self._on_rank_0(write)
 
     def add_checkpoint(self, step: int) -> None:
-        """Weights and optimiser after `step` steps."""
-        self._flush()
-        worker = self._worker
+        """Weights and optimiser after `step` steps; written when it returns, on whatever rank."""
+        worker, everyone = self._worker, self._gathered()
         sync = worker.sync_state()
-        if self._folder:
-            state = checkpoint.State(step, asdict(self._recipe.model), self._worker.task.about)
+
+        def write(folder: RunFolder) -> None:
+            self._write_measured(folder, everyone)
+            state = checkpoint.State(step, asdict(self._recipe.model), worker.task.about)
             captured = checkpoint.capture(
                 worker.model, worker.optimizer, state, worker.average, sync
             )
-            self._folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
+            folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
 
-    def _flush(self) -> None:
+        self._on_rank_0(write)
+
+    def _on_rank_0(self, write: Callable[[RunFolder], None]) -> None:
+        """Write to the folder; where that fails, all ranks end with the reason."""
+        folder = self._folder
+        together(lambda: write(folder) if folder else None)
+
+    def _gathered(self) -> list[Measured]:
+        """What each rank measured since the last time."""
         mine = Measured(tuple(self._steps), self._loss_sum, self._worker.loader.damaged)
         self._steps, self._loss_sum = [], 0.0
-        everyone = [
+        return [
             from_document(Measured, document, f"what rank {rank} measured")
             for rank, document in enumerate(gather_json(asdict(mine)))
         ]
-        if self._folder is None:
-            return
+
+    def _write_measured(self, folder: RunFolder, everyone: list[Measured]) -> None:
         self._since_evaluation.add(everyone)
         for rank, measured in enumerate(everyone):
-            self._folder.add_trace(rank, measured.steps)
+            folder.add_trace(rank, measured.steps)
             self._add_damaged(measured.damaged)
 
     def _add_damaged(self, damaged: dict[str, str]) -> None:

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
+from signal import Signals
 
 from firetree.data import epoch_steps
-from firetree.errors import UserError
-from firetree.launch import Place, joined
-from firetree.peers import at
+from firetree.launch import Interrupted, Place, joined
+from firetree.peers import at, together
 from firetree.tasks import Task
 from firetree.train import statistics
+from firetree.train.alike import load_alike
+from firetree.train.drift import CHECK_STEPS, check_weights
 from firetree.train.finite import NotFiniteError
 from firetree.train.journal import Journal
 from firetree.train.learning_rate import learning_rate
 from firetree.train.recipe import Recipe
 from firetree.train.run_folder import RunFolder
+from firetree.train.stopping import Stopping
 from firetree.train.worker import (
     build_worker,
     evaluate,
-    load_task,
     settle,
     share_statistics,
     train_step,
@@ -33,29 +35,42 @@ MOST_LEFT_OUT = 10
 
 
 def train(
-    recipe: Recipe, place: Place, run_dir: Path, resume: bool, plan: str | None = None
+    recipe: Recipe,
+    place: Place,
+    run_dir: Path,
+    resume: bool,
+    plan: str | None = None,
+    grace_s: float = 10.0,
 ) -> None:
     """Train one rank of a job to the end of its recipe, along a plan where one is given.
+
+    Call it in the main thread. `grace_s` is how long a signal may wait for one more checkpoint.
 
     Raises:
         UserError: the recipe, the data, the folder or the port cannot be used.
         RunFailedError: the run began and could not go on.
+        Interrupted: a signal came to some rank; there is a checkpoint.
     """
-    check_world_size(recipe, place.world_size)
-    task = load_task(recipe)
     with joined(place, recipe.sync.timeout_s):
-        _train(recipe, place, task, run_dir, resume, plan)
+        task = load_alike(recipe, place.world_size, plan, find_lr=False)
+        _train(recipe, place, task, run_dir, resume, plan, grace_s)
 
 
 def _train(
-    recipe: Recipe, place: Place, task: Task, run_dir: Path, resume: bool, plan: str | None
+    recipe: Recipe,
+    place: Place,
+    task: Task,
+    run_dir: Path,
+    resume: bool,
+    plan: str | None,
+    grace_s: float,
 ) -> None:
     optim = recipe.optim
     with ExitStack() as stack:
-        folder, earlier = None, None
-        if place.rank == 0:
-            folder = stack.enter_context(closing(RunFolder(run_dir, recipe, resume)))
-            earlier = folder.earlier_arithmetic()
+        folder = together(lambda: RunFolder(run_dir, recipe, resume) if place.rank == 0 else None)
+        if folder:
+            stack.enter_context(closing(folder))
+        earlier = together(lambda: folder.earlier_arithmetic() if folder else None)
         worker = build_worker(recipe, place, task, plan, earlier)
         settle(worker)
         steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
@@ -63,10 +78,18 @@ def _train(
         journal = Journal(folder, recipe, worker, total_steps)
         step, accuracy = journal.begin(resume)
         stack.enter_context(journal.shown())
+        stopping = stack.enter_context(Stopping(place.world_size, recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
 
-        left_out = 0
+        left_out, saved = 0, step
         while step < total_steps and not _good_enough(recipe, accuracy):
+            if (number := stopping.asked(step)) is not None:
+                if step != saved:
+                    share_statistics(worker)
+                    journal.add_checkpoint(step)
+                raise Interrupted(
+                    number, f"{Signals(number).name}: ended with a checkpoint of step {step}"
+                )
             rate = learning_rate(optim, step, total_steps, steps_an_epoch)
             at(f"step {step + 1}")
             average = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
@@ -87,6 +110,10 @@ def _train(
                     worker.synchroniser.follow(worker.planner.plan)
                     journal.say(news)
             step += 1
+            if average or _is_compared(recipe, step):
+                differed = check_weights(worker.model, step)
+                if differed:
+                    journal.say(differed)
             if _is_evaluated(recipe, step, total_steps, steps_an_epoch):
                 evaluation = evaluate(worker)
                 accuracy = evaluation.accuracy
@@ -95,6 +122,7 @@ def _train(
             over = step == total_steps or _good_enough(recipe, accuracy)
             if over or step % recipe.checkpoint_steps == 0:
                 journal.add_checkpoint(step)
+                saved = step
 
 
 def _is_evaluated(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:
@@ -107,13 +135,9 @@ def _is_recorded(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: in
     return evaluated or step % recipe.checkpoint_steps == 0
 
 
-def check_world_size(recipe: Recipe, world_size: int) -> None:
-    """Raise UserError where some worker would never have a sample."""
-    if world_size > recipe.optim.batch_size:
-        raise UserError(
-            f"{world_size} workers cannot share batches of {recipe.optim.batch_size}; "
-            "use fewer workers or a larger optim.batch_size"
-        )
+def _is_compared(recipe: Recipe, step: int) -> bool:
+    """Whether it is time to compare the ranks' weights, which are alike after an average alone."""
+    return step % CHECK_STEPS == 0 and step % recipe.sync.local_steps == 0
 
 
 def _good_enough(recipe: Recipe, accuracy: float | None) -> bool:

@@ -16,9 +16,10 @@ from firetree.durable import check_writable, make_folder, write_durably, write_j
 from firetree.errors import UserError
 from firetree.launch import Place, joined
 from firetree.tasks import Batch, Task, catch
+from firetree.train.alike import load_alike
 from firetree.train.finite import NotFiniteError
 from firetree.train.recipe import Recipe
-from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
+from firetree.train.worker import Worker, build_worker, settle, train_step
 
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
 _PAGE = "find-lr.html"
@@ -49,8 +50,8 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], 
             "--find-lr follows the loss, and an actor–critic's does not say how well it plays; compare "
             "short runs with different optim.lr instead"
         )
-    task = load_task(recipe)
     with joined(place, recipe.sync.timeout_s):
+        task = load_alike(recipe, place.world_size, None, find_lr=True)
         if place.rank == 0:
             make_folder(run_dir)
             check_writable(run_dir / _PAGE)

@@ -1,0 +1,142 @@
+"""A run that a signal asks to end: all ranks end after the same step, and a checkpoint is written first.
+
+Where that takes too long the process ends without it, whatever its threads wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import torch.distributed as dist
+
+from firetree import output
+from firetree.errors import RunFailedError
+from firetree.launch import Interrupted, tell_launcher
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+
+_KEY = "firetree/stop"
+_ECHO_S = 0.5
+"""A second Ctrl-C within this time is the first one, passed on by a launcher too."""
+
+
+class Stopping:
+    """Listens for `SIGNALS` while it is entered, in the main thread.
+
+    A rank that is asked to end says so in the ranks' store before its next step: all end before the
+    one after that. None can have begun that one by then, since every step sums over all ranks, and
+    each looks into the store before each step. With local steps only every `every` steps do, so that
+    only then ranks look, and end.
+
+    Args:
+        grace_s: how long after a signal the process may live.
+    """
+
+    def __init__(self, world_size: int, every: int, grace_s: float):
+        self._world_size = world_size
+        self._every = every
+        self._grace_s = grace_s
+        self._number: int | None = None
+        self._agreed: tuple[int, int] | None = None
+
+    def __enter__(self) -> Stopping:
+        self._arriving, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._before = {
+            number: signal.signal(number, lambda *_: None)
+            for number in SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
+        }
+        self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno())
+        self._thread = threading.Thread(target=self._listen, name="firetree-stop", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._writer.close()
+        self._thread.join()
+        self._arriving.close()
+
+    def asked(self, step: int) -> int | None:
+        """The signal for which all ranks end before this step, if there is one; call it before each."""
+        if self._world_size == 1:
+            return self._number
+        if step % self._every:
+            return None
+        if self._agreed is None:
+            self._agreed = self._agree(step + self._every)
+        return self._agreed[1] if self._agreed and self._agreed[0] <= step else None
+
+    def _agree(self, last: int) -> tuple[int, int] | None:
+        """The step before which all end, and why: the first that some rank has said."""
+        store = dist.distributed_c10d._get_default_store()
+        if self._number is not None:
+            said = store.compare_set(_KEY, "", f"{last} {self._number}")
+        elif store.check([_KEY]):
+            said = store.get(_KEY)
+        else:
+            return None
+        step, number = map(int, said.split())
+        return step, number
+
+    def _listen(self) -> None:
+        """Note the first signal; end the process when time is up, or at Ctrl-C after that."""
+        first = self._arriving.recv(1)
+        if not first:
+            return
+        self._number = first[0]
+        since_s = time.monotonic()
+        while (left_s := since_s + self._grace_s - time.monotonic()) > 0:
+            self._arriving.settimeout(left_s)
+            try:
+                another = self._arriving.recv(1)
+            except TimeoutError:
+                break
+            if not another:
+                return
+            if another[0] == signal.SIGINT and time.monotonic() > since_s + _ECHO_S:
+                break
+        name, after_s = signal.Signals(self._number).name, time.monotonic() - since_s
+        error = Interrupted(
+            self._number, f"{name}; no checkpoint was written in the {after_s:.1f} s since then"
+        )
+        if not tell_launcher(error, str(error)):
+            output.tell(f"firetree: {error}")
+        os._exit(error.exit_code)
+
+
+@contextmanager
+def saying_how_to_go_on(run_dir: Path) -> Iterator[None]:
+    """Add the run's folder, and the command that goes on there, to an error that ends a run."""
+    try:
+        yield
+    except (RunFailedError, KeyboardInterrupt) as error:
+        if (run_dir / "recipe.toml").exists():
+            error.add_note(f"to go on: {resume_command(sys.argv[1:], run_dir)}")
+        raise
+
+
+def resume_command(arguments: list[str], run_dir: Path) -> str:
+    """The command that goes on with a run which these arguments have begun."""
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        if argument in ("--run-dir", "--run_dir"):
+            next(rest, None)
+        elif argument != "--resume" and not argument.startswith(("--run-dir=", "--run_dir=")):
+            kept.append(argument)
+    return shlex.join(["firetree", *kept, "--resume", "--run-dir", str(run_dir)])

@@ -1,0 +1,68 @@
+"""A signal costs no step: one more checkpoint is written, and the command that goes on is said."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+from command import descendants, firetree, last_weights, start
+from test_resume import TWO, arguments, wait_for_workers
+
+STEPS = 400
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert firetree(*arguments(run_dir, "ring", STEPS), ranks=2)[0] == 0
+    return last_weights(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("number", "to"),
+    [
+        (signal.SIGTERM, "launcher"),
+        pytest.param(signal.SIGINT, "launcher", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, "launcher", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "worker", marks=pytest.mark.slow),
+        (signal.SIGUSR1, "worker"),
+        pytest.param(signal.SIGINT, "worker", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_costs_no_step(
+    undisturbed: bytes, tmp_path: Path, number: signal.Signals, to: str
+) -> None:
+    run_dir = tmp_path / "run"
+    job = start(*arguments(run_dir, "ring", STEPS), *TWO)
+    wait_for_workers(job.pid, run_dir)
+    os.kill(job.pid if to == "launcher" else descendants(job.pid)[-1], number)
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == 128 + number, err
+    assert f"run folder: {run_dir}\n" in out
+    assert err.count("\n") == 1
+    said, _, command = err.strip().partition("; to go on: ")
+    step = int(said.rpartition(" ")[2])
+    assert said == f"firetree: {number.name}: ended with a checkpoint of step {step}"
+    assert max((run_dir / "checkpoints").iterdir()).name == f"step-{step:08d}"
+    for rank in range(2):
+        traced = (run_dir / "trace" / f"rank-000{rank}.jsonl").read_text().splitlines()
+        assert len(traced) == 1 + step
+    name, *words = shlex.split(command)
+    assert name == "firetree"
+    code, out, err = firetree(*words)
+    assert (code, err) == (0, "")
+    assert f"resumed at step {step} of {STEPS}" in out
+    assert last_weights(run_dir) == undisturbed
+
+
+def test_after_a_death_the_folder_and_the_command_are_said(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    job = start(*arguments(run_dir, "ring", 100_000), *TWO)
+    os.kill(wait_for_workers(job.pid, run_dir)[-1], signal.SIGKILL)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert err.count("\n") == 1
+    assert f"--resume --run-dir {run_dir}\n" in err
