@@ -66,7 +66,7 @@ CASES = {
     ),
     "a plan that is none": (
         lambda folder: ["digits", "--plan", wrong_toml(folder / "plan.json")],
-        "not a plan",
+        "plan.json is not JSON",
     ),
     "unknown recipe": (lambda _: ["digitz"], "no recipe 'digitz'; did you mean 'digits'?"),
     "misspelt option": (
