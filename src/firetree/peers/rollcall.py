@@ -261,7 +261,7 @@ def is_backend_error(error: BaseException) -> bool:
 
 
 def backend_error(error: BaseException) -> str:
-    """Of a backend's error, without the place in its sources."""
+    """The first sentence of a backend's error, without the place in its sources."""
     first_line = str(error).partition("\n")[0]
     return first_line.partition("] ")[2].partition(". ")[0] or first_line
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,19 @@ def _power_sgd(group: dist.ProcessGroup, rank: int, device: torch.device) -> Pow
             "PyTorch's PowerSGD cannot train on the processors of a host that has a GPU; "
             "hide the GPU with CUDA_VISIBLE_DEVICES= in the environment, or choose another compression"
         )
-    return PowerSGDState(group, matrix_approximation_rank=rank, start_powerSGD_iter=2)
+    held = cast(dist.ProcessGroup, _Weakly(group))
+    return PowerSGDState(held, matrix_approximation_rank=rank, start_powerSGD_iter=2)
+
+
+class _Weakly:
+    """A group for PowerSGD's callbacks: they run in threads of the group, where it cannot end, so they
+    must not be the last to hold it."""
+
+    def __init__(self, group: dist.ProcessGroup):
+        self._group = weakref.ref(group)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group(), name)
 
 
 @dataclass(frozen=True, slots=True)
