@@ -247,7 +247,10 @@ def held_after(models: int) -> tuple[list[int], list[int]]:
 @pytest.mark.parametrize("models", [24, pytest.param(200, marks=pytest.mark.slow)])
 def test_models_that_are_dropped_leave_nothing_open(models: int) -> None:
     for before, after in run_on_ranks(2, held_after, models):
-        assert all(now <= then + 2 for then, now in zip(before, after, strict=True)), (before, after)
+        assert all(now <= then + 2 for then, now in zip(before, after, strict=True)), (
+            before,
+            after,
+        )
 
 
 def spans_that_nobody_takes() -> int:

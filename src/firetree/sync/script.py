@@ -10,7 +10,6 @@ from importlib.metadata import version
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.collectives import CollectiveError
@@ -22,6 +21,9 @@ from firetree.sync.compression import NONE, check_compression
 from firetree.sync.groups import check_timeout, group_beside, timeout_of
 from firetree.sync.hook import Hook
 from firetree.sync.synchroniser import Synchroniser
+
+# By name: whoever has one has imported it, which takes as long as to import torch.
+_SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
 _PLACE = "firetree.attach"
 _REMEDY = "call firetree.attach alike, and for the same models in the same order, on every rank"
@@ -94,7 +96,7 @@ def _check_model(model: object) -> None:
                 f"the model has the communication hook {hook} already; expected one without"
             )
         return
-    if isinstance(model, FSDPModule | FullyShardedDataParallel):
+    if not _SHARDED.isdisjoint(base.__name__ for base in type(model).__mro__):
         raise UserError(
             f"the model is a {kind}, of whose weights each rank has a part; expected "
             "DistributedDataParallel, where each rank has all"
