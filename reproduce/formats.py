@@ -391,7 +391,7 @@ def _picture_cases() -> list[Case]:
 
 
 def _read_picture(folder: Path) -> None:
-    for picture in find_pictures([folder]):
+    for picture in find_pictures([folder], None, _say_nothing):
         try:
             picture.image()
         except data.DamagedPictureError:
