@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from command import alive, descendants, firetree, kill_whole_job, last_weights, start
 
-KILLS = 10
+DEATHS = int(os.environ.get("FIRETREE_DEATHS", "10"))
+"""How often a run is broken off; set it to 100 for a night."""
 TWO = ("--workers", 2)
 
 
@@ -21,20 +24,21 @@ def arguments(run_dir: Path, algorithm: str, steps: int) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(60 * DEATHS)
 @pytest.mark.slow
-def test_killed_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
-    tmp_path: Path,
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_broken_off_at_random_a_run_ends_with_the_weights_of_one_never_disturbed(
+    tmp_path: Path, number: signal.Signals
 ) -> None:
-    steps = 600
+    steps = 60 * DEATHS
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     assert firetree(*arguments(undisturbed, "ring", steps), *TWO)[0] == 0
     moments = random.Random(0)
-    for _ in range(KILLS):
+    for _ in range(DEATHS):
         job = start(*arguments(disturbed, "ring", steps), *TWO, "--resume")
         time.sleep(moments.uniform(2.5, 7.0))
         if job.poll() is None:
-            kill_whole_job(job.pid)
+            kill_whole_job(job.pid) if number == signal.SIGKILL else job.send_signal(number)
         job.communicate()
     code, _, err = firetree(*arguments(disturbed, "ring", steps), *TWO, "--resume")
     assert (code, err) == (0, "")

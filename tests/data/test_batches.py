@@ -282,3 +282,21 @@ def test_an_epoch_of_60000_small_pictures_is_prepared_in_under_2_seconds(
     started = time.process_time()
     assert sum(len(batch.y_B) for batch in ours.training_batches(0)) == 60_000
     assert time.process_time() - started < 2
+
+
+def test_an_error_of_a_reader_names_the_rank_and_the_picture(digits: Splits) -> None:
+    class Failing(Subset):
+        def read(self, index: int, cut: Cut | None = None) -> Any:
+            if index == 5:
+                raise IndexError("out of bounds")
+            return super().read(index, cut)
+
+        def read_batch(self, indices_B: Any, cuts_B: Sequence[Cut] | None = None) -> Any:
+            return np.stack([self.read(index) for index in indices_B.tolist()]), {}
+
+    train = Failing(digits.train.labels, digits.train, np.arange(len(digits.train)))
+    batches = loader(replace(digits, train=train), batch_size=len(train)).training_batches(0)
+    with pytest.raises(RunFailedError) as failure:
+        next(batches)
+    name = digits.train.name(5)
+    assert str(failure.value).startswith(f"rank 0 cannot read {name}: IndexError: out of bounds;")

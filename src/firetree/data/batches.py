@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from firetree.data.augmentation import Augmentation, Draws, changed, draw
+from firetree.data.decoding import DamagedPictureError
 from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
 from firetree.data.pictures import U8, Pictures
 from firetree.data.splits import Splits
@@ -189,13 +190,32 @@ class Loader:
         indices = batch_indices(order_N, self._batch_size, step)
         mine = share(indices, self._rank, self._world_size)
         cuts_B = draws.cuts(mine) if draws is not None else None
-        x_BHWC, damaged = pictures.read_batch(mine, cuts_B)
+        try:
+            x_BHWC, damaged = pictures.read_batch(mine, cuts_B)
+        except Exception as error:
+            raise self._unread(pictures, mine, error) from error
         kept_B = np.delete(mine, list(damaged))
         if draws is not None:
             x_BHWC = changed(x_BHWC, kept_B, draws)
         y_B = torch.from_numpy(pictures.labels[kept_B])
         reasons = {pictures.name(int(mine[place])): why for place, why in damaged.items()}
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
+
+    def _unread(self, pictures: Pictures, mine: Indices, error: Exception) -> RunFailedError:
+        """What is said where an error is no damage of a picture: this rank, and which one it was."""
+        name = "a batch"
+        for index in mine.tolist():
+            try:
+                pictures.read(index)
+            except DamagedPictureError:
+                continue
+            except Exception as cause:
+                name, error = pictures.name(index), cause
+                break
+        return RunFailedError(
+            f"rank {self._rank} cannot read {name}: {type(error).__name__}: {error}; has the data "
+            "changed since the run began?"
+        )
 
     def _normalised(self, x_BHWC: U8) -> Tensor:
         normal_BHWC = x_BHWC.astype(np.float32)
