@@ -88,8 +88,9 @@ def share_moments(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) ->
 
     Counts of steps are no tensors with axes, and alike on all ranks.
     """
-    for moments in optimizer.state.values():
-        for moment in moments.values():
+    parameters = [p for its in optimizer.param_groups for p in its["params"]]
+    for parameter in parameters:  # in an order that is alike on all ranks, also after a resume
+        for _, moment in sorted(optimizer.state.get(parameter, {}).items()):
             if isinstance(moment, Tensor) and moment.ndim:
                 dist.all_reduce(moment, group=group)
                 moment.div_(group.size())
