@@ -21,11 +21,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fault_ranks import FORKS, run_command, train_attached
-from firetree import collectives
+from fault_trials import FAULTS, Outcome, Trial, draw
 from firetree.lab import Lab, describe
 from firetree.lab.namespaces import path as namespace_file
 from results import write_section
@@ -33,62 +32,6 @@ from results import write_section
 TIMEOUT_S, MARGIN_S = 6.0, 5.0
 START_S = 120.0
 STEPS, EVERY = 60, 10
-
-COMPRESSIONS = ("fp16", "int8", "topk:0.1", "powersgd:2")
-WAYS = (
-    *((name, "none") for name in collectives.names()),
-    *(("gloo", "none"),) * 3,
-    *(("binomial_tree", compression) for compression in COMPRESSIONS),
-    ("plan", "none"),
-)
-MISMATCHES = ("--optim.lr=0.01", "--optim.weight-decay=0.2", "--seed=3", "--optim.batch-size=32")
-
-IN_SCRIPTS = ("killed", "stopped", "slow")
-IN_RUNS = (*IN_SCRIPTS, "full disk", "read error", "mismatch", "SIGTERM")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One fault: what meets which rank of how many, in what job, how long after it began."""
-
-    fault: str
-    job: str
-    lab: bool
-    way: tuple[str, str]
-    ranks: int
-    victim: int
-    after_s: float
-    mismatch: str
-
-
-@dataclass
-class Outcome:
-    """What went wrong in a trial; `unnamed` are ranks that did not name the one that failed."""
-
-    hang: bool = False
-    wrong: bool = False
-    lost: bool = False
-    unnamed: list[str] = field(default_factory=list)
-
-    def faults(self) -> str:
-        found = [name for name in ("hang", "wrong", "lost") if getattr(self, name)]
-        return "; ".join([*found, *(f"not named: {said}" for said in self.unnamed)])
-
-
-def draw(dice: random.Random) -> Trial:
-    lab, job = dice.random() < 0.6, dice.choice(("attach", "attach", "train"))
-    faults = IN_SCRIPTS if job == "attach" else IN_RUNS
-    ranks = dice.randint(2, 4)
-    return Trial(
-        fault=dice.choice((*faults, "cut off", "cut off") if lab else faults),
-        job=job,
-        lab=lab,
-        way=dice.choice([way for way in WAYS if job == "attach" or way[0] != "plan"]),
-        ranks=ranks,
-        victim=dice.randrange(ranks),
-        after_s=dice.uniform(0.0, 1.0),
-        mismatch=dice.choice(MISMATCHES),
-    )
 
 
 class Ranks:
@@ -127,7 +70,9 @@ class Ranks:
         return self._out[rank].read_text(errors="replace")
 
     def last_line(self, rank: int) -> str:
-        return (self.said(rank).strip().splitlines() or [""])[-1]
+        """Of its own, not of PyTorch's log."""
+        lines = [line for line in self.said(rank).splitlines() if line and line[0] != "["]
+        return (lines or [""])[-1]
 
     def pid(self, rank: int) -> int:
         return self._processes[rank].pid
@@ -377,7 +322,7 @@ def free_port() -> int:
 
 def write_table(results: Sequence[tuple[Trial, Outcome]], seed: int) -> None:
     rows = [["fault", "trials", "hangs", "wrong", "checkpoints lost", "named by every rank"]]
-    for fault in (*IN_RUNS, "cut off"):
+    for fault in FAULTS:
         of_fault = [outcome for trial, outcome in results if trial.fault == fault]
         counts = (sum(getattr(o, name) for o in of_fault) for name in ("hang", "wrong", "lost"))
         named = "" if fault == "slow" else str(sum(not outcome.unnamed for outcome in of_fault))
