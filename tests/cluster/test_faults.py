@@ -65,6 +65,19 @@ def test_the_launcher_names_a_stopped_worker_soon_after_the_timeout(tmp_path: Pa
     )
 
 
+@pytest.mark.slow
+def test_a_run_says_for_whom_it_waits_and_when_they_came(tmp_path: Path) -> None:
+    run = ("train", "digits", "--workers", 2, "--run-dir", tmp_path / "run")
+    job = start(*run, "--optim.epochs", 1000, "--checkpoint-steps", 5)
+    wait_for_checkpoint(tmp_path / "run")
+    late = worker(job.pid, 1)
+    os.kill(late, signal.SIGSTOP)
+    assert job.stdout is not None
+    assert next(line for line in job.stdout if "waiting for rank 1 since " in line)
+    os.kill(late, signal.SIGCONT)
+    assert next(line for line in job.stdout if "rank 1 came after " in line)
+
+
 @lab_is_here
 @pytest.mark.parametrize(("algorithm", "cut"), [("binomial_tree", 2), ("gloo", 0)])
 def test_a_host_that_is_cut_off_is_named_by_itself_by_the_others_and_by_the_lab(

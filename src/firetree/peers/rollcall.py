@@ -94,7 +94,8 @@ class RollCall:
     def close(self) -> None:
         """Answer no more."""
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
 
     def explain(self, error: BaseException, what: str) -> CollectiveError:
         """Who failed, given the executor's or the backend's error in the middle of `what`."""
