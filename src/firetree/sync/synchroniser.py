@@ -14,25 +14,25 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
-from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import powerSGD_hook
 from torch.futures import Future
 
 from firetree import collectives
 from firetree.collectives import CollectiveError, Executor
-from firetree.errors import UserError
 from firetree.network.choice import NATIVE, Choice
 from firetree.network.plan import Plan
 from firetree.peers import RollCall, backend_error, waiting
 from firetree.sync.algorithms import GLOO, Named
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import NONE, build_compression, check_compression
+from firetree.sync.power_sgd import power_sgd
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.trace import BucketSpan
 
@@ -45,29 +45,6 @@ _MOST_SPANS = 4096
 """Spans that are kept where nobody takes them."""
 
 CPU = torch.device("cpu")
-
-
-def _power_sgd(group: dist.ProcessGroup, rank: int, device: torch.device) -> PowerSGDState:
-    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, when DDP's buckets stay."""
-    # Its hook waits for the buckets' device wherever there is a GPU, which fails for processors.
-    if device.type == "cpu" and torch.cuda.is_available():
-        raise UserError(
-            "PyTorch's PowerSGD cannot train on the processors of a host that has a GPU; "
-            "hide the GPU with CUDA_VISIBLE_DEVICES= in the environment, or choose another compression"
-        )
-    held = cast(dist.ProcessGroup, _Weakly(group))
-    return PowerSGDState(held, matrix_approximation_rank=rank, start_powerSGD_iter=2)
-
-
-class _Weakly:
-    """A group for PowerSGD's callbacks: they run in threads of the group, where it cannot end, so they
-    must not be the last to hold it."""
-
-    def __init__(self, group: dist.ProcessGroup):
-        self._group = weakref.ref(group)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._group(), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +85,7 @@ class Synchroniser:
         self._compressed_by, rank = check_compression(compression)
         self._compression = build_compression(compression, group)
         by_low_rank = self._compressed_by == "powersgd"
-        self._low_rank = _power_sgd(group, int(rank), device) if by_low_rank else None
+        self._low_rank = power_sgd(group, int(rank), device) if by_low_rank else None
         self.error: Exception | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
