@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,8 @@ def make_folder(path: Path) -> None:
 def new_folder(path: Path) -> None:
     """Make a folder and those above it that are missing, so that they outlive a power cut (OSError)."""
     if not path.is_dir():
+        if path.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         new_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)

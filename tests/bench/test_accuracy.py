@@ -1,8 +1,7 @@
 """Time to accuracy: what a way stands for, and what the folder of a run says about its way there."""
 
-import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,9 @@ from firetree.bench.accuracy import (
     rows,
     way_options,
 )
+from firetree.durable import write_json_lines
 from firetree.errors import RunFailedError, UserError
+from firetree.metrics import Metrics, metrics_file
 from firetree.network import load_network
 from firetree.trace import StepTrace, TraceHeader, append_steps, begin_trace
 from firetree.train import load_recipe, recipe_toml
@@ -76,10 +77,11 @@ def folder(tmp_path: Path) -> Path:
     for rank, sent_bytes in ((0, 10), (1, 5)):
         begin_trace(tmp_path, TraceHeader(rank, 2, "ring", "executor", 40, None), 0)
         append_steps(tmp_path, rank, [step(number, 2.0, sent_bytes) for number in range(6)])
-    lines = [
-        {"step": steps, "accuracy": accuracy} for steps, accuracy in ((2, 0.5), (4, 0.8), (6, 0.9))
+    evaluations = [
+        Metrics(steps, epoch, 0.1, 1.0, 1.0, accuracy, 4.0)
+        for epoch, (steps, accuracy) in enumerate(((2, 0.5), (4, 0.8), (6, 0.9)), 1)
     ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json_lines(metrics_file(tmp_path), map(asdict, evaluations))
     return tmp_path
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
-from command import firetree
+from command import COMMAND, firetree
 
 HOST = r"""
 set -e
@@ -17,7 +18,7 @@ hostname debian$RANK
 exec {command} train digits --optim.steps 2 --run-dir {folder}/run
 """
 
-TORCHRUN = """torchrun --nnodes 2 --nproc-per-node 1 --node-rank $RANK --master-addr debian0 \\
+TORCHRUN = f"""{sys.executable} -m torch.distributed.run --nnodes 2 --nproc-per-node 1 --node-rank $RANK --master-addr debian0 \\
     --master-port 29511 -m firetree"""
 
 DEBIAN = """
@@ -34,7 +35,7 @@ export MASTER_ADDR=fd00:f1::1
 """
 
 
-def trained(tmp_path: Path, setup: str, command: str = "firetree") -> str:
+def trained(tmp_path: Path, setup: str, command: str = shlex.join(COMMAND)) -> str:
     """What is said on the way through a short run of two such hosts of a lab."""
     own = "127.0.0.1 localhost\n127.0.1.1 {}\n"
     (tmp_path / "hosts0").write_text(own.format("debian0"))

@@ -99,8 +99,9 @@ def test_a_run_begins_by_saying_what_it_takes_and_passes_over(tmp_path: Path) ->
     options = ("--data.name", "folder", "--data.path", tmp_path / "data", "--optim.steps", 1)
     code, out, err = firetree("train", "digits", "--run-dir", tmp_path / "run", *options)
     assert (code, err) == (0, "")
-    first, *remarks = out.splitlines()[:3]
-    assert first == (
+    folder, account, *remarks = out.splitlines()[:4]
+    assert folder == f"run folder: {tmp_path}/run"
+    assert account == (
         "9 images of 2 classes to train on, 3 to test (from valid/); passed over: 1 .txt, 1 broken link"
     )
     assert remarks == [

@@ -241,7 +241,7 @@ def test_an_error_while_preparing_reaches_who_asks_for_the_batch(digits: Splits)
     def fail() -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(RunFailedError, match="rank 0 cannot read a batch: ZeroDivisionError"):
         next(loader(watched(digits, fail)).training_batches(0))
 
 

@@ -205,7 +205,9 @@ class RollCall:
         server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
+        # Cancelled where the roll closes while somebody asks; asyncio would print that.
+        given_up = contextlib.suppress(OSError, ValueError, asyncio.CancelledError)
+        with contextlib.closing(writer), given_up:
             async with asyncio.timeout(PATIENCE_S):
                 self._hear(await reader.readline())
                 writer.write(self._told())
