@@ -1,8 +1,9 @@
 """Faults drawn at random, in runs of `firetree train` and in scripts with `attach`, on this host and in
 the lab: does anything hang, go wrong, get lost, and does every rank name the one that failed?
 
-Ranks are forked from one process that has imported everything, so that a trial takes seconds. Exit
-code 1 where a trial shows a hang, a wrong result, a lost checkpoint, or a wrong name.
+Ranks are forked from one process that has imported everything, so that a trial takes seconds. What
+trials came to stands in `faults.csv`; it goes on where it was left. Exit code 1 where a trial shows a
+hang, a wrong result, a lost checkpoint, or a wrong name.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import points
 from fault_ranks import FORKS, run_command, train_attached
-from fault_trials import FAULTS, Outcome, Trial, draw
+from fault_trials import FAULTS, WITH_MEMORY, Outcome, Trial, draw
 from firetree.lab import Lab, describe
 from firetree.lab.namespaces import path as namespace_file
 from results import write_section
@@ -32,6 +35,7 @@ from results import write_section
 TIMEOUT_S, MARGIN_S = 6.0, 5.0
 START_S = 120.0
 STEPS, EVERY = 60, 10
+RESULTS = Path(__file__).with_name("faults.csv")
 
 
 class Ranks:
@@ -189,7 +193,9 @@ def in_run(ranks: Ranks, folder: Path) -> Outcome:
         outcome.hang |= not ranks.wait(range(trial.ranks), START_S)
         now = checkpoints(run_dir)
         outcome.lost = bool(kept) and f"resumed at step {kept[-1]}" not in ranks.said(0)
-        outcome.wrong |= not now or now[-1] != STEPS or weights(run_dir) != run_reference(trial)
+        outcome.wrong |= not now or now[-1] != STEPS
+        if not (trial.fault == "SIGTERM" and trial.way[1] in WITH_MEMORY):
+            outcome.wrong |= weights(run_dir) != run_reference(trial)
     return outcome
 
 
@@ -320,12 +326,29 @@ def free_port() -> int:
         return int(any_socket.getsockname()[1])
 
 
-def write_table(results: Sequence[tuple[Trial, Outcome]], seed: int) -> None:
+@dataclass(frozen=True)
+class Row:
+    """What a trial came to, as it stands in the file; `unnamed` counts ranks."""
+
+    seed: int
+    number: int
+    fault: str
+    hang: int
+    wrong: int
+    lost: int
+    unnamed: int
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.hang or self.wrong or self.lost or self.unnamed)
+
+
+def write_table(results: Sequence[Row], seed: int) -> None:
     rows = [["fault", "trials", "hangs", "wrong", "checkpoints lost", "named by every rank"]]
     for fault in FAULTS:
-        of_fault = [outcome for trial, outcome in results if trial.fault == fault]
-        counts = (sum(getattr(o, name) for o in of_fault) for name in ("hang", "wrong", "lost"))
-        named = "" if fault == "slow" else str(sum(not outcome.unnamed for outcome in of_fault))
+        of_fault = [row for row in results if row.fault == fault]
+        counts = (sum(getattr(row, name) for row in of_fault) for name in ("hang", "wrong", "lost"))
+        named = "" if fault == "slow" else str(sum(not row.unnamed for row in of_fault))
         rows.append([fault, str(len(of_fault)), *map(str, counts), named])
     write_section(
         "Faults in the middle of training",
@@ -334,7 +357,9 @@ def write_table(results: Sequence[tuple[Trial, Outcome]], seed: int) -> None:
         "in the lab at 200 Mbit/s, every way to sum drawn at random, the fault up to a second after "
         f"training began. A hang is a rank that has not ended {MARGIN_S:g} s after the timeout of "
         f"{TIMEOUT_S:g} s. A result is wrong where its bits are not those of a run without the fault, "
-        "after resuming where the fault ended it. `slow` faults must be survived.",
+        "after resuming where the fault ended it; after SIGTERM with compressions that keep back what "
+        "they lose only the steps are compared, since the checkpoint in between averages that. `slow` "
+        "faults must be survived.",
         rows,
     )
 
@@ -343,21 +368,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from", type=int, default=0, dest="first", help="go on with this fault")
     options = parser.parse_args()
     dice = random.Random(options.seed)
-    trials = [draw(dice) for _ in range(options.faults)]
-    results = []
-    for number, trial in list(enumerate(trials))[options.first :]:
+    known = points.read(RESULTS, Row)
+    results = {row.number: row for row in known if row.seed == options.seed}
+    for number in range(options.faults):
+        trial = draw(dice)
+        if number in results:
+            continue
         start_s = time.monotonic()
-        outcome = run(trial)
-        results.append((trial, outcome))
+        found = run(trial)
         took_s = time.monotonic() - start_s
-        print(f"{number} {took_s:.0f} s {trial}: {outcome.faults() or 'good'}", flush=True)
-    bad = sum(bool(outcome.faults()) for _, outcome in results)
-    print(f"{bad} of {len(results)} trials did not end as they must")
+        print(f"{number} {took_s:.0f} s {trial}: {found.faults() or 'good'}", flush=True)
+        counts = (int(found.hang), int(found.wrong), int(found.lost), len(found.unnamed))
+        results[number] = Row(options.seed, number, trial.fault, *counts)
+        points.add(RESULTS, [results[number]])
+    tried = [results[number] for number in range(options.faults)]
+    bad = sum(not row.is_good for row in tried)
+    print(f"{bad} of {len(tried)} trials did not end as they must")
     if options.faults >= 100:
-        write_table(results, options.seed)
+        write_table(tried, options.seed)
     sys.exit(1 if bad else 0)
 
 
