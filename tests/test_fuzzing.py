@@ -8,7 +8,7 @@ import pytest
 from formats import FORMATS
 from fuzzing import fuzz
 
-QUICK = [name for name in FORMATS if name not in ("dictionary", "parallel texts", ".net", ".onnx")]
+QUICK = [name for name in FORMATS if name not in ("dictionary", ".net", ".onnx")]
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -69,3 +69,10 @@ def test_what_was_never_seen_is_left_out(
 ) -> None:
     assert vocabulary.decode(vocabulary.encode(text)) == comes_back
     assert Vocabulary.from_json(vocabulary.as_json()) == vocabulary
+
+
+def test_no_piece_is_longer_than_a_hundred_letters_however_long_a_word() -> None:
+    text = "ab" * 500
+    pieces = pieces_of([text, text], 4000)
+    assert max(map(len, pieces.symbols)) <= 101  # with the space before the word
+    assert pieces.decode(pieces.encode(text)) == text

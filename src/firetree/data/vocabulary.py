@@ -18,8 +18,9 @@ _FIRST = 2
 Kind = Literal["letters", "words", "pieces"]
 Neighbours = tuple[str, str]
 
-_WORD = re.compile(r" ?\w+| ?[^\w\s]+")
-"""A word, or signs between words, with the space before it. No piece goes beyond one of these."""
+_WORD = re.compile(r" ?\w{1,100}| ?[^\w\s]{1,100}")
+"""A word, or signs between words, with the space before it. No piece goes beyond one of these; what is
+longer is cut, since putting its pieces together would take the square of its length."""
 
 
 @dataclass(frozen=True)
