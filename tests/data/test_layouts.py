@@ -267,7 +267,9 @@ def zstd(content: bytes) -> bytes:
         (".tar.gz", gzip.compress),
         (".tgz", gzip.compress),
         (".tar.bz2", bz2.compress),
+        (".tbz2", bz2.compress),
         (".tar.xz", lzma.compress),
+        (".txz", lzma.compress),
         (".tar.zst", zstd),
     ],
 )
@@ -383,6 +385,8 @@ NAMES = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "Clas
         ({"label": ["dog", "cat"] * 2}, {}, ("cat", "dog")),
         ({"label": pa.array(["dog", "cat"] * 2).dictionary_encode()}, {}, ("cat", "dog")),
         ({"labels": [0, 1, 0, 1], "id": [7, 8, 9, 10]}, {}, ("0", "1")),
+        ({"label": pa.array(["dog", "cat"] * 2, pa.string_view())}, {}, ("cat", "dog")),
+        ({"image_id": [7, 8, 9, 10], "kind": ["b", "a"] * 2}, {}, ("a", "b")),
         ({"label": [0.0, 1.0, 0.0, 1.0]}, {}, ("0", "1")),
         ({"label": [True, False, True, False]}, {}, ("0", "1")),
         ({"label": [0, 1, 0, 1], "metadata": NAMES}, {}, ("cat", "dog")),
@@ -428,6 +432,7 @@ def test_labels_of_any_type_and_name_are_read(
             "the column label of .* is int64; expected encoded images",
         ),
         ({"label": ["a", None]}, {}, "picture 1 of .* has no label"),
+        ({"image_id": [0, 1]}, {}, "has the columns image_id: int64; expected a column label"),
     ],
 )
 def test_columns_that_do_not_say_enough_are_refused_with_the_option_that_chooses(
@@ -436,6 +441,28 @@ def test_columns_that_do_not_say_enough_are_refused_with_the_option_that_chooses
     path = write_columns(tmp_path / "x.parquet", encode, **columns)
     with pytest.raises(UserError, match=expected):
         load("parquet", path, **options)
+
+
+def classes_in(*names: str) -> object:
+    return {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+
+
+def test_files_may_number_the_same_classes_in_another_order(tmp_path: Path, encode: Encode) -> None:
+    for name, order in (("train-0", "xyz"), ("train-1", "zyx"), ("test", "yzx")):
+        path = tmp_path / f"{name}.parquet"
+        write_columns(path, encode, classes_in(*order), label=[order.index("x"), order.index("y")])
+    splits = load("parquet", tmp_path)
+    assert splits.train.labels.tolist() == [0, 1, 0, 1]
+    assert splits.test.labels.tolist() == [0, 1]
+
+
+def test_a_class_that_only_another_files_metadata_has_is_refused(
+    tmp_path: Path, encode: Encode
+) -> None:
+    for name, order in (("train", "xy"), ("test", "xz")):
+        write_columns(tmp_path / f"{name}.parquet", encode, classes_in(*order), label=[0, 1])
+    with pytest.raises(UserError, match=r"test\.parquet has a class 'z'.*expected only x, y"):
+        load("parquet", tmp_path)
 
 
 def test_images_may_be_a_column_of_bytes(tmp_path: Path, encode: Encode) -> None:

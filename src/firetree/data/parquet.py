@@ -51,6 +51,11 @@ def read_parquet(
     wanted = image_column, label_column
     train, *more = [_opened(file, *wanted) for file in files.train]
     test = [_opened(file, *wanted) for file in files.test]
+    names = train.class_names
+    more, test = (
+        [_in_order(file, names) for file in more],
+        [_in_order(file, names) for file in test],
+    )
     passed_over, test_from = Counter(files.passed_over), files.test_from
     if test and all(_is_unlabelled(file.labels) for file in test):
         passed_over["parquet file without labels"] += len(test)
@@ -64,6 +69,22 @@ def read_parquet(
         passed_over,
         (*files.remarks, *train.columns.remarks),
     )
+
+
+def _in_order(file: _File, names: tuple[str, ...]) -> _File:
+    """The file with labels that are places in `names`, where its own metadata order them otherwise."""
+    if not names or file.class_names in ((), names) or file.labels.dtype.kind not in "iu":
+        return file
+    if unknown := set(file.class_names) - set(names):
+        raise UserError(
+            f"{file.path} has a class '{min(unknown)}' that the first file to train on has not; "
+            f"expected only {', '.join(names[:20])}"
+        )
+    places_K = np.array([names.index(name) for name in file.class_names])
+    known_N = (file.labels >= 0) & (file.labels < len(places_K))
+    labels_N = file.labels.astype(np.int64)
+    labels_N[known_N] = places_K[labels_N[known_N]]
+    return file._replace(labels=labels_N)
 
 
 def _is_unlabelled(labels: npt.NDArray[Any]) -> bool:

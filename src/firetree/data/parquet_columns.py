@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +91,8 @@ def _holds_bytes(field: pa.Field) -> bool:
     kind = field.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    tests = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view
+    return any(test(kind) for test in tests)
 
 
 def _holds_labels(field: pa.Field) -> bool:
@@ -103,6 +105,7 @@ def _holds_labels(field: pa.Field) -> bool:
             pa.types.is_boolean,
             pa.types.is_string,
             pa.types.is_large_string,
+            pa.types.is_string_view,
         )
     )
 
@@ -115,6 +118,15 @@ def _is_like_label(field: pa.Field) -> bool:
     name = field.name.lower()
     return name in _LABELS or name.endswith(("label", "labels", "class"))
 
+
+def _is_key(field: pa.Field) -> bool:
+    """Whether its name says that it numbers the images, as `image_id` does."""
+    return bool(_KEY.fullmatch(field.name.lower()))
+
+
+_KEY = re.compile(
+    r"((image|img|file|sample|row|example|__index_level)_?)?(id|idx|index|uid|uuid|\d+__)"
+)
 
 _IMAGE = _Sought(
     "data.image_column",
@@ -131,7 +143,9 @@ _LABEL = _Sought(
     (
         _is_label,
         _is_like_label,
-        lambda field: pa.types.is_integer(field.type),
-        lambda field: _holds_labels(field) and not pa.types.is_floating(field.type),
+        lambda field: pa.types.is_integer(field.type) and not _is_key(field),
+        lambda field: (
+            _holds_labels(field) and not pa.types.is_floating(field.type) and not _is_key(field)
+        ),
     ),
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firetree.data.account import HELD_OUT, left_alone
+from firetree.data.account import HELD_OUT, counts_as_text, left_alone
 from firetree.data.folders import list_folder
 from firetree.data.listing import Parts, suffix_of
 from firetree.data.split_names import Split, named, split_of, tested_on
@@ -54,8 +54,10 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
     train = found.pop("train", None) or found.pop(None, [])
     if not train:
         names = ", ".join(printable("/".join(parts)) for files in found.values() for parts in files)
+        but = counts_as_text(listing.passed_over)
         raise UserError(
             f"{path} holds no {kind} to train on, such as train-*{suffixes[0]}; found {names or 'none'}"
+            + (f"; passed over: {but}" if but else "")
         )
     _check_one_data_set(path, train)
     if None in found:

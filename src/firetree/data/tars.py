@@ -18,7 +18,10 @@ from typing import BinaryIO, cast
 from firetree.data.listing import Listing, Member, Parts, is_hidden
 from firetree.errors import UserError
 
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+TARS = (
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
+    *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
+)
 """What the names of tars end in."""
 
 _MOST_LINKS = 40
@@ -59,7 +62,7 @@ def list_tar(path: Path) -> Listing:
 
 def _parts(name: str) -> Parts:
     whole = posixpath.normpath(name)
-    return tuple(part for part in whole.split("/") if part not in ("", "."))
+    return tuple(part for part in whole.split("/") if part not in ("", ".", ".."))
 
 
 def _followed(
@@ -95,18 +98,29 @@ def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, Member]]:
     with _explained(path), path.open("rb") as stored:
         packed = _unpacker(stored.read(6))
         file = _unpacked(path, packed) if packed else stored
-        file.seek(0)
         source = file if packed else str(path)
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            while (entry := archive.next()) is not None:
-                if entry.size < 0:
-                    raise tarfile.ReadError(f"{entry.name!r} has a size of {entry.size} bytes")
-                yield entry, Member(entry.name, source, entry.offset_data, entry.size)
-                archive.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte of each
-            # tarfile takes a damaged header for the end; the true end is a block of zeros.
-            file.seek(archive.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
+        start: int | None = 0
+        while start is not None:
+            file.seek(start)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                while (entry := archive.next()) is not None:
+                    if entry.size < 0:
+                        raise tarfile.ReadError(f"{entry.name!r} has a size of {entry.size} bytes")
+                    yield entry, Member(entry.name, source, entry.offset_data, entry.size)
+                    archive.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte of each
+                start = _next_start(file, archive.offset)
+
+
+def _next_start(file: BinaryIO, end: int) -> int | None:
+    """Where another tar begins behind the end of one, as `cat` leaves them; None where none does."""
+    file.seek(end)
+    # tarfile takes a damaged header for the end; the true end is a block of zeros.
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"damaged or cut off at byte {end}")
+    while piece := file.read(_PIECE_BYTES):
+        if filled := piece.lstrip(b"\0"):
+            return file.tell() - len(filled)
+    return None
 
 
 @contextmanager
@@ -116,8 +130,9 @@ def _explained(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # whatever the parsers of damaged files stumble over
+        reason = str(error).replace("unexpected end of data", "it is cut off")
         raise UserError(
-            f"cannot read {path}: {error}; expected a tar, perhaps compressed by gzip, bzip2, xz or zstd"
+            f"cannot read {path}: {reason}; expected a tar, perhaps compressed by gzip, bzip2, xz or zstd"
         ) from error
 
 
