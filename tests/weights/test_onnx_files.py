@@ -212,3 +212,45 @@ def test_a_graph_that_computes_its_weights_is_named_so(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph(nodes, "", [], [], held)
     with pytest.raises(UserError, match=r"computes its weights \(ConstantOfShape\)"):
         weights.load(saved(tmp_path, onnx.helper.make_model(graph)))
+
+
+def with_nodes(state: dict[str, Tensor], side: int, *nodes: Any) -> Any:
+    made = model(state, side=side)
+    made.graph.node.extend(nodes)
+    return made
+
+
+@pytest.mark.parametrize("op", ["LeakyRelu", "Add", "Sub", "Clip", "Sigmoid"])
+def test_operators_that_the_network_lacks_are_named(
+    tmp_path: Path, state: dict[str, Tensor], op: str
+) -> None:
+    made = with_nodes(state, 224, onnx.helper.make_node(op, ["x"], ["x"]))
+    with pytest.raises(UserError, match=rf"also computes {op}, which squeezenet_v1_1 does not"):
+        weights.load(saved(tmp_path, made))
+
+
+@pytest.mark.parametrize(
+    ("side", "options", "cut"),
+    [
+        (225, {}, False),
+        (224, {}, True),
+        (224, {"auto_pad": "NOTSET"}, True),
+        (224, {"ceil_mode": 1}, False),
+        (224, {"pads": [0, 0, 1, 1]}, False),
+    ],
+)
+def test_a_pool_that_leaves_out_a_row_is_refused(
+    tmp_path: Path, state: dict[str, Tensor], side: int, options: dict[str, Any], cut: bool
+) -> None:
+    pool = onnx.helper.make_node(
+        "MaxPool", ["x"], ["x"], name="pool1", kernel_shape=[3, 3], strides=[2, 2], **options
+    )
+    made = with_nodes(state, side)
+    made.graph.node.clear()
+    made.graph.node.extend([pool, *model(state).graph.node])
+    path = saved(tmp_path, made)
+    if not cut:
+        assert same(weights.load(path), state)
+        return
+    with pytest.raises(UserError, match=r"pool1 of .* leaves out the last row"):
+        weights.load(path)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.weights.external import read_beside, size_bytes
+from firetree.weights.graphs import check_graph
 from firetree.weights.kinds import network_like
 from firetree.weights.layers import Layers, recognise, refusal
 from firetree.weights.published import (
@@ -57,6 +58,8 @@ def read_onnx(path: Path) -> Published:
     published = recognise(layers, _prepared(model.graph), fields)
     if published is None:
         raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
+    with _one_line(path):
+        check_graph(model.graph, published.network, published.preprocessing.crop, str(path))
     return published
 
 
