@@ -356,3 +356,37 @@ def test_code_beside_weights_is_left_out_and_never_run(
     with pytest.raises(UserError, match=r"cannot read .*raw\.pth"):
         weights.load(tmp_path / "raw.pth")
     assert not Path("ran").exists()
+
+
+def test_a_byte_that_has_changed_is_noticed(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"pth is damaged: weights/data/\d+ has another checksum"):
+        weights.load(path)
+
+
+def test_weights_come_before_their_average_whatever_is_longer(tmp_path: Path, state: State) -> None:
+    average = {name: tensor + 1 for name, tensor in state.items()}
+    held = behind("ema_model.", average) | behind("online_model.", state)
+    assert same(loaded(tmp_path, held), state)
+
+
+def test_a_layer_without_its_bias_is_named(tmp_path: Path, state: State) -> None:
+    held = {name: tensor for name, tensor in state.items() if not name.endswith("bias")}
+    message = r"features\.0\.bias is missing, in squeezenet_v1_1 \(64,\)"
+    with pytest.raises(UserError, match=message):
+        loaded(tmp_path, held)
+
+
+def test_tensors_without_values_are_refused_by_name(tmp_path: Path, state: State) -> None:
+    with pytest.raises(UserError, match=r"features\.0\.weight has a shape and no values"):
+        loaded(tmp_path, {name: tensor.to("meta") for name, tensor in state.items()})
+
+
+def test_a_newer_pickle_is_named_so(tmp_path: Path, state: State) -> None:
+    torch.save(state, tmp_path / "weights.pth", pickle_protocol=4)
+    with pytest.raises(UserError, match="pickled by a protocol above 2"):
+        weights.load(tmp_path / "weights.pth")

@@ -79,7 +79,11 @@ def _states(key: str, held: object, depth: int) -> Iterator[tuple[str, dict[str,
 def _rank(key: str) -> tuple[bool, int]:
     """Weights before their moving average, then those in the usual places."""
     usual = [_FIRST.index(part) for part in key.split(".") if part in _FIRST]
-    return "ema" in key.lower(), min(usual, default=len(_FIRST) if key else -1)
+    return _is_average(key), min(usual, default=len(_FIRST) if key else -1)
+
+
+def _is_average(key: str) -> bool:
+    return "ema" in key.lower()
 
 
 def _instead_of_weights(held: object) -> str:
@@ -110,14 +114,14 @@ def _read_state(state: Mapping[str, Tensor], source: str) -> Published | None:
 
 
 def _prefixes(names: Mapping[str, Tensor]) -> list[str]:
-    """What stands before a first layer's name, shortest first, ends with a dot or is empty."""
+    """What stands before a first layer's name, ending with a dot or empty: averages last, then by length."""
     found = {
         name[: -len(first)]
         for first in _first_layers()
         for name in names
         if name.endswith(first) and name[: -len(first)][-1:] in ("", ".")
     }
-    return sorted(found, key=len)
+    return sorted(found, key=lambda prefix: (_is_average(prefix), len(prefix), prefix))
 
 
 @cache

@@ -75,6 +75,8 @@ def as_floats(name: str, tensor: Tensor) -> Tensor:
     Raises:
         UserError: whole numbers, as of a quantised model, or a tensor that is not dense.
     """
+    if tensor.is_meta:
+        raise UserError(f"{name} has a shape and no values (torch's meta device); save them too")
     if not tensor.is_floating_point() or tensor.layout != torch.strided:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise UserError(
@@ -105,14 +107,19 @@ def _expected(
 
 def _first_other_shape(layers: Layers) -> str:
     """Where the nearest network with so many layers departs from these, as the end of a sentence."""
-    found = [(n, tuple(weight.shape)) for n, (weight, _) in layers.items()]
+    found = [
+        (f"{name}.{kind}", tuple(tensor.shape))
+        for name, both in layers.items()
+        for kind, tensor in zip(_KINDS, both, strict=True)
+    ]
+    classes = next((shape[0] for _, shape in found[-2:] if shape), 1)
     nearest: tuple[int, str] = (-1, "")
-    for network in _CANDIDATES if layers else ():
-        expected = [s for s in shapes(network, {}, 1000, 3, 224).values() if len(s) > 1]
+    for network in _CANDIDATES if layers and classes else ():
+        expected = list(shapes(network, {}, classes, 3, 224).values())
         if len(expected) != len(found):
             continue
         other = [
-            f": {name}.weight is {shape}, in {network} {its}"
+            f": {name} is {shape if shape != (0,) else 'missing'}, in {network} {its}"
             for (name, shape), its in zip(found, expected, strict=True)
             if shape != its
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from firetree.errors import UserError
+
+_PIECE_BYTES = 1 << 20
 
 
 class Inert:
@@ -43,15 +46,51 @@ def read_pth(path: Path) -> object:
     ]
     try:
         # By name, torch would hand a .safetensors to another reader.
+        _check_sums(path)
         with path.open("rb") as file, warnings.catch_warnings(), safe_globals(stand_ins):
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+    except UserError:
+        raise
     except Exception as error:  # the unpickler lets through whatever a damaged file makes of it
-        reason = " ".join(str(error).split()).partition(". ")[0][:200]
         raise UserError(
-            f"cannot read {path}: {reason or type(error).__name__}; expected a state dict of "
-            "tensors alone, as torch.save(model.state_dict(), …) writes it"
+            f"cannot read {path}: {_reason(error)}; expected a state dict of tensors alone, as "
+            "torch.save(model.state_dict(), …) writes it"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence that says what is wrong, and not what torch advises."""
+    text = " ".join(str(error).split())
+    if "Unsupported operand" in text:
+        return "it is pickled by a protocol above 2 (pickle_protocol=4, say)"
+    return text.partition(". ")[0][:200] or type(error).__name__
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse an archive of which some bytes have changed, which torch does not notice."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            return
+        damaged = [entry.filename for entry in entries if not _is_whole(archive, entry)]
+    # With torch.serialization.set_crc32_options(False) no checksum is right.
+    if 0 < len(damaged) < len(entries):
+        raise UserError(
+            f"{path} is damaged: {damaged[0]} has another checksum; expected the file as saved"
+        )
+
+
+def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as file:
+            while file.read(_PIECE_BYTES):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
 
 
 def _named(path: Path) -> list[str]:
