@@ -239,3 +239,26 @@ def test_an_associative_lstm_reads_by_the_conjugate_key_what_it_stored() -> None
     empty = torch.zeros(2, 1, 4, 8)
     h_BH, _ = layer._step(features[None], *empty)
     torch.testing.assert_close(h_BH[0], value.flatten())
+
+
+@pytest.mark.parametrize("kind", [FastWeightRNN, DeltaFastWeights])
+def test_a_call_by_the_names_of_an_lstm_is_the_same(kind: Any) -> None:
+    layer, x = kind(3, 4), torch.randn(5, 2, 3)
+    layer.flatten_parameters()
+    y, state = layer(input=x, hx=None)
+    assert torch.equal(y, layer(x)[0])
+    assert torch.equal(layer(input=x, hx=state)[0], layer(x, state)[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (FastWeightRNN, {"form": "recurrent"}),
+        (FastWeightRNN, {"nonlinearity": "sigmoid"}),
+        (DeltaFastWeights, {"form": "matrix"}),
+    ],
+)
+def test_a_form_that_a_layer_lacks_is_refused(kind: Any, options: dict[str, str]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(UserError, match=f"{name} = '{value}'; expected one of "):
+        kind(3, 4, **options)

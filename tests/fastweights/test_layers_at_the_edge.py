@@ -164,3 +164,12 @@ def test_states_are_saved_and_copied(kind: str) -> None:
         file.seek(0)
         for again in (torch.load(file, weights_only=False), copy.deepcopy(state)):
             assert torch.equal(layer(x, again)[0], layer(x, state)[0])
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("scale", [1e36, 3e38])
+def test_gradients_are_finite_up_to_the_largest_float(kind: str, scale: float) -> None:
+    layer, x = seeded(kind), (inputs("equal", torch.float32) * scale).requires_grad_()
+    layer(x)[0].sum().backward()
+    gradients = [x.grad, *(parameter.grad for parameter in layer.parameters())]
+    assert all(g is not None and g.isfinite().all() for g in gradients)

@@ -7,7 +7,7 @@ P past inputs of the convolution, F features of queries, keys and values (3·H).
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d, linear, pad, silu
 from firetree.errors import UserError
 from firetree.fastweights.delta_rule import by_chunks, step_by_step
 from firetree.fastweights.norms import unit, unit_rms
-from firetree.fastweights.sequences import SequenceLayers, check_state
+from firetree.fastweights.sequences import SequenceLayers, check_choice, check_state
 
 Form = Literal["auto", "recurrent", "chunked"]
 
@@ -74,6 +74,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
             dropout=dropout,
             **options,
         )
+        check_choice("form", form, get_args(Form))
         if heads < 1 or hidden_size % heads:
             raise UserError(f"heads = {heads}; expected a divisor of hidden_size = {hidden_size}")
         self.bias = bias

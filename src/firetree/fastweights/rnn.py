@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from firetree.fastweights import compiled
 from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run, stretch
 from firetree.fastweights.sequences import (
     SequenceLayers,
+    check_choice,
     check_inner_steps,
     check_rate,
     check_share,
@@ -31,9 +32,6 @@ Form = Literal["auto", "attention", "matrix"]
 
 INITIAL_W = 0.05
 """W begins as this multiple of the identity (Ba et al. 2016, section 4.2)."""
-
-_LARGEST_INPUT = 1e12
-"""Layer normalisation squares it, in float32 without overflow for weights up to 1e6."""
 
 
 class FastWeightState:
@@ -118,6 +116,8 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
             dropout=dropout,
             **options,
         )
+        check_choice("nonlinearity", nonlinearity, ("relu", "tanh"))
+        check_choice("form", form, get_args(Form))
         check_inner_steps(inner_steps)
         check_share("decay", decay)
         check_rate(rate)
@@ -192,11 +192,6 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
             weights.append(fade_TT * torch.bmm(guess_BTH, h_BTH.transpose(1, 2)))
             u_BTH = z_BTH + torch.bmm(weights[-1], h_BTH)
         return torch.stack(weights, 1)
-
-    def _computed_in(self, dtype: torch.dtype, largest: float) -> torch.dtype:
-        if self._rule.normalise and largest > _LARGEST_INPUT:
-            return torch.float64
-        return super()._computed_in(dtype, largest)
 
     def _norm(self, layer: int) -> tuple[Tensor, Tensor]:
         """Gain and bias of layer normalisation, those that change nothing where there is none."""

@@ -27,6 +27,9 @@ _ELSEWHERE: Mapping[str, tuple[object, str]] = {
 }
 """Options of torch.nn.LSTM that no layer here has: their one value, and what to do instead."""
 
+_LARGEST_INPUT = 1e12
+"""Norms and their gradients square it, in float32 without overflow for weights up to 1e6."""
+
 
 class SequenceLayers(nn.Module, Generic[State]):
     """Layers on top of each other; a subclass has what one layer does, and its state.
@@ -84,10 +87,13 @@ class SequenceLayers(nn.Module, Generic[State]):
         value: Tensor = getattr(self, f"{name}_l{layer}")
         return value
 
+    def flatten_parameters(self) -> None:
+        """Nothing, for scripts that call it on any recurrent layer."""
+
     def forward(
         self,
-        x: Sequence,
-        state: State | None = None,
+        input: Sequence,  # noqa: A002  # torch.nn.LSTM's names, which callers give
+        hx: State | None = None,
         lengths_B: Tensor | Iterable[int] | None = None,
     ) -> tuple[Sequence, State]:
         """Outputs at every step, and the state after the last.
@@ -95,25 +101,26 @@ class SequenceLayers(nn.Module, Generic[State]):
         Within autocast too, it computes in the precision of its weights and gives outputs of that.
 
         Args:
-            x: (B, T, I) or (T, B, I) as `batch_first` says, a packed sequence, or one sequence (T, I),
+            input: (B, T, I) or (T, B, I) as `batch_first` says, a packed sequence, or one sequence (T, I),
                 whose outputs and state have no axis B either.
-            state: what an earlier call gave, to go on from; None to begin.
+            hx: the state that an earlier call gave, to go on from; None to begin.
             lengths_B: steps of each sequence, if they differ; outputs behind them are 0, and the
                 state is that after the last step of each. The integers may be on any device.
 
         Raises:
             UserError: no step, a number that is not finite, or a shape or length that cannot be.
         """
-        if isinstance(x, PackedSequence):
-            return self._packed(x, state, lengths_B)
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths_B)
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             axes = "(B, T, " if self.batch_first else "(T, B, "
             raise UserError(
-                f"input of shape {shape(x)}; expected {axes}{self.input_size}) or (T, {self.input_size})"
+                f"input of shape {shape(input)}; expected {axes}{self.input_size}) or (T, {self.input_size})"
             )
-        if x.ndim == 2:
-            return self._alone(x, state, lengths_B)
-        y_BTH, state = self._padded(x if self.batch_first else x.transpose(0, 1), state, lengths_B)
+        if input.ndim == 2:
+            return self._alone(input, hx, lengths_B)
+        x_BTI = input if self.batch_first else input.transpose(0, 1)
+        y_BTH, state = self._padded(x_BTI, hx, lengths_B)
         return (y_BTH if self.batch_first else y_BTH.transpose(0, 1)), state
 
     def _alone(
@@ -181,6 +188,8 @@ class SequenceLayers(nn.Module, Generic[State]):
 
     def _computed_in(self, dtype: torch.dtype, largest: float) -> torch.dtype:
         """The precision that inputs of this one, and up to this number, need."""
+        if largest > _LARGEST_INPUT:
+            return torch.float64
         return torch.float32 if dtype == torch.float16 else dtype  # sums in float16 end at 65,504
 
     def _padded_in(
@@ -216,6 +225,12 @@ class SequenceLayers(nn.Module, Generic[State]):
     def _join(self, parts: list[Any]) -> State:
         """The opposite of `_split`."""
         raise NotImplementedError
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise UserError unless the value is one of the choices."""
+    if value not in choices:
+        raise UserError(f"{name} = {value!r}; expected one of {', '.join(choices)}")
 
 
 def check_share(name: str, value: float) -> None:
