@@ -185,3 +185,26 @@ def test_8_bits_add_up_alike_along_every_algorithm() -> None:
     assert set(ALGORITHMS[:-1]) <= set(collectives.names())
     for found in run_on_ranks(4, int8_by_each_algorithm):
         assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+def tables_beside_layers(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """After a step too large: a table's sparse gradient, DDP's own, and that of the layer beside it."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.EmbeddingBag(9, 40, sparse=True), torch.nn.Linear(40, 3))
+    model = DistributedDataParallel(net)
+    exact = DistributedDataParallel(copy.deepcopy(net))
+    attach(model, "ring", compression=name)
+    words = torch.arange(3).unsqueeze(1) + dist.get_rank()
+    for scale in (1, 1, float("inf"), 1):
+        for one in (model, exact):
+            one.zero_grad()
+            (one(words).sum() * scale).backward()
+    tables = (one.module[0].weight.grad.to_dense() for one in (model, exact))
+    return *tables, model.module[1].weight.grad
+
+
+@pytest.mark.parametrize("name", ["int8", "topk:0.1", "powersgd:1"])
+def test_sparse_gradients_pass_whole_beside_what_is_compressed(name: str) -> None:
+    for ours, theirs, layer in run_on_ranks(2, tables_beside_layers, name):
+        assert torch.equal(ours, theirs)
+        assert layer.isfinite().all()

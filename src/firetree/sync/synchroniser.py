@@ -307,12 +307,13 @@ class Synchroniser:
             self._forget_if_cut_anew(index, buffer.numel())
             with waiting():
                 averaged = mean()
+            if self._compressed_by in _WITH_MEMORY:
+                numbers = averaged._values() if averaged.is_sparse else averaged
+                self._finite.append(torch.isfinite(numbers).all())
         except Exception as error:
             self.error = self._told(error, f"bucket {index}")
             promise.set_result(buffer)
             return
-        if self._compressed_by in _WITH_MEMORY:
-            self._finite.append(torch.isfinite(averaged).all())
         marks = ready, start, self._clock.mark()
         self._marked.append(_Marked(index, _size_bytes(buffer), marks))
         promise.set_result(averaged)
