@@ -23,6 +23,7 @@ from pathlib import Path
 from curves import band, by_name
 from matplotlib.figure import Figure
 from page import median_and_each, save_figure, write_lines
+
 from points import add, least, part, read
 
 HERE = Path(__file__).parent

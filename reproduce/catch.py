@@ -20,10 +20,10 @@ from statistics import mean, median
 from curves import band, by_name
 from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
-from points import add, part, read
 
 from firetree.durable import read_json_lines
 from firetree.train.apart import log_of, train_apart
+from points import add, part, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "catch.csv"

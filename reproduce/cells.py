@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from page import tell
-from points import add_rows, rows
 
 from firetree.sweep import Trial, train_all
 from firetree.train import load_recipe, with_fields
+from points import add_rows, rows
 
 RUNS = Path(__file__).parent.parent / "runs"
 

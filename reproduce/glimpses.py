@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cells import Row, done
 from page import median_and_each, write_table
+
 from points import rows
 
 TABLE = Path(__file__).with_name("glimpses.csv")

@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 
 from page import write_table
-from points import add, read
 
 from firetree.sweep import Trial, train_all
 from firetree.train import load_recipe, with_fields
+from points import add, read
 
 POINTS = Path(__file__).with_suffix(".csv")
 RUNS = Path("runs/large-batches")

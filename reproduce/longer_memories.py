@@ -15,10 +15,10 @@ from pathlib import Path
 from cells import Row, done, error
 from matplotlib.figure import Figure
 from page import save_figure, write_table
-from points import rows
 
 from firetree.models import parameter_count
 from firetree.models.recurrent import EMBEDDING, HEAD, build_layer
+from points import rows
 
 TABLE = Path(__file__).with_name("longer_memories.csv")
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "longer-memories.png"

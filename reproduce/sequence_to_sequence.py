@@ -22,11 +22,11 @@ from pathlib import Path
 from statistics import median
 
 from page import tell, write_lines
-from points import add, least, part, read
 
 from firetree.errors import RunFailedError
 from firetree.train import load_recipe
 from firetree.train.apart import FIRETREE, log_of, train_apart
+from points import add, least, part, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "sequence_to_sequence.csv"

@@ -24,7 +24,6 @@ from measure import accuracy
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from page import save_figure, tell, write_table
-from points import add, read
 from torch import Tensor
 
 from firetree import compress, export, weights
@@ -35,6 +34,7 @@ from firetree.data import parquet, trees
 from firetree.predict.backends import Run, start
 from firetree.predict.pictures import Picture, find_pictures
 from firetree.weights import Published
+from points import add, read
 
 POINTS = Path(__file__).with_name("small_files.csv")
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "small-files.png"
