@@ -202,7 +202,9 @@ def _command(arguments: tuple[str, ...], folder: Path, found: Found) -> tuple[st
             os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
     code, said = os.waitstatus_to_exitcode(ended[1]), out.read_text(errors="replace")
-    if code in (0, 1, 2) and not re.search("Traceback|firetree: unexpected|[\0-\x08\x0b-\x1f]", said):
+    if code in (0, 1, 2) and not re.search(
+        "Traceback|firetree: unexpected|[\0-\x08\x0b-\x1f]", said
+    ):
         return None
     found.ends["bad"] += 1
     return f"command, code {code}", said[-300:]
