@@ -55,8 +55,13 @@ def _passed(way: str) -> set[str]:
             text=True,
             env={**os.environ, **environ},
         )
-    lines = done.stderr.splitlines()
-    return {line.partition(" ")[0] for line in lines if line.endswith("... ok")}
+    passed, name = set(), ""
+    for line in done.stderr.splitlines():
+        if line.startswith("test_"):
+            name = line.partition(" ")[0]
+        if line == "ok" or line.endswith("... ok"):  # the ranks' log may stand between
+            passed.add(name)
+    return passed
 
 
 if _ATTACHED_BY in os.environ:
