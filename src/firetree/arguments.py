@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import re
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import tyro
 
 from firetree.errors import UserError, nearest
 
 Options = TypeVar("Options")
+
+_FLAG = re.compile("--?[A-Za-z]")
+"""How an option begins; a number below 0 begins otherwise."""
+(_POSITIONAL,) = get_args(tyro.conf.Positional[str])[1:]
 
 
 def split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], list[str]]:
@@ -35,10 +40,7 @@ def parse(
     Raises:
         UserError: an option or value that cannot be.
     """
-    known = _flags(kind)
-    for flag in (argument.partition("=")[0] for argument in arguments):
-        if flag.startswith("--") and flag.replace("_", "-") not in known:
-            raise UserError(f"no option '{flag}'{nearest(flag, known)}")
+    _refuse_unknown(kind, program, arguments)
     description = f"{inspect.getdoc(kind)} {known_names}"
     page = io.StringIO()
     try:
@@ -56,8 +58,20 @@ def parse(
             raise
         raise UserError(_first_paragraph(page.getvalue())) from end
     if unknown:
-        raise UserError(f"unexpected '{unknown[0]}'; see {program} --help")
+        raise UserError(f"'{unknown[0]}' is one argument too many; see {program} --help")
     return cast(Options, options)
+
+
+def _refuse_unknown(kind: type[Any], program: str, arguments: list[str]) -> None:
+    """Before tyro, which would miss a value first where an unknown option has taken its place."""
+    placed = _placed(kind)
+    known = ["--help", *(flag for flag in _flags(kind) if flag not in placed)]
+    for flag in (argument.partition("=")[0].replace("_", "-") for argument in arguments):
+        if flag in placed:
+            raise UserError(f"unknown option '{flag}'; give {placed[flag]} by its place alone")
+        if _FLAG.match(flag) and flag not in ("-h", *known):
+            end = nearest(flag, known, otherwise=f"; see {program} --help")
+            raise UserError(f"unknown option '{flag}'{end}")
 
 
 def _first_paragraph(page: str) -> str:
@@ -67,20 +81,37 @@ def _first_paragraph(page: str) -> str:
     return " ".join(rows[:end])
 
 
+def _placed(kind: type[Any]) -> dict[str, str]:
+    """What is given by its place: the option that it looks like, and its name in the help."""
+    noted = _notes(kind)
+    return {
+        _flag(name): str(notes[1].metavar) for name, notes in noted.items() if _POSITIONAL in notes
+    }
+
+
 def _flags(kind: type[Any], prefix: str = "--") -> list[str]:
-    """Every option of a dataclass, as tyro spells it."""
-    flags = ["--help"]
-    hints = get_type_hints(kind)
+    """Every field of a dataclass as an option, as tyro spells it, and its short form."""
+    flags = []
+    hints, noted = get_type_hints(kind), _notes(kind)
     for entry in fields(kind):
         if entry.name == "recipe":
             flags += _flags(hints[entry.name], prefix)
         elif is_dataclass(hints[entry.name]):
-            flags += _flags(hints[entry.name], f"{prefix}{entry.name}.")
+            flags += _flags(hints[entry.name], f"{_flag(entry.name, prefix)}.")
         else:
-            name = entry.name.replace("_", "-")
-            flags += (
-                [prefix + name, f"{prefix}no-{name}"]
-                if hints[entry.name] is bool
-                else [prefix + name]
-            )
+            flags.append(_flag(entry.name, prefix))
+            if hints[entry.name] is bool:
+                flags.append(_flag(f"no_{entry.name}", prefix))
+            for note in noted[entry.name]:
+                flags += getattr(note, "aliases", None) or ()
     return flags
+
+
+def _flag(name: str, prefix: str = "--") -> str:
+    return prefix + name.replace("_", "-")
+
+
+def _notes(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
+    """What `Annotated` says beside each field's type."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}

@@ -18,11 +18,13 @@ class RunFailedError(UserError):
     exit_code = 1
 
 
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest right one, or all of them."""
+def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The end of a message about an unknown name: the nearest right one, `otherwise`, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return otherwise or f"; expected one of {', '.join(known)}"
 
 
 _FILES = "Too many open files", "Failed to init uv loop", "fd_ != -1", "rv != -1"

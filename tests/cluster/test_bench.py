@@ -84,7 +84,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
     "misspelt option": (
         (*BENCH, "--size", "5MB"),
         {},
-        "no option '--size'; did you mean '--sizes'?",
+        "unknown option '--size'; did you mean '--sizes'?",
     ),
     "unknown algorithm": (
         (*BENCH, "--algorithms", "ring,rings"),

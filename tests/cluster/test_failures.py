@@ -71,7 +71,7 @@ CASES = {
     "unknown recipe": (lambda _: ["digitz"], "no recipe 'digitz'; did you mean 'digits'?"),
     "misspelt option": (
         lambda _: ["digits", "--optim.momentun", 0.5],
-        "no option '--optim.momentun'; did you mean '--optim.momentum'?",
+        "unknown option '--optim.momentun'; did you mean '--optim.momentum'?",
     ),
     "misspelt field in a file": (
         lambda folder: [wrong_toml(folder / "mine.toml")],
@@ -319,9 +319,11 @@ def test_other_pictures_cannot_resume_a_run(tmp_path: Path) -> None:
         (("reprot",), "no command 'reprot'; did you mean 'report'?"),
         (("report",), "no run named"),
         (("report", "/none/such"), "no run folder /none/such"),
-        (("report", "--jsn"), "no option '--jsn'; did you mean '--json'?"),
+        (("report", "--jsn"), "unknown option '--jsn'; did you mean '--json'?"),
+        (("predict", "--model", "X", "a.png"), "unknown option '--model'; give MODEL by its place"),
+        (("predict", "-m", "X"), "unknown option '-m'"),
         (("train",), "RECIPE"),
-        (("train", "digits", "again"), "unexpected 'again'"),
+        (("train", "digits", "again"), "'again' is one argument too many"),
         (("train", "digits", "--workers", "0"), "--workers 0; expected 1 or more"),
     ],
 )

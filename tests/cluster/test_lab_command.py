@@ -154,7 +154,7 @@ def test_clean_takes_down_what_a_killed_lab_left_and_no_living_one() -> None:
 
 MISTAKES = {
     "no command": ((), "no command for the hosts; expected one after --"),
-    "command without a mark": (("true",), "unexpected 'true'"),
+    "command without a mark": (("true",), "'true' is one argument too many"),
     "unknown command": (("--", "no-such-program"), "no command 'no-such-program'; expected"),
     "bad rate": (("--rate", "fast", "--", "true"), "rate 'fast'; expected a number and kbit"),
     "bad slow host": (("--slow", "4=1mbit", "--", "true"), "host 4 in '4=1mbit'; the hosts are 0"),
@@ -194,7 +194,7 @@ MISTAKES = {
     "latency below 0": (("--latency-ms", "-1", "--", "true"), "expected 0 or more"),
     "misspelt option": (
         ("--host", "2", "--", "true"),
-        "no option '--host'; did you mean '--hosts'",
+        "unknown option '--host'; did you mean '--hosts'",
     ),
 }
 
