@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from reprlib import repr as short
+from reprlib import Repr
 from typing import (
     Annotated,
     Any,
@@ -38,6 +38,8 @@ from firetree.errors import UserError, nearest
 MOST_BYTES = 1 << 30
 """Of a file that is read whole."""
 _INT_BITS = 63
+_SHORT = Repr()
+_SHORT.maxstring = 80
 
 Kind = TypeVar("Kind")
 Read = Callable[[Any], Any]
@@ -143,7 +145,7 @@ def from_document(kind: type[Kind], document: Any, source: str, version: int | N
 def shown(value: object) -> str:
     """A value on one short line, whatever it is."""
     try:
-        return short(value)
+        return _SHORT.repr(value)
     except ValueError:
         return "a number too long to show"
 

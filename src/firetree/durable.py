@@ -52,11 +52,16 @@ def make_folder(path: Path) -> None:
 def new_folder(path: Path) -> None:
     """Make a folder and those above it that are missing, so that they outlive a power cut (OSError)."""
     if not path.is_dir():
-        if path.exists():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        _check_folder(path)
         new_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
+
+
+def _check_folder(path: Path) -> None:
+    """NotADirectoryError, which names the path, where it is there as something else."""
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a folder", str(path))
 
 
 @contextmanager
@@ -65,6 +70,8 @@ def _beside(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder" if path.is_dir() else "it is no ordinary file")
+        for folder in path.parents:
+            _check_folder(folder)
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             yield aside

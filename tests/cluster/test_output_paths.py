@@ -40,7 +40,8 @@ def test_a_range_test_makes_its_folder_first(tmp_path: Path) -> None:
     )
     assert (code, out) == (2, "")
     assert err == (
-        f"firetree: cannot make folder {tmp_path}/file/run: Not a directory; choose another\n"
+        f"firetree: cannot make folder {tmp_path}/file/run: {tmp_path}/file is not a folder; "
+        "choose another\n"
     )
 
 
@@ -49,7 +50,8 @@ def test_a_range_test_makes_its_folder_first(tmp_path: Path) -> None:
     [
         ("none/out", "No such file or directory"),
         ("", "it is a folder"),
-        ("file/out", "Not a directory"),
+        ("file/out", ".*/file is not a folder"),
+        ("file/none/out", ".*/file is not a folder"),
         ("n" * 300, "File name too long"),
     ],
 )

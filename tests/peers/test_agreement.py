@@ -31,6 +31,14 @@ def test_a_difference_is_found_by_its_field(first, other, field, values) -> None
     assert first_difference([first, first, other]) == (field, 2, *values)
 
 
+def test_long_values_are_told_by_both_ends() -> None:
+    one, other = (f"/data/{'a' * 1000}/{end}" for end in ("one", "other"))
+    *_, ours, theirs = first_difference([{"path": one}, {"path": other}]) or ()
+    assert (ours[:7], ours[-5:]) == ("'/data/", "/one'")
+    assert (theirs[:7], theirs[-7:]) == ("'/data/", "/other'")
+    assert max(len(ours), len(theirs)) <= 80
+
+
 def test_what_is_alike_has_no_difference() -> None:
     alike = {"a": {"b": [1, None, float("nan")], "c": {}}, "d": []}
     assert first_difference([alike, dict(reversed(alike.items()))]) is None

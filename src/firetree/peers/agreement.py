@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
+from firetree.documents import shown
 from firetree.errors import RunFailedError, UserError
 from firetree.peers.exchange import Json, gather_json
 from firetree.peers.meeting import Meeting
@@ -19,9 +20,6 @@ Peers = dist.ProcessGroup | Meeting | None
 """The ranks that compare: a group on Gloo, those at a meeting, or the default group."""
 
 Result = TypeVar("Result")
-
-_SHOWN = 80
-"""Letters of a value that are enough to tell it from another."""
 
 
 def together(work: Callable[[], Result], peers: Peers = None) -> Result:
@@ -94,18 +92,13 @@ def first_difference(
     names = dict.fromkeys(name for fields in (first, *others) for name in fields)
     for name in names:
         for rank, fields in enumerate(others, 1):
-            ours, theirs = _value(first, name), _value(fields, name)
-            if ours != theirs:
-                return name, rank, _shown(ours), _shown(theirs)
+            if _value(first, name, repr) != _value(fields, name, repr):
+                return name, rank, _value(first, name, shown), _value(fields, name, shown)
     return None
 
 
-def _value(fields: Mapping[str, Json], name: str) -> str:
-    return repr(fields[name]) if name in fields else "missing"
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+def _value(fields: Mapping[str, Json], name: str, told: Callable[[Json], str]) -> str:
+    return told(fields[name]) if name in fields else "missing"
 
 
 def _fields(value: Json, name: str = "") -> Iterator[tuple[str, Json]]:
