@@ -128,6 +128,15 @@ def test_one_step_is_enough(kind: type) -> None:
             {},
             "step 1 of sequence 0 holds a number that is not finite",
         ),
+        *(
+            (
+                torch.ones(2, 4, 3, dtype=dtype),
+                {},
+                f"input is {dtype}; expected torch.float32, as the layer's weights are: give "
+                "input.to(torch.float32)",
+            )
+            for dtype in (torch.int64, torch.bool, torch.float64, torch.float16, torch.complex64)
+        ),
     ],
 )
 def test_what_is_no_sequence_is_refused_in_one_line(
@@ -158,6 +167,20 @@ def test_lengths_may_be_a_list(kind: type) -> None:
     assert torch.equal(
         layer(x, lengths_B=[2, 6, 4])[0], layer(x, lengths_B=torch.tensor([2, 6, 4]))[0]
     )
+
+
+@pytest.mark.parametrize("kind", [FastWeightRNN, DeltaFastWeights])
+def test_attention_names_an_input_of_another_dtype(kind: type) -> None:
+    with pytest.raises(UserError, match=r"x_BTI is torch.int64; expected torch.float32"):
+        kind(3, 4).attention(torch.ones(2, 4, 3, dtype=torch.int64))
+
+
+def test_integers_are_refused_within_autocast_too() -> None:
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(UserError, match=r"input is torch.int64"),
+    ):
+        FastWeightRNN(3, 4)(torch.ones(4, 2, 3, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("kind", LAYERS)

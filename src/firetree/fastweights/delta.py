@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d, linear, pad, silu
 from firetree.errors import UserError
 from firetree.fastweights.delta_rule import by_chunks, step_by_step
 from firetree.fastweights.norms import unit, unit_rms
-from firetree.fastweights.sequences import SequenceLayers, check_choice, check_state
+from firetree.fastweights.sequences import SequenceLayers, check_choice, check_dtype, check_state
 
 Form = Literal["auto", "recurrent", "chunked"]
 
@@ -116,7 +116,11 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         Args:
             x_BTI: what the layer reads, the batch first: the input, or the outputs of the layer below.
             layer: which of the layers.
+
+        Raises:
+            UserError: x_BTI is not of the weights' dtype.
         """
+        check_dtype("x_BTI", x_BTI, self._weight("weight_qkv", layer).dtype)
         seen_BTF = pad(linear(x_BTI, self._weight("weight_qkv", layer)), (0, 0, _WIDTH - 1, 0))
         q, k, _ = self._queries_keys_values(layer, seen_BTF)
         weights = (

@@ -21,6 +21,7 @@ from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run, stretc
 from firetree.fastweights.sequences import (
     SequenceLayers,
     check_choice,
+    check_dtype,
     check_inner_steps,
     check_rate,
     check_share,
@@ -174,7 +175,11 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         Args:
             x_BTI: what the layer reads, the batch first: the input, or the outputs of the layer below.
             layer: which of the layers.
+
+        Raises:
+            UserError: x_BTI is not of the weights' dtype.
         """
+        check_dtype("x_BTI", x_BTI, self._weight("weight_ih", layer).dtype)
         size_B, size_T, _ = x_BTI.shape
         h_BTH, _ = self._run(layer, x_BTI, None, torch.full((size_B,), size_T, device=x_BTI.device))
         before_BTH = pad(h_BTH[:, :-1], (0, 0, 1, 0))

@@ -108,7 +108,7 @@ class SequenceLayers(nn.Module, Generic[State]):
                 state is that after the last step of each. The integers may be on any device.
 
         Raises:
-            UserError: no step, a number that is not finite, or a shape or length that cannot be.
+            UserError: no step, a number that is not finite, or a dtype, shape or length that cannot be.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths_B)
@@ -147,11 +147,12 @@ class SequenceLayers(nn.Module, Generic[State]):
     def _padded(
         self, x_BTI: Tensor, state: State | None, lengths_B: Tensor | Iterable[int] | None
     ) -> tuple[Tensor, State]:
-        device_type = x_BTI.device.type
-        if torch.is_autocast_enabled(device_type):
+        device_type, dtype = x_BTI.device.type, next(self.parameters()).dtype
+        if torch.is_autocast_enabled(device_type) and x_BTI.is_floating_point():
             # A memory that adds up step after step needs all bits of the weights.
             with torch.autocast(device_type, enabled=False):
-                return self._padded(x_BTI.to(next(self.parameters()).dtype), state, lengths_B)
+                return self._padded(x_BTI.to(dtype), state, lengths_B)
+        check_dtype("input", x_BTI, dtype)
         size_B, size_T, _ = x_BTI.shape
         if not size_B or not size_T:
             raise UserError(f"{size_B} sequences of {size_T} steps; expected at least one of each")
@@ -249,6 +250,15 @@ def check_rate(rate: float) -> None:
     """Raise UserError unless η is a number of 0 or more."""
     if not 0 <= rate < math.inf:
         raise UserError(f"rate = {rate}; expected 0 or more")
+
+
+def check_dtype(name: str, tensor: Tensor, expected: torch.dtype) -> None:
+    """Raise UserError unless a tensor is of the dtype that a layer's weights are of."""
+    if tensor.dtype != expected:
+        raise UserError(
+            f"{name} is {tensor.dtype}; expected {expected}, as the layer's weights are: give "
+            f"{name}.to({expected})"
+        )
 
 
 def check_state(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
