@@ -30,8 +30,6 @@ from PIL import Image
 from firetree import collectives, compress, data, export, launch, report, weights
 from firetree.cli import main
 from firetree.collectives import Schedule, prove
-from firetree.compress.container import frame, unframe
-from firetree.compress.fire import TAGS
 from firetree.data.texts import load_phonemes, load_translations
 from firetree.network import load_network, parse_network, to_json
 from firetree.network.plan import NATIVE, Prices, load_plan, make_plan
@@ -212,16 +210,6 @@ def _fires() -> list[Case]:
             os.waitpid(command(asked, folder, folder / "out"), 0)
             made.append({"m.fire": (folder / "m.fire").read_bytes()})
     return made
-
-
-def _sections(content: bytes, dice: Random) -> bytes:
-    """A `.fire` with one section damaged and its checksum right, or damaged as a whole."""
-    if dice.random() < 0.3:
-        return mutations.damaged(content, dice)
-    sections = unframe(content, TAGS)
-    place = dice.randrange(len(sections))
-    sections[place] = mutations.damaged(sections[place], dice)
-    return frame(dict(zip(TAGS, sections, strict=True)))
 
 
 def _pth() -> list[Case]:
@@ -458,7 +446,7 @@ FORMATS: dict[str, Format] = {
         mend=_right_sums,
     ),
     "launcher's environment": Format(_environments, text, _read_environment),
-    ".fire, sums made anew": Format(_fires, _sections, _open("m.fire"), ("inspect", "m.fire")),
+    ".fire, sums made anew": Format(_fires, mutations.fire, _open("m.fire"), ("inspect", "m.fire")),
     ".safetensors": Format(
         lambda: [{"m.safetensors": weights.as_safetensors(_published())}],
         mutations.safetensors,

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from firetree.compress.container import frame, unframe
+from firetree.compress.fire import TAGS
+
 Mutate = Callable[[bytes, Random], bytes]
 
 _ODD_VALUES: tuple[Any, ...] = (
@@ -185,3 +188,13 @@ def safetensors(content: bytes, dice: Random) -> bytes:
     end = 8 + int.from_bytes(content[:8], "little")
     header = json_text(content[8:end], dice)
     return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def fire(content: bytes, dice: Random) -> bytes:
+    """A `.fire` with one section damaged and its checksum right, or damaged as a whole."""
+    if dice.random() < 0.3:
+        return damaged(content, dice)
+    sections = unframe(content, TAGS)
+    place = dice.randrange(len(sections))
+    sections[place] = damaged(sections[place], dice)
+    return frame(dict(zip(TAGS, sections, strict=True)))
