@@ -16,13 +16,15 @@ import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
 
+from firetree.peers import join
 from firetree.train.stopping import Stopping, resume_command
 
 
 def _steps_until(signalled: dict[int, int], every: int) -> tuple[int, int | None]:
     """Steps as a run makes them, each rank in its own time; a rank is sent SIGUSR1 in one of them."""
     rank, moments = dist.get_rank(), random.Random(dist.get_rank())
-    with Stopping(dist.get_world_size(), every, grace_s=60) as stopping:
+    roll = join() if dist.get_world_size() > 1 else None
+    with Stopping(roll, every, grace_s=60) as stopping:
         for step in range(200):
             if (number := stopping.asked(step)) is not None:
                 return step, number
@@ -59,7 +61,7 @@ def test_all_ranks_end_before_the_same_step(
 BUSY = """
 import signal, sys, time
 from firetree.train.stopping import Stopping
-with Stopping(world_size=1, every=1, grace_s=float(sys.argv[1])):
+with Stopping(None, every=1, grace_s=float(sys.argv[1])):
     print("ready", flush=True)
     while True:
         time.sleep(1)

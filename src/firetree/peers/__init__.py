@@ -10,6 +10,7 @@ from firetree.peers.exchange import (
 from firetree.peers.meeting import Meeting
 from firetree.peers.rollcall import (
     RollCall,
+    Stop,
     at,
     backend_error,
     current,
@@ -23,6 +24,7 @@ __all__ = [
     "Json",
     "Meeting",
     "RollCall",
+    "Stop",
     "agree",
     "at",
     "backend_error",

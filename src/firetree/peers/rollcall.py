@@ -1,9 +1,9 @@
 """Roll call: ranks tell each other where they are, so that all name the one who failed.
 
-Each rank listens at an address of its own. Whoever has lost another rank, or has waited for long, asks
-all others at once: it tells what it knows, and hears what they know. A process that was killed
-refuses, one that was stopped does not answer, and a host without network is silent. `verdict` says
-what follows. While nobody waits for long, nothing is sent.
+Each rank listens at an address of its own. Whoever has lost another rank, has waited for long, or is
+asked to stop, asks all others at once: it tells what it knows, and hears what they know. A process
+that was killed refuses, one that was stopped does not answer, and a host without network is silent.
+`verdict` says what follows. Otherwise nothing is sent.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import torch.distributed as dist
 
@@ -61,11 +62,19 @@ class Member:
     port: int
 
 
+class Stop(NamedTuple):
+    """All ranks end before this step, because of a signal of this number."""
+
+    step: int
+    number: int
+
+
 class RollCall:
     """One rank's end of the roll, with a thread that answers the others; `join` opens it.
 
-    `place` says where the rank is, as `step 412`; whoever trains keeps it up to date. `say` is given
-    a line where this rank waits for long, and where that is over.
+    `place` says where the rank is, as `step 412`; whoever trains keeps it up to date. `stop` is the
+    first that some rank has told. `say` is given a line where this rank waits for long, and where that
+    is over.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class RollCall:
     ) -> None:
         self.rank = rank
         self.place = ""
+        self.stop: Stop | None = None
         self.say: Callable[[str], None] = logging.getLogger("firetree").warning
         self._members = members
         self._others = [other for other in members if other != rank]
@@ -134,6 +144,17 @@ class RollCall:
             if self._signed is None:
                 self._signed = Entry(self._next_number(), "ended", reason)
                 self._ask(self._others, PATIENCE_S / 2)
+
+    def tell_stop(self, stop: Stop) -> None:
+        """Let all ranks know when to end; comes back once each has heard it, or is out of reach."""
+        self._take(stop)
+        unheard = self._others
+        while unheard:
+            missing = self._ask(unheard, PATIENCE_S)
+            unheard = [rank for rank, how in missing.items() if how == "silent"]
+
+    def _take(self, stop: Stop) -> None:
+        self.stop = min(self.stop or stop, stop)
 
     def _conclude(self, where: str, peer: int | None) -> Verdict:
         self._signed = Entry(self._next_number(), "lost", where, peer)
@@ -215,14 +236,17 @@ class RollCall:
 
     def _told(self) -> bytes:
         roll = {rank: asdict(entry) for rank, entry in self._roll().items()}
-        return b"%s %s\n" % (self._token, json.dumps(roll).encode())
+        return b"%s %s\n" % (self._token, json.dumps([self.stop, roll]).encode())
 
     def _hear(self, line: bytes) -> None:
         """Take over what is newer; a stranger has no token, and raises ValueError unread."""
         token, _, told = line.partition(b" ")
         if not hmac.compare_digest(token, self._token):
             raise ValueError("a stranger")
-        for rank, entry in json.loads(told).items():
+        stop, roll = json.loads(told)
+        if stop:
+            self._take(Stop(*stop))
+        for rank, entry in roll.items():
             missing = {int(other): how for other, how in entry.pop("missing").items()}
             new = Entry(**entry, missing=missing)
             known = self._heard.get(int(rank))

@@ -11,7 +11,7 @@ from signal import Signals
 
 from firetree.data import epoch_steps
 from firetree.launch import Interrupted, Place, joined
-from firetree.peers import at, together
+from firetree.peers import at, current, together
 from firetree.tasks import Task
 from firetree.train import statistics
 from firetree.train.alike import load_alike
@@ -78,7 +78,7 @@ def _train(
         journal = Journal(folder, recipe, worker, total_steps)
         step, accuracy = journal.begin(resume)
         stack.enter_context(journal.shown())
-        stopping = stack.enter_context(Stopping(place.world_size, recipe.sync.local_steps, grace_s))
+        stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
 
         left_out, saved = 0, step

@@ -17,15 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-import torch.distributed as dist
-
 from firetree import output
 from firetree.errors import RunFailedError
 from firetree.launch import Interrupted, tell_launcher
+from firetree.peers import RollCall, Stop
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
-_KEY = "firetree/stop"
 _ECHO_S = 0.5
 """A second Ctrl-C within this time is the first one, passed on by a launcher too."""
 
@@ -33,27 +31,27 @@ _ECHO_S = 0.5
 class Stopping:
     """Listens for `SIGNALS` while it is entered, in the main thread.
 
-    A rank that is asked to end says so in the ranks' store before its next step: all end before the
-    one after that. None can have begun that one by then, since every step sums over all ranks, and
-    each looks into the store before each step. With local steps only every `every` steps do, so that
-    only then ranks look, and end.
+    A rank that is asked to end tells all others before its next step: all end before the one after
+    that. None can have begun that one by then, since every step sums over all ranks. With local steps
+    only every `every` steps do, so that only then ranks look, and end.
 
     Args:
+        roll: by which ranks tell each other; None for one alone.
+        every: a step that sums over all ranks comes so often.
         grace_s: how long after a signal the process may live.
     """
 
-    def __init__(self, world_size: int, every: int, grace_s: float):
-        self._world_size = world_size
+    def __init__(self, roll: RollCall | None, every: int, grace_s: float):
+        self._roll = roll
         self._every = every
         self._grace_s = grace_s
         self._number: int | None = None
-        self._agreed: tuple[int, int] | None = None
 
     def __enter__(self) -> Stopping:
         self._arriving, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before = {
-            number: signal.signal(number, lambda *_: None)
+            number: signal.signal(number, self._note)
             for number in SIGNALS
             if signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
         }
@@ -74,32 +72,23 @@ class Stopping:
 
     def asked(self, step: int) -> int | None:
         """The signal for which all ranks end before this step, if there is one; call it before each."""
-        if self._world_size == 1:
+        roll = self._roll
+        if roll is None:
             return self._number
         if step % self._every:
             return None
-        if self._agreed is None:
-            self._agreed = self._agree(step + self._every)
-        return self._agreed[1] if self._agreed and self._agreed[0] <= step else None
+        if roll.stop is None and self._number is not None:
+            roll.tell_stop(Stop(step + self._every, self._number))
+        return roll.stop.number if roll.stop and roll.stop.step <= step else None
 
-    def _agree(self, last: int) -> tuple[int, int] | None:
-        """The step before which all end, and why: the first that some rank has said."""
-        store = dist.distributed_c10d._get_default_store()
-        if self._number is not None:
-            said = store.compare_set(_KEY, "", f"{last} {self._number}")
-        elif store.check([_KEY]):
-            said = store.get(_KEY)
-        else:
-            return None
-        step, number = map(int, said.split())
-        return step, number
+    def _note(self, number: int, _: object) -> None:
+        self._number = self._number or number
 
     def _listen(self) -> None:
-        """Note the first signal; end the process when time is up, or at Ctrl-C after that."""
+        """End the process when time is up after the first signal, or at Ctrl-C after that."""
         first = self._arriving.recv(1)
         if not first:
             return
-        self._number = first[0]
         since_s = time.monotonic()
         while (left_s := since_s + self._grace_s - time.monotonic()) > 0:
             self._arriving.settimeout(left_s)
@@ -111,9 +100,9 @@ class Stopping:
                 return
             if another[0] == signal.SIGINT and time.monotonic() > since_s + _ECHO_S:
                 break
-        name, after_s = signal.Signals(self._number).name, time.monotonic() - since_s
+        name, after_s = signal.Signals(first[0]).name, time.monotonic() - since_s
         error = Interrupted(
-            self._number, f"{name}; no checkpoint was written in the {after_s:.1f} s since then"
+            first[0], f"{name}; no checkpoint was written in the {after_s:.1f} s since then"
         )
         if not tell_launcher(error, str(error)):
             output.tell(f"firetree: {error}")
