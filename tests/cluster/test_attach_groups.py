@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import cast
 
@@ -120,6 +122,24 @@ def test_a_rank_that_does_not_attach_is_named_and_told_so_later() -> None:
         "rank 1 has not called firetree.attach within 1 s; call it on every rank of the model's "
         "process group"
     }
+
+
+def attach_beside_a_stopped_store() -> str:
+    model = layer()
+    if dist.get_rank() == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.5)
+    with pytest.raises(firetree.CollectiveError) as caught:
+        firetree.attach(model, timeout_s=1)
+    return str(caught.value)
+
+
+def test_a_stopped_rank_that_keeps_the_store_holds_up_nobody_for_long() -> None:
+    (line,) = run_on_ranks(2, attach_beside_a_stopped_store, lost=[0])
+    assert line == (
+        "firetree.attach: the ranks' store cannot be reached; the rank that keeps it, mostly rank 0, "
+        "is stopped or cut off"
+    )
 
 
 def attach_with(options: dict[int, dict[str, object]]) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NoReturn, TypeVar
 
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_process_group_store
@@ -17,8 +19,12 @@ from torch.distributed.distributed_c10d import _get_process_group_store
 from firetree.collectives import CollectiveError
 from firetree.peers.exchange import Json
 
+Result = TypeVar("Result")
+
 _OVER = "over"
 _LONGEST_PAUSE_S = 0.05
+_STORE_S = 2.0
+"""How long the store may take to answer."""
 
 
 class Meeting:
@@ -38,8 +44,9 @@ class Meeting:
         self._place, self._timeout_s = place, timeout_s
         self._store = _get_process_group_store(group)
         # Counted in the store: it lives as long as what earlier meetings left there.
-        with self._reaching_store():
-            self.number = self._store.add(f"{place}/meetings of {self._rank}", 1)
+        self.number = self._asking_store(
+            lambda: self._store.add(f"{place}/meetings of {self._rank}", 1)
+        )
         self._rounds = 0
 
     def gather(self, mine: Json) -> list[Json]:
@@ -49,35 +56,47 @@ class Meeting:
             CollectiveError: a rank did not come in time, or has given up waiting for this one.
         """
         self._rounds += 1
-        keys = [self._key(f"{self._rounds}/{rank}") for rank in range(len(self.ranks))]
-        with self._reaching_store():
-            self._store.set(keys[self._rank], json.dumps(mine))
-            if not self._until(lambda: self._store.check(keys)):
-                self._give_up(keys)
-            if self._store.check([self._key(_OVER)]):
-                raise CollectiveError(self._store.get(self._key(_OVER)).decode())
-            told = [json.loads(self._store.get(key)) for key in keys]
-        self._let_all_read()
+        told = self._asking_store(lambda: self._tell(mine))
+        with contextlib.suppress(CollectiveError):  # gone, and only after all have read
+            self._asking_store(self._let_all_read)
         return told
 
-    @contextlib.contextmanager
-    def _reaching_store(self) -> Iterator[None]:
+    def _asking_store(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives; the store's own calls wait for ever where its host is silent."""
+        result: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(work())
+            except Exception as error:
+                result.set_exception(error)
+
+        threading.Thread(target=run, name="firetree-meeting", daemon=True).start()
         try:
-            yield
+            return result.result(self._timeout_s + _STORE_S)
         except CollectiveError:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, TimeoutError) as error:
+            what = "is stopped or cut off" if isinstance(error, TimeoutError) else "went away"
             raise CollectiveError(
                 f"{self._place}: the ranks' store cannot be reached; the rank that keeps it, "
-                "mostly rank 0, went away"
+                f"mostly rank 0, {what}"
             ) from error
+
+    def _tell(self, mine: Json) -> list[Json]:
+        keys = [self._key(f"{self._rounds}/{rank}") for rank in range(len(self.ranks))]
+        self._store.set(keys[self._rank], json.dumps(mine))
+        if not self._until(lambda: self._store.check(keys)):
+            self._give_up(keys)
+        if self._store.check([self._key(_OVER)]):
+            raise CollectiveError(self._store.get(self._key(_OVER)).decode())
+        return [json.loads(self._store.get(key)) for key in keys]
 
     def _let_all_read(self) -> None:
         """Stay until all have read: the store goes with the rank that keeps it, which may end now."""
         key = self._key(f"{self._rounds}/read")
-        with contextlib.suppress(RuntimeError):  # gone, and only after all have read
-            self._store.add(key, 1)
-            self._until(lambda: self._store.add(key, 0) == len(self.ranks))
+        self._store.add(key, 1)
+        self._until(lambda: self._store.add(key, 0) == len(self.ranks))
 
     def _key(self, name: str) -> str:
         return f"{self._place}/{self.number}/{name}"
