@@ -6,9 +6,11 @@ A module of its own, so that ranks are forked from a process that has imported e
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import hashlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,9 @@ from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.cli"])
+
+SHOW_STACKS = signal.SIGUSR2
+"""Makes a rank print where each of its threads is."""
 
 _CLONE_NEWNET = 0x40000000
 
@@ -30,6 +35,7 @@ def _enter(environ: Mapping[str, str], namespace: Path | None, out: Path) -> Non
     file_number = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file_number, 1)
     os.dup2(file_number, 2)
+    faulthandler.register(SHOW_STACKS, sys.__stderr__)
 
 
 def run_command(

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import points
-from fault_ranks import FORKS, run_command, train_attached
+from fault_ranks import FORKS, SHOW_STACKS, run_command, train_attached
 from fault_trials import FAULTS, WITH_MEMORY, Outcome, Trial, draw
 from firetree.lab import Lab, describe
 from firetree.lab.namespaces import path as namespace_file
@@ -86,7 +86,12 @@ class Ranks:
         until_s = time.monotonic() + limit_s
         for rank in ranks:
             self._processes[rank].join(max(0.0, until_s - time.monotonic()))
-        return not any(self._processes[rank].is_alive() for rank in ranks)
+        late = [rank for rank in ranks if self._processes[rank].is_alive()]
+        for rank in late:
+            os.kill(self.pid(rank), SHOW_STACKS)
+            time.sleep(1)
+            print(f"rank {rank} has not ended:\n{self.said(rank)}", flush=True)
+        return not late
 
     def codes(self) -> list[int | None]:
         return [process.exitcode for process in self._processes]
