@@ -26,7 +26,7 @@ demo: install
 
 # What measures rates or is to end within seconds runs alone, everything else on two cores at once,
 # with a thread each: threads that wait for a busy core make small networks several times slower.
-ALONE := tests/lab tests/probe tests/cluster/test_lab_command.py
+ALONE := tests/lab tests/probing tests/cluster/test_lab_command.py
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) tests/cluster tests

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.cli"])
+FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.commands.main"])
 
 SHOW_STACKS = signal.SIGUSR2
 """Makes a rank print where each of its threads is."""
@@ -44,7 +44,7 @@ def run_command(
     """What `firetree ARGUMENTS` does."""
     _enter(environ, namespace, out)
     sys.argv = ["firetree", *arguments]
-    from firetree.cli import main
+    from firetree.commands.main import main
 
     main()
 
@@ -93,7 +93,7 @@ def _plan(net: object) -> object:
     import torch.distributed as dist
 
     from firetree import Plan
-    from firetree.network.choice import Choice
+    from firetree.planning.candidates import Choice
 
     size_bytes = sum(parameter.nbytes for parameter in net.parameters())  # type: ignore[attr-defined]
     ranks = dist.get_world_size()

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from firetree import data, models
-from firetree.train import Recipe, load_recipe
+from firetree.training import Recipe, load_recipe
 
 WARM_UP = 10
 """Steps that are not counted."""

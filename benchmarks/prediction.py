@@ -18,8 +18,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from firetree.network import Network, Rack, lower_bound_s, parse_network, to_json
-from firetree.network.choice import NATIVE, best_of
+from firetree.network import Network, Rack, parse_network, to_json
+from firetree.planning.bound import lower_bound_s
+from firetree.planning.candidates import NATIVE, best_of
 from results import write_points, write_section
 
 POINTS = Path(__file__).with_name("prediction.csv")

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firetree import compress, export, weights
-from firetree.predict.answer import predict
-from firetree.predict.backends import start
-from firetree.predict.pictures import Picture, find_pictures
-from firetree.weights import Published
+from firetree import deep_compression, modelfiles
+from firetree.modelfiles import Published, onnx_export
+from firetree.prediction.answer import predict
+from firetree.prediction.backends import start
+from firetree.prediction.pictures import Picture, find_pictures
 from results import median_and_spread, tell, write_section
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -44,7 +44,7 @@ def main() -> None:
     path = options.shared / "imagenet_sample" / "validation-00000-of-00001.parquet"
     rows = [["network", "way", "pictures/s", "firetree's speed for it"]]
     for name in (V1_1, V1_0):
-        published = weights.load(options.shared / "weights" / name)
+        published = modelfiles.load(options.shared / "weights" / name)
         ways = predicting(published, lambda: find_pictures([path])[: options.pictures])
         rows += rates(published.network, options.pictures, timed(ways, options.repeats))
     write_section(
@@ -77,11 +77,11 @@ def predicting(
     ours = {
         f"firetree, {backend}": start(backend, published) for backend in ("onnxruntime", "torch")
     }
-    session = export.session(published)
-    network = weights.build(published).to(memory_format=torch.contiguous_format)
+    session = onnx_export.session(published)
+    network = modelfiles.build(published).to(memory_format=torch.contiguous_format)
 
     def by_onnxruntime(x_BCHW: Tensor) -> np.ndarray:
-        return session.run(None, {export.INPUT: x_BCHW.numpy()})[0].argmax(1)
+        return session.run(None, {onnx_export.INPUT: x_BCHW.numpy()})[0].argmax(1)
 
     def by_torch(x_BCHW: Tensor) -> np.ndarray:
         with torch.inference_mode():
@@ -140,14 +140,16 @@ def making(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
     model, pictures = shared / "weights" / V1_0, shared / "flowers" / "flowers.tar"
     out = folder / "small.fire"
     ways = {
-        "lossless": compress.CompressOptions(model, out, lossless=True),
-        "to 470 kB": compress.CompressOptions(model, out, budget="470kB", pictures=pictures),
+        "lossless": deep_compression.CompressOptions(model, out, lossless=True),
+        "to 470 kB": deep_compression.CompressOptions(
+            model, out, budget="470kB", pictures=pictures
+        ),
     }
     for way, options in ways.items():
         seconds = []
         for _ in range(repeats):
             begun_s = time.perf_counter()
-            compress.compress(options, lambda _: None)
+            deep_compression.compress(options, lambda _: None)
             seconds.append(time.perf_counter() - begun_s)
         size_bytes = out.stat().st_size
         yield [
@@ -161,14 +163,14 @@ def making(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
 def opening(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
     """`folder` has a `.fire`, which `making` left there."""
     fire, plain = folder / "small.fire", folder / "plain.safetensors"
-    plain.write_bytes(weights.as_safetensors(compress.open_model(fire)))
+    plain.write_bytes(modelfiles.as_safetensors(deep_compression.open_model(fire)))
     times_s: Times = {"safetensors": [], ".fire": []}
     for _ in range(repeats):
         for way, path in (("safetensors", plain), (".fire", fire)):
             tries = []
             for _ in range(OPENED):
                 begun_s = time.perf_counter()
-                weights.build(compress.open_model(path))
+                modelfiles.build(deep_compression.open_model(path))
                 tries.append(time.perf_counter() - begun_s)
             times_s[way].append(min(tries))
     for way, path in (("safetensors", plain), (".fire", fire)):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from firetree.network import Host, Network, Rack, format_rate, parse_network, to_json
-from firetree.probe import Probe
+from firetree.probing import Probe
 from results import write_section
 
 TITLE = "What a probe finds"

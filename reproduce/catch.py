@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
 
 from firetree.durable import read_json_lines
-from firetree.train.apart import log_of, train_apart
+from firetree.training.apart import log_of, train_apart
 from points import add, part, read
 
 HERE = Path(__file__).parent

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from page import tell
 
-from firetree.sweep import Trial, train_all
-from firetree.train import load_recipe, with_fields
+from firetree.sweeps import Trial, train_all
+from firetree.training import load_recipe, with_fields
 from points import add_rows, rows
 
 RUNS = Path(__file__).parent.parent / "runs"

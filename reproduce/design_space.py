@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
 
-from firetree.sweep.command import Row, SweepOptions, sweep
+from firetree.sweeps.command import Row, SweepOptions, sweep
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "design-space.png"
 EPOCHS = 6

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from page import save_figure
 
 from firetree.memory import Reading, readings
-from firetree.train.apart import log_of, train_apart
+from firetree.training.apart import log_of, train_apart
 
 HERE = Path(__file__).parent
 FIGURE = HERE.parent / "docs" / "figures" / "fast-weights-memory.png"

@@ -21,12 +21,12 @@ from page import tell, write_table
 from safetensors.torch import save
 from torch import Tensor
 
-from firetree import compress, models, weights
-from firetree.compress.share import prune_and_share, share
-from firetree.compress.shared import Compressed, Shared
+from firetree import deep_compression, modelfiles, models
+from firetree.deep_compression.share import prune_and_share, share
+from firetree.modelfiles import CAFFE, Published
+from firetree.modelfiles.fire.shared import Compressed, Shared
 from firetree.models.pruning import largest
-from firetree.predict.pictures import Picture, find_pictures
-from firetree.weights import CAFFE, Published
+from firetree.prediction.pictures import Picture, find_pictures
 
 ALEXNET = "alexnet_grouped"
 SVD_TIMES = 5
@@ -102,7 +102,7 @@ def alexnet() -> Iterator[Row]:
     published = Published(ALEXNET, dict(net.state_dict()), CAFFE)
     unknown = "no weights"
     tell("AlexNet")
-    size_bytes = len(weights.as_safetensors(published))
+    size_bytes = len(modelfiles.as_safetensors(published))
     yield Row("AlexNet", "safetensors, float32", size_bytes, unknown, 240, "57.2/80.3")
     tell("its factors")
     size_bytes = len(save(dict(factors(published.state))))
@@ -112,9 +112,9 @@ def alexnet() -> Iterator[Row]:
     yield Row("AlexNet", "pruned", pruned_bytes(state), unknown, 27, "57.2/80.3")
     tell("what they share")
     compressed = Compressed(replace(published, state={}), dict(shared(state)))
-    content = compress.write(compressed, "huffman")
+    content = deep_compression.write(compressed, "huffman")
     yield Row("AlexNet", "pruned, shared, Huffman", len(content), unknown, 6.9, "57.2/80.3")
-    content = compress.write(compressed)
+    content = deep_compression.write(compressed)
     yield Row("AlexNet", "the same, rANS", len(content), unknown, 6.9, "57.2/80.3")
 
 
@@ -145,22 +145,22 @@ def shared(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Shared | Tensor]]
 
 
 def squeezenet(v1_0: Path, pictures: list[Picture]) -> Iterator[Row]:
-    published = weights.load(v1_0)
+    published = modelfiles.load(v1_0)
     net = "SqueezeNet v1.0"
     tell(net)
-    size_bytes = len(weights.as_safetensors(published))
+    size_bytes = len(modelfiles.as_safetensors(published))
     whole = scores(published, pictures)
     yield Row(net, "safetensors, float32", size_bytes, whole, 4.8, "57.5/80.3")
     size_bytes = v1_0.stat().st_size
     yield Row(net, "8 bits, `.net` as published", size_bytes, whole, 0.66, "57.5/80.3")
-    lossless = compress.keep_exactly(published)
+    lossless = deep_compression.keep_exactly(published)
     for coder in ("huffman", "rans"):
-        size_bytes = len(compress.write(lossless, coder))
+        size_bytes = len(deep_compression.write(lossless, coder))
         yield Row(net, f"the same, `.fire`, {coder}", size_bytes, whole, 0.66, "57.5/80.3")
     compressed = prune_and_share(published, 1.0, 6)
     found = scores(compressed.expand(), pictures)
     for coder in ("huffman", "rans"):
-        size_bytes = len(compress.write(compressed, coder))
+        size_bytes = len(deep_compression.write(compressed, coder))
         yield Row(net, f"6 bits, `.fire`, {coder}", size_bytes, found, 0.47, "57.5/80.3")
 
 

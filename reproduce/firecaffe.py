@@ -23,11 +23,12 @@ from page import drawn_as, save_figure
 
 from firetree.durable import write_durably
 from firetree.models.cost import cost
-from firetree.models.profile import measure
+from firetree.models.profile import Profile
 from firetree.models.resolve import resolve
+from firetree.models.timing import measure
 from firetree.network import Host, Network, load_network, parse_rate
-from firetree.network.plan import Prices, make_plan
-from firetree.network.step import Profile, step
+from firetree.planning.plan import Prices, make_plan
+from firetree.planning.step import step
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 MODELS = ("squeezenet_v1_1", "nin", "googlenet", "alexnet", "vgg19")

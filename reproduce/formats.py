@@ -27,16 +27,17 @@ import torch
 from mutations import Mutate
 from PIL import Image
 
-from firetree import collectives, compress, data, export, launch, report, weights
-from firetree.cli import main
+from firetree import collectives, data, deep_compression, launch, modelfiles, reporting
 from firetree.collectives import Schedule, prove
+from firetree.commands.main import main
 from firetree.data.texts import load_phonemes, load_translations
+from firetree.modelfiles import onnx_export
+from firetree.models.profile import Gradient, Profile
 from firetree.network import load_network, parse_network, to_json
-from firetree.network.plan import NATIVE, Prices, load_plan, make_plan
-from firetree.network.step import Gradient, Profile
-from firetree.predict.pictures import find_pictures
-from firetree.probe import Probe
-from firetree.train import check_recipe, known_recipes, load_recipe, read_run, recipe_toml
+from firetree.planning.plan import NATIVE, Prices, load_plan, make_plan
+from firetree.prediction.pictures import find_pictures
+from firetree.probing import Probe
+from firetree.training import check_recipe, known_recipes, load_recipe, read_run, recipe_toml
 
 Case = Mapping[str, bytes]
 
@@ -164,7 +165,7 @@ _CHECKPOINT = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 def _read_run(folder: Path) -> None:
     read_run(folder / "run")
-    weights.load(folder / "run")
+    modelfiles.load(folder / "run")
 
 
 def _unzipped(content: bytes, dice: Random) -> bytes:
@@ -187,17 +188,17 @@ def by_suffix(name: str) -> Mutate:
 
 
 def _read_report(folder: Path) -> None:
-    summary = report.summarise(folder / "run")
-    report.render([summary], as_json=True)
-    report.render([summary], as_json=False)
-    report.render([summary, summary], as_json=False)
+    summary = reporting.summarise(folder / "run")
+    reporting.render([summary], as_json=True)
+    reporting.render([summary], as_json=False)
+    reporting.render([summary, summary], as_json=False)
 
 
 @cache
-def _published() -> weights.Published:
+def _published() -> modelfiles.Published:
     with tempfile.TemporaryDirectory() as folder:
         write(_run(), Path(folder))
-        return weights.load(Path(folder, "run"))
+        return modelfiles.load(Path(folder, "run"))
 
 
 def _fires() -> list[Case]:
@@ -396,7 +397,7 @@ def _say_nothing(line: str) -> None:
 
 
 def _open(name: str) -> Callable[[Path], object]:
-    return lambda folder: compress.open_model(folder / name, _say_nothing)
+    return lambda folder: deep_compression.open_model(folder / name, _say_nothing)
 
 
 text, json_text, damaged = mutations.text, mutations.json_text, mutations.damaged
@@ -448,16 +449,20 @@ FORMATS: dict[str, Format] = {
     "launcher's environment": Format(_environments, text, _read_environment),
     ".fire, sums made anew": Format(_fires, mutations.fire, _open("m.fire"), ("inspect", "m.fire")),
     ".safetensors": Format(
-        lambda: [{"m.safetensors": weights.as_safetensors(_published())}],
+        lambda: [{"m.safetensors": modelfiles.as_safetensors(_published())}],
         mutations.safetensors,
         _open("m.safetensors"),
         ("compress", "m.safetensors", "m.fire", "--lossless"),
     ),
     ".pth": Format(_pth, mutations.zipped, _open("m.pth")),
-    ".onnx": Format(lambda: [{"m.onnx": export.as_onnx(_published())}], damaged, _open("m.onnx")),
+    ".onnx": Format(
+        lambda: [{"m.onnx": onnx_export.as_onnx(_published())}], damaged, _open("m.onnx")
+    ),
     ".net": Format(_deep_compression, damaged, _open("m.net")),
     "class names": Format(
-        single("names.txt", names), text, lambda folder: weights.read_classes(folder / "names.txt")
+        single("names.txt", names),
+        text,
+        lambda folder: modelfiles.read_classes(folder / "names.txt"),
     ),
     "pictures": Format(_picture_cases, damaged, _read_picture),
     "npz": Format(_npz, mutations.zipped, reading("npz", "d.npz")),

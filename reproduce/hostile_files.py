@@ -27,7 +27,7 @@ import mutations
 import torch
 from page import tell, write_table
 
-from firetree import compress, weights
+from firetree import deep_compression, modelfiles
 from firetree.errors import UserError
 
 LIMIT_S = 2.0
@@ -93,12 +93,12 @@ def main() -> None:
 
 def samples(paths: list[Path]) -> dict[str, bytes]:
     """A file's bytes by suffix: those given, and what is made from the first."""
-    published = weights.load(paths[0])
+    published = modelfiles.load(paths[0])
     page = io.BytesIO()
     named = {re.sub(r"(?<=^fire\d)\.", "/", name): one for name, one in published.state.items()}
     torch.save(named, page)
     return {
-        ".fire": compress.write(compress.keep_exactly(published)),
+        ".fire": deep_compression.write(deep_compression.keep_exactly(published)),
         ".pth": page.getvalue(),
     } | {path.suffix: path.read_bytes() for path in paths}
 
@@ -133,7 +133,7 @@ def read(suffix: str, content: bytes, found: Found) -> int:
     before_bytes, start_s = resident_bytes("VmRSS"), time.process_time()
     weights_bytes = 0
     try:
-        state = compress.open_model(target).state
+        state = deep_compression.open_model(target).state
         weights_bytes = 4 * sum(tensor.numel() for tensor in state.values())
         found.ends["a model"] += 1
     except UserError:

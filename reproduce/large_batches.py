@@ -16,8 +16,8 @@ from statistics import median
 
 from page import write_table
 
-from firetree.sweep import Trial, train_all
-from firetree.train import load_recipe, with_fields
+from firetree.sweeps import Trial, train_all
+from firetree.training import load_recipe, with_fields
 from points import add, read
 
 POINTS = Path(__file__).with_suffix(".csv")

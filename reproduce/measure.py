@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from firetree.predict.answer import predict
-from firetree.predict.backends import Run, start
-from firetree.predict.pictures import Picture
-from firetree.weights import Published
+from firetree.modelfiles import Published
+from firetree.prediction.answer import predict
+from firetree.prediction.backends import Run, start
+from firetree.prediction.pictures import Picture
 
 
 def accuracy(

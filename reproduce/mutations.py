@@ -12,8 +12,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from firetree.compress.container import frame, unframe
-from firetree.compress.fire import TAGS
+from firetree.modelfiles.fire.container import frame, unframe
+from firetree.modelfiles.fire.fire import TAGS
 
 Mutate = Callable[[bytes, Random], bytes]
 

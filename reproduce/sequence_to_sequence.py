@@ -24,8 +24,8 @@ from statistics import median
 from page import tell, write_lines
 
 from firetree.errors import RunFailedError
-from firetree.train import load_recipe
-from firetree.train.apart import FIRETREE, log_of, train_apart
+from firetree.training import load_recipe
+from firetree.training.apart import FIRETREE, log_of, train_apart
 from points import add, least, part, read
 
 HERE = Path(__file__).parent

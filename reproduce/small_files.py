@@ -26,14 +26,14 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from page import save_figure, tell, write_table
 from torch import Tensor
 
-from firetree import compress, export, weights
-from firetree.compress.allocate import fit_budget
-from firetree.compress.calibrate import calibrate, inputs_of
-from firetree.compress.retrain import retrain
+from firetree import deep_compression, modelfiles
 from firetree.data import parquet, trees
-from firetree.predict.backends import Run, start
-from firetree.predict.pictures import Picture, find_pictures
-from firetree.weights import Published
+from firetree.deep_compression.allocate import fit_budget
+from firetree.deep_compression.calibrate import calibrate, inputs_of
+from firetree.deep_compression.retrain import retrain
+from firetree.modelfiles import Published, onnx_export
+from firetree.prediction.backends import Run, start
+from firetree.prediction.pictures import Picture, find_pictures
 from points import add, read
 
 POINTS = Path(__file__).with_name("small_files.csv")
@@ -73,8 +73,8 @@ class Sources:
     shared: Path
 
     def model(self, name: str) -> Published:
-        classes = weights.read_classes(self.shared / "imagenet_sample" / "synset_words.txt")
-        return replace(weights.load(self.shared / "weights" / FILES[name]), classes=classes)
+        classes = modelfiles.read_classes(self.shared / "imagenet_sample" / "synset_words.txt")
+        return replace(modelfiles.load(self.shared / "weights" / FILES[name]), classes=classes)
 
     def pictures(self) -> list[Picture]:
         return find_pictures([self.shared / "imagenet_sample/validation-00000-of-00001.parquet"])
@@ -138,7 +138,9 @@ def wanted(model: str, sources: Sources) -> Iterator[tuple[str, int, Callable[[]
 
 
 def lossless(published: Published) -> Made:
-    return len(compress.write(compress.keep_exactly(published))), start("torch", published)
+    return len(deep_compression.write(deep_compression.keep_exactly(published))), start(
+        "torch", published
+    )
 
 
 def fitted(model: str, sources: Sources, budget_kb: int, steps: int) -> Made:
@@ -150,8 +152,8 @@ def fitted(model: str, sources: Sources, budget_kb: int, steps: int) -> Made:
     if steps:
         x_BCHW = sources.others(published, TRAINED, seed=1)
         compressed = retrain(compressed, published, x_BCHW, steps, tell)
-    content = compress.write(compressed)
-    return len(content), start("torch", compress.read(content).expand())
+    content = deep_compression.write(compressed)
+    return len(content), start("torch", deep_compression.read(content).expand())
 
 
 def int8(published: Published, sources: Sources) -> Made:
@@ -164,11 +166,11 @@ def int8(published: Published, sources: Sources) -> Made:
 
         def get_next(self) -> dict[str, object] | None:
             one = next(self._left, None)
-            return None if one is None else {export.INPUT: one.contiguous().numpy()}
+            return None if one is None else {onnx_export.INPUT: one.contiguous().numpy()}
 
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder, name) for name in ("plain.onnx", "ready", "small"))
-        plain.write_bytes(export.as_onnx(published))
+        plain.write_bytes(onnx_export.as_onnx(published))
         quant_pre_process(plain, ready)
         quantize_static(ready, small, Reader(), per_channel=True)
         content = small.read_bytes()
@@ -176,7 +178,7 @@ def int8(published: Published, sources: Sources) -> Made:
 
     def run(batch_BCHW: Tensor) -> Tensor:
         return torch.from_numpy(
-            session.run(None, {export.INPUT: batch_BCHW.contiguous().numpy()})[0]
+            session.run(None, {onnx_export.INPUT: batch_BCHW.contiguous().numpy()})[0]
         )
 
     return len(content), run

@@ -18,18 +18,18 @@ from pathlib import Path
 from measure import accuracy, pruned_bytes
 from page import tell, write_table
 
-from firetree import compress, weights
-from firetree.compress.allocate import fit_budget
-from firetree.compress.calibrate import calibrate, inputs_of
-from firetree.compress.options import CALIBRATION_PICTURES
-from firetree.compress.retrain import retrain
-from firetree.compress.share import prune_and_share
-from firetree.compress.shared import Compressed
+from firetree import deep_compression, modelfiles
 from firetree.data import parquet
-from firetree.predict.pictures import Picture, find_pictures
-from firetree.sweep import Trial, train_all
-from firetree.train import load_recipe, with_fields
-from firetree.weights import Published
+from firetree.deep_compression.allocate import fit_budget
+from firetree.deep_compression.calibrate import calibrate, inputs_of
+from firetree.deep_compression.options import CALIBRATION_PICTURES
+from firetree.deep_compression.retrain import retrain
+from firetree.deep_compression.share import prune_and_share
+from firetree.modelfiles import Published
+from firetree.modelfiles.fire.shared import Compressed
+from firetree.prediction.pictures import Picture, find_pictures
+from firetree.sweeps import Trial, train_all
+from firetree.training import load_recipe, with_fields
 
 RUNS = Path("runs/small-from-scratch")
 EPOCHS = 12
@@ -73,7 +73,7 @@ def trained(path: Path, epochs: int) -> dict[str, Published]:
         recipe = with_fields(load_recipe("cifar-squeezenet"), values)
         trials.append(Trial(f"{name}-{epochs}", values, recipe))
     train_all(trials, RUNS, len(trials), tell)
-    return {name: weights.load(RUNS / f"{name}-{epochs}") for name in sparse(epochs)}
+    return {name: modelfiles.load(RUNS / f"{name}-{epochs}") for name in sparse(epochs)}
 
 
 def sparse(epochs: int) -> dict[str, dict[str, str]]:
@@ -111,7 +111,7 @@ def small(
 
 
 def table(nets: dict[str, Published], path: Path, pictures: list[Picture]) -> Iterator[list[str]]:
-    whole_bytes = len(weights.as_safetensors(nets["dense"]))
+    whole_bytes = len(modelfiles.as_safetensors(nets["dense"]))
     top1 = {name: accuracy(published, pictures)[0] for name, published in nets.items()}
 
     def row(name: str, file: str, size_bytes: int) -> list[str]:
@@ -124,7 +124,7 @@ def table(nets: dict[str, Published], path: Path, pictures: list[Picture]) -> It
     for name, compressed in small(nets, path, whole_bytes):
         top1[name], _ = accuracy(compressed.expand(), pictures)
         for coder in ("huffman", "rans"):
-            yield row(name, f"`.fire`, {coder}", len(compress.write(compressed, coder)))
+            yield row(name, f"`.fire`, {coder}", len(deep_compression.write(compressed, coder)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firetree import collectives, errors
     from firetree.collectives import CollectiveError
-    from firetree.network.plan import Plan, load_plan
+    from firetree.planning.plan import Plan, load_plan
     from firetree.sync import attach
 
 __version__ = "0.1.0"
@@ -24,9 +24,9 @@ __all__ = [
 
 _HOMES = {
     "CollectiveError": "collectives",
-    "Plan": "network.plan",
+    "Plan": "planning.plan",
     "attach": "sync",
-    "load_plan": "network.plan",
+    "load_plan": "planning.plan",
 }
 
 

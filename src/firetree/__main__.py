@@ -8,9 +8,9 @@ import os
 def main() -> None:
     """Run the command with a torch whose C++ part does not write its own account of a lost peer."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # read when torch is imported
-    from firetree import cli
+    from firetree.commands.main import main as run
 
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from firetree.errors import RunFailedError, UserError
 from firetree.metrics import Metrics, metrics_file
 from firetree.network import load_network
 from firetree.trace import StepTrace, TraceHeader, append_steps, begin_trace
-from firetree.train import load_recipe, recipe_toml
+from firetree.training import load_recipe, recipe_toml
 
 
 @pytest.mark.parametrize(

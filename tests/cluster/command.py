@@ -19,7 +19,7 @@ from pathlib import Path
 COMMAND = (sys.executable, "-m", "firetree")
 LIMIT_S = 120.0
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.cli"])
+FORKS.set_forkserver_preload(["torch.distributed", "torch._dynamo", "firetree.commands.main"])
 _STARTED: list[subprocess.Popen[str]] = []
 
 
@@ -81,7 +81,7 @@ def _command(arguments: list[str], environ: Mapping[str, str], out: Path, err: P
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = ["firetree", *arguments]
-    from firetree.cli import main
+    from firetree.commands.main import main
 
     main()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 MAKER = """
 from pathlib import Path
-from firetree.train.apart import train_apart
+from firetree.training.apart import train_apart
 train_apart("digits", Path({run!r}), ["--optim.steps", "1000000", "--checkpoint-steps", "1"])
 """
 

@@ -14,9 +14,9 @@ from ranks import run_on_ranks
 
 from firetree import models
 from firetree.launch import Place
-from firetree.train import load_recipe
-from firetree.train.arithmetic import Arithmetic, choose_arithmetic
-from firetree.train.worker import build_worker, load_task, settle, train_step
+from firetree.training import load_recipe
+from firetree.training.arithmetic import Arithmetic, choose_arithmetic
+from firetree.training.worker import build_worker, load_task, settle, train_step
 
 STEPS = ("train", "digits", "--precision", "auto", "--optim.steps")
 

@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 import firetree
 from firetree import Plan
 from firetree.errors import UserError
-from firetree.network.choice import Choice
-from firetree.network.growth import Growth
+from firetree.planning.candidates import Choice
+from firetree.planning.forest import Growth
 from firetree.sync import algorithm_names, tcp_sent_bytes
 
 BATCH, STEPS = 24, 6

@@ -17,9 +17,10 @@ import torch.distributed as dist
 from command import COMMAND, LIMIT_S, firetree, free_port, start
 from ranks import run_on_ranks
 
-from firetree import cli, collectives
+from firetree import collectives
 from firetree.bench import allreduce
 from firetree.collectives import Executor
+from firetree.commands.main import main
 from firetree.errors import RunFailedError
 
 BENCH = ("bench", "allreduce")
@@ -122,7 +123,7 @@ def firetree_loaded(
 ) -> tuple[int, str, str]:
     """What `firetree` gives, in a process of its own that need not load everything first."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.distributed", "firetree.cli"])
+    context.set_forkserver_preload(["torch.distributed", "firetree.commands.main"])
     process = context.Process(target=main_into_files, args=(folder, arguments, environ or {}))
     process.start()
     process.join(LIMIT_S)
@@ -135,7 +136,7 @@ def main_into_files(folder: Path, arguments: Sequence[str], environ: Mapping[str
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
     os.environ |= environ
     sys.argv = ["firetree", *arguments]
-    cli.main()
+    main()
 
 
 def assert_one_line(code: int, out: str, err: str, message: str) -> None:

@@ -13,9 +13,9 @@ from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
 from firetree.launch import Place
-from firetree.train import load_recipe
-from firetree.train.recipe import ModelRecipe
-from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
+from firetree.training import load_recipe
+from firetree.training.recipe import ModelRecipe
+from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
 
 SMALL = ("train", "catch", "--data.size", 6, "--data.blank-after", 2)
 

@@ -15,8 +15,8 @@ from firetree.collectives import Executor, build
 from firetree.errors import UserError
 from firetree.launch import Place, find_device
 from firetree.sync import Named, Synchroniser
-from firetree.train import load_recipe
-from firetree.train.worker import build_worker, evaluate, load_task, settle, train_step
+from firetree.training import load_recipe
+from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
 
 HAS_GPU = torch.cuda.is_available()
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="PyTorch finds no GPU here")

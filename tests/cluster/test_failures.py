@@ -18,7 +18,7 @@ from command import firetree, free_port, last_weights
 from PIL import Image
 
 from firetree import Plan
-from firetree.network.choice import Choice
+from firetree.planning.candidates import Choice
 
 SHORT = ("--optim.steps", 4)
 

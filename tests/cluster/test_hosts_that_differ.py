@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command import free_port, start
 
-from firetree.train import load_recipe, recipe_toml
+from firetree.training import load_recipe, recipe_toml
 
 
 def images(path: Path, count: int) -> Path:

@@ -12,9 +12,9 @@ from ranks import run_on_ranks
 
 from firetree.data import Batch
 from firetree.launch import Place
-from firetree.train.finite import NotFiniteError, not_finite
-from firetree.train.recipe import OptimRecipe, Recipe, SyncRecipe
-from firetree.train.worker import build_worker, load_task, settle, train_step
+from firetree.training.finite import NotFiniteError, not_finite
+from firetree.training.recipe import OptimRecipe, Recipe, SyncRecipe
+from firetree.training.worker import build_worker, load_task, settle, train_step
 
 
 def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import firetree
 
-from firetree.network.plan import Plan, load_plan
+from firetree.planning.plan import Plan, load_plan
 
 MODEL = ("--model", "squeezenet_small", "--compute", "50ms")
 

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
 
-from firetree.probe import agent, team
-from firetree.probe.streams import Streams
+from firetree.probing import agent, team
+from firetree.probing.streams import Streams
 from firetree.trace import BucketSpan, StepTrace
-from firetree.train.planning import CHECK_STEPS, Planner
+from firetree.training.planning import CHECK_STEPS, Planner
 
 SILENT = 2
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from firetree.network import load_network
-from firetree.network.plan import load_plan
+from firetree.planning.plan import load_plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "is-a-second-machine-worth-it.md"
 COMMANDS = re.findall(r"^```\n(firetree .*?)\n```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)

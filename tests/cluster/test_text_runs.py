@@ -14,10 +14,10 @@ from command import COMMAND, firetree
 from PIL import Image
 from safetensors.torch import load_file
 
-from firetree import predict
+from firetree import prediction
 from firetree.errors import UserError
-from firetree.predict import PredictOptions
-from firetree.train import load_recipe, recipe_toml
+from firetree.prediction import PredictOptions
+from firetree.training import load_recipe, recipe_toml
 
 SOUNDS = {"a": "AA1", "b": "B", "c": "K", "d": "D", "e": "EH0"}
 WORDS = ["".join(letters) for n in (2, 3, 4) for letters in product(SOUNDS, repeat=n)]
@@ -58,7 +58,7 @@ def newest_weights(run_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def predicted(run_dir: Path, *inputs: str, **options: Any) -> str:
-    return predict.run(PredictOptions(run_dir, inputs, **options), print)
+    return prediction.run(PredictOptions(run_dir, inputs, **options), print)
 
 
 def test_two_workers_end_with_the_weights_of_one(dictionary: Path, tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from firetree.durable import read_json_lines
 from firetree.launch import ALONE, Place
 from firetree.sync import algorithm_names
-from firetree.train import load_recipe, train
-from firetree.train.learning_rate import learning_rate
-from firetree.train.recipe import Recipe
-from firetree.train.worker import build_worker, load_task, settle, train_step
+from firetree.training import load_recipe, train
+from firetree.training.learning_rate import learning_rate
+from firetree.training.recipe import Recipe
+from firetree.training.worker import build_worker, load_task, settle, train_step
 
 STEPS = 20
 

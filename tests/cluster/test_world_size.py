@@ -15,10 +15,10 @@ from ranks import run_on_ranks
 
 from firetree.data import Batch
 from firetree.launch import Place
-from firetree.train import Recipe, checkpoint
-from firetree.train.checkpoint import State
-from firetree.train.recipe import DataRecipe, OptimRecipe
-from firetree.train.worker import Worker, build_worker, load_task, settle, train_step
+from firetree.training import Recipe, checkpoint
+from firetree.training.checkpoint import State
+from firetree.training.recipe import DataRecipe, OptimRecipe
+from firetree.training.worker import Worker, build_worker, load_task, settle, train_step
 
 PICTURES, BATCH = 203, 16
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from published_files import V1_0, V1_1, needs_weights
 
-from firetree import compress, export, models, weights
-from firetree.predict.backends import start
-from firetree.weights import Preprocessing, Published
+from firetree import deep_compression, modelfiles, models
+from firetree.modelfiles import Preprocessing, Published, onnx_export
+from firetree.prediction.backends import start
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
@@ -30,7 +30,7 @@ def same_answers(published: Published, batch: int) -> None:
 @needs_weights
 @pytest.mark.parametrize("path", [V1_0, V1_1])
 def test_onnxruntime_answers_as_torch_does(path: Path) -> None:
-    same_answers(weights.load(path), batch=3)
+    same_answers(modelfiles.load(path), batch=3)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_an_exported_file_of_any_network_is_read_again(
     built = models.build(network, classes=3, channels=3, size=16, **fields)
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
     published = Published(network, dict(built.state_dict()), preprocessing, fields)
-    (tmp_path / "model.onnx").write_bytes(export.as_onnx(published))
-    again = weights.load(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(onnx_export.as_onnx(published))
+    again = modelfiles.load(tmp_path / "model.onnx")
     assert (again.network, again.fields) == (network, fields)
     x_BCHW = torch.randn(2, 3, 16, 16)
-    assert torch.equal(weights.build(again)(x_BCHW), weights.build(published)(x_BCHW))
+    assert torch.equal(modelfiles.build(again)(x_BCHW), modelfiles.build(published)(x_BCHW))
 
 
 def test_equal_tensors_that_an_exporter_merges_are_found_again(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_equal_tensors_that_an_exporter_merges_are_found_again(tmp_path: Path) -
         state[f"{layer}.bias"] = torch.randn_like(state[f"{layer}.bias"])
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
     (tmp_path / "model.onnx").write_bytes(
-        export.as_onnx(Published("squeezenet_small", state, preprocessing))
+        onnx_export.as_onnx(Published("squeezenet_small", state, preprocessing))
     )
-    again = weights.load(tmp_path / "model.onnx").state
+    again = modelfiles.load(tmp_path / "model.onnx").state
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
@@ -83,11 +83,11 @@ def test_an_exported_file_is_read_with_all_it_tells_and_answers_as_a_fire_of_it(
     published = Published(
         "squeezenet_v1_0", dict(state), preprocessing, {"conv10_padding": 0}, ("a", "b", "c")
     )
-    (tmp_path / "model.onnx").write_bytes(export.as_onnx(published))
-    again = weights.load(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(onnx_export.as_onnx(published))
+    again = modelfiles.load(tmp_path / "model.onnx")
     assert (again.network, again.fields) == ("squeezenet_v1_0", {"conv10_padding": 0})
     assert (again.preprocessing, again.classes) == (preprocessing, ("a", "b", "c"))
     assert all(torch.equal(again.state[name], tensor) for name, tensor in state.items())
     fire = tmp_path / "model.fire"
-    fire.write_bytes(compress.write(compress.keep_exactly(again)))
-    same_answers(compress.open_model(fire, print), batch=1)
+    fire.write_bytes(deep_compression.write(deep_compression.keep_exactly(again)))
+    same_answers(deep_compression.open_model(fire, print), batch=1)

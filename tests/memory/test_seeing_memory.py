@@ -16,8 +16,8 @@ from firetree.errors import UserError
 from firetree.memory import Reading, as_html, readings
 from firetree.memory.page import most_read
 from firetree.tasks import load_recall
-from firetree.train import load_recipe, recipe_toml, with_fields
-from firetree.train.checkpoint import State, capture, write
+from firetree.training import load_recipe, recipe_toml, with_fields
+from firetree.training.checkpoint import State, capture, write
 
 HIDDEN = 12
 

@@ -13,8 +13,8 @@ from torch import nn
 from firetree.errors import UserError
 from firetree.models import parameter_count, recurrent, seq2seq
 from firetree.models.cost import cost
-from firetree.models.profile import measure
 from firetree.models.resolve import resolve
+from firetree.models.timing import measure
 
 OWN = """
 import torch

@@ -19,12 +19,12 @@ from firetree.network import (
     Network,
     Rack,
     from_json,
-    lower_bound_s,
     parse_network,
     placement,
     rack_of,
     to_json,
 )
+from firetree.planning.bound import lower_bound_s
 
 MBIT = 1e6 / 8
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.tasks import Catching, catch, load_catch
-from firetree.train.recipe import DataRecipe, ModelRecipe
+from firetree.training.recipe import DataRecipe, ModelRecipe
 
 SMALL = DataRecipe(name="catch", size=6, blank_after=2)
 

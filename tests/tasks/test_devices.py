@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from firetree.tasks import KINDS, Catching, Pictures, Recall, load_catch, load_pictures, load_recall
-from firetree.train.optimizers import build_optimizer
-from firetree.train.recipe import DataRecipe, ModelRecipe, OptimRecipe
+from firetree.training.optimizers import build_optimizer
+from firetree.training.recipe import DataRecipe, ModelRecipe, OptimRecipe
 
 META = torch.device("meta")
 TASKS = {

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from firetree.errors import UserError
 from firetree.tasks import Pictures, Recall, load_pictures, load_recall
 from firetree.tasks.task import check_fields
-from firetree.train.recipe import DataRecipe, ModelRecipe
+from firetree.training.recipe import DataRecipe, ModelRecipe
 
 DIGITS = DataRecipe()
 RETRIEVAL = DataRecipe(name="associative_retrieval", examples=50)

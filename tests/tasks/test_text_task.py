@@ -12,7 +12,7 @@ import torch
 from firetree.errors import UserError
 from firetree.models import seq2seq
 from firetree.tasks import Texts, load_texts
-from firetree.train.recipe import DataRecipe, ModelRecipe
+from firetree.training.recipe import DataRecipe, ModelRecipe
 
 WORDS = ["".join(parts) for n in (1, 2, 3) for parts in product("abc", repeat=n)]
 

@@ -23,8 +23,8 @@ from firetree.metrics import read_metrics
 from firetree.network import Network
 from firetree.sync import check_algorithm, check_compression
 from firetree.trace import RankTrace, StepTrace, read_traces
-from firetree.train import Recipe, load_recipe, recipe_toml
-from firetree.train.apart import FIRETREE, log_of, train_apart
+from firetree.training import Recipe, load_recipe, recipe_toml
+from firetree.training.apart import FIRETREE, log_of, train_apart
 
 _TARGET = "--optim.target-accuracy"
 

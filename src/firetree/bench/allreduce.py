@@ -23,10 +23,11 @@ from firetree.bench.ways import Way, expected_sum, finish_peers, peer, peer_name
 from firetree.collectives import Executor
 from firetree.documents import from_document
 from firetree.errors import RunFailedError, UserError
-from firetree.network import Network, from_json, lower_bound_s
-from firetree.network.choice import GROWN, NATIVE, Choice, grown, known
+from firetree.network import Network, from_json
 from firetree.peers import broadcast_json
-from firetree.probe import probe
+from firetree.planning.bound import lower_bound_s
+from firetree.planning.candidates import GROWN, NATIVE, Choice, grown, known
+from firetree.probing import probe
 
 WINDOW_S = 0.03
 """How long the calls in one timing last at least, so that the ranks' uneven start does not count."""

@@ -11,8 +11,8 @@ from firetree import collectives
 from firetree.bench.allreduce import Settings, network_around
 from firetree.errors import UserError
 from firetree.network import Network, parse_rate
-from firetree.network.choice import GROWN
 from firetree.network.units import parse_bytes
+from firetree.planning.candidates import GROWN
 
 
 @dataclass(frozen=True)

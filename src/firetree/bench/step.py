@@ -23,12 +23,12 @@ import torch.distributed as dist
 
 from firetree.errors import RunFailedError, UserError
 from firetree.lab import Lab, run_command
+from firetree.models.profile import Gradient, Profile, Workload
 from firetree.network import Network
-from firetree.network.plan import Plan, Prices, make_plan, restricted
-from firetree.network.step import Bucket, Gradient, Profile, bucketed
 from firetree.peers import broadcast_json
-from firetree.plan import Workload
-from firetree.probe import probe
+from firetree.planning.plan import Plan, Prices, make_plan, restricted
+from firetree.planning.step import Bucket, bucketed
+from firetree.probing import probe
 from firetree.sync import Synchroniser
 
 _TIMEOUT_S = 300.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from firetree.launch.device import find_device
 from firetree.launch.failure import Interrupted, started_here, tell_launcher
 from firetree.launch.launcher import follow_launcher, launch, launch_again
-from firetree.launch.memory import keep_freed_memory
+from firetree.launch.malloc import keep_freed_memory
 from firetree.launch.place import ALONE, Place, find_place, refuse_idle_tasks
 from firetree.launch.rendezvous import joined, share_cores
 from firetree.launch.store import open_store

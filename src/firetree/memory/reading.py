@@ -16,7 +16,7 @@ from firetree.errors import UserError
 from firetree.fastweights import DeltaFastWeights, FastWeightRNN
 from firetree.models.recurrent import SequenceClassifier
 from firetree.tasks import Recall, load_recall, recall
-from firetree.train import read_kept_recipe, read_run
+from firetree.training import read_kept_recipe, read_run
 
 SEEN = ("fast_weights", "delta")
 """Names of the layers whose memory can be seen."""

@@ -1,7 +1,7 @@
 """What a network costs, layer by layer: bytes of weights and activations, and arithmetic.
 
 Pure description: shapes go through the network, numbers do not, so VGG-19 costs nothing. How long a
-step takes is in `firetree.models.profile`.
+step takes is in `firetree.models.timing`.
 """
 
 from __future__ import annotations

@@ -1,94 +1,68 @@
-"""How long a training step computes, and when in its backward pass each gradient is ready.
-
-Measured here on this machine; what the gradients' way over the network adds is another matter.
-"""
+"""A training step as numbers: when its gradients are ready, and what each layer weighs. No torch."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from functools import partial
-from statistics import median
-
-import torch
-from torch import Tensor, nn
-
-from firetree.errors import UserError
-from firetree.models.cost import kept_buffers
-from firetree.models.outputs import total
-from firetree.network.step import Gradient, Profile
-
-
-def measure(module: nn.Module, example_input: Tensor, repeats: int = 3) -> Profile:
-    """Time forward and backward pass over one batch: `example_input` as it is.
-
-    Medians over `repeats`, after one pass that is not counted. The loss is the sum of all outputs,
-    so that each classifier's parameters get gradients; parameters that take no part have none here.
-    The module stays in its mode, keeps its weights, and has no gradients afterwards.
-
-    Raises:
-        UserError: the module does not take the example, or trains no parameter on it.
-    """
-    if repeats < 1:
-        raise UserError(f"{repeats} repeats; expected 1 or more")
-    try:
-        with kept_buffers(module):
-            passes = [_timed_pass(module, example_input) for _ in range(repeats + 1)][1:]
-    except Exception as error:
-        raise UserError(
-            f"no training step with a batch of shape {tuple(example_input.shape)}: "
-            f"{' '.join(str(error).split())}"
-        ) from error
-    if not passes[0].ready_s:
-        raise UserError("the network trains no parameter; expected one that requires a gradient")
-    parameters = dict(module.named_parameters())
-    ready_s = {name: median(one.ready_s[name] for one in passes) for name in passes[0].ready_s}
-    return Profile(
-        median(one.forward_s for one in passes),
-        median(one.backward_s for one in passes),
-        tuple(
-            Gradient(name, parameters[name].nbytes, ready_s[name], tuple(parameters[name].shape))
-            for name in sorted(ready_s, key=ready_s.__getitem__)
-        ),
-    )
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
+class Gradient:
+    """One parameter's gradient: its bytes, and when it is there, counted from the backward pass's start.
+
+    `shape` is the parameter's, where it is known.
+    """
+
+    name: str
+    size_bytes: int
+    ready_s: float
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The computation of one step on one host; gradients in the order in which they become ready."""
+
     forward_s: float
     backward_s: float
-    ready_s: dict[str, float]
+    gradients: tuple[Gradient, ...]
+
+    @property
+    def compute_s(self) -> float:
+        """Forward and backward pass together."""
+        return self.forward_s + self.backward_s
+
+    @property
+    def size_bytes(self) -> int:
+        """|W|: what is summed in a step."""
+        return sum(gradient.size_bytes for gradient in self.gradients)
+
+    def scaled(self, compute_s: float) -> Profile:
+        """The same course of events in `compute_s` seconds in all."""
+        factor = compute_s / self.compute_s
+        gradients = tuple(replace(g, ready_s=g.ready_s * factor) for g in self.gradients)
+        return Profile(self.forward_s * factor, self.backward_s * factor, gradients)
+
+    def resized(self, factor: float) -> Profile:
+        """The same computation with gradients of `factor` times the bytes."""
+        gradients = tuple(
+            replace(g, size_bytes=max(4, round(g.size_bytes * factor))) for g in self.gradients
+        )
+        return replace(self, gradients=gradients)
 
 
-def _timed_pass(module: nn.Module, example_input: Tensor) -> _Pass:
-    arrived_s: dict[str, float] = {}
+@dataclass(frozen=True, slots=True)
+class LayerSizes:
+    """A layer with parameters: bytes of its weights, and of its activations for the whole batch."""
 
-    def arrive(name: str, _: Tensor) -> None:
-        arrived_s[name] = _now_s(example_input.device)
-
-    handles = [
-        parameter.register_post_accumulate_grad_hook(partial(arrive, name))  # type: ignore[no-untyped-call]
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    ]
-    module.zero_grad()
-    try:
-        start_s = _now_s(example_input.device)
-        loss = total(module(example_input))
-        forward_s = _now_s(example_input.device)
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        end_s = _now_s(example_input.device)
-    finally:
-        for handle in handles:
-            handle.remove()
-        module.zero_grad()
-    ready_s = {name: at_s - forward_s for name, at_s in arrived_s.items()}
-    return _Pass(forward_s - start_s, end_s - forward_s, ready_s)
+    name: str
+    weight_bytes: int
+    activation_bytes: int
 
 
-def _now_s(device: torch.device) -> float:
-    """When the device has done what was asked of it so far."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One step of a model on one host; activations are those of its whole batch."""
+
+    model: str
+    profile: Profile
+    layers: tuple[LayerSizes, ...]

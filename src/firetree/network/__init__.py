@@ -1,12 +1,10 @@
-"""What lies between the hosts, as data, what it allows at best, and what a schedule takes on it."""
+"""What lies between the hosts, as data, with its JSON and notation."""
 
 from __future__ import annotations
 
-from firetree.network.bound import lower_bound_s
 from firetree.network.document import from_json, to_json
 from firetree.network.network import Host, Machine, Network, Rack, rack_of
 from firetree.network.notation import load_network, parse_network
-from firetree.network.placement import placement
 from firetree.network.units import format_duration, format_rate, parse_duration, parse_rate
 
 __all__ = [
@@ -18,11 +16,9 @@ __all__ = [
     "format_rate",
     "from_json",
     "load_network",
-    "lower_bound_s",
     "parse_duration",
     "parse_network",
     "parse_rate",
-    "placement",
     "rack_of",
     "to_json",
 ]

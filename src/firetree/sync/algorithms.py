@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from firetree import collectives
 from firetree.errors import UserError, nearest
-from firetree.network.choice import NATIVE, Choice
+from firetree.planning.candidates import NATIVE, Choice
 
 GLOO = "gloo"
 """The backend's own all-reduce, beside our algorithms."""

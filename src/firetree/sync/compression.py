@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from firetree.errors import UserError, nearest
-from firetree.network.savings import INT8_BLOCK
+from firetree.planning.compressed_sizes import INT8_BLOCK
 
 NONE = "none"
 NAMES = (NONE, "fp16", "bf16", "int8", "topk", "powersgd")

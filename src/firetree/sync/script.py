@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from firetree.collectives import CollectiveError
 from firetree.errors import UserError
-from firetree.network.plan import Plan
 from firetree.peers import Json, Meeting, agree, current, join, together
+from firetree.planning.plan import Plan
 from firetree.sync.algorithms import Named, check_algorithm, check_chunks
 from firetree.sync.compression import NONE, check_compression
 from firetree.sync.groups import check_timeout, group_beside, timeout_of

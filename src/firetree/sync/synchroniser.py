@@ -26,9 +26,9 @@ from torch.futures import Future
 
 from firetree import collectives
 from firetree.collectives import CollectiveError, Executor
-from firetree.network.choice import NATIVE, Choice
-from firetree.network.plan import Plan
 from firetree.peers import RollCall, backend_error, waiting
+from firetree.planning.candidates import NATIVE, Choice
+from firetree.planning.plan import Plan
 from firetree.sync.algorithms import GLOO, Named
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import NONE, build_compression, check_compression

@@ -1,0 +1,1 @@
+"""The command `firetree`: one file a verb, with its options, texts and pages; nothing imports it."""

@@ -1,0 +1,90 @@
+"""The command `firetree`: finds the verb's file, and makes every failure one clear line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from importlib import import_module
+
+from firetree import __version__, output
+from firetree.arguments import split_at
+from firetree.errors import UserError, lack, nearest
+
+USAGE = """\
+usage: firetree COMMAND …
+
+  train RECIPE   train on one or several workers, along a reduction tree
+  report RUN …   where the time of a run went, or several runs side by side
+  plan           what more machines would bring, and the best way to synchronise them
+  bench          all-reduces side by side, a step replayed in the lab, or time to accuracy
+  lab            run a command on every host of an emulated cluster
+  probe          what the network between the hosts carries, and what is wrong with it
+  sweep RECIPE   a recipe trained with every combination of some fields' values
+  inspect MODEL  what a network's layers weigh and compute, or take in a .fire
+  predict        which classes pictures belong to, or what words and lines become
+  compress       a model into a small file that predicts; decompress gives the weights back
+  scan           how much each layer can be pruned
+  export         a model as ONNX
+
+`firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
+
+VERBS = (
+    *("train", "report", "plan", "bench", "lab", "probe", "sweep", "inspect", "predict"),
+    *("compress", "decompress", "scan", "export"),
+)
+"""Each is a module here with a function `run`, imported only when it is asked for."""
+
+
+def main() -> None:
+    """Run this process's command line; ends the process."""
+    output.accept_all_letters()
+    ours, dashes, theirs = split_at(sys.argv[1:], "--")
+    code = 0
+    try:
+        _run([*(argument for argument in ours if argument != "--debug"), *dashes, *theirs])
+        with output.to_standard_output():
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        code = 128 + signal.SIGPIPE
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in ours:
+            sys.stderr.write(output.printable(traceback.format_exc(), keep="\n"))
+        code = _explain(error)
+    # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
+    # backend abort now and then when the interpreter goes before they do.
+    os._exit(code)
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one line why the command ends; gives its exit code."""
+    from firetree import launch
+
+    if isinstance(error, UserError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        message = str(error) or "interrupted"
+        code = error.exit_code if isinstance(error, launch.Interrupted) else 130
+    else:
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
+        code = 1
+    message = output.printable(lack(error) or message)
+    if not launch.tell_launcher(error, message):
+        notes = map(output.printable, getattr(error, "__notes__", ()))
+        output.tell(f"firetree: {'; '.join([message, *notes])}")
+    return code
+
+
+def _run(arguments: list[str]) -> None:
+    match arguments:
+        case ["--version"]:
+            output.show(f"firetree {__version__}")
+        case ["-h" | "--help"]:
+            output.show(USAGE)
+        case []:
+            raise UserError(f"no command; expected one of {', '.join(VERBS)}")
+        case [verb, *rest] if verb in VERBS:
+            import_module(f"firetree.commands.{verb}").run(rest)
+        case [unknown, *_]:
+            raise UserError(f"no command '{unknown}'{nearest(unknown, VERBS)}")

@@ -1,0 +1,166 @@
+"""How finely each layer is rounded, so that the file meets a budget and the answer changes least.
+
+The loss of rounding a layer with N weights to steps of size s is about N · g · s² / 24, with g the mean
+squared gradient of its weights (Fisher's information); its bytes fall by N / 8 for every doubling of s.
+At the best allocation a byte more brings every layer the same, so that s is proportional to 1 / sqrt(g):
+bits and density of each layer follow from one number, which a search fits to the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import log2, sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firetree.deep_compression.calibrate import Calibration
+from firetree.deep_compression.quantise import (
+    MOST_STEPS,
+    Compensation,
+    compensation,
+    in_steps,
+    quantise,
+    whole_step,
+)
+from firetree.errors import UserError
+from firetree.modelfiles import Published
+from firetree.modelfiles.fire import fire
+from firetree.modelfiles.fire.numbers import is_half, pack_floats
+from firetree.modelfiles.fire.shared import Compressed, Shared, halved, keep_exactly
+from firetree.modelfiles.fire.tables import entropy_bits
+
+_TRIES = 6
+_CLOSE = 0.004
+"""Of the budget, left unused at most where there are tries left."""
+
+_APART = 0.5
+
+
+def fit_budget(
+    published: Published,
+    calibration: Calibration,
+    budget_bytes: int,
+    tell: Callable[[str], None],
+    *,
+    coder: str = "rans",
+    to_be_retrained: bool = False,
+) -> Compressed:
+    """The model rounded as finely as `budget_bytes` for the whole file allow.
+
+    Args:
+        coder: that the file is going to be written with.
+        to_be_retrained: leave room for what retraining adds.
+
+    Raises:
+        UserError: a budget that no tried allocation met.
+    """
+    found = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
+    made_up = {name: order for name, order in found.items() if order is not None}
+    relative = relative_steps(published.state, calibration.sensitivity)
+    scale_of = _scales(published.state, relative)
+    least_bytes = _least_bytes(published, coder)
+    wanted_bytes = float(budget_bytes - least_bytes)
+    best: Compressed | None = None
+    best_bytes, last_bytes = 0, 0
+    for _ in range(_TRIES):
+        tried = rounded(published, relative, scale_of(wanted_bytes), made_up)
+        growth_bytes = _growth_bytes(tried) if to_be_retrained else 0
+        size_bytes = len(fire.write(tried, coder)) + growth_bytes
+        tell(f"{size_bytes:,} bytes of {budget_bytes:,} …")
+        if best_bytes < size_bytes <= budget_bytes:
+            best, best_bytes = tried, size_bytes
+        # Where a size comes again, steps are as small as a code of one byte allows, or all weights 0.
+        if size_bytes == last_bytes or (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
+            break
+        last_bytes = size_bytes
+        aimed_bytes = (1 - _CLOSE / 2) * budget_bytes
+        wanted_bytes *= max(aimed_bytes - least_bytes, 0) / max(size_bytes - least_bytes, 1)
+    if best is None:
+        raise UserError(
+            f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
+        )
+    return best
+
+
+def check_budget(published: Published, budget_bytes: int, coder: str) -> None:
+    """Before anything is measured.
+
+    Raises:
+        UserError: the file takes as much with all weights at 0.
+    """
+    least_bytes = _least_bytes(published, coder)
+    if budget_bytes <= least_bytes:
+        raise UserError(
+            f"--budget {budget_bytes:,} bytes; expected more than {least_bytes:,}, which the file "
+            "takes with all weights at 0"
+        )
+
+
+def _least_bytes(published: Published, coder: str) -> int:
+    """Of the file with all weights at 0."""
+    state = {
+        name: torch.zeros_like(tensor) if tensor.dim() > 1 else halved(tensor)
+        for name, tensor in published.state.items()
+    }
+    return len(fire.write(keep_exactly(replace(published, state=state)), coder))
+
+
+def _growth_bytes(compressed: Compressed) -> int:
+    """What retraining adds at most: a byte a value of a codebook, which is then no multiple of a step,
+    and what deflating saves on the other numbers, which need not repeat then."""
+    values = sum(len(t.codebook) for t in compressed.tensors.values() if isinstance(t, Shared))
+    kept = [t.numpy() for t in compressed.tensors.values() if isinstance(t, Tensor)]
+    halves = np.concatenate([np.zeros(0, np.float32), *(row for row in kept if is_half(row))])
+    return values + max(0, 2 * len(halves) - len(pack_floats(halves, 2)))
+
+
+def relative_steps(
+    state: Mapping[str, Tensor], sensitivity: Mapping[str, float]
+) -> dict[str, float]:
+    """The step of each layer's weights, up to a common factor."""
+    floor = 1e-12 * max(sensitivity.values(), default=1.0) + 1e-30
+    return {name: 1 / sqrt(max(sensitivity[name], floor)) for name in state if name in sensitivity}
+
+
+def rounded(
+    published: Published,
+    relative: Mapping[str, float],
+    scale: float,
+    made_up: Mapping[str, Compensation],
+) -> Compressed:
+    """Each layer in steps of `scale` times its own; all else in 16 bits where these reach so far."""
+    tensors = {
+        name: quantise(tensor, scale * relative[name], made_up.get(name))
+        if name in relative
+        else halved(tensor)
+        for name, tensor in published.state.items()
+    }
+    return Compressed(replace(published, state={}), tensors)
+
+
+def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Callable[[float], float]:
+    """From the bytes of all codes to the scale where rounding each weight on its own takes so many.
+
+    Measured at scales `_APART` octaves apart, from the one where every code has its byte in full to
+    the one where all weights are 0.
+    """
+    smallest = (
+        float(state[name].abs().max()) / MOST_STEPS / step for name, step in relative.items()
+    )
+    exponents = [log2(min((one for one in smallest if one > 0), default=1.0))]
+    sizes: list[float] = []
+    while not sizes or sizes[-1] > 0:
+        scale = 2 ** exponents[-1]
+        sizes.append(sum(_bits(state[n], scale * step) for n, step in relative.items()) / 8)
+        exponents.append(exponents[-1] + _APART)
+    known = np.array(sizes[::-1]), np.array(exponents[-2::-1])
+    return lambda size_bytes: float(2 ** np.interp(size_bytes, *known))
+
+
+def _bits(weight: Tensor, step: float) -> float:
+    steps = in_steps(weight.flatten(), whole_step(weight, step)).round().to(torch.int64)
+    counts = np.bincount(steps.numpy() + MOST_STEPS)
+    return entropy_bits(counts)

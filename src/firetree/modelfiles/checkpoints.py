@@ -1,0 +1,162 @@
+"""From what others save to one state dict: the wrappers around it, and what stands before its names.
+
+A checkpoint holds the weights under a key of its own, beside an optimizer, options and perhaps a moving
+average. DistributedDataParallel, torch.compile and Lightning put a module's name before each tensor's.
+Which prefix is left out follows from the names: the one behind which a network of ours fits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+from firetree import models
+from firetree.errors import UserError
+from firetree.modelfiles import caffe, own, torchvision
+from firetree.modelfiles.kinds import network_like
+from firetree.modelfiles.layers import recognise, refusal, with_biases
+from firetree.modelfiles.pth import Inert
+from firetree.modelfiles.published import CAFFE, TORCHVISION, Preprocessing, Published, shapes
+
+_FIRST = ("state_dict", "model_state_dict", "model", "net", "network")
+"""Where weights are looked for before anywhere else."""
+
+_WRAPPERS = re.compile(
+    r"(^|\.)(module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)"
+)
+"""Modules that PyTorch puts around others, at any depth, which have no weights of their own."""
+
+_LAYOUTS: tuple[
+    tuple[Callable[[Iterable[str]], list[str]], Preprocessing, Mapping[str, Any]], ...
+] = (
+    (torchvision.layers, TORCHVISION, torchvision.FIELDS),
+    (caffe.layers, CAFFE, {}),
+)
+_DEEPEST = 4
+_EXPECTED = "expected weights, as torch.save(model.state_dict(), …) writes them"
+
+
+def read_checkpoint(held: object, source: str) -> Published:
+    """The model in what a file holds: a state dict, or containers around one.
+
+    Args:
+        source: what to call the file in an error.
+
+    Raises:
+        UserError: no weights, or none of our networks'; the text says what they look like.
+    """
+    found = sorted(_states("", held, 0), key=lambda state: _rank(state[0]))
+    if not found:
+        raise UserError(f"cannot read {source}: it {_instead_of_weights(held)}; {_EXPECTED}")
+    for key, state in found:
+        published = _read_state(state, source)
+        if published is not None:
+            others = ", ".join(f"'{other}'" for other, _ in found if other != key)
+            notes = [f"took '{key}', not {others}"] if others else []
+            return replace(published, notes=(*notes, *published.notes))
+    _, state = found[0]
+    layers = with_biases(state, [n.removesuffix(".weight") for n in state if n.endswith(".weight")])
+    raise refusal(layers, source, network_like(state))
+
+
+def _states(key: str, held: object, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The state dicts among containers, each with the keys that lead to it."""
+    if not isinstance(held, Mapping) or depth > _DEEPEST:
+        return
+    tensors = {n: t for n, t in held.items() if isinstance(n, str) and isinstance(t, Tensor)}
+    if any(name.endswith("weight") for name in tensors):
+        yield key, tensors
+    for name, inner in held.items():
+        if isinstance(name, str):
+            yield from _states(f"{key}.{name}" if key else name, inner, depth + 1)
+
+
+def _rank(key: str) -> tuple[bool, int]:
+    """Weights before their moving average, then those in the usual places."""
+    usual = [_FIRST.index(part) for part in key.split(".") if part in _FIRST]
+    return _is_average(key), min(usual, default=len(_FIRST) if key else -1)
+
+
+def _is_average(key: str) -> bool:
+    return "ema" in key.lower()
+
+
+def _instead_of_weights(held: object) -> str:
+    inside = list(held.values()) if isinstance(held, Mapping) else []
+    for value in (held, *inside):
+        if isinstance(value, Inert):
+            return f"holds a pickled object, {value.named}, whose code firetree does not run"
+    if any("param_groups" in value for value in (held, *inside) if isinstance(value, Mapping)):
+        return "holds an optimizer's state without a model"
+    if isinstance(held, Mapping):
+        return f"holds no state dict, but {', '.join(map(repr, list(held)[:5])) or 'nothing'}"
+    return f"holds no state dict, but a {type(held).__name__}"
+
+
+def _read_state(state: Mapping[str, Tensor], source: str) -> Published | None:
+    """The model whose tensors' names follow some prefix; None where no network of ours fits."""
+    bare = {_WRAPPERS.sub("", name).lstrip("."): tensor for name, tensor in state.items()}
+    fitting = {prefix: fit for prefix in _prefixes(bare) if (fit := _fit(bare, prefix, source))}
+    if not fitting:
+        return None
+    (prefix, (published, used)), *others = fitting.items()
+    notes = [f"took '{prefix}', not '{other}'" for other, _ in others]
+    left_out = [name for name in bare if name not in used]
+    if left_out:
+        some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        notes.append(f"left out {len(left_out)} tensors that {published.network} lacks: {some}")
+    return replace(published, notes=(*notes, *published.notes))
+
+
+def _prefixes(names: Mapping[str, Tensor]) -> list[str]:
+    """What stands before a first layer's name, ending with a dot or empty: averages last, then by length."""
+    found = {
+        name[: -len(first)]
+        for first in _first_layers()
+        for name in names
+        if name.endswith(first) and name[: -len(first)][-1:] in ("", ".")
+    }
+    return sorted(found, key=lambda prefix: (_is_average(prefix), len(prefix), prefix))
+
+
+@cache
+def _first_layers() -> tuple[str, ...]:
+    own_first = {next(iter(shapes(name, {}, 1, 3, 224))) for name in models.names()}
+    return ("features.0.weight", *sorted(own_first))
+
+
+def _fit(
+    names: Mapping[str, Tensor], prefix: str, source: str
+) -> tuple[Published, set[str]] | None:
+    """The model behind a prefix, and the tensors that it has.
+
+    A tensor that stands in one of the network's own modules, and that it does not have, makes it
+    another network; others are a loss's or a metric's, say.
+    """
+    state = {n.removeprefix(prefix): t for n, t in names.items() if n.startswith(prefix)}
+    state = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    try:
+        published, used = _recognised(state)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    modules = {re.split(r"[./]", name)[0] for name in used}
+    if published is None or any(re.split(r"[./]", n)[0] in modules for n in state.keys() - used):
+        return None
+    return published, {prefix + name for name in used}
+
+
+def _recognised(state: Mapping[str, Tensor]) -> tuple[Published | None, set[str]]:
+    published = own.read_state(state)
+    if published is not None:
+        return published, {n for n in state if n in published.state or ".norm." in n}
+    for layers_of, preprocessing, fields in _LAYOUTS:
+        layers = with_biases(state, layers_of(state))
+        published = recognise(layers, preprocessing, fields)
+        if published is not None:
+            return published, {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
+    return None, set()

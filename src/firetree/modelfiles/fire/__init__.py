@@ -1,0 +1,1 @@
+"""`.fire`: a model in few bytes, with its preprocessing and classes."""

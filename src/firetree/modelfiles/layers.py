@@ -1,0 +1,127 @@
+"""Which of our networks a list of layers is: by the shapes of its weights, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firetree.errors import UserError
+from firetree.modelfiles.published import Preprocessing, Published, for_channels, in_words, shapes
+
+Layers = Mapping[str, tuple[Tensor, Tensor]]
+"""Weight and bias of each layer by its name in the file, in the order of the forward pass."""
+
+_CANDIDATES = (
+    "squeezenet_v1_0",
+    "squeezenet_v1_1",
+    "alexnet_one_tower",
+    "alexnet_grouped",
+    "alexnet",
+)
+
+
+def recognise(
+    layers: Layers, preprocessing: Preprocessing, fields: Mapping[str, Any]
+) -> Published | None:
+    """The model whose layers have these weights and biases; None where none of our networks has.
+
+    Classes and channels are those of the file, colours are made grey for one channel.
+
+    Args:
+        fields: what the source's SqueezeNets have otherwise than ours.
+
+    Raises:
+        UserError: such layers, but of numbers that are no floats, or for other channels than 1 or 3.
+    """
+    found = {
+        f"{n}.{kind}": t for n, both in layers.items() for kind, t in zip(_KINDS, both, strict=True)
+    }
+    for network in _CANDIDATES if found else ():
+        expected = _expected(network, layers, preprocessing)
+        if [tuple(tensor.shape) for tensor in found.values()] == list(expected.values()):
+            channels = next(iter(found.values())).shape[1]
+            state = {n: as_floats(*item) for n, item in zip(expected, found.items(), strict=True)}
+            prepared = for_channels(preprocessing, channels)
+            own = fields if network.startswith("squeezenet") else {}
+            return Published(network, state, prepared, own, notes=(assumed(prepared),))
+    return None
+
+
+def refusal(layers: Layers, source: str, like: str | None) -> UserError:
+    """The error that these are no network of ours, with the nearest one's first other shape.
+
+    Args:
+        source: what to call the file.
+        like: what it looks like instead.
+    """
+    apart = f"; it looks like {like}" if like else _first_other_shape(layers)
+    return UserError(
+        f"{source} holds {len(layers)} layers that are none of {', '.join(_CANDIDATES)}{apart}; "
+        "expected the weights of one of these"
+    )
+
+
+def with_biases(state: Mapping[str, Tensor], names: list[str]) -> Layers:
+    """Weight and bias of the layers of these names; without a bias, an empty one."""
+    return {n: (state[f"{n}.weight"], state.get(f"{n}.bias", torch.zeros(0))) for n in names}
+
+
+def as_floats(name: str, tensor: Tensor) -> Tensor:
+    """In float32, in memory of its own and in order.
+
+    Raises:
+        UserError: whole numbers, as of a quantised model, or a tensor that is not dense.
+    """
+    if tensor.is_meta:
+        raise UserError(f"{name} has a shape and no values (torch's meta device); save them too")
+    if not tensor.is_floating_point() or tensor.layout != torch.strided:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name} holds {kind}, {tensor.layout}; expected dense floats, as of a model before it "
+            "is quantised"
+        )
+    return tensor.detach().to(torch.float32, copy=True).contiguous()
+
+
+def assumed(preprocessing: Preprocessing) -> str:
+    """What is said of a file that does not tell how its pictures are prepared."""
+    return f"it does not say how pictures are prepared; assumed: {in_words(preprocessing)}"
+
+
+_KINDS = ("weight", "bias")
+
+
+def _expected(
+    network: str, layers: Layers, preprocessing: Preprocessing
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that the network would have with the classes and channels of these layers."""
+    (first, _), (_, last) = next(iter(layers.values())), list(layers.values())[-1]
+    channels = first.shape[1] if first.dim() == 4 else 0
+    if last.dim() != 1 or not len(last) or not channels:
+        return {}
+    return shapes(network, {}, len(last), channels, preprocessing.crop)
+
+
+def _first_other_shape(layers: Layers) -> str:
+    """Where the nearest network with so many layers departs from these, as the end of a sentence."""
+    found = [
+        (f"{name}.{kind}", tuple(tensor.shape))
+        for name, both in layers.items()
+        for kind, tensor in zip(_KINDS, both, strict=True)
+    ]
+    classes = next((shape[0] for _, shape in found[-2:] if shape), 1)
+    nearest: tuple[int, str] = (-1, "")
+    for network in _CANDIDATES if layers and classes else ():
+        expected = list(shapes(network, {}, classes, 3, 224).values())
+        if len(expected) != len(found):
+            continue
+        other = [
+            f": {name} is {shape if shape != (0,) else 'missing'}, in {network} {its}"
+            for (name, shape), its in zip(found, expected, strict=True)
+            if shape != its
+        ]
+        nearest = max(nearest, (len(found) - len(other), other[0] if other else ""))
+    return nearest[1]

@@ -1,0 +1,195 @@
+"""The weights of an ONNX file: those of its convolutions and matrix products, in it or beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from firetree.errors import UserError
+from firetree.modelfiles.external import read_beside, size_bytes
+from firetree.modelfiles.graphs import check_graph
+from firetree.modelfiles.kinds import network_like
+from firetree.modelfiles.layers import Layers, recognise, refusal
+from firetree.modelfiles.published import (
+    TORCHVISION,
+    Preprocessing,
+    Published,
+    check_shapes,
+    from_metadata,
+    shapes_of,
+)
+from firetree.modelfiles.torchvision import FIELDS
+
+_LARGEST_BYTES = 2 << 30
+_LARGEST_SIDE = 2048
+
+
+def read_onnx(path: Path) -> Published:
+    """A file of ours says all by itself; for others pictures are prepared as for torchvision.
+
+    Raises:
+        UserError: the onnx package is missing, a damaged file, or none of our networks.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError("reading ONNX needs its package; pip install 'firetree[onnx]'") from error
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise UserError(f"{path} has over 2 GiB; expected a smaller ONNX file")
+    with _one_line(path):
+        model = onnx.load(str(path), load_external_data=False)
+        kinds = {node.op_type for node in model.graph.node}
+        _refuse_quantised(kinds, path)
+        tensors = _tensors(model.graph, path)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    described = from_metadata(told, str(path))
+    if described is not None:
+        return replace(described, state=_state(described, _named(model.graph, tensors)))
+    layers, fields = _layers(model.graph, tensors)
+    published = recognise(layers, _prepared(model.graph), fields)
+    if published is None:
+        raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
+    with _one_line(path):
+        check_graph(model.graph, published.network, published.preprocessing.crop, str(path))
+    return published
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn what onnx raises for a damaged file into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # protobuf and numpy have errors of their own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot read {path}: {reason}; expected a whole ONNX file") from error
+
+
+def _refuse_quantised(kinds: set[str], path: Path) -> None:
+    if quantised := sorted(kind for kind in kinds if _QUANTISED.search(kind)):
+        raise UserError(
+            f"{path} is quantised ({', '.join(quantised)}); expected the ONNX file that it was made from"
+        )
+
+
+_QUANTISED = re.compile("QuantizeLinear|^QLinear|Integer$|^MatMulNBits$")
+
+
+def _tensors(graph: Any, path: Path) -> dict[str, Tensor]:
+    """What is known before the graph runs: initialisers, constants, and the same in another type."""
+    from onnx import numpy_helper
+
+    held = {one.name: one for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            held |= dict.fromkeys(node.output, next(e.t for e in node.attribute))
+    beside_bytes = sum(size_bytes(one) for one in held.values() if one.external_data)
+    if beside_bytes > _LARGEST_BYTES:
+        raise UserError(f"{path} has {beside_bytes:,} bytes of tensors; expected at most 2 GiB")
+    tensors = {
+        name: _as_torch(numpy_helper.to_array(read_beside(one, path))) for name, one in held.items()
+    }
+    for node in graph.node:
+        if node.op_type in ("Identity", "Cast") and node.input[0] in tensors:
+            tensors[node.output[0]] = tensors[node.input[0]]
+    return tensors
+
+
+def _as_torch(array: npt.NDArray[Any]) -> Tensor:
+    """Floats of any width in float32, as torch does not know all of NumPy's and ONNX's."""
+    floats = array.dtype.kind == "f" or "float" in array.dtype.name
+    return torch.from_numpy(array.astype(np.float32) if floats else array.copy())
+
+
+def _prepared(graph: Any) -> Preprocessing:
+    """As for torchvision's networks, at the size that the graph's input has."""
+    initial = {one.name for one in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in initial]
+    sides = [side.dim_value for side in inputs[0].type.tensor_type.shape.dim[2:]] if inputs else []
+    if len(sides) != 2 or sides[0] != sides[1] or not 8 <= sides[0] <= _LARGEST_SIDE:
+        return TORCHVISION
+    crop = sides[0]
+    return replace(
+        TORCHVISION, resize=round(crop * TORCHVISION.resize / TORCHVISION.crop), crop=crop
+    )
+
+
+def _computed(kinds: set[str], layers: Layers) -> str | None:
+    """What a graph is whose weights other nodes compute."""
+    return (
+        "a graph that computes its weights (ConstantOfShape)"
+        if ("ConstantOfShape" in kinds and not layers)
+        else None
+    )
+
+
+def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by all their names: exporters keep one of small ones that are equal.
+
+    A layer whose weight is merged with an earlier one's is known by its bias, and the other way round.
+    """
+    named, earlier = dict(tensors), set[str]()
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            held = [name for name in node.input[1:3] if name in tensors]
+            own = [name.rpartition(".")[0] for name in held]
+            layer = next((one for one in own if one not in earlier), None)
+            if layer is not None:
+                earlier.add(layer)
+                named |= {f"{layer}.{name.rpartition('.')[2]}": tensors[name] for name in held}
+    return named
+
+
+def _state(described: Published, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's tensors by their names, with 0 for those that exporters leave out.
+
+    These are biases that are 0 everywhere, and classifiers that only help to train.
+    """
+    *_, last, _ = shapes_of(described, classes=1)
+    classes = next(iter(tensors[last].shape), 1) if last in tensors else 1
+    expected = shapes_of(described, classes)
+    left_out = {
+        name: torch.zeros(()).expand(shape)
+        for name, shape in expected.items()
+        if name not in tensors and (name.endswith(".bias") or name.startswith("heads."))
+    }
+    found = {name: tensors[name] for name in expected if name in tensors} | left_out
+    check_shapes(described.network, found, expected)
+    return {name: found[name].float().contiguous() for name in expected}
+
+
+def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str, Any]]:
+    """Weight and bias of each layer in the graph's order, and how the last convolution is padded."""
+    layers: dict[str, tuple[Tensor, Tensor]] = {}
+    fields: dict[str, Any] = dict(FIELDS)
+    for node in graph.node:
+        held = [name for name in node.input if name in tensors]
+        if node.op_type not in ("Conv", "Gemm") or not held:
+            continue
+        told = {entry.name: entry for entry in node.attribute}
+        weight = tensors[held[0]]
+        if node.op_type == "Gemm" and not ("transB" in told and told["transB"].i):
+            weight = weight.t() if weight.dim() == 2 else weight
+        # Exporters leave out a bias that is 0 everywhere.
+        bias = tensors[held[1]] if len(held) > 1 else torch.zeros(weight.shape[:1])
+        layers[_layer_name(held[0], layers)] = weight, bias
+        if node.op_type == "Conv":
+            pads = told["pads"].ints if "pads" in told else ()
+            fields = {"conv10_padding": pads[0] if pads else 0}
+    return layers, fields
+
+
+def _layer_name(weight: str, layers: Layers) -> str:
+    """The weight's name, told apart where layers share one."""
+    name = weight.removesuffix(".weight")
+    return name if name not in layers else f"{name} of layer {len(layers) + 1}"

@@ -1,0 +1,66 @@
+"""The pictures' networks that `firetree train` has trained, from the folders of their runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+
+from firetree import models
+from firetree.documents import from_document
+from firetree.errors import UserError
+from firetree.modelfiles.published import FIELDS, Preprocessing, Published, check_shapes, shapes
+from firetree.models.batch_norm import folded
+from firetree.output import printable
+from firetree.training import read_run
+
+_WHITE = 255.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """What a run says about its pictures."""
+
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def read_published(folder: Path) -> Published:
+    """The network of a run's newest whole checkpoint, with its preprocessing and class names.
+
+    Raises:
+        UserError: no run's folder, or not one of a network that classifies whole pictures.
+    """
+    trained = read_run(folder)
+    model, data = trained.recipe.model, trained.data
+    if model.name not in models.names():
+        raise UserError(
+            f"{folder} is a run of {model.name}; expected one of {', '.join(models.names())}"
+        )
+    fields = {name: getattr(model, name) for name in FIELDS if getattr(model, name) is not None}
+    known = {
+        field.name: data[field.name] for field in dataclass_fields(_Pictures) if field.name in data
+    }
+    about = from_document(_Pictures, known, f"newest checkpoint of {folder}: data")
+    preprocessing = Preprocessing(
+        resize=about.size,
+        squash=False,
+        crop=about.size,
+        order="RGB",
+        mean=tuple(_WHITE * mean for mean in about.mean),
+        std=tuple(_WHITE * std for std in about.std),
+    )
+    order = shapes(model.name, fields, len(about.classes), about.channels, about.size)
+    try:
+        weights = folded(trained.weights)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"newest checkpoint of {folder}: no weights of {model.name}: {error}"
+        ) from error
+    state = {name: weights[name] for name in order if name in weights}
+    check_shapes(model.name, state, order)
+    classes = tuple(map(printable, about.classes))
+    return Published(model.name, state, preprocessing, fields, classes)

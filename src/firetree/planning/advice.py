@@ -1,0 +1,141 @@
+"""What would change a plan's answer, each with its number: batch, model, bytes, links, or another way.
+
+All are predictions of the same prices as the plan's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+
+from firetree.models.profile import LayerSizes, Profile
+from firetree.network.network import Network
+from firetree.network.units import format_duration
+from firetree.planning.compressed_sizes import compressed, local_step
+from firetree.planning.plan import Plan, Point, Prices
+from firetree.planning.step import step
+
+SQUEEZENET_BYTES = 4 * 1_235_496
+"""Gradients of SqueezeNet v1.1, which has AlexNet's accuracy (Iandola et al. 2016)."""
+
+_COMPRESSIONS = ("fp16", "int8", "topk:0.01", "powersgd:4")
+_LOCAL_STEPS = 16
+
+WORTH_IT = 1.1
+"""Another doubling of hosts that brings less than this is not worth its price."""
+
+
+def advise(
+    profile: Profile,
+    prices: Prices,
+    points: Sequence[Point],
+    plan: Plan,
+    layers: Sequence[LayerSizes] = (),
+) -> list[str]:
+    """Sentences for a person, most telling first; nothing on one host."""
+    if prices.network.size == 1:
+        return ["a network of one host: there is nothing to synchronise"]
+    last = points[-1]
+    said = [_worth(points)]
+    if last.limited_by == "computation":
+        said.append("computation is the limit: a faster processor helps, a faster network does not")
+    else:
+        said += _remedies(profile, prices, plan)
+    if layers:
+        said.append(_parallelism(layers))
+    return said
+
+
+def _worth(points: Sequence[Point]) -> str:
+    before, last = points[-2:]
+    gain = last.speedup / before.speedup
+    best = max(points, key=lambda point: point.speedup)
+    if best.speedup < 1.05:
+        return (
+            "one machine alone is fastest: "
+            f"{last.world_size} bring {last.speedup:.2f} times its samples a second"
+        )
+    verdict = "worth it" if gain >= WORTH_IT else "not worth it"
+    return (
+        f"{last.world_size} machines instead of {before.world_size} bring {gain:.2f} times the "
+        f"samples a second: {verdict}"
+    )
+
+
+def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
+    """What each change would make of the efficiency."""
+    faster = Prices(_ten_times(prices.network))
+    prices = copy(prices)
+    names = {choice.algorithm for _, choice in plan.choices} & set(prices.names)
+    prices.names = faster.names = sorted(names) or prices.names
+
+    def efficiency(changed: Profile, on: Prices) -> float:
+        return changed.compute_s / step(changed, plan.bucket_bytes, on.best_seconds).step_s
+
+    now = efficiency(profile, prices)
+    remedies = [
+        (
+            "a batch four times as large on each machine (and its learning rate)",
+            efficiency(profile.scaled(4 * profile.compute_s), prices),
+        ),
+        ("links ten times as fast", efficiency(profile, faster)),
+        (
+            f"--sync.local-steps {_LOCAL_STEPS}",
+            profile.compute_s / local_step(profile, _LOCAL_STEPS, prices.best_seconds).step_s,
+        ),
+    ]
+    for compression in _COMPRESSIONS:
+        fewer = compressed(profile, compression, prices.network.size)
+        remedies.append((f"--sync.compression {compression}", efficiency(fewer, prices)))
+    if profile.size_bytes > 2 * SQUEEZENET_BYTES:
+        smaller = profile.resized(SQUEEZENET_BYTES / profile.size_bytes)
+        remedies.append(
+            (
+                f"a model as small as SqueezeNet ({SQUEEZENET_BYTES / 1e6:.1f} MB of gradients "
+                f"instead of {profile.size_bytes / 1e6:.0f}) with the same computation",
+                efficiency(smaller, prices),
+            )
+        )
+    remedies.sort(key=lambda remedy: -remedy[1])
+    return [f"{what}: efficiency {now:.0%} → {better:.0%}" for what, better in remedies]
+
+
+def _ten_times(network: Network) -> Network:
+    hosts = tuple(
+        replace(host, up_bytes_s=10 * host.up_bytes_s, down_bytes_s=10 * host.down_bytes_s)
+        for host in network.hosts
+    )
+    racks = tuple(
+        replace(rack, out_bytes_s=10 * rack.out_bytes_s, in_bytes_s=10 * rack.in_bytes_s)
+        for rack in network.racks
+    )
+    pairs = tuple(tuple(10 * rate for rate in row) for row in network.pair_bytes_s)
+    return replace(network, hosts=hosts, racks=racks, pair_bytes_s=pairs)
+
+
+def _parallelism(layers: Sequence[LayerSizes]) -> str:
+    """FireCaffe's comparison: data parallelism sends |∇W|, model parallelism |D|."""
+    weights = sum(layer.weight_bytes for layer in layers)
+    activations = sum(layer.activation_bytes for layer in layers)
+    heavy = [layer.name for layer in layers if layer.weight_bytes > layer.activation_bytes]
+    better = "data" if weights <= activations else "model"
+    sentence = (
+        f"{better} parallelism sends less: |∇W| is {weights / 1e6:.1f} MB, |D| {activations / 1e6:.1f} MB "
+        "a step on each machine"
+    )
+    if heavy and len(heavy) < len(layers):
+        sentence += f"; by layer, model parallelism would for {', '.join(heavy)}"
+    return sentence
+
+
+def describe_point(point: Point) -> tuple[str, ...]:
+    """A point as the cells of a table."""
+    return (
+        str(point.world_size),
+        format_duration(point.step_s),
+        f"{point.speedup:.2f}",
+        f"{point.efficiency:.0%}",
+        point.algorithm,
+        point.limited_by,
+    )

@@ -1,0 +1,289 @@
+"""Before training: what a step takes on 1, 2, 4 … hosts, and the best way to sum each of its buckets.
+
+Every candidate is priced for every bucket size; a `Plan` is the best of them as data, which
+`firetree.attach` and `firetree train --plan` run. `advice` says what would change the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from firetree.documents import Count, Positive, Printable, Seconds, parse_json, read_text
+from firetree.errors import UserError, nearest
+from firetree.models.profile import Profile
+from firetree.network.network import MOST_HOSTS, Network
+from firetree.planning.candidates import (
+    GLOO_SEGMENT_BYTES,
+    GROWN,
+    NATIVE,
+    Choice,
+    best_of,
+    candidate_names,
+    grown,
+    is_uneven,
+    known,
+)
+from firetree.planning.step import Step, bucketed, step
+
+PLAN_VERSION = 1
+
+BUCKETS_BYTES = (1 << 20, 4 << 20, 25 << 20, 1 << 40)
+"""Bucket sizes that are tried; the last puts all gradients into one."""
+
+_COMPUTATION_SHARE = 0.05
+"""A step that waits for less than this part of its time is limited by its computation."""
+
+_ANCHORS = tuple(1 << 2 * k for k in range(6, 14))
+
+_GROWN_TRANSFERS = 15_000
+_GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
+
+_MOST_TRANSFERS = 1 << 24
+"""Of all choices in a plan's file: four rings over 1,024 hosts in two segments a share, as Gloo has them."""
+
+_MOST_CHUNKS = 1 << 10
+"""Of a choice for a small bucket; a larger one has as many as the backend would have."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a step would take with one algorithm for all buckets, at its best bucket size."""
+
+    algorithm: Printable
+    bucket_bytes: Positive
+    step_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the gradients of a model are summed on a network: one choice for each bucket's size.
+
+    `gradient_bytes` and `world_size` say what it was made for, `compute_s` and `step_s` what it
+    predicts, `candidates` what every other way would take, fastest first.
+    """
+
+    model: Printable
+    world_size: Positive
+    gradient_bytes: Count
+    bucket_bytes: Positive
+    choices: tuple[tuple[Count, Choice], ...]
+    compute_s: Seconds
+    step_s: Seconds
+    limited_by: Printable
+    candidates: tuple[Candidate, ...]
+
+    def choice_for(self, size_bytes: int) -> Choice:
+        """The choice that was made for the bucket nearest in size."""
+        if not self.choices:
+            return Choice(NATIVE, 1)
+        return min(self.choices, key=lambda made: abs(made[0] - size_bytes))[1]
+
+    @property
+    def algorithm(self) -> str:
+        """What sums the largest bucket."""
+        return max(self.choices, key=lambda made: made[0])[1].algorithm if self.choices else NATIVE
+
+    def check(self, world_size: int, gradient_bytes: int) -> None:
+        """Raise UserError where it was made for other ranks or another model."""
+        if self.world_size != world_size:
+            raise UserError(
+                f"a plan for {self.world_size} ranks on {world_size}; make one for this cluster with "
+                "firetree plan"
+            )
+        if self.gradient_bytes != gradient_bytes:
+            raise UserError(
+                f"a plan for {self.model} with {self.gradient_bytes:,} bytes of gradients; this model "
+                f"has {gradient_bytes:,}; make one for it with firetree plan"
+            )
+
+    def to_json(self) -> str:
+        """All fields, and the version."""
+        return json.dumps({"version": PLAN_VERSION, **asdict(self)}, indent=1)
+
+    @staticmethod
+    def from_json(text: str, source: str = "the plan") -> Plan:
+        """Read what `to_json` wrote; `source` names it in errors (UserError)."""
+        made = parse_json(Plan, text, source, PLAN_VERSION)
+        try:
+            _check_choices(made)
+        except (ValueError, UserError) as error:
+            raise UserError(f"{source}: {error}") from error
+        return made
+
+
+def _check_choices(made: Plan) -> None:
+    """Raise ValueError or UserError for what could not be run; no schedule is built for that."""
+    if made.world_size > MOST_HOSTS:
+        raise ValueError(f"{made.world_size} ranks; expected at most {MOST_HOSTS}")
+    for size_bytes, choice in made.choices:
+        choice.check(made.world_size)
+        most = max(_MOST_CHUNKS, 8 * made.world_size, 2 * size_bytes // GLOO_SEGMENT_BYTES)
+        if choice.chunks > most:
+            raise ValueError(
+                f"{choice.chunks} chunks of {size_bytes:,} bytes; expected at most {most}"
+            )
+    transfers = sum(2 * made.world_size * choice.chunks for _, choice in made.choices)
+    if transfers > _MOST_TRANSFERS:
+        raise ValueError(f"{transfers} transfers; expected at most {_MOST_TRANSFERS}")
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan's file (UserError where it cannot be)."""
+    return Plan.from_json(read_text(Path(path), "plan"), f"plan {path}")
+
+
+class Prices:
+    """What each candidate takes on one network for any size: priced at sizes a factor of four apart up
+    to 64 MiB, and straight lines between and beyond."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self._priced: dict[tuple[str, int], float] = {}
+        self._grown: dict[int, Choice] = {}
+        self.names = list(candidate_names(network))
+        if is_uneven(network) and network.size > 2:
+            self.names.append(GROWN)
+
+    def choice(self, name: str, size_bytes: float) -> Choice:
+        """The candidate of that name for a size."""
+        if name != GROWN:
+            return known(name, self.network, size_bytes)
+        anchor = min(_GROWN_ANCHORS, key=lambda a: max(a, size_bytes) / min(a, size_bytes))
+        if anchor not in self._grown:
+            self._grown[anchor] = grown(self.network, anchor, transfers=_GROWN_TRANSFERS)
+        return self._grown[anchor]
+
+    def seconds(self, name: str, size_bytes: int) -> float:
+        """The time of one all-reduce of that size."""
+        segments = [*pairwise(_ANCHORS)]
+        below, above = next((s for s in segments if size_bytes <= s[1]), segments[-1])
+        part = max(0.0, (size_bytes - below) / (above - below))
+        return (1 - part) * self._at(name, below) + part * self._at(name, above)
+
+    def _at(self, name: str, size_bytes: int) -> float:
+        if (name, size_bytes) not in self._priced:
+            choice = self.choice(name, size_bytes)
+            self._priced[name, size_bytes] = choice.price(self.network, size_bytes).time_s
+        return self._priced[name, size_bytes]
+
+    def best(self, size_bytes: int) -> str:
+        """The name of the candidate to take for a size."""
+        return best_of({name: self.seconds(name, size_bytes) for name in self.names})
+
+    def best_seconds(self, size_bytes: int) -> float:
+        """The time of that candidate."""
+        return self.seconds(self.best(size_bytes), size_bytes)
+
+
+def restricted(prices: Prices, name: str) -> Prices:
+    """The same prices with one candidate alone.
+
+    Raises:
+        UserError: no candidate of that name on this network.
+    """
+    if name not in prices.names:
+        raise UserError(f"no way '{name}'{nearest(name, prices.names)}")
+    alone = copy(prices)
+    alone.names = [name]
+    return alone
+
+
+def make_plan(
+    model: str,
+    profile: Profile,
+    prices: Prices,
+    buckets_bytes: Sequence[int] = BUCKETS_BYTES,
+) -> Plan:
+    """The bucket size, of those given, and the choices with which a step is fastest."""
+    if prices.network.size == 1:
+        compute_s = profile.compute_s
+        return Plan(
+            model, 1, profile.size_bytes, BUCKETS_BYTES[-2], (), compute_s, compute_s, "", ()
+        )
+    bucket_bytes = min(
+        buckets_bytes, key=lambda size: step(profile, size, prices.best_seconds).step_s
+    )
+    best = step(profile, bucket_bytes, prices.best_seconds)
+    sizes = sorted({bucket.size_bytes for bucket in bucketed(profile, bucket_bytes)})
+    choices = tuple((size, prices.choice(prices.best(size), size)) for size in sizes)
+    return Plan(
+        model,
+        prices.network.size,
+        profile.size_bytes,
+        min(bucket_bytes, profile.size_bytes),
+        choices,
+        profile.compute_s,
+        best.step_s,
+        _limit(best, prices.network, choices[-1]),
+        _candidates(profile, prices),
+    )
+
+
+def _candidates(profile: Profile, prices: Prices) -> tuple[Candidate, ...]:
+    found = []
+    for name in prices.names:
+        steps = [
+            Candidate(name, size, step(profile, size, partial(prices.seconds, name)).step_s)
+            for size in BUCKETS_BYTES
+        ]
+        found.append(min(steps, key=lambda candidate: candidate.step_s))
+    return tuple(sorted(found, key=lambda candidate: candidate.step_s))
+
+
+def _limit(best: Step, network: Network, largest: tuple[int, Choice]) -> str:
+    if best.exposed_s < _COMPUTATION_SHARE * best.step_s:
+        return "computation"
+    size_bytes, choice = largest
+    return choice.price(network, size_bytes).limited_by
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a step takes on so many hosts, each with as many samples as the one host alone.
+
+    `speedup` is the number of samples a second against one host's, `efficiency` that over the hosts.
+    """
+
+    world_size: int
+    step_s: float
+    speedup: float
+    efficiency: float
+    algorithm: str
+    limited_by: str
+
+
+def scaling(
+    model: str, profile: Profile, prices: Prices, tell: Tell
+) -> Iterator[tuple[Point, Plan]]:
+    """A point and a plan for 1, 2, 4 … hosts of the network that is priced, and for all of them."""
+    hosts = prices.network.size
+    for world_size in world_sizes(hosts):
+        tell(f"pricing {world_size} of {hosts} hosts")
+        some = Prices(prices.network.first(world_size)) if world_size < hosts else prices
+        made = make_plan(model, profile, some)
+        efficiency = profile.compute_s / made.step_s
+        limited_by = made.limited_by or "computation"
+        yield (
+            Point(
+                world_size,
+                made.step_s,
+                world_size * efficiency,
+                efficiency,
+                made.algorithm if world_size > 1 else "none",
+                limited_by,
+            ),
+            made,
+        )
+
+
+def world_sizes(most: int) -> Sequence[int]:
+    """1, 2, 4 … up to `most`, and that."""
+    return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})

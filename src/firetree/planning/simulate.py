@@ -1,0 +1,281 @@
+"""The time that a schedule takes on a network, by simulating every transfer of it.
+
+A transfer costs its sender's processor a message; then its bytes flow over the sender's port, the
+uplinks between and the receiver's port at once, and are under way for the latency; then it costs the
+receiver's processor a message and, where it is added, the addition. Hosts that share a machine have
+its cores do more for each message, beside what waits for it. `flow` moves and works, the schedule's
+graph says what waits for what. On equal links without latency and costs the result is the closed form
+of ring, chain, binomial tree, circulant graphs and parameter server, cut as their rules say; other
+forms count steps at most, or give each flow a port of its own, and may lie on either side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+
+from firetree.collectives.executor import CONFIRMED_BYTES
+from firetree.collectives.graph import Graph, applied, build_graph, moved
+from firetree.collectives.schedule import Schedule
+from firetree.collectives.walk import WINDOW
+from firetree.network.network import Network, rack_of
+from firetree.planning.flow import Clock, Done, Links, Processors
+
+BUSY_SHARE = 0.5
+"""A link that is in use for less of the time is not what limits a schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a schedule takes, in seconds, and what limits it: a link, a processor, or latency."""
+
+    time_s: float
+    limited_by: str
+
+
+def price(schedule: Schedule, network: Network, size_bytes: float) -> Price:
+    """Simulate an all-reduce (or another collective) of `size_bytes` in equal chunks.
+
+    Raises:
+        ValueError: the schedule is for another number of ranks than the network has hosts.
+        ScheduleError: the schedule cannot run.
+    """
+    if schedule.world_size != network.size:
+        raise ValueError(f"a schedule for {schedule.world_size} ranks on {network.size} hosts")
+    if schedule.one_port and size_bytes / schedule.chunks < CONFIRMED_BYTES:
+        schedule = dataclasses.replace(schedule, one_port=False)
+    return _Simulation(build_graph(schedule), network, size_bytes / schedule.chunks).run()
+
+
+class _Simulation:
+    """One run of a schedule, as the executor does it: what a host receives it takes in walk order."""
+
+    def __init__(self, graph: Graph, network: Network, chunk_bytes: float):
+        self._graph, self._network, self._chunk_bytes = graph, network, chunk_bytes
+        self._clock = Clock()
+        self._links = Links(self._clock)
+        self._wires = _Wires(network, self._links)
+        machine_of, cores = _machines(network)
+        # Each host twice: for what messages wait for, and for what goes on beside them.
+        self._processors = Processors(self._clock, machine_of * 2, cores)
+        self._beside_s = _beside_s(network)
+        self._followers: list[list[int]] = [[] for _ in range(2 * len(graph.transfers))]
+        self._missing = [
+            self._wait(event, causes)
+            for t, causes in enumerate(_causes(graph))
+            for event, causes in ((moved(t), causes), (applied(t), {*graph.before_applying[t]}))
+        ]
+        for events in self._followers:
+            events.sort(key=self._turn)
+        self._arrived = [False] * len(graph.transfers)
+        self._taken_in = [deque(order) for order in _walk_orders(graph, network.size)]
+        self._taking_in = [False] * network.size
+        self._end_s = 0.0
+
+    def _wait(self, event: int, causes: set[int]) -> int:
+        for cause in causes:
+            self._followers[cause].append(event)
+        return len(causes)
+
+    def run(self) -> Price:
+        events = [moved(t) for t in range(len(self._arrived)) if not self._missing[moved(t)]]
+        for event in sorted(events, key=self._turn):
+            self._start(event // 2)
+        self._clock.run()
+        return Price(self._end_s, self._limit())
+
+    def _turn(self, event: int) -> tuple[bool, int]:
+        """Of what may happen at once, sends come first and in program order, as in the executor."""
+        return event % 2 == 1, self._graph.transfers[event // 2].send_index
+
+    def _happen(self, event: int) -> None:
+        for follower in self._followers[event]:
+            self._missing[follower] -= 1
+            if not self._missing[follower]:
+                t = follower // 2
+                if follower == moved(t):
+                    self._start(t)
+                else:
+                    self._take_in(self._graph.transfers[t].receiver)
+
+    def _start(self, t: int) -> None:
+        """Send a transfer on its way; that its bytes have gone is what `moved` means here."""
+        transfer, network = self._graph.transfers[t], self._network
+        ends = transfer.sender, transfer.receiver
+
+        def send(_: float) -> None:
+            self._links.send(self._chunk_bytes, self._wires.route(*ends), gone)
+
+        def gone(now_s: float) -> None:
+            self._clock.at(now_s + network.latency(*ends), arrived)
+            self._happen(moved(t))
+
+        def arrived(_: float) -> None:
+            self._arrived[t] = True
+            self._take_in(transfer.receiver)
+
+        self._work(transfer.sender, 0.0, send)
+
+    def _take_in(self, receiver: int) -> None:
+        """Take in, and add, what comes next in the walk of the receiver, if it is there."""
+        # Where the work takes no time it is over at once, and asks for what comes next within itself.
+        if self._taking_in[receiver]:
+            return
+        self._taking_in[receiver] = True
+        order, host = self._taken_in[receiver], self._network.hosts[receiver]
+        while order and self._arrived[order[0]] and not self._missing[applied(order[0])]:
+            t = order.popleft()
+            add_s = host.add_s * self._chunk_bytes if self._graph.transfers[t].reduces else 0.0
+            self._work(receiver, add_s, partial(self._applied, t))
+        self._taking_in[receiver] = False
+
+    def _work(self, host: int, more_s: float, done: Done) -> None:
+        """Let a host's processor handle an end of a message, and do `more_s` of work with it."""
+        self._processors.work(host, self._network.hosts[host].message_s + more_s, done)
+        if self._beside_s[host]:
+            self._processors.work(self._network.size + host, self._beside_s[host])
+
+    def _applied(self, t: int, now_s: float) -> None:
+        self._end_s = max(self._end_s, now_s)
+        self._happen(applied(t))
+
+    def _limit(self) -> str:
+        """The link or processor in use for the largest part of the time, if that is large."""
+        if not self._end_s:
+            return "nothing"
+        name, busy_s = max(self._busy_s(), key=itemgetter(1))
+        return name if busy_s >= BUSY_SHARE * self._end_s else "latency"
+
+    def _busy_s(self) -> Iterator[tuple[str, float]]:
+        """How long each link and processor is in use; two may have the same name."""
+        links = self._links
+        for link, name in self._wires.names.items():
+            yield name, links.carried_bytes[link] / links.rates_bytes_s[link]
+        size, worked = self._network.size, self._processors.worked_s
+        hosts, beside = worked[:size], worked[size:]
+        for host, worked_s in enumerate(hosts):
+            yield f"{self._network.name(host)}'s processor", worked_s
+        for machine in self._network.machines:
+            worked_s = sum(hosts[host] + beside[host] for host in machine.hosts)
+            yield "the shared processor", worked_s / machine.cores
+
+
+def _causes(graph: Graph) -> Iterator[set[int]]:
+    """What each transfer waits for before it starts.
+
+    The order of a channel follows from its sender; its receiver has so many receives posted.
+    """
+    channels: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for t, transfer in enumerate(graph.transfers):
+        channel = channels[transfer.sender, transfer.receiver]
+        landing = {c for c in graph.before_landing[t] if c // 2 not in channel[-1:]}
+        posted = {applied(earlier) for earlier in channel[-WINDOW : -WINDOW + 1]}
+        channel.append(t)
+        yield landing.union(graph.before_sending[t], posted)
+
+
+def _walk_orders(graph: Graph, size: int) -> list[list[int]]:
+    """For each host the transfers that it receives, in the order of `walk`."""
+    received: list[list[int]] = [[] for _ in range(size)]
+    for t, transfer in enumerate(graph.transfers):
+        received[transfer.receiver].append(t)
+    for order in received:
+        order.sort(key=lambda t: (graph.level[applied(t)], graph.transfers[t].receive_index))
+    return received
+
+
+def _machines(network: Network) -> tuple[list[int], list[float]]:
+    """For each host its machine, and each machine's cores; by default every host has its own."""
+    if not network.machines:
+        return list(range(network.size)), [1.0] * network.size
+    machine_of = [0] * network.size
+    for number, machine in enumerate(network.machines):
+        for host in machine.hosts:
+            machine_of[host] = number
+    return machine_of, [machine.cores for machine in network.machines]
+
+
+def _beside_s(network: Network) -> list[float]:
+    """For each host what an end of a message costs its machine's cores beside the host's own work."""
+    found = [0.0] * network.size
+    for machine in network.machines:
+        for host in machine.hosts:
+            found[host] = machine.message_s
+    return found
+
+
+class _Wires:
+    """Every link of a network that can be the narrowest, and the links that pairs' bytes cross."""
+
+    def __init__(self, network: Network, links: Links):
+        self.names: dict[int, str] = {}
+        self._links, self._network, self._rack_of = links, network, rack_of(network)
+        self._routes: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._up, self._down = [
+            [self._port(host, direction) for host in range(network.size)]
+            for direction in ("up", "down")
+        ]
+        self._out: dict[int, int] = {}
+        self._in: dict[int, int] = {}
+        for number, rack in enumerate(network.racks):
+            if rack.out_bytes_s < sum(
+                self._links.rates_bytes_s[self._up[host]] for host in rack.hosts
+            ):
+                self._out[number] = self._link(f"rack {number} out", rack.out_bytes_s)
+            if rack.in_bytes_s < sum(
+                self._links.rates_bytes_s[self._down[host]] for host in rack.hosts
+            ):
+                self._in[number] = self._link(f"rack {number} in", rack.in_bytes_s)
+        self._memory = self._memories()
+
+    def route(self, sender: int, receiver: int) -> tuple[int, ...]:
+        """The links that bytes from one host to another cross, by their numbers."""
+        pair = sender, receiver
+        if pair not in self._routes:
+            self._routes[pair] = tuple(self._crossed(*pair))
+        return self._routes[pair]
+
+    def _crossed(self, sender: int, receiver: int) -> Iterator[int]:
+        up, down = self._up[sender], self._down[receiver]
+        from_rack, to_rack = self._rack_of[sender], self._rack_of[receiver]
+        yield up
+        if from_rack != to_rack and from_rack in self._out:
+            yield self._out[from_rack]
+        if from_rack != to_rack and to_rack in self._in:
+            yield self._in[to_rack]
+        yield down
+        if sender in self._memory:
+            yield self._memory[sender]
+        rate_bytes_s = self._network.pair_rate(sender, receiver)
+        if rate_bytes_s < min(self._links.rates_bytes_s[up], self._links.rates_bytes_s[down]):
+            name = f"{self._network.name(sender)} to {self._network.name(receiver)}"
+            yield self._link(name, rate_bytes_s)
+
+    def _link(self, name: str, rate_bytes_s: float) -> int:
+        link = self._links.add(rate_bytes_s)
+        self.names[link] = name
+        return link
+
+    def _port(self, number: int, direction: str) -> int:
+        host = self._network.hosts[number]
+        rate_bytes_s = host.up_bytes_s if direction == "up" else host.down_bytes_s
+        if host.byte_s:
+            rate_bytes_s = min(rate_bytes_s, 1 / host.byte_s)
+        return self._link(f"{self._network.name(number)} {direction}", rate_bytes_s)
+
+    def _memories(self) -> dict[int, int]:
+        """What the cores can copy that hosts share: twice for each byte, out of one and into another."""
+        found: dict[int, int] = {}
+        for machine in self._network.machines:
+            byte_s = max(self._network.hosts[host].byte_s for host in machine.hosts)
+            wanted_bytes_s = sum(
+                self._links.rates_bytes_s[self._up[host]] for host in machine.hosts
+            )
+            if len(machine.hosts) > 1 and 2 * byte_s * wanted_bytes_s > machine.cores:
+                link = self._link("the shared processor's copying", machine.cores / (2 * byte_s))
+                found |= dict.fromkeys(machine.hosts, link)
+        return found

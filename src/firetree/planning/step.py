@@ -1,0 +1,51 @@
+"""A training step in time: when gradients become ready, how DDP buckets them, and when all are summed.
+
+Buckets are summed one after another, in the order in which they become ready, while the backward pass
+goes on (Li et al., "PyTorch distributed: experiences on accelerating data parallel training", 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from firetree.models.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Gradients that are summed in one go, and when the last of them is there."""
+
+    size_bytes: int
+    ready_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`step_s` from the forward pass's start until all gradients are summed; of it, `exposed_s` is what
+    is left to wait for when the backward pass has ended."""
+
+    step_s: float
+    exposed_s: float
+
+
+def bucketed(profile: Profile, bucket_bytes: int) -> list[Bucket]:
+    """DDP's buckets: each takes gradients in their order until it holds `bucket_bytes` or more."""
+    buckets, size_bytes = [], 0
+    for gradient in profile.gradients:
+        size_bytes += gradient.size_bytes
+        if size_bytes >= bucket_bytes:
+            buckets.append(Bucket(size_bytes, gradient.ready_s))
+            size_bytes = 0
+    if size_bytes:
+        buckets.append(Bucket(size_bytes, profile.gradients[-1].ready_s))
+    return buckets
+
+
+def step(profile: Profile, bucket_bytes: int, all_reduce_s: Callable[[int], float]) -> Step:
+    """The time of a step in which a bucket of some bytes takes `all_reduce_s(bytes)` to be summed."""
+    end_s = 0.0
+    for bucket in bucketed(profile, bucket_bytes):
+        end_s = max(end_s, bucket.ready_s) + all_reduce_s(bucket.size_bytes)
+    exposed_s = max(0.0, end_s - profile.backward_s)
+    return Step(profile.compute_s + exposed_s, exposed_s)

@@ -1,0 +1,237 @@
+"""From what was measured to the network: each figure the median of its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, median
+
+from firetree.network import Host, Machine, Network, Rack
+from firetree.network.fair import fair_rates
+from firetree.probing.estimate import interval
+from firetree.probing.messages import RING_BYTES
+from firetree.probing.observations import Observations
+from firetree.probing.plan import Link, Pair
+from firetree.probing.racks import LIMITED, Trial
+
+_AS_WELL = 0.97
+_ONE_CONNECTION = 0.9
+"""A connection that carries less than this part of what everything else allows has its own limit."""
+
+
+def port_rates(seen: Observations) -> dict[int, tuple[float, float]]:
+    """What each host sends and receives at most, as far as both were measured."""
+    samples = port_samples(seen)
+    return {host: (median(up), median(down)) for host, (up, down) in samples.items()}
+
+
+def port_samples(seen: Observations) -> dict[int, tuple[list[float], list[float]]]:
+    """The rates that tell what a host sends and receives at most, where there are some of both.
+
+    Beside what several connections carried together, these are the single ones that did as well: a
+    busy processor slows measurements down, and nothing makes them faster than the port.
+    """
+    found: dict[int, tuple[list[float], list[float]]] = {}
+    for host in seen.hosts:
+        up, down = seen.up.get(host, []), seen.down.get(host, [])
+        if up and down:
+            sent = [flows[p] for flows in seen.rounds for p in flows if p[0] == host]
+            received = [flows[p] for flows in seen.rounds for p in flows if p[1] == host]
+            found[host] = _with_equals(up, sent), _with_equals(down, received)
+    return found
+
+
+def _with_equals(samples: list[float], others: list[float]) -> list[float]:
+    least = _AS_WELL * median(samples)
+    return samples + [rate for rate in others if rate >= least and rate not in samples]
+
+
+def conclude(seen: Observations, renamed: bool) -> tuple[Network, dict[str, tuple[float, float]]]:
+    """The network of the hosts that were measured, and each figure's 95 % interval.
+
+    With `renamed`, hosts keep their ranks as names, since others are missing between them.
+    """
+    ports = port_rates(seen)
+    ranks = [rank for rank in seen.hosts if rank in ports and rank in seen.costs]
+    place = {rank: index for index, rank in enumerate(ranks)}
+    hosts = tuple(
+        Host(
+            *ports[rank],
+            name=f"host {rank}" if renamed else "",
+            message_s=seen.costs[rank].message_s,
+            byte_s=seen.costs[rank].byte_s,
+            add_s=seen.costs[rank].add_s,
+            flops_s=seen.costs[rank].flops_s,
+        )
+        for rank in ranks
+    )
+    racks = _racks(limited_trials(seen), ranks, ports)
+    network = Network(
+        hosts,
+        tuple(
+            Rack(tuple(sorted(place[r] for r in rack.hosts)), rack.out_bytes_s, rack.in_bytes_s)
+            for rack in racks
+        ),
+        _machines(seen, ranks, place),
+        _latencies(seen, ranks),
+        _pair_limits(seen, ranks),
+    )
+    return network, _intervals(seen, ranks)
+
+
+def limited_trials(seen: Observations) -> list[Trial]:
+    """The groups that carried clearly less than their ports would, in either direction."""
+    return [trial for trial in seen.trials if is_limited(trial)]
+
+
+def is_limited(trial: Trial) -> bool:
+    """Whether a link that the group shares holds it back."""
+    return (
+        median(trial.out_bytes_s) < LIMITED * trial.ports_out_bytes_s
+        or median(trial.in_bytes_s) < LIMITED * trial.ports_in_bytes_s
+    )
+
+
+def _racks(
+    trials: list[Trial], ranks: list[int], ports: Mapping[int, tuple[float, float]]
+) -> list[Rack]:
+    """The groups as racks, and one more for the hosts that share nothing, if there are any."""
+    racks = [_rack(trial, ports) for trial in trials]
+    inside = {host for rack in racks for host in rack.hosts}
+    rest = tuple(rank for rank in ranks if rank not in inside)
+    if not racks:
+        return []
+    if rest:
+        racks.append(Rack(rest, sum(ports[r][0] for r in rest), sum(ports[r][1] for r in rest)))
+    return sorted(racks, key=lambda rack: rack.hosts)
+
+
+def _rack(trial: Trial, ports: Mapping[int, tuple[float, float]]) -> Rack:
+    out, into = median(trial.out_bytes_s), median(trial.in_bytes_s)
+    if out >= LIMITED * trial.ports_out_bytes_s:
+        out = max(out, sum(ports[host][0] for host in trial.hosts))
+    if into >= LIMITED * trial.ports_in_bytes_s:
+        into = max(into, sum(ports[host][1] for host in trial.hosts))
+    return Rack(trial.hosts, out, into)
+
+
+def _machines(
+    seen: Observations, ranks: list[int], place: Mapping[int, int]
+) -> tuple[Machine, ...]:
+    names = dict.fromkeys(seen.machine_of[rank] for rank in ranks)
+    if len(names) == len(ranks):
+        return ()
+    groups = [[rank for rank in ranks if seen.machine_of[rank] == name] for name in names]
+    return tuple(
+        Machine(
+            tuple(place[rank] for rank in group),
+            max(seen.cores_of[rank] for rank in group),
+            _beside_s(seen, group),
+        )
+        for group in groups
+    )
+
+
+def _beside_s(seen: Observations, group: list[int]) -> float:
+    """What an end of a message costs a machine's cores beyond what its hosts have measured alone.
+
+    The mean over its hosts: which of them pays when a packet arrives is chance.
+    """
+    measured = [rank for rank in group if rank in seen.ring_message_s]
+    if not measured:
+        return 0.0
+    alone_s = (seen.costs[r].message_s + seen.costs[r].byte_s * RING_BYTES for r in measured)
+    return max(0.0, fmean(seen.ring_message_s[r] for r in measured) - fmean(alone_s))
+
+
+def _one_way_s(seen: Observations, a: int, b: int) -> float:
+    """Half the round trip of a tiny message; where a pair has none, that of the usual pair."""
+    times_s = seen.echoes_s.get((min(a, b), max(a, b)), seen.echoes_s.get((max(a, b), min(a, b))))
+    if not times_s:
+        known = [median(times_s) for times_s in seen.echoes_s.values() if times_s]
+        return median(known) / 2 if known else 0.0
+    return median(times_s) / 2
+
+
+def _latencies(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
+    software = {rank: seen.costs[rank].software_s for rank in ranks}
+    return tuple(
+        tuple(
+            0.0 if a == b else _one_way_s(seen, a, b) + (software[a] + software[b]) / 2
+            for b in ranks
+        )
+        for a in ranks
+    )
+
+
+def unexplained(seen: Observations) -> list[Pair]:
+    """Pairs that were slower than ports and shared links explain, taken over all loaded rounds."""
+    ports = port_rates(seen)
+    links, rates = _links(seen, ports)
+    parts: dict[Pair, list[float]] = {}
+    for flows in seen.rounds:
+        pairs = [pair for pair in flows if pair[0] in ports and pair[1] in ports]
+        allowed = fair_rates([links(*pair) for pair in pairs], rates)
+        for pair, most in zip(pairs, allowed, strict=True):
+            parts.setdefault(pair, []).append(flows[pair] / most)
+    return [pair for pair, samples in parts.items() if len(ports) > 2 and median(samples) < 0.85]
+
+
+def apart(pairs: Sequence[Pair], seen: Observations) -> list[Pair]:
+    """As many of the pairs, the first ones first, as have no link in common."""
+    links, _ = _links(seen, port_rates(seen))
+    taken, part = set[Link](), list[Pair]()
+    for pair in pairs:
+        if taken.isdisjoint(links(*pair)):
+            taken |= set(links(*pair))
+            part.append(pair)
+    return part
+
+
+def _links(
+    seen: Observations, ports: Mapping[int, tuple[float, float]]
+) -> tuple[Callable[[int, int], list[Link]], dict[Link, float]]:
+    """Which links a flow crosses, and the rate of each."""
+    racks = _racks(limited_trials(seen), [*ports], ports)
+    rack_of = {host: number for number, rack in enumerate(racks) for host in rack.hosts}
+    rates: dict[Link, float] = {}
+    for host, (up, down) in ports.items():
+        rates["up", host], rates["down", host] = up, down
+    for number, rack in enumerate(racks):
+        rates["out", number], rates["in", number] = rack.out_bytes_s, rack.in_bytes_s
+
+    def crossed(a: int, b: int) -> list[Link]:
+        between = rack_of and rack_of[a] != rack_of[b]
+        uplinks: list[Link] = [("out", rack_of[a]), ("in", rack_of[b])] if between else []
+        return [("up", a), ("down", b), *uplinks]
+
+    return crossed, rates
+
+
+def _pair_limits(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
+    ports = port_rates(seen)
+    links, rates = _links(seen, ports)
+    limits: dict[Pair, float] = {}
+    for pair, samples in seen.alone.items():
+        if pair[0] in ports and pair[1] in ports:
+            allowed = min(rates[link] for link in links(*pair))
+            if max(samples) < _ONE_CONNECTION * allowed:  # it never did better, so it is no chance
+                limits[pair] = median(samples)
+    if not limits.keys() & {(a, b) for a in ranks for b in ranks}:
+        return ()
+    return tuple(
+        tuple(0.0 if a == b else limits.get((a, b), float("inf")) for b in ranks) for a in ranks
+    )
+
+
+def _intervals(seen: Observations, ranks: list[int]) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    samples = port_samples(seen)
+    for rank in ranks:
+        for way, rates in zip(("up", "down"), samples[rank], strict=True):
+            found[f"host {rank} {way}"] = interval(rates)
+    for number, rack in enumerate(_racks(limited_trials(seen), ranks, port_rates(seen))):
+        for trial in seen.trials:
+            if trial.hosts == rack.hosts:
+                found[f"rack {number} out"] = interval(trial.out_bytes_s)
+                found[f"rack {number} in"] = interval(trial.in_bytes_s)
+    return found

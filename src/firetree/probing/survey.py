@@ -1,0 +1,379 @@
+"""Rank 0's course through a probe: what is measured after what, until all is known.
+
+`team` asks the hosts, `plan` says how much, `racks` and `conclude` what follows from it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from torch._C._distributed_c10d import TCPStore
+
+from firetree.network.fair import fair_rates
+from firetree.peers.reach import listening_at
+from firetree.probing.conclude import apart, port_rates, port_samples, unexplained
+from firetree.probing.costs import Costs
+from firetree.probing.estimate import half_width
+from firetree.probing.observations import Observations
+from firetree.probing.plan import (
+    OPTIONAL,
+    Effort,
+    Link,
+    Pair,
+    disjoint_rounds,
+    fans_at_once,
+    loaded_rounds,
+    most_seconds,
+    within_cores,
+)
+from firetree.probing.racks import LIMITED, Group, Trial, suspected
+from firetree.probing.team import Show, Team
+
+_FIRST_WINDOW_BYTES = 1 << 18
+_WINDOW_S = 0.01
+"""Bytes under way, in seconds of the rate: enough for steady rates, and queues stay short."""
+_WINDOWS_BYTES = (1 << 15, 1 << 22)
+_STEP_LIMIT_S = 3.0
+_FAN = 6
+"""To and from how many others a host's port is filled."""
+_MOST_SPREAD = 4
+"""To how many hosts outside each of a group sends."""
+_UNSTEADY = 0.04
+_LATE = 2.0
+_MOST_ALONE_ROUNDS, _ALONE_REPEATS = 8, 3
+
+
+class Survey:
+    """Measures with a team, step by step; `seen` holds what has been found so far."""
+
+    def __init__(self, team: Team, chosen: Effort, seed: int, show: Show) -> None:
+        self.seen = Observations(hosts=tuple(sorted(team.members)))
+        self.sent_bytes = 0
+        self._team, self._chosen, self._show = team, chosen, show
+        most_s = most_seconds(chosen, len(team.members))
+        self._optional_until_s = time.monotonic() + OPTIONAL * most_s
+        self._dice = random.Random(seed)
+        self._totals: dict[Pair, int] = {}
+        self._up: dict[int, float] = {}
+        self._down: dict[int, float] = {}
+
+    def run(self) -> Observations:
+        """Everything, in the order in which one needs the other."""
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("connecting", self._connect),
+            ("computation", self._measure_costs),
+            ("messages between all", self._measure_messages),
+            ("latency", self._measure_latency),
+            ("pairs", self._measure_pairs),
+            ("ports", self._measure_ports),
+            ("shared links", self._measure_groups),
+            ("single connections", self._measure_alone),
+        ]
+        for what, step in steps:
+            self._show(what)
+            step()
+            lost = set(self.seen.hosts) - self._team.members.keys()
+            if lost:
+                self.seen.forget(lost)
+            if len(self.seen.hosts) < 2:
+                break
+        return self.seen
+
+    @property
+    def _hosts(self) -> list[int]:
+        return sorted(self._team.members)
+
+    def _connect(self) -> None:
+        members = self._team.members
+        where = {rank: (member.address, member.port) for rank, member in members.items()}
+        self.seen.machine_of = {rank: member.machine for rank, member in members.items()}
+        self.seen.cores_of = {rank: member.cores for rank, member in members.items()}
+        answers = self._team.ask(
+            {
+                rank: {"do": "connect", "to": {k: v for k, v in where.items() if k != rank}}
+                for rank in where
+            },
+            limit_s=_STEP_LIMIT_S,
+        )
+        self.seen.unreachable = [
+            (a, b) for a in answers for b in answers if a != b and b not in answers[a]["reached"]
+        ]
+
+    def _measure_costs(self) -> None:
+        """In turn where hosts share a machine: they would take its cores from each other."""
+        left = self._hosts
+        while left:
+            now = [*{self.seen.machine_of[rank]: rank for rank in reversed(left)}.values()]
+            answers = self._team.ask({rank: {"do": "costs"} for rank in now}, _STEP_LIMIT_S)
+            for rank, answer in answers.items():
+                fields = {name: answer[name] for name in Costs.__slots__}
+                self.seen.costs[rank] = Costs(**fields)
+            left = [rank for rank in left if rank not in now]
+
+    def _measure_messages(self) -> None:
+        """Where hosts share a machine: what its cores have to do when all send at once."""
+        hosts = self._hosts
+        if len({self.seen.machine_of[rank] for rank in hosts}) == len(hosts):
+            return
+        address = self._team.members[0].address
+        listener = listening_at(address)
+        port = listener.getsockname()[1]
+        store = TCPStore(
+            *(address, port),
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),
+        )
+        answers = self._team.ask(
+            {
+                rank: {
+                    "do": "messages",
+                    "store": (address, store.port),
+                    "place": place,
+                    "size": len(hosts),
+                }
+                for place, rank in enumerate(hosts)
+            },
+            _STEP_LIMIT_S,
+        )
+        for rank, answer in answers.items():
+            if answer["message_s"] is not None:
+                self.seen.ring_message_s[rank] = answer["message_s"]
+
+    def _measure_latency(self) -> None:
+        at_once = self._at_once(lambda cores: max(1, cores // 2))
+        for pairs in disjoint_rounds(self._hosts):
+            for part in within_cores(pairs, self.seen.machine_of, at_once):
+                self._note_echoes(part)
+        for pair in self._late_pairs():
+            if self._has_time():
+                self._note_echoes([pair])
+
+    def _note_echoes(self, pairs: Sequence[Pair]) -> None:
+        """Keep the better of two measurements: a longer way stays long, a busy moment passes."""
+        for pair, times_s in self._ping(pairs).items():
+            settled = times_s[2:] or times_s
+            self.seen.echoes_s[pair] = min(
+                self.seen.echoes_s.get(pair, settled), settled, key=median
+            )
+
+    def _late_pairs(self) -> list[Pair]:
+        usual_s = {pair: median(times_s) for pair, times_s in self.seen.echoes_s.items()}
+        late_s = _LATE * median(usual_s.values()) if usual_s else 0.0
+        return [pair for pair, time_s in usual_s.items() if time_s > late_s]
+
+    def _measure_pairs(self) -> None:
+        slow_to_start = any(median(times) > 0.005 for times in self.seen.echoes_s.values() if times)
+        for flows in loaded_rounds(self._hosts, 3 if slow_to_start else 1, self._dice):
+            self._stream(flows)
+        for flows in loaded_rounds(self._hosts, self._chosen.pair_rounds, self._dice):
+            self.seen.rounds.append(self._stream(flows))
+
+    def _measure_ports(self) -> None:
+        hosts = self._hosts
+        if len(hosts) == 2:
+            for flows in self.seen.rounds:
+                for (a, b), rate in flows.items():
+                    self.seen.up.setdefault(a, []).append(rate)
+                    self.seen.down.setdefault(b, []).append(rate)
+            return
+        at_once = 1 if self._may_share() else fans_at_once(len(hosts))
+        for _ in range(self._chosen.fan_repeats):
+            for start in range(0, len(hosts), at_once):
+                self._fan(hosts[start : start + at_once])
+        for _ in range(self._chosen.fan_repeats):
+            for host in hosts:
+                if self._unsteady(host) and self._has_time():
+                    self._fan([host])
+
+    def _may_share(self) -> bool:
+        """Whether a pair was much slower than its ports are, as far as these are known by now."""
+        return any(
+            rate < LIMITED * min(self._up[a], self._down[b])
+            for flows in self.seen.rounds
+            for (a, b), rate in flows.items()
+        )
+
+    def _has_time(self) -> bool:
+        return time.monotonic() < self._optional_until_s
+
+    def _unsteady(self, host: int) -> bool:
+        samples = port_samples(self.seen).get(host, ())
+        return any(len(rates) > 1 and half_width(rates) > _UNSTEADY for rates in samples)
+
+    def _fan(self, hosts: Sequence[int]) -> None:
+        """Each of the hosts sends to several others, and receives from them, at the same time."""
+        taken = set(hosts)
+        flows: list[Pair] = []
+        for host in hosts:
+            partners = self._partners(host, taken)
+            taken |= set(partners)
+            flows += [pair for other in partners for pair in ((host, other), (other, host))]
+        rates = self._stream(flows)
+        for host in hosts:
+            for table, side in ((self.seen.up, 0), (self.seen.down, 1)):
+                total = sum(rate for pair, rate in rates.items() if pair[side] == host)
+                if total:
+                    table.setdefault(host, []).append(total)
+
+    def _partners(self, host: int, taken: set[int]) -> list[int]:
+        """Half those with which the host was fastest, half any others."""
+        others = [other for other in self._hosts if other not in taken]
+        self._dice.shuffle(others)
+        pairs = self.seen.pair_rates()
+
+        def best(other: int) -> float:
+            both = pairs.get((host, other), []) + pairs.get((other, host), [])
+            return max(both, default=0.0)
+
+        fastest = sorted(others, key=best, reverse=True)[: _FAN // 2]
+        rest = [other for other in others if other not in fastest]
+        return fastest + rest[: _FAN - len(fastest)]
+
+    def _measure_groups(self) -> None:
+        hosts = self._hosts
+        ports = port_rates(self.seen)
+        for group in suspected(hosts, self.seen.pair_rates(), ports):
+            outside = [host for host in hosts if host not in group]
+            if len(group) > 1 and outside and ports.keys() >= set(hosts):
+                self.seen.trials.append(self._try_group(group, outside, ports))
+
+    def _try_group(
+        self, group: Group, outside: Sequence[int], ports: Mapping[int, tuple[float, float]]
+    ) -> Trial:
+        sums: list[tuple[float, float]] = []
+        allowed: list[tuple[float, float]] = []
+        for _ in range(self._chosen.trial_repeats):
+            out = _spread(group, self._dice.sample(outside, len(outside)))
+            flows = [*out, *((b, a) for a, b in out)]
+            rates = self._stream(flows)
+            inside = set(group)
+            leaving = sum(rate for (a, _), rate in rates.items() if a in inside)
+            sums.append((leaving, sum(rates.values()) - leaving))
+            allowed.append((_by_ports(out, ports), _by_ports([(b, a) for a, b in out], ports)))
+        return Trial(
+            group,
+            tuple(leaving for leaving, _ in sums),
+            tuple(coming for _, coming in sums),
+            median(leaving for leaving, _ in allowed),
+            median(coming for _, coming in allowed),
+        )
+
+    def _measure_alone(self) -> None:
+        pairs = unexplained(self.seen)
+        for _ in range(_MOST_ALONE_ROUNDS):
+            if not (pairs and self._has_time()):
+                return
+            part = apart(pairs, self.seen)
+            pairs = [pair for pair in pairs if pair not in part]
+            for _ in range(_ALONE_REPEATS):
+                for pair, rate in self._stream(part).items():
+                    self.seen.alone.setdefault(pair, []).append(rate)
+
+    def _ping(self, pairs: Sequence[Pair]) -> dict[Pair, list[float]]:
+        pairs = [pair for pair in pairs if self._team.members.keys() >= set(pair)]
+        commands: dict[int, dict[str, Any]] = {}
+        for a, b in pairs:
+            commands[b] = {"do": "echo", "peer": a, "count": self._chosen.pings}
+            commands[a] = {"do": "ping", "peer": b, "count": self._chosen.pings}
+        answers = self._team.ask(commands, _STEP_LIMIT_S)
+        found = {(a, b): answers[a]["times_s"] for a, b in pairs if a in answers}
+        for pair, times_s in found.items():
+            self._totals[pair] = self._totals.get(pair, 0) + len(times_s)
+            self.sent_bytes += len(times_s)
+        return {pair: times_s for pair, times_s in found.items() if times_s}
+
+    def _stream(self, flows: Sequence[Pair]) -> dict[Pair, float]:
+        """Let these flows run at once for a span; the rate at which each arrived."""
+        flows = [pair for pair in flows if self._team.members.keys() >= set(pair)]
+        add_up = any(len({pair[side] for pair in flows}) < len(flows) for side in (0, 1))
+        commands: dict[int, dict[str, Any]] = {}
+        for a, b in flows:
+            for host in (a, b):
+                if host not in commands:
+                    commands[host] = {
+                        "do": "stream",
+                        "to": {},
+                        "from": [],
+                        "span_s": self._chosen.span_s,
+                        "add_up": add_up,
+                        "most_bytes": _allowance(host, flows, self._chosen.most_bytes),
+                    }
+            commands[a]["to"][b] = self._window(a, b, flows)
+            commands[b]["from"].append(a)
+        answers = self._team.ask(commands, self._chosen.span_s)
+        self._let_drain(answers)
+        rates = {
+            (int(a), b): rate
+            for b, answer in answers.items()
+            for a, rate in answer["rates"].items()
+            if rate > 0 and int(a) in answers
+        }
+        for best, side in ((self._up, 0), (self._down, 1)):
+            for host in commands:
+                total = sum(rate for pair, rate in rates.items() if pair[side] == host)
+                best[host] = max(best.get(host, 0.0), total)
+        return rates
+
+    def _let_drain(self, answers: Mapping[int, Mapping[str, Any]]) -> None:
+        totals: dict[int, dict[int, int]] = {}
+        for a, answer in answers.items():
+            for b, total_bytes in answer["sent"].items():
+                pair = (a, int(b))
+                self.sent_bytes += total_bytes - self._totals.get(pair, 0)
+                self._totals[pair] = total_bytes
+                if int(b) in answers:
+                    totals.setdefault(int(b), {})[a] = total_bytes
+        self._team.ask(
+            {b: {"do": "drain", "totals": senders} for b, senders in totals.items()}, _STEP_LIMIT_S
+        )
+
+    def _window(self, a: int, b: int, flows: Sequence[Pair]) -> int:
+        """How many bytes may be under way from a to b beside the other flows of both."""
+        sharing = max(sum(pair[0] == a for pair in flows), sum(pair[1] == b for pair in flows))
+        least, most = _WINDOWS_BYTES
+        if not (self._up.get(a) and self._down.get(b)):
+            return max(least, _FIRST_WINDOW_BYTES // sharing)
+        echoes_s = self.seen.echoes_s.get((min(a, b), max(a, b)), [0.0])
+        rate = min(self._up[a], self._down[b]) / sharing
+        return int(min(most, max(least, rate * (_WINDOW_S + 3 * median(echoes_s)))))
+
+    def _at_once(self, allowed: Callable[[int], int]) -> dict[str, int]:
+        cores: dict[str, int] = {}
+        for rank, machine in self.seen.machine_of.items():
+            cores[machine] = max(cores.get(machine, 1), self.seen.cores_of[rank])
+        shared = [*self.seen.machine_of.values()]
+        return {
+            machine: allowed(count) if shared.count(machine) > 1 else len(shared)
+            for machine, count in cores.items()
+        }
+
+
+def _spread(group: Sequence[int], outside: Sequence[int]) -> list[Pair]:
+    """Flows from each of the group to some outside, so that each outside has its part of them."""
+    each = max(1, min(_MOST_SPREAD, len(outside), -(-2 * len(outside) // len(group))))
+    flows = {
+        (host, outside[(index * each + k) % len(outside)])
+        for index, host in enumerate(group)
+        for k in range(each)
+    }
+    return sorted(flows)
+
+
+def _allowance(host: int, flows: Sequence[Pair], most_bytes: int) -> int:
+    """What a host may send, so that neither it nor one of its receivers moves over `most_bytes`."""
+    receivers = [b for a, b in flows if a == host]
+    busiest = max((sum(pair[1] == b for pair in flows) for b in receivers), default=1)
+    return most_bytes * len(receivers) // max(busiest, len(receivers), 1)
+
+
+def _by_ports(flows: Sequence[Pair], ports: Mapping[int, tuple[float, float]]) -> float:
+    """What the flows carry together if only ports limit them."""
+    rates: dict[Link, float] = {}
+    for host, (up, down) in ports.items():
+        rates["up", host], rates["down", host] = up, down
+    return sum(fair_rates([(("up", a), ("down", b)) for a, b in flows], rates))

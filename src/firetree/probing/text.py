@@ -1,0 +1,69 @@
+"""A probe as text for a terminal: what each pair of hosts carries, and what to look at."""
+
+from __future__ import annotations
+
+from firetree import tables
+from firetree.network import Network, format_duration, format_rate, rack_of
+from firetree.probing.result import Probe
+
+_MOST_COLUMNS = 16
+
+
+def as_text(found: Probe) -> str:
+    """A matrix of rates in Mbit/s from row to column, a line a shared link, and the warnings."""
+    network = found.network
+    table = _matrix(network) if network.size <= _MOST_COLUMNS else _ports(network)
+    lines = [*_racks(network), *(f"warning: {warning}" for warning in found.warnings)]
+    lines.append(
+        f"measured in {found.seconds:.1f} s with {found.sent_bytes / 1e6:,.0f} MB over all links"
+    )
+    return "\n".join([table, *lines])
+
+
+def pair_rate(network: Network, a: int, b: int) -> float:
+    """What host a sends to host b while nothing else is under way, in bytes a second."""
+    racks = rack_of(network)
+    limits = [network.hosts[a].up_bytes_s, network.hosts[b].down_bytes_s, network.pair_rate(a, b)]
+    if racks[a] != racks[b]:
+        limits += [network.racks[racks[a]].out_bytes_s, network.racks[racks[b]].in_bytes_s]
+    return min(limits)
+
+
+def _matrix(network: Network) -> str:
+    everyone = range(network.size)
+    names = [network.name(host).removeprefix("host ") for host in everyone]
+    rows = [
+        (
+            network.name(a),
+            *("-" if a == b else f"{pair_rate(network, a, b) * 8 / 1e6:.0f}" for b in everyone),
+            _latency(network, a),
+        )
+        for a in everyone
+    ]
+    return tables.as_text(("Mbit/s", *names, "latency"), rows, left=("Mbit/s",))
+
+
+def _ports(network: Network) -> str:
+    rows = [
+        (
+            network.name(number),
+            format_rate(host.up_bytes_s),
+            format_rate(host.down_bytes_s),
+            _latency(network, number),
+        )
+        for number, host in enumerate(network.hosts)
+    ]
+    return tables.as_text(("host", "up", "down", "latency"), rows, left=("host",))
+
+
+def _latency(network: Network, a: int) -> str:
+    usual = sorted(network.latency(a, b) for b in range(network.size) if b != a)
+    return format_duration(usual[len(usual) // 2])
+
+
+def _racks(network: Network) -> list[str]:
+    return [
+        f"rack {number}: hosts {', '.join(str(host) for host in rack.hosts)}; "
+        f"{format_rate(rack.out_bytes_s)} out, {format_rate(rack.in_bytes_s)} in"
+        for number, rack in enumerate(network.racks)
+    ]

@@ -1,0 +1,131 @@
+"""Trials of a sweep: which there are, and their results, each kept in a file as soon as it is known."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from firetree.documents import Finite, parse_json, read_text
+from firetree.durable import write_durably
+from firetree.errors import RunFailedError, UserError
+from firetree.metrics import read_metrics
+from firetree.training import Recipe, load_recipe, recipe_toml
+from firetree.training.apart import log_of, train_apart
+
+_DIVERGED = "lower optim.lr"
+"""What a run advises that ended because its numbers grew beyond bounds: a result too."""
+
+Values = Mapping[str, str]
+"""A field of a recipe, as in `model.squeeze_ratio`, to its value as TOML has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A recipe to be trained; `name` is also its run's folder, `values` what it has of its own."""
+
+    name: str
+    values: Values
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A trial's top-1 accuracy (0 to 1) at its end; None where its loss was no number."""
+
+    trial: Trial
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A result's file."""
+
+    accuracy: Finite | None
+    values: Values = field(default_factory=dict)
+
+
+def grid(varied: Sequence[str]) -> Iterator[Values]:
+    """Every combination of values, from texts such as `model.squeeze_ratio=0.125,0.25`.
+
+    Raises:
+        UserError: a text without a field or without values, or a field that comes twice.
+    """
+    fields: dict[str, list[str]] = {}
+    for text in varied:
+        field, _, values = text.partition("=")
+        if not field or not all(values.split(",")):
+            raise UserError(f"--vary {text}; expected a field and values, as in optim.lr=0.05,0.1")
+        if field in fields:
+            raise UserError(f"--vary {field} twice; give all its values at once")
+        fields[field] = values.split(",")
+    for combination in itertools.product(*fields.values()):
+        yield dict(zip(fields, combination, strict=True))
+
+
+def train_all(
+    trials: Iterable[Trial], folder: Path, jobs: int, tell: Callable[[str], None]
+) -> list[Result]:
+    """Train what has no result yet, `jobs` at a time on equal parts of the cores.
+
+    A trial that was broken off goes on from its last checkpoint.
+
+    Raises:
+        UserError: a trial's name belongs to a trial of another recipe in this folder.
+        RunFailedError: a trial failed; the others that had begun have their results.
+    """
+    trials = [*trials]
+    found = {trial.name: known for trial in trials if (known := _known(trial, folder))}
+    missing = [trial for trial in trials if trial.name not in found]
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(_train, trial, folder, jobs) for trial in missing]
+        try:
+            for number, ended in enumerate(as_completed(running), start=1):
+                result = ended.result()
+                found[result.trial.name] = result
+                said = "no number" if result.accuracy is None else f"{result.accuracy:.2%}"
+                tell(f"{number} of {len(missing)}: {result.trial.name} {said}")
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return [found[trial.name] for trial in trials]
+
+
+def _known(trial: Trial, folder: Path) -> Result | None:
+    """The trial's result, if it has one (UserError where what lies there is another recipe's)."""
+    result, recipe = folder / f"{trial.name}.json", folder / f"{trial.name}.toml"
+    if not any(path.exists() for path in (result, recipe, folder / trial.name)):
+        return None
+    # As data, since a file of an earlier version lacks the fields that have been added.
+    if not recipe.exists() or load_recipe(str(recipe)) != trial.recipe:
+        raise UserError(
+            f"{folder} has a trial {trial.name} of another recipe; give another folder with --runs"
+        )
+    if not result.exists():
+        return None
+    return Result(trial, parse_json(_Kept, read_text(result, "result"), str(result)).accuracy)
+
+
+def _train(trial: Trial, folder: Path, jobs: int) -> Result:
+    """Train in a process of its own, and keep the result."""
+    recipe, run_dir = folder / f"{trial.name}.toml", folder / trial.name
+    write_durably(recipe, recipe_toml(trial.recipe).encode())
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    code = train_apart(str(recipe), run_dir, environ={"OMP_NUM_THREADS": str(threads)})
+    accuracy = None
+    if not code:
+        accuracy = read_metrics(run_dir)[-1].accuracy
+    elif code != RunFailedError.exit_code or _DIVERGED not in _last_line(log_of(run_dir)):
+        raise RunFailedError(f"trial {trial.name} failed; its last words are in {log_of(run_dir)}")
+    kept = asdict(_Kept(accuracy, trial.values))
+    write_durably(folder / f"{trial.name}.json", json.dumps(kept, indent=1).encode())
+    return Result(trial, accuracy)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return lines[-1] if lines else ""

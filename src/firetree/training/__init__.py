@@ -1,0 +1,38 @@
+"""Training: a recipe, the workers that follow it, and the folder in which a run is kept."""
+
+from __future__ import annotations
+
+from firetree.training.alike import check_world_size, refuse
+from firetree.training.loop import train
+from firetree.training.planning import AUTO
+from firetree.training.range_test import find_rate
+from firetree.training.recipe import Recipe, check_recipe
+from firetree.training.recipe_file import (
+    known_recipes,
+    load_recipe,
+    read_kept_recipe,
+    recipe_toml,
+    with_fields,
+)
+from firetree.training.stopping import saying_how_to_go_on
+from firetree.training.trained import Trained, read_run
+from firetree.training.worker import load_task
+
+__all__ = [
+    "AUTO",
+    "Recipe",
+    "Trained",
+    "check_recipe",
+    "check_world_size",
+    "find_rate",
+    "known_recipes",
+    "load_recipe",
+    "load_task",
+    "read_kept_recipe",
+    "read_run",
+    "recipe_toml",
+    "refuse",
+    "saying_how_to_go_on",
+    "train",
+    "with_fields",
+]

@@ -1,0 +1,85 @@
+"""What all ranks must have alike to train together, compared before anything is trained.
+
+Every field of the recipe is compared, as most that differ would train without a word, but badly.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+from firetree.errors import RunFailedError, UserError
+from firetree.launch import Place, joined
+from firetree.peers import agree, together
+from firetree.planning.plan import load_plan
+from firetree.tasks import Task
+from firetree.training.planning import AUTO
+from firetree.training.recipe import Recipe
+from firetree.training.worker import load_task
+
+_REFUSAL_S = 10.0
+"""How long one that cannot begin waits for the others, to tell them so."""
+
+
+def load_alike(recipe: Recipe, world_size: int, plan: str | None, find_lr: bool) -> Task:
+    """The task, once all ranks have the same versions, recipe, plan and data; all call it together.
+
+    Raises:
+        UserError: on all ranks alike, the first difference, or why some rank cannot begin.
+    """
+
+    def describe() -> dict[str, Any]:
+        check_world_size(recipe, world_size)
+        return {"find_lr": find_lr, "plan": _plan(plan), **description(recipe)}
+
+    agree(together(describe), "run the same command, recipe and versions on every host")
+    task = together(lambda: load_task(recipe))
+    agree({"data": contents(task)}, "use the same data on every host")
+    return task
+
+
+def description(recipe: Recipe) -> dict[str, Any]:
+    """Versions and recipe, but for where a host has the data: `contents` says what they are."""
+    placeless = replace(recipe, data=replace(recipe.data, path=None))
+    versions = {f"the version of {name}": version(name) for name in ("firetree", "torch")}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {**versions, "the version of Python": python, **asdict(placeless)}
+
+
+def contents(task: Task) -> Mapping[str, Any]:
+    """What the data are. Their mean and deviation are left out, which may be rounded otherwise."""
+    about = {name: it for name, it in task.about.items() if name not in ("mean", "std")}
+    return {**about, **task.account.fingerprint}
+
+
+def _plan(plan: str | None) -> dict[str, Any]:
+    if plan in (None, AUTO):
+        return {"from": plan}
+    return {"from": "a file", **json.loads(load_plan(plan).to_json())}
+
+
+def check_world_size(recipe: Recipe, world_size: int) -> None:
+    """Raise UserError where some worker would never have a sample."""
+    if world_size > recipe.optim.batch_size:
+        raise UserError(
+            f"{world_size} workers cannot share batches of {recipe.optim.batch_size}; "
+            "use fewer workers or a larger optim.batch_size"
+        )
+
+
+def refuse(place: Place, error: UserError) -> NoReturn:
+    """End with an error that kept this rank from beginning, and let the others end with it, too."""
+
+    def fail() -> NoReturn:
+        raise error
+
+    try:
+        with joined(place, _REFUSAL_S):
+            together(fail)
+    except RunFailedError:  # the others have not come
+        pass
+    raise error

@@ -1,0 +1,123 @@
+"""In which numbers and in which order in memory a network computes: what is asked for, or what a short
+measurement finds fastest on this machine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree.models import Outputs, total
+from firetree.models.timing import measure
+from firetree.peers import broadcast_json
+
+AUTO_PRECISION = "auto"
+
+Forward = Callable[[Tensor], Tensor | Outputs]
+"""From a batch to what a network gives in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Weights are float32 in any case; convolutions and products are in `precision`.
+
+    With `channels_last` the channels of a pixel lie side by side in memory, else each channel's plane
+    is in one piece.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = True
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """PyTorch's name for the order in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """Pictures x_BCHW in this order in memory; anything else as it is."""
+        return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
+
+    def computing(self, device: torch.device) -> torch.autocast:
+        """The context in which forward passes are made."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def laid_out(self, model: nn.Module) -> nn.Module:
+        """The model with its weights in this order in memory."""
+        return model.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {'pixel by pixel' if self.channels_last else 'plane by plane'}"
+
+
+_CANDIDATES = [
+    Arithmetic(precision, channels_last)
+    for precision in ("float32", "bfloat16")
+    for channels_last in (True, False)
+]
+
+
+def choose_arithmetic(
+    precision: str, model: nn.Module, example: Tensor, earlier: Arithmetic | None
+) -> tuple[Arithmetic, str | None]:
+    """The arithmetic of a run, and a line about the choice where there was one.
+
+    All ranks call it together, and measure together, as they will compute; rank 0 decides.
+
+    Args:
+        precision: a recipe's; `auto` for what is fastest.
+        example: as many samples as a rank computes at once.
+        earlier: on rank 0, what the run that is resumed has.
+    """
+    if precision != AUTO_PRECISION:
+        return Arithmetic("bfloat16" if precision == "bfloat16" else "float32"), None
+    chosen = _from_rank_0(earlier)
+    if chosen is not None:
+        return chosen, f"computing in {chosen}, as before"
+    times_s = {one: _step_s(model, example, one) for one in _CANDIDATES}
+    fastest, *others = sorted(_CANDIDATES, key=times_s.__getitem__)
+    chosen = _from_rank_0(fastest)
+    assert chosen is not None
+    slower = ", ".join(f"{other} {times_s[other] * 1e3:.3g} ms" for other in others)
+    return chosen, f"computing in {fastest}: {times_s[fastest] * 1e3:.3g} ms a step ({slower})"
+
+
+def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
+    document = broadcast_json(asdict(value) if value else None)
+    return Arithmetic(**document) if document else None
+
+
+def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:
+    x = arithmetic.ordered(example)
+    with arithmetic.computing(x.device):
+        return measure(arithmetic.laid_out(model), x).compute_s
+
+
+def compiled(
+    parallel: DistributedDataParallel, example: Tensor, arithmetic: Arithmetic
+) -> tuple[Forward, str | None]:
+    """The network made faster by torch.compile; or as it is, and why, where that is not possible.
+
+    DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
+    """
+    # Else it tells users what only its makers can change.
+    torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
+    # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
+    forward = torch.compile(parallel, dynamic=False)
+    x = arithmetic.ordered(example)
+    try:
+        with parallel.no_sync():
+            with arithmetic.computing(x.device):
+                outputs = forward(x)
+            total(outputs).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever compilers, their absence and PyTorch raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return parallel, f"compile is left out, as this machine cannot: {reason}"
+    finally:
+        parallel.zero_grad()
+    return forward, None

@@ -1,0 +1,223 @@
+"""What becomes of a run: every rank adds what it measured, rank 0 writes it down and shows it.
+
+Only rank 0 has a folder, so that hosts need not share a disk; the others' traces travel to it
+whenever something is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from textwrap import shorten
+
+from firetree.documents import from_document
+from firetree.errors import UserError
+from firetree.metrics import Metrics
+from firetree.peers import broadcast_json, broadcast_tensors, current, gather_json, together
+from firetree.sync import gradient_bytes
+from firetree.trace import StepTrace, TraceHeader, shifted
+from firetree.training import checkpoint
+from firetree.training.checkpoint import Checkpoint
+from firetree.training.clock import offset_to_rank_0_s
+from firetree.training.progress import Display
+from firetree.training.recipe import Recipe
+from firetree.training.run_folder import RunFolder
+from firetree.training.worker import Evaluation, Worker
+
+_SHOWN = 80
+"""Letters of a description that are enough to see what it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one rank measured since it last sent it to rank 0, and the damaged pictures it met."""
+
+    steps: tuple[StepTrace, ...]
+    loss_sum: float
+    damaged: dict[str, str]
+
+
+class Journal:
+    """The record of one run; all methods but `add` are called by all ranks together."""
+
+    def __init__(self, folder: RunFolder | None, recipe: Recipe, worker: Worker, total_steps: int):
+        self._folder = folder
+        self._recipe = recipe
+        self._worker = worker
+        self._total_steps = total_steps
+        self._display = Display(total_steps) if folder else None
+        self._clock_offset_s = offset_to_rank_0_s(worker.rank, worker.world_size)
+        self._steps: list[StepTrace] = []
+        self._loss_sum = 0.0
+        self._since_evaluation = _Progress()
+        self._damaged: set[str] = set()
+        if folder and (roll := current()):
+            roll.say = self.say
+
+    def begin(self, resume: bool) -> tuple[int, float | None]:
+        """Go back to the newest whole checkpoint, if there is one: its step and accuracy.
+
+        Raises:
+            UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
+        """
+        newest, accuracy = together(self._begin)
+        state = broadcast_json(asdict(newest.state) if newest else None)
+        if state is None:
+            if resume:
+                self.say("no checkpoint to resume from; starting from the beginning")
+            return 0, None
+        model, optimizer = (
+            broadcast_tensors(tensors)
+            for tensors in ((newest.model, newest.optimizer) if newest else ({}, {}))
+        )
+        newest = Checkpoint(checkpoint.State(**state), model, optimizer)
+        worker = self._worker
+        checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
+        worker.restore_sync(newest.sync)
+        self.say(f"resumed at step {newest.state.step} of {self._total_steps}")
+        return newest.state.step, broadcast_json(accuracy)
+
+    def _begin(self) -> tuple[Checkpoint | None, float | None]:
+        """What rank 0's folder holds, which from here on is written to; nothing on the others."""
+        if self._folder is None:
+            return None, None
+        newest, passed_over = self._folder.newest_checkpoint()
+        if newest:
+            self._check_data(newest.state)
+        first_step = newest.state.step if newest else 0
+        accuracy = self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
+        self._folder.add_account(self._worker.task.account)
+        self.say(f"run folder: {self._folder.path}")
+        for damage in passed_over:
+            self.say(f"{damage}; going back to step {first_step}")
+        for remark in (*self._worker.remarks, *self._folder.remarks):
+            self.say(remark)
+        return newest, accuracy
+
+    def _headers(self) -> list[TraceHeader]:
+        synchroniser = self._worker.synchroniser
+        size_bytes = gradient_bytes(self._worker.model)
+        header = TraceHeader(
+            rank=0,
+            world_size=self._worker.world_size,
+            algorithm=synchroniser.algorithm,
+            bytes_counted_by=synchroniser.bytes_counted_by,
+            gradient_bytes=size_bytes,
+            formula_bytes=synchroniser.formula_bytes(size_bytes),
+        )
+        return [replace(header, rank=rank) for rank in range(header.world_size)]
+
+    def _check_data(self, state: checkpoint.State) -> None:
+        for name, now in self._worker.task.about.items():
+            if name in state.data and state.data[name] != now:
+                before = shorten(str(state.data[name]), _SHOWN, placeholder=" …")
+                raise UserError(
+                    f"cannot resume: the run's data had {name} {before}, these "
+                    f"{shorten(str(now), _SHOWN, placeholder=' …')}; "
+                    "use the same data, or choose another folder with --run-dir"
+                )
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the run's progress while the block runs; say how it ended."""
+        if self._display is None or self._folder is None:
+            yield
+            return
+        with self._display.shown():
+            yield
+        self.say(f"run folder: {self._folder.path}")
+
+    def add(self, step: StepTrace, loss_sum: float) -> None:
+        """One step of this rank, on its own clock, with the sum of its losses."""
+        self._steps.append(shifted(step, self._clock_offset_s))
+        self._loss_sum += loss_sum
+        if self._display:
+            self._display.step(step.step + 1, loss_sum / max(1, step.samples))
+
+    def add_evaluation(self, step: int, epoch: int, rate: float, evaluation: Evaluation) -> None:
+        """The result after `step` steps, which ended epoch `epoch`, counted from 1."""
+        everyone = self._gathered()
+
+        def write(folder: RunFolder) -> None:
+            self._write_measured(folder, everyone)
+            progress, self._since_evaluation = self._since_evaluation, _Progress()
+            metrics = Metrics(
+                step=step,
+                epoch=epoch,
+                lr=rate,
+                train_loss=progress.loss_sum / max(1, progress.samples),
+                test_loss=evaluation.loss,
+                accuracy=evaluation.accuracy,
+                samples_per_s=progress.samples / progress.duration_s if progress.samples else 0.0,
+            )
+            folder.add_metrics(metrics)
+            self.say(
+                f"epoch {epoch}  step {step}/{self._total_steps}"
+                f"  train loss {metrics.train_loss:.3f}  test loss {evaluation.loss:.3f}"
+                f"  test accuracy {evaluation.accuracy:.2%}  {metrics.samples_per_s:,.0f} samples/s"
+            )
+
+        self._on_rank_0(write)
+
+    def add_checkpoint(self, step: int) -> None:
+        """Weights and optimiser after `step` steps; written when it returns, on whatever rank."""
+        worker, everyone = self._worker, self._gathered()
+        sync = worker.sync_state()
+
+        def write(folder: RunFolder) -> None:
+            self._write_measured(folder, everyone)
+            state = checkpoint.State(step, asdict(self._recipe.model), worker.task.about)
+            captured = checkpoint.capture(
+                worker.model, worker.optimizer, state, worker.average, sync
+            )
+            folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
+
+        self._on_rank_0(write)
+
+    def _on_rank_0(self, write: Callable[[RunFolder], None]) -> None:
+        """Write to the folder; where that fails, all ranks end with the reason."""
+        folder = self._folder
+        together(lambda: write(folder) if folder else None)
+
+    def _gathered(self) -> list[Measured]:
+        """What each rank measured since the last time."""
+        mine = Measured(tuple(self._steps), self._loss_sum, self._worker.loader.damaged)
+        self._steps, self._loss_sum = [], 0.0
+        return [
+            from_document(Measured, document, f"what rank {rank} measured")
+            for rank, document in enumerate(gather_json(asdict(mine)))
+        ]
+
+    def _write_measured(self, folder: RunFolder, everyone: list[Measured]) -> None:
+        self._since_evaluation.add(everyone)
+        for rank, measured in enumerate(everyone):
+            folder.add_trace(rank, measured.steps)
+            self._add_damaged(measured.damaged)
+
+    def _add_damaged(self, damaged: dict[str, str]) -> None:
+        for name in damaged.keys() - self._damaged:
+            self._damaged.add(name)
+            self.say(
+                f"skipped damaged picture {name}: {damaged[name]} ({len(self._damaged)} so far)"
+            )
+        self._worker.loader.note_damaged(damaged)
+
+    def say(self, text: str) -> None:
+        """Show a line to whoever watches the run."""
+        if self._display:
+            self._display.say(text)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Sums over all ranks; the duration is rank 0's."""
+
+    loss_sum: float = 0.0
+    samples: int = 0
+    duration_s: float = 0.0
+
+    def add(self, everyone: list[Measured]) -> None:
+        self.loss_sum += sum(measured.loss_sum for measured in everyone)
+        self.samples += sum(step.samples for measured in everyone for step in measured.steps)
+        self.duration_s += sum(step.step_s for step in everyone[0].steps)

@@ -1,0 +1,120 @@
+"""The learning-rate range test: a short run whose rate grows until the loss does (Smith 2017, §3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from firetree.durable import check_writable, make_folder, write_durably, write_json_lines
+from firetree.errors import UserError
+from firetree.launch import Place, joined
+from firetree.tasks import Batch, Task, catch
+from firetree.training.alike import load_alike
+from firetree.training.finite import NotFiniteError
+from firetree.training.recipe import Recipe
+from firetree.training.worker import Worker, build_worker, settle, train_step
+
+LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
+_PAGE = "find-lr.html"
+_SMOOTHING = 0.9
+_DIVERGED = 4.0
+"""A loss of so many times the least is the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The mean loss of a step's batch at a rate, and the moving average up to it."""
+
+    rate: float
+    loss: float
+    smoothed: float
+
+
+def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], None]) -> None:
+    """Train with ever higher rates, and say at which the loss falls fastest.
+
+    All ranks call it; rank 0 writes `find-lr.jsonl` and the plot `find-lr.html` to the folder.
+
+    Raises:
+        UserError: the recipe, the data or the folder cannot be used, or the loss says nothing.
+    """
+    if recipe.data.name == catch.NAME:
+        raise UserError(
+            "--find-lr follows the loss, and an actor–critic's does not say how well it plays; compare "
+            "short runs with different optim.lr instead"
+        )
+    with joined(place, recipe.sync.timeout_s):
+        task = load_alike(recipe, place.world_size, None, find_lr=True)
+        if place.rank == 0:
+            make_folder(run_dir)
+            check_writable(run_dir / _PAGE)
+        points = _measured(recipe, place, task)
+    if not points:
+        raise UserError(
+            f"the loss or its gradient is not finite at a rate of {LEAST_RATE:g} already; look at the "
+            "recipe's model and data"
+        )
+    if place.rank == 0:
+        write_json_lines(run_dir / "find-lr.jsonl", map(asdict, points))
+        best = steepest(points)
+        write_durably(run_dir / _PAGE, _page(points, best).encode())
+        least = min(points, key=lambda point: point.smoothed)
+        say(
+            f"the loss falls fastest at a rate of {best:.2g} and is least at {least.rate:.2g}; "
+            f"plot: {run_dir / _PAGE}"
+        )
+
+
+def _measured(recipe: Recipe, place: Place, task: Task) -> list[Point]:
+    worker = build_worker(recipe, place, task)
+    settle(worker)
+    with closing(worker.loader.batches(0)) as batches:
+        return list(_points(worker, batches))
+
+
+def _points(worker: Worker, batches: Iterator[Batch]) -> Iterator[Point]:
+    average, least = 0.0, math.inf
+    for step in range(STEPS):
+        rate = LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (STEPS - 1))
+        try:
+            trace, loss_sum = train_step(worker, batches, step, rate)
+        except NotFiniteError:
+            return
+        totals = torch.tensor([loss_sum, trace.samples], dtype=torch.float64)
+        dist.all_reduce(totals)
+        loss = (totals[0] / totals[1]).item()
+        average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
+        smoothed = average / (1 - _SMOOTHING ** (step + 1))
+        yield Point(rate, loss, smoothed)
+        least = min(least, smoothed)
+        if smoothed > _DIVERGED * least:
+            return
+
+
+def steepest(points: list[Point]) -> float:
+    """The rate at which the smoothed loss falls fastest, by the logarithm of the rate."""
+    falls = [after.smoothed - before.smoothed for before, after in pairwise(points)]
+    return points[falls.index(min(falls))].rate if falls else LEAST_RATE
+
+
+def _page(points: list[Point], best: float) -> str:
+    import plotly.graph_objects as go
+
+    rates = [point.rate for point in points]
+    figure = go.Figure(
+        [
+            go.Scatter(x=rates, y=[p.loss for p in points], name="loss", opacity=0.4),
+            go.Scatter(x=rates, y=[p.smoothed for p in points], name="smoothed"),
+        ]
+    )
+    figure.add_vline(x=best, line_dash="dot", annotation_text=f"falls fastest at {best:.2g}")
+    figure.update_xaxes(type="log", title="learning rate")
+    figure.update_yaxes(title="loss")
+    return str(figure.to_html(include_plotlyjs=True, full_html=True))

@@ -1,0 +1,125 @@
+"""Recipes as TOML: ready ones by name, files by path, and single values from the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from firetree.documents import from_document, parse_toml, read_text
+from firetree.durable import write_durably
+from firetree.errors import UserError, nearest
+from firetree.training.recipe import Recipe
+
+
+def known_recipes() -> tuple[str, ...]:
+    """The names of the ready recipes."""
+    names = (file.name for file in resources.files("firetree").joinpath("recipes").iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a ready recipe by name, or any TOML file by path.
+
+    Raises:
+        UserError: no such recipe, not TOML, or a field or value that a recipe does not have.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UserError(f"no recipe file '{name_or_path}'; expected a TOML file")
+        text = read_text(path, "recipe")
+    elif name_or_path in known_recipes():
+        source = resources.files("firetree").joinpath("recipes", f"{name_or_path}.toml")
+        text = source.read_text(encoding="utf-8")
+    else:
+        raise UserError(f"no recipe '{name_or_path}'{nearest(name_or_path, known_recipes())}")
+    return parse_recipe(text, name_or_path)
+
+
+def parse_recipe(text: str, source: str) -> Recipe:
+    """Read a recipe from TOML text; `source` names it in errors (UserError)."""
+    return parse_toml(Recipe, text, f"recipe {source}")
+
+
+def write_kept_recipe(path: Path, recipe: Recipe) -> None:
+    """Write the recipe of a run, with a checksum as its last line (UserError as `write_durably`)."""
+    content = recipe_toml(recipe).encode()
+    write_durably(path, content + _CHECKSUM + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def read_kept_recipe(path: Path) -> Recipe:
+    """Read the recipe of a run, of which no field may be taken from the defaults because it was lost.
+
+    Raises:
+        UserError: it cannot be read, differs from its checksum, or has none and lacks a table.
+    """
+    try:
+        return _whole_recipe(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UserError as error:
+        raise UserError(f"{error}; put it back from a copy") from error
+
+
+def _whole_recipe(content: bytes, source: str) -> Recipe:
+    above, checksum, digest = content.rpartition(_CHECKSUM)
+    if checksum and hashlib.sha256(above).hexdigest().encode() != digest.strip():
+        raise UserError(f"recipe {source} differs from the checksum in its last line")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"recipe {source} is not in UTF-8") from error
+    tables = parse_toml(dict[str, Any], text, f"recipe {source}")
+    for table in asdict(Recipe()):
+        if table not in tables and not checksum:
+            raise UserError(f"recipe {source} lacks '{table}'")
+    return parse_recipe(text, source)
+
+
+_CHECKSUM = b"# SHA-256 of what stands above: "
+
+
+def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
+    """The recipe with other values, as TOML has them, of fields named as in `optim.lr`.
+
+    A value that is no TOML is text.
+
+    Raises:
+        UserError: no such field, or not a value for it.
+    """
+    document = tomllib.loads(recipe_toml(recipe))
+    for field_path, text in values.items():
+        table = document
+        *parents, name = field_path.split(".")
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UserError(f"no field '{field_path}' in a recipe")
+        try:
+            table[name] = tomllib.loads(f"value = {text}")["value"]
+        except (ValueError, RecursionError):
+            table[name] = text
+    return from_document(Recipe, document, "recipe with other values")
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that `parse_recipe` reads back; None is left out."""
+    top, tables = [], []
+    for name, value in asdict(recipe).items():
+        if isinstance(value, dict):
+            rows = [f"{key} = {_toml(v)}" for key, v in value.items() if v is not None]
+            tables.append("\n".join([f"[{name}]", *rows]))
+        elif value is not None:
+            top.append(f"{name} = {_toml(value)}")
+    return "\n\n".join(["\n".join(top), *tables]) + "\n"
+
+
+def _toml(value: str | float) -> str:
+    # TOML's strings and numbers are JSON's, except that it has no surrogate pairs.
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,290 @@
+"""A run's folder, written by rank 0 alone: what was run, where, how it went, and its checkpoints.
+
+Other ranks may stand on hosts that do not share a disk; what they measure is sent to rank 0.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from firetree import trace
+from firetree.data import Account
+from firetree.documents import parse_json
+from firetree.durable import (
+    append_json_lines,
+    new_folder,
+    sync_folder,
+    write_durably,
+    write_json_lines,
+    write_synced,
+)
+from firetree.environment import describe_environment
+from firetree.errors import UserError
+from firetree.metrics import Metrics, metrics_file, read_metrics
+from firetree.training import checkpoint
+from firetree.training.arithmetic import Arithmetic
+from firetree.training.checkpoint import Checkpoint
+from firetree.training.recipe import Recipe
+from firetree.training.recipe_file import read_kept_recipe, write_kept_recipe
+
+FIXED_ON_RESUME = (
+    "model",
+    "seed",
+    "data.name",
+    "data.image_column",
+    "data.label_column",
+    "data.size",
+    "data.channels",
+    "data.classes",
+    "data.test_fraction",
+    "data.pairs",
+    "data.examples",
+    "data.held_out",
+    "data.blank_after",
+    "data.source",
+    "data.target",
+    "data.pieces",
+    "optim.batch_size",
+    "optim.batch_rule",
+    "optim.optimizer",
+)
+"""What weights, or the meaning of a step's number, depend on."""
+
+_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without locks on folders answers; NFS wants one that is open for writing."""
+
+
+class RunFolder:
+    """An open run: locked against a second writer until this process ends.
+
+    Args:
+        path: made if it does not exist.
+        recipe: what will be run.
+        resume: whether the folder may hold a run already, which then must fit the recipe.
+
+    Raises:
+        UserError: the folder cannot be written, is in use, or holds a run that does not fit or is
+            damaged.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, resume: bool):
+        self.path = path
+        self._recipe = recipe
+        self.remarks: list[str] = []
+        """What the user should know about how the run goes on."""
+        self._board: SummaryWriter | None = None
+        self._folder: int | None = None
+        """Open as long as this object is, and so locked."""
+        with self._using(), ExitStack() as undo:
+            new_folder(path)
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            undo.callback(os.close, folder)
+            self._lock(folder)
+            self._check_earlier_run(recipe, resume)
+            undo.pop_all()
+        self._folder = folder
+
+    def _lock(self, folder: int) -> None:
+        """Lock the folder itself, as a file in it could be deleted and made anew."""
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"run folder {self.path} is in use by another process; "
+                "wait for it, or choose another with --run-dir"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            self.remarks.append(
+                f"folder {self.path} cannot be locked on its file system; see that no other run uses it"
+            )
+
+    def _check_earlier_run(self, recipe: Recipe, resume: bool) -> None:
+        earlier = self.path / "recipe.toml"
+        if not earlier.exists():
+            if checkpoint.step_folders(self._checkpoints):
+                raise UserError(
+                    f"run folder {self.path} has checkpoints and no recipe.toml; put it back from a "
+                    "copy, or choose another folder with --run-dir"
+                )
+            return
+        if not resume:
+            raise UserError(
+                f"run folder {self.path} holds a run already; "
+                "go on with --resume, or choose another with --run-dir"
+            )
+        before = read_kept_recipe(earlier)
+        # Which weights are zero already follows from a sparse run's own schedule.
+        all_fixed = (*FIXED_ON_RESUME, *(["sparse"] if before.sparse.density else []))
+        changed = []
+        for field, (old, new) in _differences(asdict(before), asdict(recipe)).items():
+            if any(field == fixed or field.startswith(f"{fixed}.") for fixed in all_fixed):
+                raise UserError(
+                    f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
+                    "use the same value, or choose another folder with --run-dir"
+                )
+            changed.append(f"{field} {old!r} to {new!r}")
+        if changed:
+            self.remarks.append(f"other than in the run so far: {', '.join(changed)}")
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        try:
+            if self._folder is not None and not self._is_here(self._folder):
+                raise UserError(f"run folder {self.path} was replaced while this run wrote to it")
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"cannot write run folder {self.path}: {reason}; "
+                "see that it can be written, or choose another with --run-dir"
+            ) from error
+
+    def _is_here(self, folder: int) -> bool:
+        return os.path.samestat(os.fstat(folder), self.path.stat())
+
+    def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest whole checkpoint, and a line for each damaged one passed over."""
+        return checkpoint.newest(self._checkpoints)
+
+    def earlier_arithmetic(self) -> Arithmetic | None:
+        """In what the run has computed so far; None where it has not begun."""
+        path = self._arithmetic
+        if not path.exists():
+            return None
+        with self._using(), _undamaged():
+            return parse_json(Arithmetic, path.read_bytes(), str(path))
+
+    def begin(
+        self, headers: Sequence[trace.TraceHeader], first_step: int, arithmetic: Arithmetic
+    ) -> float | None:
+        """Make ready for the steps from `first_step` on; gives the accuracy of the last evaluation.
+
+        From here on the folder holds a run; there is a header a rank.
+        """
+        environment = describe_environment(self._recipe.seed, len(headers))
+        with self._using():
+            with _undamaged():
+                kept = [it for it in read_metrics(self.path) if it.step <= first_step]
+                goes_on = trace.is_of_this_run(self.path, headers)
+            self._set_aside(first_step, goes_on)
+            write_kept_recipe(self.path / "recipe.toml", self._recipe)
+            write_durably(
+                self.path / "environment.json", json.dumps(environment, indent=1).encode()
+            )
+            write_durably(self._arithmetic, json.dumps(asdict(arithmetic)).encode())
+            write_json_lines(self._metrics, map(asdict, kept))
+            for header in headers:
+                trace.begin_trace(self.path, header, first_step)
+            # TensorBoard drops what an earlier process wrote after the step that is gone back to.
+            self._board = SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
+        return kept[-1].accuracy if kept else None
+
+    def add_account(self, account: Account) -> None:
+        """What the run is trained and tested on, as data.json."""
+        with self._using():
+            write_durably(self.path / "data.json", json.dumps(asdict(account), indent=1).encode())
+
+    def _set_aside(self, first_step: int, goes_on: bool) -> None:
+        """Keep what would be lost here in a folder of its own.
+
+        That is checkpoints behind `first_step`, which were damaged, with what was measured until
+        then, and traces with which this run does not go on. What lies behind the newest checkpoint is
+        only done again.
+        """
+        behind = checkpoint.step_folders(self._checkpoints, after=first_step)
+        if not behind and goes_on:
+            return
+        aside = next(path for k in count(1) if not (path := self.path / f"aside-{k}").exists())
+        traces = trace.files(self.path)
+        for source in (self._metrics, *traces):
+            copy = aside / source.relative_to(self.path)
+            new_folder(copy.parent)
+            write_synced(copy, source.read_bytes())
+            sync_folder(copy.parent)
+        for path in () if goes_on else traces:
+            path.unlink()
+        new_folder(aside / "checkpoints")
+        for folder in behind:
+            folder.rename(aside / "checkpoints" / folder.name)
+        sync_folder(aside / "checkpoints")
+        what = [folder.name for folder in behind] + (
+            [] if goes_on else ["the traces of other workers"]
+        )
+        self.remarks.append(f"kept aside in {aside}: {', '.join(what)}")
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def _arithmetic(self) -> Path:
+        return self.path / "arithmetic.json"
+
+    @property
+    def _metrics(self) -> Path:
+        return metrics_file(self.path)
+
+    def add_metrics(self, metrics: Metrics) -> None:
+        """One line of metrics.jsonl and the same values as TensorBoard events."""
+        with self._using():
+            values = asdict(metrics)
+            append_json_lines(self._metrics, [values])
+            if self._board:
+                step = values.pop("step")
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+                self._board.flush()
+
+    def add_trace(self, rank: int, steps: Iterable[trace.StepTrace]) -> None:
+        """Steps of one rank, on rank 0's clock."""
+        with self._using():
+            trace.append_steps(self.path, rank, steps)
+
+    def add_checkpoint(self, captured: Checkpoint, keep: int) -> None:
+        """Write it durably and keep only the last `keep`."""
+        with self._using():
+            checkpoint.write(self._checkpoints, captured, keep)
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._board:
+            with self._using():
+                self._board.close()
+        if self._folder is not None:
+            os.close(self._folder)
+
+
+@contextmanager
+def _undamaged() -> Iterator[None]:
+    """Say what to do about a damaged file of the run so far."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            f"cannot resume: {error}; put the file back from a copy, or choose another folder with "
+            "--run-dir"
+        ) from error
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, old in before.items():
+        new = after[name]
+        if isinstance(old, dict):
+            found |= {f"{name}.{key}": pair for key, pair in _differences(old, new).items()}
+        elif old != new:
+            found[name] = (old, new)
+    return found

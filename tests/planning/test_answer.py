@@ -1,0 +1,138 @@
+"""What `firetree plan` answers, for people and for programs, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from firetree.errors import UserError
+from firetree.models.profile import Gradient, Profile, Workload
+from firetree.models.workload import load_workload
+from firetree.network import load_network, parse_network
+from firetree.planning import Answer, answer, as_json, as_text
+from firetree.planning.advice import LayerSizes
+from firetree.planning.plan import Plan
+
+GRADIENTS = tuple(Gradient(f"p{k}", 1 << 20, 0.01 * k) for k in range(1, 5))
+WORKLOAD = Workload("tiny", Profile(0.02, 0.04, GRADIENTS), (LayerSizes("fc", 4 << 20, 1 << 20),))
+
+
+@pytest.fixture(scope="module")
+def found() -> Answer:
+    return answer(WORKLOAD, parse_network("3 x 100mbit"), lambda _: None)
+
+
+def test_json_has_the_documented_keys(found: Answer) -> None:
+    said = json.loads(as_json(found))
+    assert list(said) == ["model", "network", "points", "advice", "plan"]
+    assert [point["world_size"] for point in said["points"]] == [1, 2, 3]
+    assert set(said["points"][0]) == {
+        "world_size",
+        "step_s",
+        "speedup",
+        "efficiency",
+        "algorithm",
+        "limited_by",
+    }
+    assert said["model"] == "tiny"
+    assert said["advice"] == list(found.advice)
+
+
+def test_the_plan_in_the_json_is_one_that_can_be_loaded(found: Answer) -> None:
+    assert Plan.from_json(json.dumps(json.loads(as_json(found))["plan"])) == found.plan
+
+
+def test_the_plan_is_that_of_all_hosts(found: Answer) -> None:
+    assert (found.plan.world_size, found.plan.step_s) == (3, found.points[-1].step_s)
+    found.plan.check(3, 4 << 20)
+
+
+def test_the_text_has_points_ways_and_advice(found: Answer) -> None:
+    lines = as_text(found).splitlines()
+    assert lines[0] == "tiny: 4.2 MB of gradients, 60 ms of computation a step"
+    assert lines[2].split() == [
+        *("machines", "step", "speed-up", "efficiency"),
+        *("synchronised", "by", "limited", "by"),
+    ]
+    assert lines[3].split() == ["1", "60", "ms", "1.00", "100%", "none", "computation"]
+    bound = "no all-reduce of all gradients can take less than 447 ms"
+    assert any(bound in line for line in lines)
+    assert [line[2:] for line in lines if line.startswith("- ")] == list(found.advice)
+
+
+def test_on_one_host_there_are_no_ways_to_choose_from() -> None:
+    alone = answer(WORKLOAD, parse_network("1 x 1gbit"), lambda _: None)
+    assert "Ways to synchronise" not in as_text(alone)
+    assert alone.advice == ("a network of one host: there is nothing to synchronise",)
+
+
+HOSTS = [{"up": "1gbit", "down": "1gbit"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        (json.dumps({"version": 2, "hosts": [{"up": "-1gbit", "down": "1gbit"}]}), "'-1gbit'"),
+        (
+            json.dumps({"version": 2, "hosts": HOSTS, "latency": [[None, "1us"], []]}),
+            "no latency from host 1 to host 0",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_by_its_file(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.json"
+    path.write_text(content)
+    with pytest.raises(UserError) as refusal:
+        load_network(str(path))
+    assert str(refusal.value).startswith(str(path))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "compute", "message"),
+    [
+        ("squeezenet_smal", 1, "1s", "no network 'squeezenet_smal'; did you mean"),
+        ("squeezenet_small", 0, "1s", "--batch 0; expected 1 or more"),
+        ("squeezenet_small", 1, "0s", "--compute 0s; expected more than 0"),
+        ("squeezenet_small", 1, "-1s", "duration '-1s'; expected"),
+        ("squeezenet_small", 1, "fast", "duration 'fast'; expected"),
+    ],
+)
+def test_a_workload_that_cannot_be_is_refused(
+    model: str, batch: int, compute: str, message: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_workload(model, batch, None, compute)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+NORMALISED = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 4, 32), nn.BatchNorm2d(4))
+"""
+
+
+def test_a_given_duration_does_for_a_network_that_normalises_over_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "normalised_network.py").write_text(NORMALISED)
+    monkeypatch.syspath_prepend(tmp_path)
+    workload = load_workload("normalised_network:build", 8, 32, "50ms")
+    assert workload.profile.compute_s == pytest.approx(0.05)
+    assert [layer.activation_bytes for layer in workload.layers] == [8 * 4 * 4] * 2
+
+
+def test_a_given_duration_is_what_a_step_computes() -> None:
+    workload = load_workload("squeezenet_small", 8, None, "50ms")
+    assert workload.profile.compute_s == pytest.approx(0.05)
+    assert workload.profile.gradients[-1].ready_s <= workload.profile.backward_s
+    assert sum(layer.weight_bytes for layer in workload.layers) == workload.profile.size_bytes

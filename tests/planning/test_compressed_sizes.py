@@ -1,0 +1,42 @@
+"""What compressions leave to send, against what they do send."""
+
+import pytest
+
+from firetree.models.profile import Gradient, Profile
+from firetree.planning.compressed_sizes import compressed, local_step
+
+GRADIENTS = (
+    Gradient("convolution", 4 * 64 * 16 * 9, 0.5, (64, 16, 3, 3)),
+    Gradient("bias", 4 * 64, 0.5, (64,)),
+)
+STEP = Profile(1.0, 2.0, GRADIENTS)
+
+
+@pytest.mark.parametrize(
+    ("compression", "sizes"),
+    [
+        ("fp16", [18432, 128]),
+        ("bf16", [18432, 128]),
+        ("int8", [9216 + 36, 64]),
+        ("topk:0.01", [1475, 10]),  # 1 % of the numbers with their places, gathered from 4 ranks
+        ("powersgd:4", [4 * 4 * (64 + 144), 256]),
+        ("powersgd:32", [36864, 256]),  # the factors would be as large as the matrix
+    ],
+)
+def test_a_compression_leaves_so_many_bytes(compression: str, sizes: list[int]) -> None:
+    left = compressed(STEP, compression, world_size=4)
+    assert [gradient.size_bytes for gradient in left.gradients] == sizes
+    assert [gradient.ready_s for gradient in left.gradients] == [0.5, 0.5]
+    assert left.compute_s == STEP.compute_s
+
+
+def test_local_steps_share_the_time_of_one_sum_of_all_parameters() -> None:
+    asked = []
+
+    def all_reduce_s(size_bytes: int) -> float:
+        asked.append(size_bytes)
+        return 8.0
+
+    step = local_step(STEP, 16, all_reduce_s)
+    assert (step.step_s, step.exposed_s) == (3.5, 0.5)
+    assert asked == [STEP.size_bytes]

@@ -1,0 +1,198 @@
+"""Hand-made traces, whose answer can be worked out on paper, and what the report makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from firetree.errors import UserError
+from firetree.reporting import render, summarise
+from firetree.trace import BucketSpan, StepTrace, TraceHeader, append_steps, begin_trace
+
+STEPS = 5
+
+
+def step(
+    number: int,
+    *,
+    data_wait_s: float = 0.1,
+    compute_s: float = 1.0,
+    communication_s: float = 0.5,
+    sent_bytes: int = 1000,
+) -> StepTrace:
+    """A step that computes, of which a quarter forward, then waits for its one bucket."""
+    start_s = 10.0 * number
+    ready_s = start_s + data_wait_s + compute_s
+    end_s = ready_s + communication_s
+    return StepTrace(
+        step=number,
+        start_s=start_s,
+        data_wait_s=data_wait_s,
+        forward_s=compute_s / 4,
+        backward_s=compute_s * 3 / 4 + communication_s,
+        optimizer_s=0.0,
+        samples=8,
+        sent_bytes=sent_bytes,
+        buckets=(BucketSpan(0, 500, ready_s, ready_s, end_s),),
+    )
+
+
+def write_run(run_dir: Path, *ranks: dict[str, float]) -> Path:
+    for rank, fields in enumerate(ranks):
+        begin_trace(run_dir, TraceHeader(rank, len(ranks), "ring", "executor", 500, 1000.0), 0)
+        append_steps(run_dir, rank, [step(k, **fields) for k in range(STEPS)])  # type: ignore[arg-type]
+    return run_dir
+
+
+def test_the_four_parts_of_a_step_are_told_apart_and_add_up(tmp_path: Path) -> None:
+    # Rank 1 computes 0.3 s longer, and both buckets end together: rank 0 waits 0.3 s for rank 1.
+    slow = {"compute_s": 1.3, "communication_s": 0.2, "sent_bytes": 3000}
+    summary = summarise(write_run(tmp_path, {}, slow))
+    assert summary.data_wait_s == pytest.approx(0.1)
+    assert summary.compute_s == pytest.approx((1.0 + 1.3) / 2)
+    assert summary.straggler_wait_s == pytest.approx((0.3 + 0.0) / 2)
+    assert summary.exposed_communication_s == pytest.approx(0.2)
+    assert summary.step_s == pytest.approx(1.6)
+    assert summary.samples_per_s == pytest.approx(16 / 1.6)
+    assert (summary.busiest_rank, summary.busiest_rank_sent_bytes) == (1, 3000)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "sentence"),
+    [
+        ([{}, {}], "Computation holds the run back: it takes 62% of a step"),
+        ([{"data_wait_s": 4.0}] * 2, "Reading data holds the run back: workers wait for it 73%"),
+        ([{"communication_s": 4.0}] * 2, "Communication holds the run back: workers wait for it"),
+        (
+            [{"communication_s": 9.0}] * 3 + [{"compute_s": 9.8, "communication_s": 0.2}],
+            "Waiting for others holds the run back: it takes 65% of a step; rank 3 was last in 100%",
+        ),
+    ],
+)
+def test_one_sentence_names_what_holds_the_run_back(
+    tmp_path: Path, ranks: list[dict[str, float]], sentence: str
+) -> None:
+    assert summarise(write_run(tmp_path, *ranks)).bottleneck.startswith(sentence)
+
+
+def test_json_has_the_promised_keys(tmp_path: Path) -> None:
+    document = json.loads(render([summarise(write_run(tmp_path, {}, {}))], as_json=True))
+    assert document.keys() >= {
+        "accuracy",
+        "samples_per_s",
+        "step_s",
+        "data_wait_s",
+        "compute_s",
+        "exposed_communication_s",
+        "straggler_wait_s",
+        "busiest_rank_sent_bytes",
+        "world_size",
+        "algorithm",
+        "bottleneck",
+    }
+
+
+def test_steps_that_not_all_ranks_recorded_are_left_out(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path, {}, {})
+    append_steps(run_dir, 0, [step(STEPS)])
+    assert summarise(run_dir).steps == STEPS
+
+
+def test_a_line_cut_off_by_a_sudden_death_is_left_out(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path, {}, {})
+    path = run_dir / "trace" / "rank-0001.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert summarise(run_dir).steps == STEPS - 1
+
+
+def test_a_resumed_run_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:
+    header = TraceHeader(0, 1, "ring", "executor", 500, 0.0)
+    run_dir = write_run(tmp_path, {})
+    begin_trace(run_dir, TraceHeader(0, 1, "ring", "executor", 500, 1000.0), first_step=2)
+    assert summarise(run_dir).steps == 2
+    begin_trace(run_dir, header, first_step=2)
+    append_steps(run_dir, 0, [step(2)])
+    assert summarise(run_dir).steps == 1, "a trace of another kind of run is not mixed in"
+
+
+def test_a_run_that_goes_on_by_a_new_plan_keeps_its_steps(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path, {})
+    begin_trace(run_dir, TraceHeader(0, 1, "grown", "executor", 500, None), first_step=0)
+    append_steps(run_dir, 0, map(step, range(3)))
+    begin_trace(run_dir, TraceHeader(0, 1, "chain", "kernel", 500, None), first_step=2)
+    assert summarise(run_dir).steps == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no trace in"),
+        ('{"version": 99}\n', r"rank-0000.jsonl: line 1 is of version 99; expected 1"),
+        ('{"version": 1, "rank": 0}\n', "line 1 lacks the field 'world_size'"),
+        ("", "rank-0000.jsonl is empty; expected a trace of version 1"),
+        ("[]\n", r"line 1: \[\]; expected a table"),
+    ],
+)
+def test_a_folder_without_a_readable_trace_is_refused(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "trace").mkdir()
+        (tmp_path / "trace" / "rank-0000.jsonl").write_text(content)
+    with pytest.raises(UserError, match=message):
+        summarise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"start_s": "x"}, "rank-0001.jsonl: line 3: start_s = 'x'; expected float"),
+        ({"buckets": None}, "line 3: buckets = None; expected a list"),
+        ({"buckets": [{"index": 0}]}, r"line 3 lacks the field 'buckets\[0\].size_bytes'"),
+        ({"samples": -1}, "line 3: samples = -1; expected 0 or more"),
+        ({"step": 0}, "line 3 has step 0 after 0; expected a later one"),
+    ],
+)
+def test_a_field_of_another_type_is_named_by_file_and_line(
+    tmp_path: Path, line: dict[str, object], message: str
+) -> None:
+    path = write_run(tmp_path, {}, {}) / "trace" / "rank-0001.jsonl"
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    lines[2] |= line
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    with pytest.raises(UserError, match=message):
+        summarise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"step": 1}\n', r"metrics.jsonl: line 1 lacks the field 'epoch'"),
+        ('{"a": 1}\n', r"metrics.jsonl: line 1 has no field 'a'"),
+        ("\xff\n", r"metrics.jsonl: line 1 is not JSON"),
+    ],
+)
+def test_a_line_that_is_no_evaluation_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (write_run(tmp_path, {}) / "metrics.jsonl").write_text(text)
+    with pytest.raises(UserError, match=message):
+        summarise(tmp_path)
+
+
+def test_a_run_has_the_traces_of_all_its_ranks(tmp_path: Path) -> None:
+    last = write_run(tmp_path, {}, {}, {}) / "trace" / "rank-0002.jsonl"
+    text = last.read_text()
+    last.write_text(text.replace('"world_size": 3', '"world_size": 4'))
+    with pytest.raises(UserError, match=r"rank-0002.jsonl is of rank 2 of 4; expected rank 2 of 3"):
+        summarise(tmp_path)
+    last.unlink()
+    with pytest.raises(UserError, match="has traces of 2 ranks; expected 3"):
+        summarise(tmp_path)
+
+
+def test_several_runs_make_a_table_with_a_row_each(tmp_path: Path) -> None:
+    runs = [summarise(write_run(tmp_path / name, {}, {})) for name in ("one", "two")]
+    heading, *rows = render(runs, as_json=False).splitlines()
+    assert heading.split()[:2] == ["algorithm", "workers"]
+    assert [row.split()[-1] for row in rows] == [str(tmp_path / "one"), str(tmp_path / "two")]

@@ -1,0 +1,117 @@
+"""A recipe is read from TOML, checked, and written back; what is wrong is named in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firetree.errors import UserError
+from firetree.training import Recipe, check_recipe, known_recipes, load_recipe
+from firetree.training.recipe import (
+    DataRecipe,
+    ModelRecipe,
+    OptimRecipe,
+    SparseRecipe,
+    SyncRecipe,
+)
+from firetree.training.recipe_file import parse_recipe, recipe_toml
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_every_ready_recipe_is_valid(name: str) -> None:
+    check_recipe(load_recipe(name))
+
+
+@given(
+    st.builds(
+        Recipe,
+        model=st.builds(ModelRecipe, bypass=st.sampled_from([None, "none", "complex"])),
+        data=st.builds(DataRecipe, path=st.none() | st.text(st.characters(categories=["L", "P"]))),
+        optim=st.builds(
+            OptimRecipe,
+            lr=st.floats(1e-12, 1e12),
+            steps=st.none() | st.integers(1, 10**9),
+            nesterov=st.booleans(),
+        ),
+        seed=st.integers(0, 2**32 - 1),
+    )
+)
+def test_a_recipe_written_as_toml_reads_back_the_same(recipe: Recipe) -> None:
+    assert parse_recipe(recipe_toml(recipe), "written") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[optim]\nlearning_rate = 1", "no field 'optim.learning_rate'"),
+        ("[optim]\nmomentun = 0.9", "did you mean 'optim.momentum'?"),
+        ("[optin]\nlr = 0.9", "no field 'optin'; did you mean 'optim'?"),
+        ("optim = 3", "mine.toml: optim = 3; expected a table"),
+        ("[optim]\nlr = 'fast'", "optim.lr = 'fast'; expected float"),
+        ("[optim]\nsteps = 1.5", "optim.steps = 1.5; expected int"),
+        ("[optim]\nbatch_size = true", "optim.batch_size = True; expected int"),
+        ("[optim]\nrule = 'cosinus'", "expected 'polynomial', 'cosine', 'step', 'constant'"),
+        ("lr = = 3", "is not TOML"),
+    ],
+)
+def test_a_wrong_line_of_a_file_is_named(text: str, message: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse_recipe(text, "mine.toml")
+    assert message in str(refusal.value)
+    assert "mine.toml" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("optim", "lr", 0.0, "optim.lr = 0.0; expected a number above 0"),
+        ("optim", "lr", float("nan"), "optim.lr = nan"),
+        ("optim", "momentum", 1.0, "optim.momentum = 1.0; expected 0 or more and below 1"),
+        ("optim", "batch_size", 0, "optim.batch_size = 0; expected 1 or more"),
+        ("optim", "target_accuracy", 97.0, "optim.target_accuracy = 97.0; expected above 0"),
+        ("data", "channels", 2, "data.channels = 2; expected 1 or 3"),
+        ("data", "name", "digit", "data.name = 'digit' is unknown; did you mean 'digits'?"),
+        ("model", "name", "squeezenet", "model.name = 'squeezenet' is unknown for pictures; did"),
+        ("sync", "algorithm", "tree", "no algorithm 'tree'"),
+        (
+            "sync",
+            "timeout_s",
+            1e7,
+            "sync.timeout_s = 10000000.0; expected above 0 and below 1000000",
+        ),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_named(
+    section: str, field: str, value: object, message: str
+) -> None:
+    recipe = Recipe()
+    changed = dataclasses.replace(getattr(recipe, section), **{field: value})
+    with pytest.raises(UserError) as refusal:
+        check_recipe(dataclasses.replace(recipe, **{section: changed}))
+    assert message in str(refusal.value)
+
+
+def test_local_steps_go_with_neither_sparse_training_nor_powersgd() -> None:
+    for sync, sparse in (
+        (SyncRecipe(compression="powersgd:2", local_steps=4), SparseRecipe()),
+        (SyncRecipe(local_steps=4), SparseRecipe(density=0.5)),
+    ):
+        with pytest.raises(UserError, match=r"and sync\.local_steps; expected one of them"):
+            check_recipe(Recipe(sync=sync, sparse=sparse))
+
+
+def test_an_unknown_recipe_gets_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="no recipe 'digit'; did you mean 'digits'"):
+        load_recipe("digit")
+
+
+def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("# für Ziffern\n", encoding="latin-1")
+    with pytest.raises(UserError, match=r"mine\.toml is not in UTF-8; save it as UTF-8$"):
+        load_recipe(str(path))
