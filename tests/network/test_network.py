@@ -20,11 +20,11 @@ from firetree.network import (
     Rack,
     from_json,
     parse_network,
-    placement,
     rack_of,
     to_json,
 )
 from firetree.planning.bound import lower_bound_s
+from firetree.planning.placement import placement
 
 MBIT = 1e6 / 8
 
