@@ -18,6 +18,23 @@ class RunFailedError(UserError):
     exit_code = 1
 
 
+class ArgumentError(UserError):
+    """An argument has a value that cannot be; the command names its option in the argument's place.
+
+    Args:
+        argument: the parameter's name, as in `density`.
+        problem: the value, what was expected, and what to do, as in `is 0; expected more than 0`.
+    """
+
+    def __init__(self, argument: str, problem: str):
+        super().__init__(f"{argument} {problem}")
+        self.argument, self.problem = argument, problem
+
+    def as_option(self) -> str:
+        """The message with `--density` in the place of `density`."""
+        return f"--{self.argument.replace('_', '-')} {self.problem}"
+
+
 def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """The end of a message about an unknown name: the nearest right one, `otherwise`, or all of them."""
     known = sorted(known)

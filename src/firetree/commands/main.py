@@ -10,7 +10,7 @@ from importlib import import_module
 
 from firetree import __version__, output
 from firetree.arguments import split_at
-from firetree.errors import UserError, lack, nearest
+from firetree.errors import ArgumentError, UserError, lack, nearest
 
 USAGE = """\
 usage: firetree COMMAND …
@@ -62,7 +62,8 @@ def _explain(error: BaseException) -> int:
     from firetree import launch
 
     if isinstance(error, UserError):
-        message, code = str(error), error.exit_code
+        message = error.as_option() if isinstance(error, ArgumentError) else str(error)
+        code = error.exit_code
     elif isinstance(error, KeyboardInterrupt):
         message = str(error) or "interrupted"
         code = error.exit_code if isinstance(error, launch.Interrupted) else 130

@@ -1,0 +1,39 @@
+"""Pages that need no connection, all from one skeleton, and what a notebook shows of a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, Template
+
+_HOMES: dict[str, str] = {}
+"""The module here that makes the fragment of a value, by the name of the value's class."""
+
+
+def fragment(value: Any) -> str:
+    """What a notebook shows of a value: HTML without a head."""
+    make: Callable[[Any], str] = import_module(
+        f"{__name__}.{_HOMES[type(value).__name__]}"
+    ).fragment
+    return make(value)
+
+
+def page(title: str, fragments: Sequence[str], *, scripts: bool = False) -> str:
+    """A page of fragments.
+
+    Args:
+        title: as plain text.
+        fragments: HTML, with what comes from others escaped.
+        scripts: whether fragments bring scripts of their own, as plots do; by default none may run.
+    """
+    return _skeleton().render(title=title, fragments=fragments, scripts=scripts)
+
+
+@cache
+def _skeleton() -> Template:
+    return Environment(loader=PackageLoader(__name__, ""), autoescape=True).get_template(
+        "page.html"
+    )
