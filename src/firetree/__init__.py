@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from firetree import collectives, errors
-    from firetree.collectives import CollectiveError
+    from firetree.errors import CollectiveError
     from firetree.planning.plan import Plan, load_plan
     from firetree.sync import attach
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CollectiveError": "collectives",
+    "CollectiveError": "errors",
     "Plan": "planning.plan",
     "attach": "sync",
     "load_plan": "planning.plan",

@@ -18,6 +18,26 @@ class RunFailedError(UserError):
     exit_code = 1
 
 
+class CollectiveError(RunFailedError, RuntimeError):
+    """A peer did not do its part in time, or went away; names the rank and the chunk.
+
+    It is a RuntimeError as well, like all that torch.distributed raises.
+
+    `peer` is that rank among all, None where only the backend knows it; `where` what this rank was at, and
+    `within_s` how long it waited, where that is why it gave up.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        peer: int | None = None,
+        where: str = "",
+        within_s: float | None = None,
+    ):
+        super().__init__(message)
+        self.peer, self.where, self.within_s = peer, where, within_s
+
+
 class ArgumentError(UserError):
     """An argument has a value that cannot be; the command names its option in the argument's place.
 

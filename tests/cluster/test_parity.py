@@ -91,17 +91,17 @@ def sum_all_in_rounds() -> list[tuple[str, str]]:
 
 
 def sum_in_rounds(name: str) -> tuple[str, str]:
-    """The same sum by Gloo's walk, and by the rounds that are made for NCCL (here over Gloo)."""
+    """The same sum as one thread does it on Gloo, and by the rounds that are made for NCCL (here over Gloo)."""
     group = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
     schedule = collectives.build(name, dist.get_world_size(), 7)
-    walking = values(dist.get_rank(), 1009, torch.float32)
-    rounds = walking.clone()
-    Executor(schedule, group).run(walking)
+    in_order = values(dist.get_rank(), 1009, torch.float32)
+    rounds = in_order.clone()
+    Executor(schedule, group).run(in_order)
     carrier = OverNccl(schedule, collectives.prove(schedule), group)
     bounds = chunk_bounds(rounds.numel(), schedule.chunks)
     chunks = [rounds[begin:end] for begin, end in itertools.pairwise(bounds)]
     carrier.carry(chunks, torch.empty(carrier.slots, max(map(len, chunks))).unbind())
-    return digest(walking), digest(rounds)
+    return digest(in_order), digest(rounds)
 
 
 def test_grouped_rounds_give_the_same_bits() -> None:

@@ -126,7 +126,7 @@ def test_any_placement_is_proved_and_moves_only_names(
     algorithm: str, order: list[int], chunks: int
 ) -> None:
     schedule = collectives.build(algorithm, 7, chunks)
-    placed = schedule.placed(order)
+    placed = schedule.with_order(order)
     prove(placed)
     for part, rank in enumerate(order):
         peers = [order[op.peer] for op in schedule.programs[part]]

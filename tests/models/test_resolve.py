@@ -147,7 +147,7 @@ def test_what_gives_no_network_is_refused_in_one_line(path: str, message: str) -
 
 @pytest.mark.parametrize(
     ("batch", "size", "message"),
-    [(0, None, "a batch of 0 samples"), (1, 7, "pictures of 7 pixels"), (-1, 32, "a batch of -1")],
+    [(0, None, "a batch of 0 samples"), (1, 7, "images of 7 pixels"), (-1, 32, "a batch of -1")],
 )
 def test_batches_and_sizes_that_cannot_be_are_refused(
     batch: int, size: int | None, message: str

@@ -200,7 +200,7 @@ def test_an_override_of_none_keeps_the_networks_own() -> None:
     ("wrong", "message"),
     [
         ({"name": "squeezenet_v1"}, "no network 'squeezenet_v1'; did you mean"),
-        ({"size": 7}, "pictures of 7 pixels"),
+        ({"size": 7}, "images of 7 pixels"),
         ({"classes": 0}, "0 classes"),
         ({"channels": 0}, "10 classes and 0 channels"),
         ({"base_e": 0}, "base_e = 0; expected 1 or more"),

@@ -302,7 +302,7 @@ def test_hosts_by_other_numbers_in_the_same_parts_take_the_same_time(
     order = data.draw(st.permutations(range(network.size)))
     size_bytes = float(CHUNK_BYTES * schedule.chunks)
     renamed = price(schedule, network.of(order), size_bytes)
-    placed = price(schedule.placed(order), network, size_bytes)
+    placed = price(schedule.with_order(order), network, size_bytes)
     assert renamed.time_s == pytest.approx(placed.time_s, rel=1e-9)
 
 

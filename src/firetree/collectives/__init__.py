@@ -1,18 +1,25 @@
-"""Collectives as data: a schedule is built, proved and run by three small modules."""
+"""Collectives as data: `build` makes a schedule, `prove` shows that it is right, `Executor` runs it.
+
+Only `Executor` needs torch.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from firetree.collectives.algorithms import ALGORITHMS, find
 from firetree.collectives.algorithms.algorithm import Links
-from firetree.collectives.executor import CollectiveError, Executor
 from firetree.collectives.graph import ScheduleError
 from firetree.collectives.proof import prove
 from firetree.collectives.reduction import collective
 from firetree.collectives.schedule import Collective, Operation, Schedule
 from firetree.errors import UserError
+from firetree.lazy import lazily
+
+if TYPE_CHECKING:
+    from firetree.collectives.executor import Executor
 
 __all__ = [
-    "CollectiveError",
     "Executor",
     "Links",
     "Operation",
@@ -24,6 +31,8 @@ __all__ = [
     "names",
     "prove",
 ]
+
+__getattr__ = lazily(__name__, {"Executor": "executor"})
 
 
 def names() -> tuple[str, ...]:

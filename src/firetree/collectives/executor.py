@@ -1,6 +1,6 @@
 """Carry a schedule out over torch.distributed's point-to-point calls, on Gloo or NCCL.
 
-On Gloo one thread follows a `walk`; on NCCL the schedule's levels are rounds of grouped calls. Either
+On Gloo one thread follows the `rank_order`; on NCCL the schedule's levels are rounds of grouped calls. Either
 way sums are formed in the schedule's order, so that all ranks and all runs get the same bits.
 """
 
@@ -18,30 +18,10 @@ from torch import Tensor
 
 from firetree.collectives.graph import Graph
 from firetree.collectives.proof import prove
+from firetree.collectives.rank_order import CONFIRMED_BYTES, Stage, rank_order
 from firetree.collectives.rounds import Round, plan_rounds
 from firetree.collectives.schedule import Operation, Schedule, chunk_bounds
-from firetree.collectives.walk import Stage, plan_walk
-from firetree.errors import RunFailedError
-
-
-class CollectiveError(RunFailedError, RuntimeError):
-    """A peer did not do its part in time, or went away; names the rank and the chunk.
-
-    It is a RuntimeError as well, like all that torch.distributed raises.
-
-    `peer` is that rank among all, None where only the backend knows it; `where` what this rank was at, and
-    `within_s` how long it waited, where that is why it gave up.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        peer: int | None = None,
-        where: str = "",
-        within_s: float | None = None,
-    ):
-        super().__init__(message)
-        self.peer, self.where, self.within_s = peer, where, within_s
+from firetree.errors import CollectiveError
 
 
 class Carrier(Protocol):
@@ -106,14 +86,11 @@ class Executor:
         ]
 
 
-CONFIRMED_BYTES = 1 << 19
-"""Smaller chunks are not confirmed: to hear of their arrival takes as long as sharing the port."""
-
 _DATA, _CONFIRMATION = 0, 1  # message tags
 
 
 class OverGloo:
-    """One thread that follows a walk, and waits for nothing but the receive that comes next.
+    """One thread that follows the rank's order, and waits for nothing but the receive that comes next.
 
     A send is over for the backend when the system has taken its bytes, long before they are there.
     Where the next one must wait for that, a tiny message follows the chunk: the backend does not
@@ -126,17 +103,17 @@ class OverGloo:
         self._group, self._number_of_chunks = group, schedule.chunks
         self._ranks = dist.get_process_group_ranks(group)
         self._timeout = timedelta(seconds=timeout_s)
-        self._walk = plan_walk(schedule, graph, group.rank())
+        self._order = rank_order(schedule, graph, group.rank())
         self._tiny = torch.zeros(1)
         self._waiting: dict[int, tuple[dist.Work, Tensor]] = {}
         self._sends: dict[int, list[tuple[dist.Work, Operation]]] = defaultdict(list)
         self._confirmations: list[tuple[dist.Work, Operation]] = []
-        self.slots = self._walk.slots
+        self.slots = self._order.slots
 
     def carry(self, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
-        """Follow the walk once; every send is over when it returns."""
-        self._enter(self._walk.stages[0], chunks, staging)
-        for index, stage in zip(self._walk.order, self._walk.stages[1:], strict=True):
+        """Follow the order once; every send is over when it returns."""
+        self._enter(self._order.stages[0], chunks, staging)
+        for index, stage in zip(self._order.waits, self._order.stages[1:], strict=True):
             if index in self._waiting:
                 self._finish(index, chunks)
             self._enter(stage, chunks, staging)
@@ -149,7 +126,7 @@ class OverGloo:
         for index in stage.posts:
             self._post(index, chunks, staging)
         for index in stage.sends:
-            op, chunk = self._walk.program[index], chunks[self._walk.program[index].chunk]
+            op, chunk = self._order.program[index], chunks[self._order.program[index].chunk]
             if chunk.numel():
                 self._sends[op.chunk].append((self._send(chunk, op, _DATA), op))
             if self._is_confirmed(index, chunk):
@@ -158,16 +135,16 @@ class OverGloo:
             self._post(index, chunks, staging)
 
     def _post(self, index: int, chunks: Sequence[Tensor], staging: Sequence[Tensor]) -> None:
-        op, target = self._walk.program[index], chunks[self._walk.program[index].chunk]
-        if index in self._walk.guarded:
+        op, target = self._order.program[index], chunks[self._order.program[index].chunk]
+        if index in self._order.guarded:
             self._finish_sends(op.chunk)
-        if index in self._walk.slot_of:
-            target = staging[self._walk.slot_of[index]][: target.numel()]
+        if index in self._order.slot_of:
+            target = staging[self._order.slot_of[index]][: target.numel()]
         if target.numel():
             self._waiting[index] = self._receive(target, op, _DATA), target
 
     def _finish(self, index: int, chunks: Sequence[Tensor]) -> None:
-        op, (work, received) = self._walk.program[index], self._waiting.pop(index)
+        op, (work, received) = self._order.program[index], self._waiting.pop(index)
         self._wait(work, op)
         if op.kind == "send":
             return
@@ -178,7 +155,7 @@ class OverGloo:
             chunks[op.chunk].add_(received)
 
     def _is_confirmed(self, index: int, chunk: Tensor) -> bool:
-        return index in self._walk.confirmed and chunk.nbytes >= CONFIRMED_BYTES
+        return index in self._order.confirmed and chunk.nbytes >= CONFIRMED_BYTES
 
     def _finish_sends(self, chunk: int) -> None:
         for work, op in self._sends.pop(chunk, ()):

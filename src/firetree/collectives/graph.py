@@ -28,7 +28,7 @@ class ScheduleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """The k-th send of a channel and the receive that it meets, by their places in the programs."""
+    """The k-th send of a channel and the receive that it meets, by their indices in the programs."""
 
     sender: int
     send_index: int

@@ -27,7 +27,7 @@ def plan_rounds(graph: Graph, rank: int) -> tuple[tuple[Round, ...], int]:
     """The rounds of a rank, and how many staging slots they need; a slot is free once added."""
     mine = [t for t, x in enumerate(graph.transfers) if rank in (x.sender, x.receiver)]
     slot_of = _staging_slots(graph, rank)
-    turn = {event: place for place, event in enumerate(graph.order)}
+    turn = {event: index for index, event in enumerate(graph.order)}
     transfers: dict[int, list[tuple[Operation, int | None]]] = defaultdict(list)
     additions: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for t in mine:  # both sides of a channel go through its transfers in the same order

@@ -73,7 +73,7 @@ class Schedule:
     owners: tuple[int, ...] = ()
     one_port: bool = False
 
-    def placed(self, order: Sequence[int]) -> Schedule:
+    def with_order(self, order: Sequence[int]) -> Schedule:
         """The same schedule with rank `order[k]` in the part of rank k."""
         part_of = {rank: part for part, rank in enumerate(order)}
         programs = tuple(

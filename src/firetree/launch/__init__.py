@@ -1,14 +1,22 @@
-"""Where this process stands among the workers, and how local ones are started."""
+"""Where this process stands among the workers, and how local ones are started.
+
+Names that need torch import it when used.
+"""
 
 from __future__ import annotations
 
-from firetree.launch.device import find_device
+from typing import TYPE_CHECKING
+
 from firetree.launch.failure import Interrupted, started_here, tell_launcher
 from firetree.launch.launcher import follow_launcher, launch, launch_again
 from firetree.launch.malloc import keep_freed_memory
 from firetree.launch.place import ALONE, Place, find_place, refuse_idle_tasks
-from firetree.launch.rendezvous import joined, share_cores
-from firetree.launch.store import open_store
+from firetree.lazy import lazily
+
+if TYPE_CHECKING:
+    from firetree.launch.device import find_device
+    from firetree.launch.rendezvous import joined, share_cores
+    from firetree.launch.store import open_store
 
 __all__ = [
     "ALONE",
@@ -27,3 +35,13 @@ __all__ = [
     "started_here",
     "tell_launcher",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "find_device": "device",
+        "joined": "rendezvous",
+        "open_store": "store",
+        "share_cores": "rendezvous",
+    },
+)

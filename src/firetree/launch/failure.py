@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from firetree.collectives import CollectiveError
-from firetree.errors import RunFailedError, UserError
+from firetree.errors import CollectiveError, RunFailedError, UserError
 
 LAUNCHER = "FIRETREE_LAUNCHER"
 """The variable by which `launch` tells its workers that it looks at what they leave."""

@@ -52,7 +52,7 @@ def resolve(name_or_path: str, batch: int, size: int | None) -> tuple[nn.Module,
     if batch < 1:
         raise UserError(f"a batch of {batch} samples; expected at least 1")
     if size is not None and size < SMALLEST_SIZE:
-        raise UserError(f"pictures of {size} pixels; expected at least {SMALLEST_SIZE} a side")
+        raise UserError(f"images of {size} pixels; expected at least {SMALLEST_SIZE} a side")
     if ":" not in name_or_path:
         return _ours(name_or_path, batch, size)
     made = _call(name_or_path)

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_process_group_store
 
-from firetree.collectives import CollectiveError
+from firetree.errors import CollectiveError
 from firetree.peers.exchange import Json
 
 Result = TypeVar("Result")

@@ -26,8 +26,7 @@ from typing import NamedTuple
 
 import torch.distributed as dist
 
-from firetree.collectives import CollectiveError
-from firetree.errors import UserError
+from firetree.errors import CollectiveError, UserError
 from firetree.peers import reach
 from firetree.peers.exchange import Json, gather_json
 from firetree.peers.verdict import (

@@ -63,7 +63,7 @@ class Choice:
             return self.growth.schedule()
         if self.algorithm == NATIVE:
             return collectives.build("ring", world_size, self.chunks)
-        return collectives.build(self.algorithm, world_size, self.chunks).placed(self.order)
+        return collectives.build(self.algorithm, world_size, self.chunks).with_order(self.order)
 
     def price(self, network: Network, size_bytes: float) -> Price:
         """What it takes on a network."""

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
-from firetree.collectives.executor import CONFIRMED_BYTES
 from firetree.collectives.graph import Graph, applied, build_graph, moved
+from firetree.collectives.rank_order import CONFIRMED_BYTES, WINDOW
 from firetree.collectives.schedule import Schedule
-from firetree.collectives.walk import WINDOW
 from firetree.network.network import Network, rack_of
 from firetree.planning.flow import Clock, Done, Links, Processors
 
@@ -52,7 +51,7 @@ def price(schedule: Schedule, network: Network, size_bytes: float) -> Price:
 
 
 class _Simulation:
-    """One run of a schedule, as the executor does it: what a host receives it takes in walk order."""
+    """One run of a schedule, as the executor does it: a host takes in what it receives in its rank's order."""
 
     def __init__(self, graph: Graph, network: Network, chunk_bytes: float):
         self._graph, self._network, self._chunk_bytes = graph, network, chunk_bytes
@@ -72,7 +71,7 @@ class _Simulation:
         for events in self._followers:
             events.sort(key=self._turn)
         self._arrived = [False] * len(graph.transfers)
-        self._taken_in = [deque(order) for order in _walk_orders(graph, network.size)]
+        self._taken_in = [deque(order) for order in _receive_orders(graph, network.size)]
         self._taking_in = [False] * network.size
         self._end_s = 0.0
 
@@ -121,7 +120,7 @@ class _Simulation:
         self._work(transfer.sender, 0.0, send)
 
     def _take_in(self, receiver: int) -> None:
-        """Take in, and add, what comes next in the walk of the receiver, if it is there."""
+        """Take in, and add, what comes next in the receiver's order, if it is there."""
         # Where the work takes no time it is over at once, and asks for what comes next within itself.
         if self._taking_in[receiver]:
             return
@@ -178,8 +177,8 @@ def _causes(graph: Graph) -> Iterator[set[int]]:
         yield landing.union(graph.before_sending[t], posted)
 
 
-def _walk_orders(graph: Graph, size: int) -> list[list[int]]:
-    """For each host the transfers that it receives, in the order of `walk`."""
+def _receive_orders(graph: Graph, size: int) -> list[list[int]]:
+    """For each host the transfers that it receives, as `rank_order` has them."""
     received: list[list[int]] = [[] for _ in range(size)]
     for t, transfer in enumerate(graph.transfers):
         received[transfer.receiver].append(t)

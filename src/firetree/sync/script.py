@@ -12,8 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from firetree.collectives import CollectiveError
-from firetree.errors import UserError
+from firetree.errors import CollectiveError, UserError
 from firetree.peers import Json, Meeting, agree, current, join, together
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import Named, check_algorithm, check_chunks

@@ -25,7 +25,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import powerSGD_h
 from torch.futures import Future
 
 from firetree import collectives
-from firetree.collectives import CollectiveError, Executor
+from firetree.collectives import Executor
+from firetree.errors import CollectiveError
 from firetree.peers import RollCall, backend_error, waiting
 from firetree.planning.candidates import NATIVE, Choice
 from firetree.planning.plan import Plan

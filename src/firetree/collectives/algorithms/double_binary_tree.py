@@ -52,20 +52,20 @@ def _height(rank: int) -> int:
     return (number & -number).bit_length() - 1
 
 
-def _rank(place: int, tree: int, world_size: int) -> int:
+def _rank(index: int, tree: int, world_size: int) -> int:
     if tree == 0:
-        return place
-    return world_size - 1 - place if world_size % 2 == 0 else (place - 1) % world_size
+        return index
+    return world_size - 1 - index if world_size % 2 == 0 else (index - 1) % world_size
 
 
 def _sent_chunks(world_size: int, chunks: int) -> int:
     """By the busiest rank: to each neighbour in either tree, that tree's chunks."""
     sent = [0] * world_size
     for tree, carried in enumerate((-(-chunks // 2), chunks // 2)):
-        for place in range(world_size):
-            parent = parent_in_order(place, world_size)
+        for index in range(world_size):
+            parent = parent_in_order(index, world_size)
             if parent is not None:
-                sent[_rank(place, tree, world_size)] += carried
+                sent[_rank(index, tree, world_size)] += carried
                 sent[_rank(parent, tree, world_size)] += carried
     return max(sent)
 

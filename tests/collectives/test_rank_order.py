@@ -19,143 +19,145 @@ from ranks import run_on_ranks
 from firetree import collectives
 from firetree.collectives import Executor, Schedule, prove
 from firetree.collectives.graph import build_graph, fan_outs
+from firetree.collectives.rank_order import WINDOW, RankOrder, Stage, rank_order
 from firetree.collectives.schedule import Operation, recv, recv_reduce, send
-from firetree.collectives.walk import WINDOW, Stage, Walk, plan_walk
 
 
 @st.composite
-def walks(draw: st.DrawFn) -> tuple[Schedule, int, Walk]:
+def orders(draw: st.DrawFn) -> tuple[Schedule, int, RankOrder]:
     schedule = draw(schedules())
     rank = draw(st.integers(0, schedule.world_size - 1))
-    return schedule, rank, plan_walk(schedule, prove(schedule), rank)
+    return schedule, rank, rank_order(schedule, prove(schedule), rank)
 
 
 def posts(stage: Stage) -> tuple[int, ...]:
     return stage.posts + stage.late_posts
 
 
-def receives_of(walk: Walk) -> list[int]:
-    return [index for index, op in enumerate(walk.program) if op.kind != "send"]
+def receives_of(order: RankOrder) -> list[int]:
+    return [index for index, op in enumerate(order.program) if op.kind != "send"]
 
 
-def open_receives(walk: Walk) -> Iterator[list[int]]:
+def open_receives(order: RankOrder) -> Iterator[list[int]]:
     """The receives that are posted and not yet over, after each stage."""
     being_open: list[int] = []
-    for place, stage in enumerate(walk.stages):
-        if place and walk.order[place - 1] in being_open:
-            being_open.remove(walk.order[place - 1])
+    for number, stage in enumerate(order.stages):
+        if number and order.waits[number - 1] in being_open:
+            being_open.remove(order.waits[number - 1])
         being_open += posts(stage)
         yield being_open
 
 
 @quick
-@given(walks())
+@given(orders())
 def test_every_receive_is_posted_once_and_before_it_is_waited_for(
-    drawn: tuple[Schedule, int, Walk],
+    drawn: tuple[Schedule, int, RankOrder],
 ) -> None:
-    schedule, rank, walk = drawn
-    receives = receives_of(walk)
-    assert walk.program == schedule.programs[rank]
-    assert sorted({*walk.order} - walk.confirmed | {*receives}) == receives
-    assert sorted(walk.order) == sorted({*receives} | walk.confirmed)
-    assert sorted(index for stage in walk.stages for index in posts(stage)) == receives
-    posted = {index: place for place, stage in enumerate(walk.stages) for index in posts(stage)}
-    for place, index in enumerate(walk.order):
-        assert posted.get(index, 0) <= place
+    schedule, rank, order = drawn
+    receives = receives_of(order)
+    assert order.program == schedule.programs[rank]
+    assert sorted({*order.waits} - order.confirmed | {*receives}) == receives
+    assert sorted(order.waits) == sorted({*receives} | order.confirmed)
+    assert sorted(index for stage in order.stages for index in posts(stage)) == receives
+    posted = {index: number for number, stage in enumerate(order.stages) for index in posts(stage)}
+    for number, index in enumerate(order.waits):
+        assert posted.get(index, 0) <= number
 
 
 @quick
-@given(walks())
-def test_every_send_is_issued_once(drawn: tuple[Schedule, int, Walk]) -> None:
-    *_, walk = drawn
-    issued = sorted(index for stage in walk.stages for index in stage.sends)
-    assert issued == [index for index, op in enumerate(walk.program) if op.kind == "send"]
+@given(orders())
+def test_every_send_is_issued_once(drawn: tuple[Schedule, int, RankOrder]) -> None:
+    *_, order = drawn
+    issued = sorted(index for stage in order.stages for index in stage.sends)
+    assert issued == [index for index, op in enumerate(order.program) if op.kind == "send"]
 
 
 @quick
-@given(walks())
-def test_each_channel_keeps_the_order_of_the_program(drawn: tuple[Schedule, int, Walk]) -> None:
-    schedule, _, walk = drawn
-    posted = [index for stage in walk.stages for index in posts(stage)]
-    sent = [index for stage in walk.stages for index in stage.sends]
+@given(orders())
+def test_each_channel_keeps_the_order_of_the_program(
+    drawn: tuple[Schedule, int, RankOrder],
+) -> None:
+    schedule, _, order = drawn
+    posted = [index for stage in order.stages for index in posts(stage)]
+    sent = [index for stage in order.stages for index in stage.sends]
     for peer in range(schedule.world_size):
         for issued in (posted, sent):
-            channel = [index for index in issued if walk.program[index].peer == peer]
+            channel = [index for index in issued if order.program[index].peer == peer]
             assert channel == sorted(channel)
 
 
 @quick
-@given(walks())
+@given(orders())
 def test_a_send_goes_out_between_the_writes_that_it_stands_between(
-    drawn: tuple[Schedule, int, Walk],
+    drawn: tuple[Schedule, int, RankOrder],
 ) -> None:
-    *_, walk = drawn
-    place_of = {index: place for place, index in enumerate(walk.order)}
-    for number, stage in enumerate(walk.stages):
+    *_, order = drawn
+    turn_of = {index: number for number, index in enumerate(order.waits)}
+    for number, stage in enumerate(order.stages):
         for index in stage.sends:
-            chunk = walk.program[index].chunk
-            writes = [i for i in receives_of(walk) if walk.program[i].chunk == chunk]
-            assert all(place_of[i] < number for i in writes if i < index)
-            assert all(number <= place_of[i] for i in writes if i > index)
+            chunk = order.program[index].chunk
+            writes = [i for i in receives_of(order) if order.program[i].chunk == chunk]
+            assert all(turn_of[i] < number for i in writes if i < index)
+            assert all(number <= turn_of[i] for i in writes if i > index)
 
 
 @quick
-@given(walks())
+@given(orders())
 def test_with_one_port_a_send_goes_out_once_the_one_before_was_confirmed(
-    drawn: tuple[Schedule, int, Walk],
+    drawn: tuple[Schedule, int, RankOrder],
 ) -> None:
-    schedule, _, walk = drawn
-    stage_of = {index: number for number, stage in enumerate(walk.stages) for index in stage.sends}
-    for earlier, later in fan_outs(walk.program):
+    schedule, _, order = drawn
+    stage_of = {index: number for number, stage in enumerate(order.stages) for index in stage.sends}
+    for earlier, later in fan_outs(order.program):
         if schedule.one_port:
-            assert stage_of[earlier] <= walk.order.index(earlier) < stage_of[later]
+            assert stage_of[earlier] <= order.waits.index(earlier) < stage_of[later]
 
 
 @quick
-@given(walks())
+@given(orders())
 def test_a_chunk_is_written_in_the_order_of_the_program(
-    drawn: tuple[Schedule, int, Walk],
+    drawn: tuple[Schedule, int, RankOrder],
 ) -> None:
-    schedule, _, walk = drawn
+    schedule, _, order = drawn
     for chunk in range(schedule.chunks):
         writes = [
             i
-            for i in walk.order
-            if walk.program[i][::2] in (("recv", chunk), ("recv_reduce", chunk))
+            for i in order.waits
+            if order.program[i][::2] in (("recv", chunk), ("recv_reduce", chunk))
         ]
         assert writes == sorted(writes)
 
 
 @quick
-@given(walks())
+@given(orders())
 def test_a_channel_never_has_more_open_receives_than_the_window(
-    drawn: tuple[Schedule, int, Walk],
+    drawn: tuple[Schedule, int, RankOrder],
 ) -> None:
-    *_, walk = drawn
-    for being_open in open_receives(walk):
-        peers = Counter(walk.program[index].peer for index in being_open)
+    *_, order = drawn
+    for being_open in open_receives(order):
+        peers = Counter(order.program[index].peer for index in being_open)
         assert max(peers.values(), default=0) <= WINDOW
 
 
 @quick
-@given(walks())
+@given(orders())
 def test_receives_that_are_open_together_never_share_a_slot(
-    drawn: tuple[Schedule, int, Walk],
+    drawn: tuple[Schedule, int, RankOrder],
 ) -> None:
-    *_, walk = drawn
-    assert {i for i, op in enumerate(walk.program) if op.kind == "recv_reduce"} == {*walk.slot_of}
-    for being_open in open_receives(walk):
-        taken = [walk.slot_of[index] for index in being_open if index in walk.slot_of]
+    *_, order = drawn
+    assert {i for i, op in enumerate(order.program) if op.kind == "recv_reduce"} == {*order.slot_of}
+    for being_open in open_receives(order):
+        taken = [order.slot_of[index] for index in being_open if index in order.slot_of]
         assert len(set(taken)) == len(taken)
-        assert all(0 <= slot < walk.slots for slot in taken)
+        assert all(0 <= slot < order.slots for slot in taken)
 
 
 def test_a_long_channel_is_received_a_window_ahead() -> None:
     schedule = collectives.build("chain", 2, 4 * WINDOW)
     root = next(r for r, p in enumerate(schedule.programs) if p[0].kind == "recv_reduce")
-    walk = plan_walk(schedule, prove(schedule), root)
-    most = max(len(being_open) for being_open in open_receives(walk))
-    assert (most, walk.slots) == (WINDOW, WINDOW)
+    order = rank_order(schedule, prove(schedule), root)
+    most = max(len(being_open) for being_open in open_receives(order))
+    assert (most, order.slots) == (WINDOW, WINDOW)
 
 
 @dataclass
@@ -219,21 +221,21 @@ class Network:
         return True
 
 
-def walking(
-    network: Network, rank: int, walk: Walk, held: list[int]
+def carrying_out(
+    network: Network, rank: int, order: RankOrder, held: list[int]
 ) -> Iterator[Callable[[], bool]]:
-    """Carry a walk out as one thread would; yields what it waits for."""
-    staging = [0] * walk.slots
+    """Follow an order as one thread would; yields what it waits for."""
+    staging = [0] * order.slots
     landed: set[int] = set()
     confirming: dict[int, Message] = {}
     open_sends: dict[int, list[Message]] = defaultdict(list)
     asked: list[int] = []
 
     def land(index: int, value: int) -> None:
-        if index in walk.slot_of:
-            staging[walk.slot_of[index]] = value
+        if index in order.slot_of:
+            staging[order.slot_of[index]] = value
         else:
-            held[walk.program[index].chunk] = value
+            held[order.program[index].chunk] = value
         landed.add(index)
 
     def all_left(chunk: int) -> Callable[[], bool]:
@@ -241,45 +243,45 @@ def walking(
         return lambda: all(message.left() for message in messages)
 
     def post(index: int) -> None:
-        network.post((walk.program[index].peer, rank, 0), partial(land, index))
+        network.post((order.program[index].peer, rank, 0), partial(land, index))
 
-    for place, stage in enumerate(walk.stages):
-        if place:
-            index = walk.order[place - 1]
-            op = walk.program[index]
+    for number, stage in enumerate(order.stages):
+        if number:
+            index = order.waits[number - 1]
+            op = order.program[index]
             if op.kind == "send":
                 yield confirming.pop(index).left
             else:
                 yield partial(landed.__contains__, index)
-                if index in walk.confirmed:
+                if index in order.confirmed:
                     network.post((op.peer, rank, 1), asked.append)
                 yield all_left(op.chunk)
-                if index in walk.slot_of:
-                    held[op.chunk] += staging[walk.slot_of[index]]
+                if index in order.slot_of:
+                    held[op.chunk] += staging[order.slot_of[index]]
         for index in stage.posts:
-            assert index not in walk.guarded
+            assert index not in order.guarded
             post(index)
         for index in stage.sends:
-            op = walk.program[index]
+            op = order.program[index]
             message = network.send((rank, op.peer, 0), partial(held.__getitem__, op.chunk))
             open_sends[op.chunk].append(message)
-            if index in walk.confirmed:
+            if index in order.confirmed:
                 confirming[index] = network.send((rank, op.peer, 1), lambda: 0)
         for index in stage.late_posts:
-            if index in walk.guarded:
-                yield all_left(walk.program[index].chunk)
+            if index in order.guarded:
+                yield all_left(order.program[index].chunk)
             post(index)
     for chunk in list(open_sends):
         yield all_left(chunk)
-    yield lambda: len(asked) == len(walk.confirmed & {*receives_of(walk)})
+    yield lambda: len(asked) == len(order.confirmed & {*receives_of(order)})
 
 
 def sums(schedule: Schedule, network: Network) -> list[list[int]]:
-    """What all ranks hold after their walks, in base 100; fails where none can go on."""
+    """What all ranks hold after following their orders, in base 100; fails where none can go on."""
     graph = build_graph(schedule)
     held = [[100**rank] * schedule.chunks for rank in range(schedule.world_size)]
     threads = [
-        walking(network, rank, plan_walk(schedule, graph, rank), held[rank])
+        carrying_out(network, rank, rank_order(schedule, graph, rank), held[rank])
         for rank in range(schedule.world_size)
     ]
     waits = {rank: next(thread) for rank, thread in enumerate(threads)}
@@ -298,7 +300,7 @@ def sums(schedule: Schedule, network: Network) -> list[list[int]]:
 
 @settings(max_examples=150, deadline=None)
 @given(schedules(), st.booleans(), st.integers(0, 1000))
-def test_the_walks_of_all_ranks_give_the_sum_whatever_arrives_first(
+def test_the_orders_of_all_ranks_give_the_sum_whatever_arrives_first(
     schedule: Schedule, rendezvous: bool, seed: int
 ) -> None:
     everyone = sum(100**rank for rank in range(schedule.world_size))

@@ -16,12 +16,15 @@ from firetree.collectives.schedule import Program, Schedule
 WINDOW = 4
 """Receives posted ahead on a channel: enough that the next chunk lands while this one is added."""
 
+CONFIRMED_BYTES = 1 << 19
+"""Smaller chunks are not confirmed: to hear of their arrival takes as long as sharing the port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What becomes possible at once: receives to post, sends, and receives to post after those.
 
-    By their places in the program. Late ones must not be posted while the sends have not left.
+    By their indices in the program. Late ones must not be posted while the sends have not left.
     """
 
     posts: tuple[int, ...]
@@ -30,8 +33,8 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """`stages[0]` comes first; then each of `order` is waited for, and the next stage follows it.
+class RankOrder:
+    """`stages[0]` comes first; then each of `waits` is waited for, and the next stage follows it.
 
     What is waited for are receives, and sends that are `confirmed`: both of their ranks know that
     the receiver says when they have arrived. `slot_of` has the staging slots of reducing receives,
@@ -39,7 +42,7 @@ class Walk:
     """
 
     program: Program
-    order: tuple[int, ...]
+    waits: tuple[int, ...]
     stages: tuple[Stage, ...]
     slot_of: dict[int, int]
     slots: int
@@ -47,7 +50,7 @@ class Walk:
     confirmed: frozenset[int]
 
 
-def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
+def rank_order(schedule: Schedule, graph: Graph, rank: int) -> RankOrder:
     """Find for each send and each posting of a receive the earliest stage at which it is safe.
 
     A receive is posted once `WINDOW` earlier ones of its channel are no longer open, and never before
@@ -61,17 +64,17 @@ def plan_walk(schedule: Schedule, graph: Graph, rank: int) -> Walk:
     receives = [index for index, op in enumerate(program) if op.kind != "send"]
     # By level, no rank waits for what comes after its peers' own waiting; confirmations, which
     # follow from receives of the same level elsewhere, come last.
-    order = sorted(
+    waits = sorted(
         {*receives, *confirmed},
         key=lambda i: (graph.level[applied(transfer_of[i])], program[i].kind == "send", i),
     )
-    stage_after = {index: place + 1 for place, index in enumerate(order)}
+    stage_after = {index: stage for stage, index in enumerate(waits, 1)}
     stage_of = _stages_of_sends(program, stage_after)
     unsafe = _unsafe_until_over(program, graph, rank, transfer_of)
     stage_over = {**stage_after, **stage_of}
-    stages = _stages(program, len(order) + 1, stage_of, stage_over, unsafe)
+    stages = _stages(program, len(waits) + 1, stage_of, stage_over, unsafe)
     slot_of, slots = _staging_slots(program)
-    return Walk(program, tuple(order), stages, slot_of, slots, frozenset(unsafe), confirmed)
+    return RankOrder(program, tuple(waits), stages, slot_of, slots, frozenset(unsafe), confirmed)
 
 
 def _stages(
@@ -145,7 +148,7 @@ def _staging_slots(program: Program) -> tuple[dict[int, int], int]:
 
 
 def _window(program: Program) -> dict[int, list[int]]:
-    """For each receive, the one of its channel `WINDOW` places earlier, if there is one."""
+    """For each receive, the one of its channel that comes `WINDOW` earlier, if there is one."""
     received: dict[int, list[int]] = defaultdict(list)
     earlier = {}
     for index, op in enumerate(program):

@@ -1,0 +1,96 @@
+"""Networks that classify images, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from firetree.errors import UserError, nearest
+from firetree.models.alexnet import AlexNet
+from firetree.models.googlenet import GoogLeNet
+from firetree.models.nin import NetworkInNetwork
+from firetree.models.sizes import SMALLEST_SIZE
+from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
+from firetree.models.vgg import VGG
+
+_SQUEEZENETS = {
+    "squeezenet_v1_0": SqueezeNetShape(Stem(96, 7, 2, 0), pools=(1, 4, 8), conv10_padding=1),
+    "squeezenet_v1_1": SqueezeNetShape(Stem(64, 3, 2, 0), pools=(1, 3, 5)),
+    # For images of 8 to 64 pixels on ordinary processors.
+    # Widths change once only, so the simple bypass is around all fire modules but fire6. This is
+    # what lets 18 layers without normalisation learn from scratch in a few hundred steps.
+    "squeezenet_small": SqueezeNetShape(
+        Stem(48, 3, 2, 1),
+        pools=(1, 3, 5),
+        base_e=48,
+        incr_e=48,
+        freq=4,
+        squeeze_ratio=0.25,
+        bypass="simple",
+        dropout=0.0,
+    ),
+}
+
+_FIRECAFFES: Mapping[str, Callable[..., nn.Module]] = {
+    "alexnet": AlexNet,
+    "alexnet_grouped": partial(AlexNet, grouped=True),
+    "alexnet_one_tower": partial(AlexNet, one_tower=True),
+    "googlenet": GoogLeNet,
+    "nin": NetworkInNetwork,
+    "vgg16": partial(VGG, depth=16),
+    "vgg19": partial(VGG, depth=19),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all networks that `build` knows."""
+    return tuple(sorted([*_SQUEEZENETS, *_FIRECAFFES]))
+
+
+def build(name: str, *, classes: int, channels: int, size: int, **overrides: Any) -> nn.Module:
+    """A network that turns images (B, channels, size, size) into logits (B, classes).
+
+    From 100 pixels a side every network has its published form, whose number of parameters is in
+    its class's docstring. Below, it gets a stem that keeps small images' detail, and all but the
+    SqueezeNets get fewer filters. GoogLeNet gives `Outputs` in training mode.
+
+    Args:
+        name: one of `names()`.
+        overrides: fields of `SqueezeNetShape` (base_e, incr_e, freq, pct_3x3, squeeze_ratio, bypass,
+            dropout, batch_norm); other networks have dropout alone. None keeps the named network's own.
+
+    Raises:
+        UserError: an unknown name, images below 8 pixels, a field outside its range, or one that
+            the network does not have.
+    """
+    if name not in names():
+        raise UserError(f"no network '{name}'{nearest(name, names())}")
+    if size < SMALLEST_SIZE:
+        raise UserError(f"images of {size} pixels; expected at least {SMALLEST_SIZE} a side")
+    if classes < 1 or channels < 1:
+        raise UserError(f"{classes} classes and {channels} channels; expected at least one of each")
+    given = {field: value for field, value in overrides.items() if value is not None}
+    if name in _SQUEEZENETS:
+        shape = replace(fit(_SQUEEZENETS[name], size), **given)
+        return SqueezeNet(shape, classes=classes, channels=channels)
+    _refuse_all_but_dropout(name, given)
+    return _FIRECAFFES[name](classes=classes, channels=channels, size=size, **given)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable numbers of the network."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _refuse_all_but_dropout(name: str, given: Mapping[str, Any]) -> None:
+    for field, value in given.items():
+        if field != "dropout":
+            raise UserError(
+                f"{field} = {value} for {name}; only SqueezeNets have this field, leave it out"
+            )
+        if not 0 <= value < 1:
+            raise UserError(f"dropout = {value}; expected 0 or more and below 1")
