@@ -45,7 +45,7 @@ def main() -> None:
     rows = [["network", "way", "pictures/s", "firetree's speed for it"]]
     for name in (V1_1, V1_0):
         published = modelfiles.load(options.shared / "weights" / name)
-        ways = predicting(published, lambda: find_pictures([path])[: options.pictures])
+        ways = predicting(published, lambda: find_pictures([path], None, tell)[: options.pictures])
         rows += rates(published.network, options.pictures, timed(ways, options.repeats))
     write_section(
         "Prediction",

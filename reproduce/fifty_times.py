@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("v1_0", type=Path)
     parser.add_argument("pictures", type=Path)
     options = parser.parse_args()
-    rows = [*alexnet(), *squeezenet(options.v1_0, find_pictures([options.pictures]))]
+    rows = [*alexnet(), *squeezenet(options.v1_0, find_pictures([options.pictures], None, tell))]
     whole_bytes, whole_mb = rows[0].size_bytes, rows[0].paper_mb
     table = [
         [

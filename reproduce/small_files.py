@@ -77,7 +77,8 @@ class Sources:
         return replace(modelfiles.load(self.shared / "weights" / FILES[name]), classes=classes)
 
     def pictures(self) -> list[Picture]:
-        return find_pictures([self.shared / "imagenet_sample/validation-00000-of-00001.parquet"])
+        path = self.shared / "imagenet_sample/validation-00000-of-00001.parquet"
+        return find_pictures([path], None, tell)
 
     def others(self, published: Published, count: int, seed: int) -> Tensor:
         """x_BCHW of other pictures, half of them flowers and half CIFAR-10's."""

@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     path = options.cifar10
     nets = trained(path, options.epochs)
-    pictures = find_pictures(sorted(path.glob("test-*.parquet")))
+    pictures = find_pictures(sorted(path.glob("test-*.parquet")), None, tell)
     rows = [*table(nets, path, pictures)]
     write_table(
         "Small from scratch",

@@ -482,6 +482,22 @@ def test_a_test_set_without_labels_is_passed_over(tmp_path: Path, encode: Encode
     )
 
 
+def test_files_without_rows_are_told_from_those_without_labels(
+    tmp_path: Path, encode: Encode
+) -> None:
+    write_columns(tmp_path / "train-0.parquet", encode, label=[0, 1] * 4)
+    table = pq.read_table(tmp_path / "train-0.parquet").slice(0, 0)
+    for name in ("train-1", "val"):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    write_columns(tmp_path / "test.parquet", encode, label=[0, 1])
+    found = account("parquet", tmp_path)
+    assert found.lines()[0] == (
+        "6 images of 2 classes to train on, 2 to test (held out); "
+        "passed over: 2 parquet files without rows"
+    )
+    assert not any("left alone" in remark for remark in found.remarks)
+
+
 X = np.arange(8 * 6 * 6, dtype=np.uint8).reshape(8, 6, 6)
 Y = np.arange(8) % 2
 ARRAYS = [
@@ -535,7 +551,10 @@ def test_rows_of_pixels_are_one_channel_after_the_other(tmp_path: Path) -> None:
     rows = x_NHWC.transpose(0, 3, 1, 2).reshape(4, -1)
     for images_ in (rows, x_NHWC.transpose(0, 3, 1, 2), x_NHWC):
         np.savez(tmp_path / "x.npz", train_x=images_, train_y=Y[:4], test_x=images_, test_y=Y[:4])
-        assert np.array_equal(load("npz", tmp_path / "x.npz").test.read(2), x_NHWC[2])
+        splits = load("npz", tmp_path / "x.npz")
+        assert np.array_equal(splits.test.read(2), x_NHWC[2])
+        told = any("rows of pixels are taken for three" in it for it in splits.account.remarks)
+        assert told == (images_.ndim == 2)
 
 
 @pytest.mark.parametrize(

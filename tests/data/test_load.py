@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from reading import Encode, Write, load, tree_of
 
 from firetree import data
 from firetree.data import DamagedPictureError
+from firetree.errors import UserError
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -256,6 +259,30 @@ def test_pictures_of_16_bits_keep_their_greys(write_folder: Write) -> None:
     assert np.array_equal(load("folder", path, channels=1).train.read(0)[:, :, 0], ramp >> 8)
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint32, np.float32])
+def test_pixels_of_other_widths_are_refused_and_not_cut(write_folder: Write, kind: type) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 200, kind)).save(file, "TIFF")
+    path = write_folder({"a/0.tif": file.getvalue(), "b/0.tif": file.getvalue()})
+    with pytest.raises(UserError, match=r"pixels; expected 8 or 16 bits a pixel\)"):
+        load("folder", path, size=8)
+
+
+READ = """
+import sys
+from firetree.data.decoding import decode
+print(decode(sys.stdin.buffer.read()).size)
+"""
+
+
+def test_a_large_picture_is_read_without_a_word_of_its_library() -> None:
+    file = io.BytesIO()
+    Image.new("1", (10_000, 9_000)).save(file, "PNG")
+    command = [sys.executable, "-c", READ]
+    done = subprocess.run(command, input=file.getvalue(), capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"(10000, 9000)\n", b"")
+
+
 def test_classes_given_beyond_the_named_ones_are_numbers(
     write_folder: Write, encode: Encode
 ) -> None:
@@ -275,7 +302,7 @@ def bomb() -> bytes:
         (lambda encode: encode(1, kind="JPEG")[:-60], "truncated"),
         (lambda encode: encode(1)[:-60], "truncated"),
         (lambda encode: b"no picture at all", "none of JPEG, PNG"),
-        (lambda encode: b"", "none of JPEG, PNG"),
+        (lambda encode: b"", "empty"),
         (lambda encode: bomb(), "decompression bomb"),
         (lambda encode: None, "no bytes"),
     ],

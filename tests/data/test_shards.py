@@ -119,7 +119,20 @@ def test_other_files_of_a_sample_are_passed_over(write_shard: WriteShard, encode
             {"a.png": b"", "a.json": b'{"label": -9223372036854775809}'},
             "the label of a of .*0.tar is",
         ),
-        ({"a.png": b"", "a.json": b"{}"}, "the label of a of .*0.tar is 'label'"),
+        ({"a.png": b"", "a.json": b"{}"}, "of a of .*0.tar is not there: the file has noth"),
+        (
+            {"a.png": b"", "a.json": b'{"class": 1, "id": 2}'},
+            "is not there: the file has 'class', 'id'",
+        ),
+        ({"a.png": b"", "a.json": b"[1]"}, "is not there: the file has no table"),
+        *(
+            ({"a.png": b"", "a.cls": label}, "the label of a of .*0.tar is '.*', several labels")
+            for label in (b"1 2", b"3,4", b"[0, 1]", b"-1;2", b"1\n2\n")
+        ),
+        (
+            {"v1.0.png": b"1", "v1.1.png": b"1", "v1.0.cls": b"1"},
+            "v1 of .* has 2 images .*; expected one .* and a key without dots",
+        ),
         ({"a.png": b"", "a.json": b'{"label": 1.5}'}, "the label of a of .*0.tar is 1.5"),
         ({"a.png": b"", "a.json": b"[1"}, "the label of a of .*0.tar is "),
         ({}, "hold no pictures"),
@@ -149,3 +162,15 @@ def test_a_shard_that_is_cut_off_is_refused_by_its_name(
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(UserError, match=f"cannot read {path}"):
         load("webdataset", path)
+
+
+def test_labels_may_be_whole_floats(write_shard: WriteShard, encode: Encode) -> None:
+    files = {f"{k}.png": encode(k) for k in range(12)}
+    files |= {f"{k}.cls": f"{k}.0\n".encode() for k in range(0, 12, 2)}
+    files |= {f"{k}.json": b'{"label": %d.0}' % k for k in range(1, 12, 2)}
+    assert load("webdataset", write_shard("0.tar", files)).classes == tuple(map(str, range(12)))
+
+
+def test_shards_without_samples_are_refused_with_what_they_hold(write_shard: WriteShard) -> None:
+    with pytest.raises(UserError, match=r"no pictures to train on; passed over: 2 \.tar"):
+        load("webdataset", write_shard("0.tar", {"a.tar": b"1", "b.tar": b"1"}))

@@ -212,3 +212,24 @@ def test_little_is_padding_in_a_real_dictionary() -> None:
     assert splits.train.lengths_N.sum() > 0.97 * places
     assert len(splits.target.symbols) == 39
     assert 0.09 < len(splits.test_pairs) / 135_166 < 0.11
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2028", "\x1c", "\x85", "\u3000"])
+def test_only_spaces_and_tabs_end_a_word(tmp_path: Path, blank: str) -> None:
+    path = tmp_path / "dict"
+    path.write_text(f"{DICTIONARY}w{blank}x\tW EH1 K S\n", encoding="utf-8")
+    splits = phonemes(path)
+    assert (f"w{blank}x", "W EH K S") in {*splits.test_pairs, *texts_of(splits)}
+
+
+def test_files_beside_those_of_parallel_texts_are_passed_over(tmp_path: Path) -> None:
+    for name in ("train.en", "train.de", "val.en", "val.de", "test.en", "test.de", "train.fr"):
+        (tmp_path / name).write_text("one\ntwo\n")
+    (tmp_path / ".git").mkdir()
+    account = load_translations(tmp_path, ("en", "de"), "test", 40, None).account
+    assert account.passed_over == {".de": 1, ".en": 1, ".fr": 1, "hidden": 1}
+
+
+def test_a_language_is_not_translated_into_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="are both en; expected two languages"):
+        load_translations(tmp_path, ("en", "en"), "test", 40, None)

@@ -290,7 +290,7 @@ STRANGERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a list": (lambda: pickled([torch.zeros(2)]), "holds no state dict, but a list"),
     "numbers": (lambda: pickled({"epoch": 1}), "holds no state dict, but 'epoch'"),
     "TorchScript": (scripted, "is a TorchScript archive"),
-    "Keras": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(600), "is a Keras model in HDF5"),
+    "Keras": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(600), "is HDF5, as Keras writes it"),
     "new Keras": (lambda: archive("config.json", "model.weights.h5"), "is a Keras model"),
     "npz": (npz, "is a NumPy archive"),
     "GGUF": (lambda: b"GGUF" + bytes(600), "is a GGUF of llama.cpp"),

@@ -128,7 +128,9 @@ def test_class_folders_are_scored_and_what_is_passed_over_is_said(tmp_path: Path
     said: list[str] = []
     for class_names, count in ((None, 4), (["cat", "dog"], 2)):
         assert len(find_pictures([tmp_path], class_names, said.append)) == count
-    assert said == ["passed over: 1 .txt, 1 special file"] * 2
+    passed_over = "passed over: 1 .txt, 1 special file"
+    scored = f"{tmp_path}: scored by its 2 images from val/"
+    assert said == [passed_over, scored, passed_over]
     assert labels(tmp_path, ["cat", "dog"]) == {"val/dog/0.png": 1, "val/cat/1.png": 0}
     with pytest.raises(UserError, match=r"no file or folder .*pipe\.png; expected images"):
         find_pictures([tmp_path / "val/dog/pipe.png"], None, print)
@@ -151,9 +153,41 @@ def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:
     assert found == {
         "pictures": 3,
         "labelled": 3,
+        "damaged": 0,
         "top1_percent": pytest.approx(100 * sum(right) / 3),
         "top5_percent": pytest.approx(100),
     }
+
+
+def test_damaged_images_are_counted_and_not_scored(tmp_path: Path, tiny: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", ["eel", "dog"])
+    whole = json.loads(firetree("predict", tiny, tar, "--labels", "--json")[1])
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    with tarfile.open(tar, "a") as archive:
+        archive.add(tmp_path / "2.png", "dog/2.png")
+    found = json.loads(firetree("predict", tiny, tar, "--labels", "--json")[1])
+    assert (found["pictures"], found["labelled"], found["damaged"]) == (3, 2, 1)
+    assert found["top1_percent"] == whole["top1_percent"]
+    assert "; 1 more cannot be decoded" in firetree("predict", tiny, tar, "--labels")[1]
+
+
+@pytest.mark.parametrize("column", [{}, {"label": [None, 1]}, {"label": [[1], [2]]}])
+def test_images_of_a_parquet_need_labels_only_to_be_scored(
+    tmp_path: Path, column: dict[str, list[object]]
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    table = pa.table({"image": [file.getvalue()] * 2, **column})
+    pq.write_table(table, tmp_path / "A.PARQUET")
+    assert len(find_pictures([tmp_path / "A.PARQUET"], None, print)) == 2
+    assert len(find_pictures([tmp_path], None, print)) == 2
+    with pytest.raises(UserError, match="label"):
+        find_pictures([tmp_path / "A.PARQUET"], ["cat", "dog"], print)
+
+
+def test_a_suffix_may_be_in_capitals(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", ["eel", "dog"]).rename(tmp_path / "A.TAR")
+    assert len(find_pictures([tmp_path / "A.TAR"], None, print)) == 2
 
 
 @pytest.mark.parametrize(
@@ -164,6 +198,10 @@ def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:
         (["MODEL", "."], ". holds no images"),
         (["MODEL", "a.png", "--labels"], "--labels, but no picture has one"),
         (["MODEL", "a.png", "--classes", "names.txt"], "1 names in names.txt; expected 3"),
+        (["MODEL", "names.txt"], "none of the images can be decoded (names.txt: none of JPEG"),
+        (["MODEL", "empty.tar"], "empty.tar holds no images; expected .jpg"),
+        (["MODEL", "x" * 5000], "cannot open 'xxx"),
+        (["x" * 5000, "a.png"], "cannot open 'xxx"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused_in_one_line(
@@ -177,9 +215,16 @@ def test_what_cannot_be_predicted_is_refused_in_one_line(
     if "a.png" in arguments:
         Image.new("RGB", (20, 30), "red").save("a.png")
     Path("names.txt").write_text("n01440764 tench\n")
+    tarfile.open("empty.tar", "w").close()
     code, _, err = firetree(
         "predict", *(str(tiny) if a == "MODEL" else a for a in arguments), "--backend", "torch"
     )
     assert code == 2
     assert err.startswith(f"firetree: {message}")
     assert err.count("\n") == 1
+
+
+def test_signs_that_end_lines_elsewhere_do_not_end_a_class_name(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("a\u2028b\nc\x85d\r\n\ne\x1cf\n", encoding="utf-8", newline="")
+    assert modelfiles.read_classes(path) == ("a\u2028b", "c\x85d", "e\x1cf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from importlib import import_module
 
 from firetree import __version__, output
 from firetree.arguments import split_at
+from firetree.documents import shown
 from firetree.errors import ArgumentError, UserError, lack, nearest
 
 USAGE = """\
@@ -35,6 +37,9 @@ VERBS = (
     *("compress", "decompress", "scan", "export"),
 )
 """Each is a module here with a function `run`, imported only when it is asked for."""
+
+_NO_WAY_IN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+"""What keeps one from a path that a user names, before any reader opens it."""
 
 
 def main() -> None:
@@ -67,6 +72,8 @@ def _explain(error: BaseException) -> int:
     elif isinstance(error, KeyboardInterrupt):
         message = str(error) or "interrupted"
         code = error.exit_code if isinstance(error, launch.Interrupted) else 130
+    elif isinstance(error, OSError) and error.errno in _NO_WAY_IN:
+        message, code = f"cannot open {shown(error.filename)}: {error.strerror}; name another", 2
     else:
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
         code = 1

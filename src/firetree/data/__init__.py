@@ -15,6 +15,8 @@ An epoch on one rank:
 
 from __future__ import annotations
 
+import re
+import stat
 from pathlib import Path
 
 from firetree.data import arrays, shards, trees
@@ -91,6 +93,35 @@ def load(
     )
 
 
+def _check_path(name: str, path: Path) -> None:
+    """Refuse what is no file or folder before it is opened: reading from a pipe may never end."""
+    kinds = {"folder": ("a folder",), "npz": ("a file",), "tar": ("a file",)}.get(name, _ANY)
+    expected = " or ".join(kinds)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        pattern = "; patterns are not read, give the folder" if _PATTERN.search(str(path)) else ""
+        raise UserError(
+            f"data.path = {path} does not exist; expected {expected}{pattern}"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"data.path = {path} cannot be read: {error.strerror}; expected {expected}"
+        ) from error
+    is_file = stat.S_ISREG(mode)
+    kind = "a folder" if stat.S_ISDIR(mode) else "a file" if is_file else "a pipe or device"
+    if kind not in kinds:
+        raise UserError(
+            f"data.path = {path} is not {expected} but {kind}; give what data.name = {name} reads"
+        )
+
+
+_ANY = ("a file", "a folder")
+_PATTERN = re.compile(r"[*?{\[]")
+
+
 def _read(
     name: str, path: Path | None, image_column: str | None, label_column: str | None
 ) -> Dataset:
@@ -103,8 +134,7 @@ def _read(
         return arrays.read_digits()
     if path is None:
         raise UserError(f"data.path is missing; expected the file or folder that '{name}' reads")
-    if not path.exists():
-        raise UserError(f"data.path = {path} does not exist; expected a file or folder")
+    _check_path(name, path)
     match name:
         case "npz":
             return arrays.read_npz(path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from firetree.data.look_alikes import look_alikes
 from firetree.data.order import Indices
 
 HELD_OUT = "held out"
@@ -104,6 +105,7 @@ def remarks_on_labels(
             _which(train_K == 1, classes, f"one {samples.removesuffix('s')} to train on"),
             _few(len(test_labels_N), samples),
             _majority(train_K, test_K, classes, samples),
+            _alike(classes),
         )
         if remark
     )
@@ -136,6 +138,12 @@ def _majority(train_K: Any, test_K: Any, classes: Sequence[str], samples: str) -
             "who always says so has that accuracy"
         )
     return None
+
+
+def _alike(classes: Sequence[str]) -> str | None:
+    found = [" and ".join(alike) for alike in look_alikes(classes)]
+    more = f", and {len(found) - _NAMED:,} more such" if len(found) > _NAMED else ""
+    return f"classes that look alike: {', '.join(found[:_NAMED])}{more}" if found else None
 
 
 def _counted(count: int, one: str, more: str) -> str:

@@ -20,10 +20,12 @@ from firetree.data.account import HELD_OUT, checksum, left_alone
 from firetree.data.pictures import U8, Dataset, Stored, in_array
 from firetree.data.split_names import Split, named, tested_on, words_of
 from firetree.errors import UserError
+from firetree.foreign import foreign_file
 from firetree.output import printable
 
 _IMAGES = ("x", "image", "images", "img", "imgs", "data", "pixels")
 _LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
+_ROWS = "rows of pixels are taken for three channels, one after the other, as CIFAR has them"
 _EXPECTED = "train_x and train_y, and perhaps val_x, val_y, test_x and test_y, or the like"
 
 
@@ -50,25 +52,28 @@ def read_npz(path: Path) -> Dataset:
         UserError: not an .npz file, arrays missing, or of the wrong type, shape or length.
     """
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no .npz file or is cut off; expected one with {_EXPECTED}")
+        what = foreign_file(path, "a zip") or "no .npz file or is cut off"
+        raise UserError(f"{path} is {what}; expected an .npz file with {_EXPECTED}")
     with _explained(path), np.load(path, allow_pickle=False) as file:
         keys, others = _by_split(path, file.files)
         train_split: Split | None = "train" if "train" in keys else None
         test_split = tested_on(keys)
-        train = _stored(path, file, train_split, keys.get(train_split, _Keys()))
-        test = _stored(path, file, test_split, keys[test_split]) if test_split else None
+        train, in_rows = _stored(path, file, train_split, keys.get(train_split, _Keys()))
+        test = _stored(path, file, test_split, keys[test_split])[0] if test_split else None
     if train_split and None in keys:
         others += filter(None, keys[None])
     tested = keys[test_split].images if test_split else ""
     if test is not None:
         _check_same_size(path, train, test, keys[train_split].images, tested)
-    left = test_split == "validation" and "test" in keys
+    remarks = [_ROWS] if in_rows else []
+    if test_split == "validation" and "test" in keys:
+        remarks.append(left_alone(tested, keys["test"].images))
     return Dataset(
         train,
         test,
         test_from=f"from {tested}" if tested else HELD_OUT,
         passed_over={"array": len(others)},
-        remarks=(left_alone(tested, keys["test"].images),) if left else (),
+        remarks=tuple(remarks),
     )
 
 
@@ -108,12 +113,17 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # whatever numpy and zipfile stumble over in a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
+        if "Object arrays" in reason:
+            reason = "it has arrays of objects, which are never unpickled; save y.astype(str), say"
         raise UserError(
             f"cannot read {path}: {reason:.200}; expected an .npz file with {_EXPECTED}"
         ) from error
 
 
-def _stored(path: Path, file: Mapping[str, Any], split: Split | None, keys: _Keys) -> Stored:
+def _stored(
+    path: Path, file: Mapping[str, Any], split: Split | None, keys: _Keys
+) -> tuple[Stored, bool]:
+    """The split's images, and whether they are rows of colours."""
     for role, short in (("images", "x"), ("labels", "y")):
         if not getattr(keys, role):
             key = f"{split or 'train'}_{short}"
@@ -136,12 +146,13 @@ def _stored(path: Path, file: Mapping[str, Any], split: Split | None, keys: _Key
             f"{labels} of {path} has shape {y.shape}; expected ({len(x)},), one label for each image of "
             f"{images}"
         )
-    return in_array(
+    stored = in_array(
         array_NHWC,
         y.reshape(-1),
         lambda index: f"{images}[{index}] of {path.name}",
         checksum([str(x.shape).encode(), np.ascontiguousarray(x).data]),
     )
+    return stored, x.ndim == 2 and array_NHWC.shape[3] == 3
 
 
 def _with_channels_last(x: U8) -> U8 | None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from firetree.data.views import View
+from firetree.foreign import ENOUGH_BYTES, foreign
 
 try:
     import simplejpeg
@@ -60,7 +61,9 @@ _TURNS: dict[Any, Turn] = {
 """By Exif's orientation."""
 
 
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # pixels or errors tell
+# Pixels or errors tell; of large images, those that Pillow refuses are named.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class DamagedPictureError(Exception):
@@ -83,6 +86,8 @@ def decode(content: bytes, view: View | None = None) -> Image.Image:
             times = _reduction(view, *image.size, _turn(image))
             image.draft(None, (image.width // times, image.height // times))
         image.load()
+        if image.mode == "I" and image.format == "TIFF":
+            raise ValueError("signed or 32-bit pixels; expected 8 or 16 bits a pixel")
         image = _upright(image, _turn(image))
         if image.mode == "F":
             raise ValueError("floating-point pixels; expected 8 or 16 bits a pixel")
@@ -90,7 +95,8 @@ def decode(content: bytes, view: View | None = None) -> Image.Image:
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         return image if image.mode in ("L", "RGB") else image.convert("RGB")
     except UnidentifiedImageError as error:
-        raise DamagedPictureError(f"none of {', '.join(_FORMATS)}") from error
+        what = foreign(content[:ENOUGH_BYTES]) or f"none of {', '.join(_FORMATS)}"
+        raise DamagedPictureError(what) from error
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
         raise DamagedPictureError(str(error) or type(error).__name__) from error
 

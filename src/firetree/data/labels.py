@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firetree.data.look_alikes import hint
 from firetree.data.pictures import Dataset, Stored
 from firetree.errors import UserError
 from firetree.output import printable
@@ -81,5 +82,6 @@ def _places(stored: Stored, labels: Labels, names: Labels) -> Labels:
         raise UserError(
             f"{stored.name(index)} is of the class '{printable(labels[index])}', which no training image "
             f"has; expected only {', '.join(map(printable, names[:20].tolist()))}"
+            f"{hint(labels[index], names.tolist())}"
         )
     return np.searchsorted(names, labels)

@@ -19,8 +19,12 @@ from firetree.output import printable
 Parts = tuple[str, ...]
 """A path below the listing's root, by its parts."""
 
-_OF_OTHER_SYSTEMS = ("__MACOSX", "@eaDir")
-_LONGEST_SUFFIX = 10
+_OF_OTHER_SYSTEMS = (
+    *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"),
+    "lost+found",
+)
+_LONGEST_SUFFIX = 12
+"""With its dot; longer ones are part of a name."""
 
 
 class Member(NamedTuple):

@@ -26,6 +26,7 @@ from firetree.data.parquet_columns import Columns, find_columns
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.data.split_files import split_files
 from firetree.errors import UserError
+from firetree.foreign import foreign_file
 from firetree.output import printable
 
 CACHE_BYTES = 1_000_000_000
@@ -36,19 +37,22 @@ _NO_LABEL = -1
 
 
 def read_parquet(
-    path: Path, image_column: str | None = None, label_column: str | None = None
+    path: Path,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    needs_labels: bool = True,
 ) -> Dataset:
     """A single file, or a folder of them, whose names say what to test on (`split_files`).
 
     Labels are numbers or names; of numbers, Hugging Face's metadata may have the names. A test set
-    without labels is passed over.
+    without labels is passed over. Where images need no labels, files without have the label −1.
 
     Raises:
         UserError: no such files, unreadable ones, or columns that are missing, of a wrong type, or to be
             chosen among by `image_column` and `label_column`.
     """
     files = split_files(path, (".parquet",), "parquet file")
-    wanted = image_column, label_column
+    wanted = image_column, label_column, needs_labels
     train, *more = [_opened(file, *wanted) for file in files.train]
     test = [_opened(file, *wanted) for file in files.test]
     names = train.class_names
@@ -56,18 +60,19 @@ def read_parquet(
         [_in_order(file, names) for file in more],
         [_in_order(file, names) for file in test],
     )
-    passed_over, test_from = Counter(files.passed_over), files.test_from
-    if test and all(_is_unlabelled(file.labels) for file in test):
+    passed_over = Counter(files.passed_over)
+    more, test = _with_rows(more, passed_over), _with_rows(test, passed_over)
+    if needs_labels and test and all(_is_unlabelled(file.labels) for file in test):
         passed_over["parquet file without labels"] += len(test)
-        test, test_from = [], HELD_OUT
+        test = []
     return Dataset(
         _stored([train, *more]),
         _stored(test) if test else None,
         train.class_names,
-        test_from,
+        files.test_from if test else HELD_OUT,
         1 + len(more) + len(test),
         passed_over,
-        (*files.remarks, *train.columns.remarks),
+        (*files.remarks, *(files.left_alone if test else ()), *train.columns.remarks),
     )
 
 
@@ -89,6 +94,12 @@ def _in_order(file: _File, names: tuple[str, ...]) -> _File:
 
 def _is_unlabelled(labels: npt.NDArray[Any]) -> bool:
     return labels.dtype.kind == "i" and bool((labels == _NO_LABEL).all())
+
+
+def _with_rows(files: list[_File], passed_over: Counter[str]) -> list[_File]:
+    found = [file for file in files if len(file.labels)]
+    passed_over["parquet file without rows"] += len(files) - len(found)
+    return found
 
 
 class _Group(NamedTuple):
@@ -153,21 +164,26 @@ def _place(starts: npt.NDArray[np.int64], index: int) -> int:
     return int(np.searchsorted(starts, index, side="right")) - 1
 
 
-def _opened(path: Path, image_column: str | None, label_column: str | None) -> _File:
+def _opened(
+    path: Path, image_column: str | None, label_column: str | None, needs_labels: bool
+) -> _File:
     with _explained(path), pq.ParquetFile(path) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
-        columns = find_columns(schema, path, image_column, label_column)
-        labels = parquet.read(columns=[columns.label])[columns.label]
+        columns = find_columns(schema, path, image_column, label_column, needs_labels)
         groups = [
             _Group(path, number, columns, metadata, *_extent(metadata.row_group(number), columns))
             for number in range(metadata.num_row_groups)
         ]
+        name = columns.label
+        labels = None if name is None else parquet.read(columns=[name])[name]
+        if name is None or labels is None or (labels.null_count and not needs_labels):
+            return _File(path, columns, groups, np.full(metadata.num_rows, _NO_LABEL), ())
         if labels.null_count:
             index = int(np.argmax(labels.is_null().to_numpy()))
             raise UserError(f"picture {index} of {path} has no label; expected one")
         if sum(group.rows for group in groups) != len(labels):
             raise ValueError(f"{len(labels)} labels, and row groups of other numbers of rows")
-        return _File(path, columns, groups, _plain(labels), _class_names(schema, columns.label))
+        return _File(path, columns, groups, _plain(labels), _class_names(schema, name))
 
 
 def _extent(group: pq.RowGroupMetaData, columns: Columns) -> tuple[int, int]:
@@ -204,6 +220,8 @@ def _explained(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # whatever pyarrow stumbles over in a damaged file
+        if what := foreign_file(path, "parquet"):
+            raise UserError(f"{path} is {what}; expected a parquet file") from error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"cannot read {path}: {reason:.200}; expected a whole parquet file"

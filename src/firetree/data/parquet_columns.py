@@ -22,7 +22,8 @@ class Columns(NamedTuple):
     """The names of both columns, and whether the images' bytes are a column or part of a struct."""
 
     image: str
-    label: str
+    label: str | None
+    """None where there need not be one, and none can be meant."""
     plain: bool
     remarks: tuple[str, ...] = ()
 
@@ -44,7 +45,11 @@ class _Sought(NamedTuple):
 
 
 def find_columns(
-    schema: pa.Schema, path: Path, image_column: str | None, label_column: str | None
+    schema: pa.Schema,
+    path: Path,
+    image_column: str | None,
+    label_column: str | None,
+    needs_labels: bool,
 ) -> Columns:
     """The columns asked for; else the only ones that can be meant.
 
@@ -54,13 +59,20 @@ def find_columns(
     image = _column(_IMAGE, list(schema), path, image_column)
     if not _holds_bytes(image):
         raise _wrong_type(image, path, "encoded images: binary, or a struct with bytes")
+    plain = not pa.types.is_struct(image.type)
     others = [field for field in schema if field.name != image.name]
-    label = _column(_LABEL, others, path, label_column)
-    if not _holds_labels(label):
-        raise _wrong_type(label, path, "one label for each image: a whole number or a class's name")
+    try:
+        label = _column(_LABEL, others, path, label_column)
+        if not _holds_labels(label):
+            raise _wrong_type(
+                label, path, "one label for each image: a whole number or a class's name"
+            )
+    except UserError:
+        if needs_labels:
+            raise
+        return Columns(image.name, None, plain)
     assumed = label_column is None and not (_is_label(label) or _is_like_label(label))
     remark = f"labels are those of the column {printable(label.name)} (data.label_column)"
-    plain = not pa.types.is_struct(image.type)
     return Columns(image.name, label.name, plain, (remark,) if assumed else ())
 
 

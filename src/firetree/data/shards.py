@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from firetree.output import printable
 _LARGEST = np.iinfo(np.int64).max
 _LONGEST_LABEL_BYTES = 1_000_000
 _LONGEST_NAME = 200
-_NUMBER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+_NUMBERS = re.compile(r"\[?\s*[+-]?[0-9]+([\s,;]+[+-]?[0-9]+)+\s*\]?")
 _INPUTS = ("input", "image", "img")
 """What a name says before its suffix of the image that is to be classified, where there are several."""
 
@@ -51,7 +52,7 @@ def read_shards(path: Path) -> Dataset:
         test_from=files.test_from,
         files=len(files.train) + len(files.test),
         passed_over=passed_over,
-        remarks=files.remarks,
+        remarks=(*files.remarks, *files.left_alone),
     )
 
 
@@ -110,7 +111,8 @@ def _image_kind(where: str, kinds: list[str]) -> str:
             return chosen[0]
     found = f" ({', '.join(map(printable, kinds))})" if kinds else ""
     raise UserError(
-        f"{where} has {len(kinds)} images{found}; expected one with one of {' '.join(SUFFIXES)}"
+        f"{where} has {len(kinds)} images{found}; expected one with one of {' '.join(SUFFIXES)}, and a "
+        "key without dots"
     )
 
 
@@ -130,12 +132,12 @@ def _label(where: str, members: Mapping[str, Member], kind: str | None) -> int |
         if (member.length or 0) > _LONGEST_LABEL_BYTES:
             raise ValueError(f"in a file of {member.length:,} bytes")
         content = member.content()
-        label = _written(content) if kind.endswith("cls") else json.loads(content)["label"]
+        label = _written(content) if kind.endswith("cls") else _labelled(json.loads(content))
         if not _fits(label):
             raise ValueError(f"{label!r:.80}")
     except RecursionError as error:
         raise UserError(f"{where}.{kind} is nested too deeply; expected a label in it") from error
-    except (ValueError, KeyError, TypeError, DamagedPictureError) as error:
+    except (ValueError, DamagedPictureError) as error:
         raise UserError(
             f"the label of {where} is {error}; expected a whole number of at most 64 bits, or a class's "
             "name, in KEY.cls, or as label in KEY.json"
@@ -145,7 +147,18 @@ def _label(where: str, members: Mapping[str, Member], kind: str | None) -> int |
 
 def _written(content: bytes) -> int | str:
     text = content.decode().strip()
-    return int(text) if _NUMBER.fullmatch(text) else text
+    if _NUMBERS.fullmatch(text):
+        raise ValueError(f"{text!r:.80}, several labels")
+    number = _NUMBER.fullmatch(text)
+    return int(number[1]) if number else text
+
+
+def _labelled(document: Any) -> Any:
+    if not isinstance(document, dict) or "label" not in document:
+        keys = ", ".join(map(repr, [*document][:5])) if isinstance(document, dict) else "no table"
+        raise ValueError(f"not there: the file has {keys or 'nothing'}")
+    label = document["label"]
+    return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
 def _fits(label: object) -> bool:

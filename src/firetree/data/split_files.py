@@ -14,7 +14,8 @@ from pathlib import Path
 from firetree.data.account import HELD_OUT, counts_as_text, left_alone
 from firetree.data.folders import list_folder
 from firetree.data.listing import Parts, suffix_of
-from firetree.data.split_names import Split, named, split_of, tested_on
+from firetree.data.numbered import remarks_on_numbers
+from firetree.data.split_names import Split, named, split_of, tested_on, words_of
 from firetree.errors import UserError
 from firetree.output import printable
 
@@ -28,6 +29,8 @@ class SplitFiles:
     test_from: str = HELD_OUT
     passed_over: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
+    """A remark on files that are not read while those of `test` are tested on."""
 
 
 def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
@@ -64,13 +67,13 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
         listing.passed_over[f"{kind} of no split"] += len(found.pop(None))
     split = tested_on(found)
     test = found.pop(split) if split else []
-    remarks = [left_alone(_shown(test), _shown(unused)) for unused in found.values()]
     return SplitFiles(
         [path.joinpath(*parts) for parts in train],
         [path.joinpath(*parts) for parts in test],
         f"from {_shown(test)}" if test else HELD_OUT,
         dict(listing.passed_over),
-        tuple(remarks),
+        tuple(_remarks(train, suffixes) + _remarks(test, suffixes)),
+        tuple(left_alone(_shown(test), _shown(unused)) for unused in found.values()),
     )
 
 
@@ -80,6 +83,13 @@ def split_of_path(parts: Parts) -> Split | None:
         if (split := split_of(part)) is not None:
             return split
     return None
+
+
+def _remarks(files: Sequence[Parts], suffixes: Sequence[str]) -> list[str]:
+    """What their names say of them beside their split."""
+    partial = [parts for parts in files if any("partial" in words_of(part) for part in parts)]
+    told = [f"{_shown(partial)} is only a part of its data set by its name"] if partial else []
+    return told + remarks_on_numbers(files, suffixes)
 
 
 def _check_one_data_set(path: Path, train: Sequence[Parts]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firetree.data.account import Account, checksum, remarks_on_labels
+from firetree.data.account import Account, checksum, counts_as_text, remarks_on_labels
 from firetree.data.decoding import DamagedPictureError
 from firetree.data.order import Indices, hold_out
 from firetree.data.pictures import Dataset, Pictures, Stored, fitted, subset
@@ -54,6 +54,11 @@ def make_splits(
     Raises:
         UserError: no pictures, labels out of range, different sizes, or no readable picture.
     """
+    if not len(dataset.train.labels):
+        but = counts_as_text(dataset.passed_over)
+        raise UserError(
+            "the data hold no pictures to train on" + (f"; passed over: {but}" if but else "")
+        )
     class_names, train_labels = _classes(dataset, classes)
     size = size or _own_size(dataset.train)
     channels = channels or _own_channels(dataset.train)
@@ -106,8 +111,9 @@ def _classes(dataset: Dataset, classes: int | None) -> tuple[tuple[str, ...], In
     else:
         expected = f"0 to {classes - 1}, as there are {classes} classes"
         labels = _checked_labels(dataset.train, classes, expected)
-    numbers = map(str, range(len(dataset.classes), classes))
-    return (*dataset.classes[:classes], *numbers), labels
+    named = dataset.classes[:classes]
+    numbers = map(str, range(len(named), classes))
+    return (*named, *(f"class {n}" if n in named else n for n in numbers)), labels
 
 
 def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:

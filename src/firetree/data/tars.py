@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from firetree.data.listing import Listing, Member, Parts, is_hidden
 from firetree.errors import UserError
+from firetree.foreign import foreign_file
 
 TARS = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
@@ -130,9 +131,11 @@ def _explained(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # whatever the parsers of damaged files stumble over
+        what = foreign_file(path, "a tar", "compressed")
         reason = str(error).replace("unexpected end of data", "it is cut off")
         raise UserError(
-            f"cannot read {path}: {reason}; expected a tar, perhaps compressed by gzip, bzip2, xz or zstd"
+            f"{f'{path} is {what}' if what else f'cannot read {path}: {reason}'}; expected a tar, "
+            "perhaps compressed by gzip, bzip2, xz or zstd"
         ) from error
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from firetree.data.account import HELD_OUT, Account, checksum
 from firetree.data.folders import list_folder
+from firetree.data.listing import Listing, suffix_of
 from firetree.data.order import Indices, batches_in_order
 from firetree.data.sequences import NO_ANSWER
 from firetree.data.split_files import split_of_path
@@ -164,7 +165,8 @@ def _first(pairs: list[Pair], examples: int | None, passed_over: Counter[str]) -
 
 def _pronunciations(path: Path, passed_over: Counter[str]) -> Iterator[Pair]:
     for number, line in enumerate(_lines(path), 1):
-        said = line.partition("#")[0].split()
+        # Other blanks, such as a no-break space, may stand within a word.
+        said = re.findall(r"[^ \t]+", line.partition("#")[0])
         if not said or line.startswith(";;;"):
             passed_over["comment" if line.strip() else "blank line"] += 1
             continue
@@ -202,10 +204,17 @@ def load_translations(
     Raises:
         UserError: a file is missing or cannot be read, or two of a set differ in length.
     """
-    passed_over: Counter[str] = Counter()
+    if languages[0] == languages[1]:
+        raise UserError(
+            f"data.source and data.target are both {languages[0]}; expected two languages"
+        )
+    listing = list_folder(path)
+    passed_over = listing.passed_over
     train_files, test_files = (
-        [_file(path, part, language) for language in languages] for part in ("train", held_out)
+        [_file(listing, path, part, language) for language in languages]
+        for part in ("train", held_out)
     )
+    passed_over.update(suffix_of(parts[-1]) for parts in listing.files)
     train = _first(list(_parallel(train_files, passed_over)), examples, passed_over)
     test = list(_parallel(test_files, passed_over))
     sources, targets = (
@@ -229,16 +238,18 @@ def _parallel(files: Sequence[Path], passed_over: Counter[str]) -> Iterator[Pair
             passed_over["pair with a blank line"] += 1
 
 
-def _file(folder: Path, split: str, language: str) -> Path:
+def _file(listing: Listing, folder: Path, split: str, language: str) -> Path:
+    """The only file of a split and language, which the listing then has no more."""
     found = [
         parts
-        for parts in sorted(list_folder(folder).files)
+        for parts in sorted(listing.files)
         if parts[-1].removesuffix(".gz").endswith(f".{language}") and split_of_path(parts) == split
     ]
     if len(found) != 1:
         names = ", ".join(printable("/".join(parts)) for parts in found) or "none"
         pattern = f"{split.removesuffix('idation')}*.{language}[.gz]"
         raise UserError(f"files {pattern} in {folder}: {names}; expected one")
+    del listing.files[found[0]]
     return folder.joinpath(*found[0])
 
 

@@ -16,8 +16,9 @@ from firetree.data.account import HELD_OUT, counts_as_text, left_alone
 from firetree.data.decoding import SUFFIXES
 from firetree.data.folders import list_folder
 from firetree.data.listing import Listing, Member, Parts, checksum_of, suffix_of
+from firetree.data.look_alikes import hint
 from firetree.data.pictures import Dataset, Stored, encoded
-from firetree.data.split_names import Split, named, says_nothing, tested_on
+from firetree.data.split_names import Split, named, says_nothing, tested_on, words_of
 from firetree.data.tars import list_tar
 from firetree.errors import UserError
 from firetree.output import printable
@@ -57,6 +58,10 @@ def images_of(listing: Listing) -> dict[Parts, Member]:
     return images
 
 
+def _says_images(folder: str) -> bool:
+    return bool(words_of(folder)) and says_nothing(folder)
+
+
 @dataclass(frozen=True, slots=True)
 class _Tree:
     """Images by the parts of their paths, and all folders."""
@@ -83,7 +88,16 @@ class _Tree:
     @property
     def parents(self) -> set[str]:
         """Those of them that hold folders with images."""
-        return {parts[0] for parts in self.images if len(parts) > 2}
+        return {parts[0] for parts in self.deeper}
+
+    @property
+    def deeper(self) -> list[Parts]:
+        """The images below folders of those, but for a folder of images that is called `images`."""
+        return [
+            parts
+            for parts in self.images
+            if len(parts) > 3 or (len(parts) == 3 and not _says_images(parts[1]))
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +113,18 @@ class _Chosen:
 def _dataset(listing: Listing, source: Path, files: int | None = None) -> Dataset:
     passed_over = listing.passed_over
     whole = _Tree(str(source), images_of(listing), frozenset(listing.folders))
-    chosen = _chosen(_unwrapped(whole, passed_over), passed_over)
+    tree = _unwrapped(whole, passed_over)
+    chosen = _chosen(tree, passed_over)
     classes = _classes(chosen.train, passed_over)
+    _refuse_splits_within(chosen.train)
     train, test = _stored(chosen.train, classes, passed_over), None
     if chosen.test is not None:
         unknown = set(_classes(chosen.test, passed_over)) - set(classes)
         if unknown:
             raise UserError(
                 f"{chosen.test.name} has a class '{printable(min(unknown))}' that train has not; "
-                f"expected only {', '.join(map(printable, classes))}"
+                f"expected only {', '.join(map(printable, classes[:20]))}"
+                f"{hint(min(unknown), classes)}"
             )
         test = _stored(chosen.test, classes, passed_over)
     return Dataset(
@@ -117,7 +134,11 @@ def _dataset(listing: Listing, source: Path, files: int | None = None) -> Datase
         chosen.test_from,
         files or len(train.labels) + (len(test.labels) if test else 0),
         passed_over,
-        chosen.remarks,
+        (
+            *chosen.remarks,
+            *_remarks_on_depth(chosen.train),
+            *_remarks_on_wrapper(tree, whole, chosen),
+        ),
     )
 
 
@@ -177,11 +198,12 @@ def _chosen(tree: _Tree, passed_over: Counter[str]) -> _Chosen:
     if "train" in found:
         _pass_over_loose(tree, passed_over)
         for folder in others:
-            reason = "without a label in" if named(folder) else "in"
+            unlabelled = named(folder) and folder not in tree.parents
+            reason = "without a label in" if unlabelled else "in"
             passed_over[f"{reason} {printable(folder)}/"] += len(tree.below(folder).images)
         train, remarks = _inner(tree.below(found["train"])), []
     else:
-        remarks = _remarks_on_classes(tree, others, found.values())
+        remarks = _remarks_on_classes(tree, others, found.values(), passed_over)
         train = tree.without(found.values())
     split = tested_on(found)
     if split is None:
@@ -194,7 +216,9 @@ def _chosen(tree: _Tree, passed_over: Counter[str]) -> _Chosen:
     return _Chosen(train, test, f"from {folder}/", tuple(remarks))
 
 
-def _remarks_on_classes(tree: _Tree, classes: set[str], other_splits: Collection[str]) -> list[str]:
+def _remarks_on_classes(
+    tree: _Tree, classes: set[str], other_splits: Collection[str], passed_over: Counter[str]
+) -> list[str]:
     """What to say of classes that have the name of a split.
 
     Raises:
@@ -208,7 +232,7 @@ def _remarks_on_classes(tree: _Tree, classes: set[str], other_splits: Collection
         names = ", ".join(sorted((*splits, *other_splits)))
         raise UserError(
             f"{tree.name} has {names}, and no train folder with class folders; expected "
-            "train/CLASS/IMAGE, or CLASS/IMAGE"
+            f"train/CLASS/IMAGE, or CLASS/IMAGE{_but(passed_over)}"
         )
     for folder, split in sorted(splits.items()):
         if split != "train" and len(others) > 1:
@@ -234,19 +258,51 @@ def _inner(tree: _Tree) -> _Tree:
 
 def _classes(tree: _Tree, passed_over: Counter[str]) -> list[str]:
     """The names of the class folders as they are on disk."""
-    but = f"; passed over: {counts_as_text(passed_over)}" if +passed_over else ""
     if not tree.tops:
         raise UserError(
             f"{tree.name} holds no images in class folders; expected CLASS/IMAGE with one of "
-            f"{' '.join(SUFFIXES)}{but}"
+            f"{' '.join(SUFFIXES)}{_but(passed_over)}"
         )
     without_images = {parts[0] for parts in tree.folders} - tree.tops
     if without_images:
         raise UserError(
             f"class folder '{printable(min(without_images))}' of {tree.name} holds no images; add some "
-            f"or remove it{but}"
+            f"or remove it, or give data.path of a folder with class folders alone{_but(passed_over)}"
         )
     return sorted(tree.tops)
+
+
+def _but(passed_over: Counter[str]) -> str:
+    return f"; passed over: {counts_as_text(passed_over)}" if +passed_over else ""
+
+
+def _refuse_splits_within(tree: _Tree) -> None:
+    """Raise UserError where class folders hold splits, which would be mixed."""
+    splits = {said.split: p for p in tree.deeper if (said := named(p[1])) and not said.affix}
+    if len(splits) > 1:
+        some = " and ".join(printable("/".join(parts[:2])) + "/" for parts in splits.values())
+        raise UserError(
+            f"{tree.name} has splits within its class folders, {some}; expected train/CLASS/IMAGE and "
+            "val/CLASS/IMAGE"
+        )
+
+
+def _remarks_on_wrapper(tree: _Tree, whole: _Tree, chosen: _Chosen) -> list[str]:
+    folder = tree.name.removeprefix(whole.name).rpartition("/")[2]
+    said = named(folder)
+    if chosen.test is not None or said is None or said.split == "train":
+        return []
+    return [f"{printable(folder)}/ is the only split; it is trained on, and a share of it held out"]
+
+
+def _remarks_on_depth(tree: _Tree) -> list[str]:
+    if not tree.deeper:
+        return []
+    folder = printable("/".join(min(tree.deeper)[:-1][:3]))
+    return [
+        f"images in folders within a class's, such as {folder}/, are of the class: "
+        f"{len(tree.deeper):,} of {len(tree.images):,}"
+    ]
 
 
 def _stored(tree: _Tree, classes: Sequence[str], passed_over: Counter[str]) -> Stored:

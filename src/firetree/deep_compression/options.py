@@ -247,16 +247,16 @@ def _compressed(
 
 
 def _stored(path: Path, tell: Tell) -> Stored:
-    if not path.exists():
+    if not (path.is_dir() or path.is_file()):
         raise UserError(f"no file or folder {path}; expected images")
     if path.is_dir():
         dataset = trees.read_folder(path)
-    elif path.name.endswith(TARS):
+    elif path.name.lower().endswith(TARS):
         dataset = trees.read_tar(path)
     else:
         from firetree.data import parquet  # pyarrow takes a while to import
 
-        dataset = parquet.read_parquet(path)
+        dataset = parquet.read_parquet(path, needs_labels=False)
     if any(dataset.passed_over.values()):
         tell(f"passed over: {counts_as_text(dataset.passed_over)}")
     return dataset.train

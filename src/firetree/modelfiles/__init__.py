@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from firetree.data.texts import split_lines
 from firetree.documents import read_text
 from firetree.errors import UserError
+from firetree.foreign import ENOUGH_BYTES
 from firetree.modelfiles import deep_compression
 from firetree.modelfiles.checkpoints import read_checkpoint
-from firetree.modelfiles.kinds import foreign, format_of
+from firetree.modelfiles.kinds import format_of, stranger
 from firetree.modelfiles.onnx import read_onnx
 from firetree.modelfiles.pth import read_pth
 from firetree.modelfiles.published import (
@@ -74,7 +76,7 @@ def _read(path: Path) -> Published:
     if path.suffix == ".net":
         return deep_compression.read_net(path)
     start = _start(path)
-    if (what := foreign(path, start)) is not None:
+    if (what := stranger(path, start)) is not None:
         raise UserError(f"{path} is {what}; expected a model's weights ({', '.join(SUFFIXES)})")
     kind, suffix = format_of(start), path.suffix
     if kind == "safetensors" or (kind == "unknown" and suffix == ".safetensors"):
@@ -90,7 +92,7 @@ def _start(path: Path) -> bytes:
     """The first bytes of a file, which tell what it is."""
     try:
         with path.open("rb") as file:
-            return file.read(512)
+            return file.read(ENOUGH_BYTES)
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror}; expected a model's weights"
@@ -109,7 +111,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     Raises:
         UserError: the file cannot be read.
     """
-    lines = read_text(path, "file of class names").splitlines()
+    lines = split_lines(read_text(path, "file of class names"))
     return tuple(_without_wnid(line) for line in lines if line.strip())
 
 

@@ -8,23 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from firetree.foreign import foreign
+
 Format = Literal["torch", "safetensors", "fire", "unknown"]
 
 _FORMATS: tuple[tuple[bytes, Format], ...] = (
     (b"PK\x03\x04", "torch"),
     (b"\x80\x02", "torch"),
     (b"FIRE", "fire"),
-)
-_FOREIGN = (
-    (0, b"\x89HDF", "a Keras model in HDF5"),
-    (0, b"GGUF", "a GGUF of llama.cpp"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file itself; run git lfs pull"),
-    (0, b"<!DOCTYPE", "a web page, not the file itself; download it again"),
-    (0, b"<html", "a web page, not the file itself; download it again"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"\x1f\x8b", "compressed by gzip; run gunzip on it"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
-    (257, b"ustar", "a tar; unpack it, and name a file of weights"),
 )
 _ARCHIVES = (
     (r"(^|/)constants\.pkl$", "a TorchScript archive"),
@@ -58,17 +49,14 @@ def format_of(start: bytes) -> Format:
     return next((found for magic, found in _FORMATS if start.startswith(magic)), "unknown")
 
 
-def foreign(path: Path, start: bytes) -> str | None:
+def stranger(path: Path, start: bytes) -> str | None:
     """What a file is that nothing here reads; None for one that may be read.
 
     Args:
-        start: its first bytes, 512 or more where it has so many.
+        start: its first bytes, as `foreign` takes them.
     """
-    if not start:
-        return "empty"
-    for place, magic, what in _FOREIGN:
-        if start[place:].startswith(magic):
-            return what
+    if (what := foreign(start, "a zip", "a pickle")) is not None:
+        return what
     if start.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:

@@ -49,8 +49,8 @@ class Answers:
     duration_s: float
 
     def top(self, k: int) -> float:
-        """The share of labelled pictures, 0 to 1, whose class is among the first k."""
-        known = [answer for answer in self.answers if answer.label is not None]
+        """The share of labelled pictures that could be decoded, 0 to 1, whose class is among the first k."""
+        known = [it for it in self.answers if it.label is not None and not it.damage]
         right = [a.label in [guess.index for guess in a.top5[:k]] for a in known]
         return sum(right) / len(known) if known else float("nan")
 
@@ -65,6 +65,9 @@ def predict(
 
     Each core takes one picture after the other from file to classes, which keeps all of them busy
     and needs less memory and time a picture than batches do.
+
+    Raises:
+        UserError: all of them are damaged.
     """
 
     def answer(picture: Picture) -> Answer:
@@ -78,6 +81,12 @@ def predict(
     start_s = time.perf_counter()
     with _worker_on_each_core() as pool:
         answers = tuple(pool.map(answer, pictures))
+    if all(it.damage for it in answers):
+        first = answers[0]
+        raise UserError(
+            f"none of the images can be decoded ({first.picture}: {first.damage}); "
+            "expected JPEG, PNG or the like"
+        )
     return Answers(answers, time.perf_counter() - start_s)
 
 
@@ -131,6 +140,8 @@ class Scores:
 
     pictures: int
     labelled: int
+    damaged: int
+    """Which have no answer, and are not among the labelled ones."""
     duration_s: float
     """From files to classes."""
     top1_percent: float
@@ -143,19 +154,21 @@ def scored(found: Answers) -> Scores:
     Raises:
         UserError: no picture has a label.
     """
-    labelled = sum(answer.label is not None for answer in found.answers)
+    damaged = sum(bool(answer.damage) for answer in found.answers)
+    labelled = sum(it.label is not None and not it.damage for it in found.answers)
     if not labelled:
         raise UserError("--labels, but no picture has one; expected a parquet, or class folders")
     percent = [100 * found.top(k) for k in (1, TOP)]
-    return Scores(len(found.answers), labelled, found.duration_s, *percent)
+    return Scores(len(found.answers), labelled, damaged, found.duration_s, *percent)
 
 
 def scores_as_text(scores: Scores) -> str:
     """One line: how often right, of how many, how fast."""
     rate = scores.pictures / scores.duration_s
+    but = f"; {scores.damaged} more cannot be decoded" if scores.damaged else ""
     return (
         f"top-1 {scores.top1_percent:.1f} %, top-5 {scores.top5_percent:.1f} % of "
-        f"{scores.labelled} pictures; {rate:.1f} pictures a second"
+        f"{scores.labelled} pictures; {rate:.1f} pictures a second{but}"
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -14,7 +15,7 @@ from firetree.data.account import counts_as_text
 from firetree.data.decoding import SUFFIXES, DamagedPictureError, decode
 from firetree.data.folders import list_folder
 from firetree.data.labels import with_numbers
-from firetree.data.listing import Member
+from firetree.data.listing import Listing, Member
 from firetree.data.pictures import Dataset, Stored
 from firetree.data.split_names import split_of
 from firetree.data.tars import TARS, list_tar
@@ -44,7 +45,7 @@ def find_pictures(
             splits these are then those to test on alone, as no score on what a model learned from says
             how good it is. A class is known by its folder's name; where the model has none of these
             names, folders in the order of their names are its classes.
-        tell: is given a line on what was passed over.
+        tell: is given a line on what was passed over, and on which split is scored.
 
     Raises:
         UserError: no such path, one without images, none at all, or data of other classes.
@@ -53,16 +54,22 @@ def find_pictures(
         raise UserError("no images named; expected files, folders, a tar or a parquet")
     pictures, passed_over = [], Counter[str]()
     for path in paths:
-        found, others = _below(path, class_names)
-        pictures += found
-        passed_over.update(others)
+        found = _below(path, class_names)
+        pictures += found.pictures
+        passed_over.update(found.passed_over)
+        if found.split:
+            tell(f"{path}: scored by its {len(found.pictures):,} images {found.split}")
     if +passed_over:
         tell(f"passed over: {counts_as_text(+passed_over)}")
     return pictures
 
 
-_Found = tuple[list[Picture], Mapping[str, int]]
-"""Pictures, and how much was passed over for which reason."""
+class _Found(NamedTuple):
+    """Pictures, how much was passed over for which reason, and of several splits which one it is."""
+
+    pictures: list[Picture]
+    passed_over: Mapping[str, int]
+    split: str = ""
 
 
 def _below(path: Path, class_names: Sequence[str] | None) -> _Found:
@@ -70,20 +77,22 @@ def _below(path: Path, class_names: Sequence[str] | None) -> _Found:
         return _of_folder(path, class_names)
     if not path.is_file():
         raise UserError(f"no file or folder {path}; expected images")
-    if path.suffix == ".parquet":
+    if path.name.lower().endswith(".parquet"):
         return _of_parquet(path, class_names)
-    if not path.name.endswith(TARS):
-        return [Picture(printable(str(path)), lambda: _read(path))], {}
+    if not path.name.lower().endswith(TARS):
+        return _Found([Picture(printable(str(path)), lambda: _read(path))], {})
     if class_names is not None:
         return _labelled(path, trees.read_tar(path), class_names)
     listing = list_tar(path)
     images = sorted(trees.images_of(listing).items())
-    return [_of_member(printable(it.name), it) for _, it in images], listing.passed_over
+    if not images:
+        raise _no_images(path, listing)
+    return _Found([_of_member(printable(it.name), it) for _, it in images], listing.passed_over)
 
 
 def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
     listing = list_folder(path)
-    parquets = {parts for parts in listing.files if parts[-1].endswith(".parquet")}
+    parquets = {parts for parts in listing.files if parts[-1].lower().endswith(".parquet")}
     if class_names is not None:
         if any(split_of(parts[-1]) for parts in parquets):
             return _of_parquet(path, class_names)
@@ -95,12 +104,20 @@ def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
     for parts, member in sorted(files.items()):
         file = path.joinpath(*parts)
         if parts in parquets:
-            pictures += _of_parquet(file, class_names)[0]
+            pictures += _of_parquet(file, class_names).pictures
         else:
             pictures.append(_of_member(printable(str(file)), member))
     if not pictures:
-        raise UserError(f"{path} holds no images; expected {' '.join(SUFFIXES)}")
-    return pictures, listing.passed_over
+        raise _no_images(path, listing)
+    return _Found(pictures, listing.passed_over)
+
+
+def _no_images(path: Path, listing: Listing) -> UserError:
+    but = counts_as_text(listing.passed_over)
+    return UserError(
+        f"{path} holds no images; expected {' '.join(SUFFIXES)}"
+        + (f"; passed over: {but}" if but else "")
+    )
 
 
 def _of_member(name: str, member: Member) -> Picture:
@@ -110,7 +127,8 @@ def _of_member(name: str, member: Member) -> Picture:
 def _of_parquet(path: Path, class_names: Sequence[str] | None) -> _Found:
     from firetree.data import parquet  # pyarrow takes a while to import
 
-    return _labelled(path, parquet.read_parquet(path), class_names)
+    read = parquet.read_parquet(path, needs_labels=class_names is not None)
+    return _labelled(path, read, class_names)
 
 
 def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _Found:
@@ -119,14 +137,15 @@ def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _
     stored = held.test or held.train
     labels = stored.labels.tolist()
     if class_names is None:
-        return _pictures(stored, labels), held.passed_over
+        return _Found(_pictures(stored, labels), held.passed_over)
     numbers = _numbers(path, held.classes, class_names) if held.classes else range(len(class_names))
     if not all(0 <= label < len(numbers) for label in labels):
         raise UserError(
             f"{path} has labels from {min(labels)} to {max(labels)}; expected 0 to "
             f"{len(numbers) - 1}, the model's classes"
         )
-    return _pictures(stored, [numbers[label] for label in labels]), held.passed_over
+    pictures = _pictures(stored, [numbers[label] for label in labels])
+    return _Found(pictures, held.passed_over, held.test_from if held.test else "")
 
 
 def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> Sequence[int]:
