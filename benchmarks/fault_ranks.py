@@ -98,7 +98,7 @@ def _plan(net: object) -> object:
     size_bytes = sum(parameter.nbytes for parameter in net.parameters())  # type: ignore[attr-defined]
     ranks = dist.get_world_size()
     choices = (
-        (50_000, Choice("native", 1)),
+        (50_000, Choice("gloo", 1)),
         (500_000, Choice("ring", ranks, tuple(range(ranks)))),
     )
     return Plan("net", ranks, size_bytes, 300_000, choices, 1.0, 1.1, "latency", ())

@@ -20,11 +20,13 @@ from typing import Any
 
 from firetree.network import Network, Rack, parse_network, to_json
 from firetree.planning.bound import lower_bound_s
-from firetree.planning.candidates import NATIVE, best_of
+from firetree.planning.candidates import best_of
 from results import write_points, write_section
 
 POINTS = Path(__file__).with_name("prediction.csv")
-COMMAND = "bench allreduce --algorithms all,grown --predict --sizes 64kB,1MB,5MB --repeats 5 --json"
+COMMAND = (
+    "bench allreduce --algorithms all,forest --predict --sizes 64kB,1MB,5MB --repeats 5 --json"
+)
 Row = dict[str, Any]
 
 _ALTERNATING = Network(
@@ -65,10 +67,10 @@ def main() -> None:
         [*table(points)],
     )
     write_section(
-        "Grown forests against Gloo",
+        "Forests against Gloo",
         "python benchmarks/prediction.py",
         "5 MB, median of the ratios within each repeat; the bound is the network's lower bound.",
-        [*grown_table(points)],
+        [*forest_table(points)],
     )
 
 
@@ -100,7 +102,7 @@ def picks(points: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
     """For each network and size, what a plan picks by the predictions, and what was fastest."""
     for network, size in sorted({(p["network"], p["size_bytes"]) for p in points}):
         mine = [p for p in points if (p["network"], p["size_bytes"]) == (network, size)]
-        by_name = {{"gloo": NATIVE}.get(p["algorithm"], p["algorithm"]): p for p in mine}
+        by_name = {p["algorithm"]: p for p in mine}
         pick = best_of({name: float(p["predicted_s"]) for name, p in by_name.items()})
         yield by_name[pick], min(mine, key=lambda p: float(p["median_s"]))
 
@@ -133,15 +135,15 @@ def percentile(ordered: Sequence[float]) -> float:
     return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
 
 
-def grown_table(points: Sequence[Row]) -> Iterator[list[str]]:
-    yield ["network", "grown ms", "times as fast as Gloo", "× bound", "best known", "its × bound"]
+def forest_table(points: Sequence[Row]) -> Iterator[list[str]]:
+    yield ["network", "forest ms", "times as fast as Gloo", "× bound", "best known", "its × bound"]
     for name, network in NETWORKS.items():
         mine = [p for p in points if p["network"] == name and float(p["size_bytes"]) == 5e6]
         if not mine:
             continue
         bound_s = lower_bound_s(network, 5e6)
-        forest = next(p for p in mine if p["algorithm"] == "grown")
-        known = [p for p in mine if p["algorithm"] not in ("grown", "gloo")]
+        forest = next(p for p in mine if p["algorithm"] == "forest")
+        known = [p for p in mine if p["algorithm"] not in ("forest", "gloo")]
         best = min(known, key=lambda p: float(p["median_s"]))
         yield [
             name,

@@ -58,7 +58,7 @@ def replayed(model: str) -> list[Row]:
     firetree = str(Path(sys.executable).with_name("firetree"))
     command = [firetree, "bench", "step", "--model", model, "--network", f"{max(hosts)} x {RATE}"]
     command += ["--world-size", ",".join(map(str, hosts)), "--compute", COMPUTE]
-    command += ["--ways", "plan,native", "--repeats", str(repeats), "--json"]
+    command += ["--ways", "plan,gloo", "--repeats", str(repeats), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return list(json.loads(done.stdout))
 

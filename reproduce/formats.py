@@ -34,7 +34,7 @@ from firetree.data.texts import load_phonemes, load_translations
 from firetree.modelfiles import onnx_export
 from firetree.models.profile import Gradient, Profile
 from firetree.network import load_network, parse_network, to_json
-from firetree.planning.plan import NATIVE, Prices, load_plan, make_plan
+from firetree.planning.plan import GLOO, Prices, load_plan, make_plan
 from firetree.prediction.pictures import find_pictures
 from firetree.probing import Probe
 from firetree.training import check_recipe, known_recipes, load_recipe, read_run, recipe_toml
@@ -99,7 +99,7 @@ def _read_plan(folder: Path) -> None:
     plan = load_plan(folder / "p.json")
     plan.choice_for(1 << 20)
     for _, choice in plan.choices:
-        if choice.algorithm != NATIVE:
+        if choice.algorithm != GLOO:
             choice.schedule(plan.world_size)
 
 

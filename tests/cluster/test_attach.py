@@ -16,7 +16,7 @@ import firetree
 from firetree import Plan
 from firetree.errors import UserError
 from firetree.planning.candidates import Choice
-from firetree.planning.forest import Growth
+from firetree.planning.forest import Forest
 from firetree.sync import algorithm_names, tcp_sent_bytes
 
 BATCH, STEPS = 24, 6
@@ -43,9 +43,9 @@ def train(model: nn.Module, rank: int, world_size: int) -> list[Tensor]:
 
 
 def planned() -> Plan:
-    """One bucket size along a grown forest, the other by the backend's own all-reduce."""
-    forest = Growth(((0, 1), (3, 2)), leaf_parts=(0, 0, 8, 0), gates=1, chunks=6)
-    choices = ((100_000, Choice("grown", 6, growth=forest)), (500_000, Choice("native", 8)))
+    """One bucket size along a forest, the other by the backend's own all-reduce."""
+    forest = Forest(((0, 1), (3, 2)), leaf_parts=(0, 0, 8, 0), gates=1, chunks=6)
+    choices = ((100_000, Choice("forest", 6, forest=forest)), (500_000, Choice("gloo", 8)))
     size = sum(parameter.nbytes for parameter in net().parameters())
     return Plan("net", 4, size, 100_000, choices, 1.0, 1.1, "host 2 up", ())
 

@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from firetree import collectives
 from firetree.errors import UserError
-from firetree.sync import attach, check_compression
-from firetree.sync.compression import build_compression
+from firetree.planning.compressions import parse_compression
+from firetree.sync import attach
+from firetree.sync.compression import compressor
 
 ALGORITHMS = ("binomial_tree", "ring", "double_binary_tree", "gloo")
 LOSSY = ("int8", "topk:0.1", "topk:1")
@@ -29,14 +30,14 @@ def gradients(rank: int, step: int) -> torch.Tensor:
 def sums_of_many_steps(name: str) -> tuple[float, float]:
     """How far the sum over all steps is off, of the exact sum's length, and what was kept back."""
     rank, ranks = dist.get_rank(), range(dist.get_world_size())
-    compression = build_compression(name, dist.group.WORLD)
+    summing = compressor(parse_compression(name), dist.group.WORLD, torch.device("cpu"))
     summed, exact = torch.zeros(3000), torch.zeros(3000)
     for step in range(60):
         buffer = gradients(rank, step)
-        compression.sum(0, buffer, lambda it: dist.all_reduce(it))
+        summing.sum(0, buffer, lambda it: dist.all_reduce(it))
         summed += buffer
         exact += sum(gradients(other, step) for other in ranks)
-    kept = compression.errors[0].clone()
+    kept = summing.errors[0].clone()
     dist.all_reduce(kept)
     same = summed.clone()
     dist.broadcast(same, src=0)
@@ -165,7 +166,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
 )
 def test_a_compression_that_cannot_be_is_refused(text: str, end: str) -> None:
     with pytest.raises(UserError) as caught:
-        check_compression(text)
+        parse_compression(text)
     assert str(caught.value).endswith(end)
 
 

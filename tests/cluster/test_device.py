@@ -14,7 +14,8 @@ from ranks import run_on_ranks
 from firetree.collectives import Executor, build
 from firetree.errors import UserError
 from firetree.launch import Place, find_device
-from firetree.sync import Named, Synchroniser
+from firetree.planning.compressions import parse_compression
+from firetree.sync import FixedAlgorithm, Synchroniser
 from firetree.training import load_recipe
 from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
 
@@ -87,7 +88,9 @@ def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) 
 def refusal_beside_a_gpu() -> str:
     torch.cuda.is_available = lambda: True
     try:
-        Synchroniser(Named("ring", 1), dist.group.WORLD, 60.0, "powersgd:2")
+        Synchroniser(
+            FixedAlgorithm("ring", 1), dist.group.WORLD, 60.0, parse_compression("powersgd:2")
+        )
     except UserError as error:
         return str(error)
     return ""

@@ -24,7 +24,7 @@ from firetree.network import (
     to_json,
 )
 from firetree.planning.bound import lower_bound_s
-from firetree.planning.placement import placement
+from firetree.planning.host_order import host_order
 
 MBIT = 1e6 / 8
 
@@ -320,7 +320,7 @@ def test_the_bound_scales_with_the_size(network: Network, size_bytes: float, fac
 
 @given(networks())
 def test_every_host_has_one_place_with_its_rack_and_the_slowest_is_last(network: Network) -> None:
-    placed = placement(network)
+    placed = host_order(network)
     assert sorted(placed) == list(range(network.size))
     racks = [rack_of(network)[host] for host in placed]
     changes = sum(a != b for a, b in itertools.pairwise(racks))
@@ -341,4 +341,4 @@ def test_every_host_has_one_place_with_its_rack_and_the_slowest_is_last(network:
 def test_hosts_keep_their_order_but_for_racks_and_slow_ones(
     network: Network, order: tuple[int, ...]
 ) -> None:
-    assert placement(network) == order
+    assert host_order(network) == order

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from firetree import collectives
 from firetree.network import Network, parse_network
 from firetree.planning.bound import lower_bound_s
-from firetree.planning.forest import LEAF_PARTS, Growth
-from firetree.planning.forest_search import MOST_CHUNKS, grow
+from firetree.planning.forest import LEAF_PARTS, Forest
+from firetree.planning.forest_search import MOST_CHUNKS, find_forest
 from firetree.planning.simulate import price
 
 MBIT = 1e6 / 8
@@ -22,11 +22,11 @@ BUFFER_BYTES = 5e6
 
 
 @st.composite
-def growths(draw: st.DrawFn) -> Growth:
+def forests(draw: st.DrawFn) -> Forest:
     size = draw(st.integers(2, 9))
     hosts = draw(st.permutations(range(size)))
     cuts = sorted(draw(st.sets(st.integers(1, size - 1), max_size=3)))
-    return Growth(
+    return Forest(
         tuple(tuple(hosts[a:b]) for a, b in itertools.pairwise([0, *cuts, size])),
         tuple(draw(st.lists(st.integers(0, LEAF_PARTS), min_size=size, max_size=size))),
         gates=draw(st.integers(1, size)),
@@ -39,61 +39,61 @@ checked_often = settings(max_examples=60, deadline=None)
 
 
 @checked_often
-@given(growths())
-def test_every_forest_sums_on_every_host(growth: Growth) -> None:
-    collectives.prove(growth.schedule())
+@given(forests())
+def test_every_forest_sums_on_every_host(forest: Forest) -> None:
+    collectives.prove(forest.schedule())
 
 
 @checked_often
-@given(growths())
-def test_each_host_but_one_hands_in_each_chunk_once_and_gets_it_back_once(growth: Growth) -> None:
-    hops = growth.hops()
+@given(forests())
+def test_each_host_but_one_hands_in_each_chunk_once_and_gets_it_back_once(forest: Forest) -> None:
+    hops = forest.hops()
     for adds in (True, False):
         givers = Counter(
             (hop.chunk, hop.sender if adds else hop.receiver) for hop in hops if hop.adds == adds
         )
         assert set(givers.values()) == {1}
-        assert len(givers) == growth.chunks * (growth.world_size - 1)
+        assert len(givers) == forest.chunks * (forest.world_size - 1)
 
 
 @checked_often
-@given(growths())
-def test_a_chunk_crosses_between_racks_no_more_often_than_it_must(growth: Growth) -> None:
-    rack_of = {host: rack for rack, hosts in enumerate(growth.racks) for host in hosts}
-    ends = [(hop.chunk, rack_of[hop.sender], rack_of[hop.receiver]) for hop in growth.hops()]
+@given(forests())
+def test_a_chunk_crosses_between_racks_no_more_often_than_it_must(forest: Forest) -> None:
+    rack_of = {host: rack for rack, hosts in enumerate(forest.racks) for host in hosts}
+    ends = [(hop.chunk, rack_of[hop.sender], rack_of[hop.receiver]) for hop in forest.hops()]
     crossings = Counter(chunk for chunk, out, into in ends if out != into)
-    must = 2 * (len(growth.racks) - 1)
-    assert all(crossings[chunk] == must for chunk in range(growth.chunks))
+    must = 2 * (len(forest.racks) - 1)
+    assert all(crossings[chunk] == must for chunk in range(forest.chunks))
 
 
 @checked_often
-@given(growths().filter(lambda growth: len(growth.racks) == 2))
-def test_of_two_racks_each_uplink_carries_each_chunk_once_a_direction(growth: Growth) -> None:
-    rack_of = {host: rack for rack, hosts in enumerate(growth.racks) for host in hosts}
-    ends = Counter((hop.chunk, rack_of[hop.sender], rack_of[hop.receiver]) for hop in growth.hops())
-    for chunk in range(growth.chunks):
+@given(forests().filter(lambda forest: len(forest.racks) == 2))
+def test_of_two_racks_each_uplink_carries_each_chunk_once_a_direction(forest: Forest) -> None:
+    rack_of = {host: rack for rack, hosts in enumerate(forest.racks) for host in hosts}
+    ends = Counter((hop.chunk, rack_of[hop.sender], rack_of[hop.receiver]) for hop in forest.hops())
+    for chunk in range(forest.chunks):
         assert (ends[chunk, 0, 1], ends[chunk, 1, 0]) == (1, 1)
 
 
 @checked_often
-@given(growths(), st.data())
+@given(forests(), st.data())
 def test_a_leaf_sends_and_receives_each_chunk_exactly_once(
-    growth: Growth, data: st.DataObject
+    forest: Forest, data: st.DataObject
 ) -> None:
     leaves = {
-        rack[data.draw(st.integers(0, len(rack) - 1))] for rack in growth.racks if len(rack) > 1
+        rack[data.draw(st.integers(0, len(rack) - 1))] for rack in forest.racks if len(rack) > 1
     }
-    parts = tuple(LEAF_PARTS if host in leaves else 0 for host in range(growth.world_size))
-    hops = Growth(growth.racks, parts, growth.gates, growth.chunks, growth.stars).hops()
+    parts = tuple(LEAF_PARTS if host in leaves else 0 for host in range(forest.world_size))
+    hops = Forest(forest.racks, parts, forest.gates, forest.chunks, forest.stars).hops()
     for ends in ([hop.sender for hop in hops], [hop.receiver for hop in hops]):
-        assert all(ends.count(leaf) == growth.chunks for leaf in leaves)
+        assert all(ends.count(leaf) == forest.chunks for leaf in leaves)
 
 
 @pytest.mark.parametrize("parts", range(LEAF_PARTS + 1))
 def test_a_host_is_a_leaf_of_as_many_of_eight_chunks_as_asked(parts: int) -> None:
     # In the middle of a chain a host receives a chunk twice, as a sum and as a copy; a leaf does once.
-    growth = Growth(((0, 1, 2, 3, 4),), (0, 0, parts, 0, 0), gates=1, chunks=LEAF_PARTS)
-    received = Counter(hop.chunk for hop in growth.hops() if hop.receiver == 2)
+    forest = Forest(((0, 1, 2, 3, 4),), (0, 0, parts, 0, 0), gates=1, chunks=LEAF_PARTS)
+    received = Counter(hop.chunk for hop in forest.hops() if hop.receiver == 2)
     assert list(received.values()).count(1) == parts
 
 
@@ -102,25 +102,25 @@ def test_a_host_is_a_leaf_of_as_many_of_eight_chunks_as_asked(parts: int) -> Non
 def test_one_rack_without_leaves_and_with_all_as_gates_costs_what_the_ring_costs(
     size: int, periods: int
 ) -> None:
-    growth = Growth((tuple(range(size)),), (0,) * size, gates=size, chunks=periods * size)
+    forest = Forest((tuple(range(size)),), (0,) * size, gates=size, chunks=periods * size)
     network = Network.of_ports((200 * MBIT,) * size)
-    ring = collectives.build("ring", size, growth.chunks)
+    ring = collectives.build("ring", size, forest.chunks)
     expected = price(ring, network, BUFFER_BYTES)
-    assert price(growth.schedule(), network, BUFFER_BYTES).time_s == pytest.approx(
+    assert price(forest.schedule(), network, BUFFER_BYTES).time_s == pytest.approx(
         expected.time_s, rel=1e-9
     )
 
 
 @checked_often
-@given(growths())
+@given(forests())
 def test_where_hosts_are_leaves_always_or_never_gates_own_as_many_chunks_in_a_period(
-    growth: Growth,
+    forest: Forest,
 ) -> None:
     whole = replace(
-        growth, leaf_parts=tuple(part // LEAF_PARTS * LEAF_PARTS for part in growth.leaf_parts)
+        forest, leaf_parts=tuple(part // LEAF_PARTS * LEAF_PARTS for part in forest.leaf_parts)
     )
     owners = Counter(replace(whole, chunks=whole.period).schedule().owners)
-    for rack in growth.racks:
+    for rack in forest.racks:
         assert len({owners[host] for host in rack if owners[host]}) == 1
 
 
@@ -137,8 +137,8 @@ ALTERNATING = Network.of_ports((200 * MBIT,) * 8, ((0, 2, 4, 6), (1, 3, 5, 7)), 
     ids=["one slow host", "two racks", "alternating racks"],
 )
 def test_a_grown_forest_comes_within_a_tenth_of_the_bound(network: Network) -> None:
-    growth = grow(network, BUFFER_BYTES, transfers=5_000)
-    priced = price(growth.schedule(), network, BUFFER_BYTES)
+    forest = find_forest(network, BUFFER_BYTES, transfers=5_000)
+    priced = price(forest.schedule(), network, BUFFER_BYTES)
     assert priced.time_s <= 1.10 * lower_bound_s(network, BUFFER_BYTES)
 
 
@@ -146,23 +146,23 @@ def test_a_grown_forest_comes_within_a_tenth_of_the_bound(network: Network) -> N
 def test_racks_of_different_sizes_bound_the_chunks_of_a_search() -> None:
     # Where all hosts take turns as gates, their turns would be even after 87,360 chunks.
     network = parse_network("13 x 1gbit | 14 x 1gbit | 15 x 1gbit | 16 x 1gbit / 1gbit")
-    assert grow(network, 1 << 16, transfers=5_000).chunks <= MOST_CHUNKS
+    assert find_forest(network, 1 << 16, transfers=5_000).chunks <= MOST_CHUNKS
 
 
 def test_a_search_skips_what_it_can_no_longer_pay_for() -> None:
     network = parse_network("64 x 1gbit | 64 x 1gbit / 1gbit")
     # A chunk is 254 transfers, and the first forest has two.
-    assert grow(network, BUFFER_BYTES, transfers=600).chunks == 2
+    assert find_forest(network, BUFFER_BYTES, transfers=600).chunks == 2
 
 
 def test_a_forest_follows_from_its_seed() -> None:
     network = parse_network("2 x 200mbit + 1 x 30mbit + 1 x 90mbit")
-    grown = [grow(network, 1e6, seed=seed, transfers=3_000) for seed in (0, 0, 1, 1)]
+    grown = [find_forest(network, 1e6, seed=seed, transfers=3_000) for seed in (0, 0, 1, 1)]
     assert grown[:3:2] == grown[1::2]
 
 
 def test_a_longer_search_never_ends_with_a_slower_forest() -> None:
     network = parse_network("2 x 200mbit + 1 x 30mbit + 1 x 90mbit")
-    grown = [grow(network, 1e6, transfers=transfers) for transfers in (1, 500, 2_000)]
-    times_s = [price(growth.schedule(), network, 1e6).time_s for growth in grown]
+    grown = [find_forest(network, 1e6, transfers=transfers) for transfers in (1, 500, 2_000)]
+    times_s = [price(forest.schedule(), network, 1e6).time_s for forest in grown]
     assert times_s == sorted(times_s, reverse=True)

@@ -16,8 +16,8 @@ from firetree.models.profile import Gradient, Profile
 from firetree.network import Network, parse_network
 from firetree.planning.advice import SQUEEZENET_BYTES, LayerSizes, advise, describe_point
 from firetree.planning.candidates import (
-    GROWN,
-    NATIVE,
+    FOREST,
+    GLOO,
     best_of,
     candidate_names,
     is_uneven,
@@ -39,7 +39,7 @@ from firetree.planning.step import Bucket, bucketed, step
 def short_searches() -> Iterator[None]:
     """Forests need not be good here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("firetree.planning.plan._GROWN_TRANSFERS", 1_000)
+        patch.setattr("firetree.planning.plan._FOREST_TRANSFERS", 1_000)
         yield
 
 
@@ -125,7 +125,7 @@ def test_no_candidate_beats_the_plan(network: Network) -> None:
 
 
 def test_a_plan_lists_every_candidate_fastest_first(slow_plan: Plan) -> None:
-    names = {*candidate_names(SLOW), GROWN}
+    names = {*candidate_names(SLOW), FOREST}
     assert {candidate.algorithm for candidate in slow_plan.candidates} == names
     steps_s = [candidate.step_s for candidate in slow_plan.candidates]
     assert steps_s == sorted(steps_s)
@@ -155,7 +155,7 @@ def test_a_plan_for_one_host_sums_nothing() -> None:
     made = make_plan("a model", training(), Prices(parse_network("1 x 1gbit")))
     assert (made.choices, made.candidates) == ((), ())
     assert made.step_s == made.compute_s
-    assert made.algorithm == NATIVE
+    assert made.algorithm == GLOO
 
 
 def test_json_gives_back_the_plan_that_was_made(slow_plan: Plan) -> None:
@@ -187,14 +187,14 @@ PRICES = Prices(EVEN)
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 1 << 28))
 def test_prices_between_sizes_grow_with_the_size(size_bytes: int) -> None:
-    for name in ("ring", "binomial_tree", NATIVE):
+    for name in ("ring", "binomial_tree", GLOO):
         assert PRICES.seconds(name, size_bytes) <= PRICES.seconds(name, size_bytes + 1)
 
 
 @pytest.mark.parametrize("exponent", [6, 8, 10, 12])
 def test_a_price_at_a_power_of_four_is_that_of_the_schedule(exponent: int) -> None:
     size_bytes = 4**exponent
-    for name in ("ring", "chain", NATIVE):
+    for name in ("ring", "chain", GLOO):
         priced = known(name, EVEN, size_bytes).price(EVEN, size_bytes)
         assert PRICES.seconds(name, size_bytes) == pytest.approx(priced.time_s)
 
@@ -210,7 +210,7 @@ def test_a_price_at_a_power_of_four_is_that_of_the_schedule(exponent: int) -> No
     ],
 )
 def test_candidates_with_a_number_fit_the_network(text: str, kinds: set[str]) -> None:
-    assert set(candidate_names(parse_network(text))) == {NATIVE, *collectives.names(), *kinds}
+    assert set(candidate_names(parse_network(text))) == {GLOO, *collectives.names(), *kinds}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_forest_is_grown_where_ports_differ_or_uplinks_are_shared(
     text: str, uneven: bool
 ) -> None:
     assert is_uneven(parse_network(text)) == uneven
-    assert (GROWN in Prices(parse_network(text)).names) == uneven
+    assert (FOREST in Prices(parse_network(text)).names) == uneven
 
 
 def advised(profile: Profile, network: Network, layers: tuple[LayerSizes, ...] = ()) -> list[str]:
@@ -321,6 +321,6 @@ def test_a_plan_says_the_computation_is_the_limit_only_where_little_is_exposed()
 
 
 def test_the_backends_own_is_taken_unless_another_is_clearly_faster() -> None:
-    assert best_of({"ring": 1.0, NATIVE: 1.029, "chain": 1.2}) == NATIVE
-    assert best_of({"ring": 1.0, NATIVE: 1.031, "chain": 1.2}) == "ring"
+    assert best_of({"ring": 1.0, GLOO: 1.029, "chain": 1.2}) == GLOO
+    assert best_of({"ring": 1.0, GLOO: 1.031, "chain": 1.2}) == "ring"
     assert best_of({"ring": 1.0, "chain": 0.9}) == "chain"

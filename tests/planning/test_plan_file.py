@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from firetree.errors import UserError
-from firetree.planning.candidates import GROWN, NATIVE, Choice
-from firetree.planning.forest import Growth
+from firetree.planning.candidates import FOREST, GLOO, Choice
+from firetree.planning.forest import Forest
 from firetree.planning.plan import BUCKETS_BYTES, Candidate, Plan, load_plan
 
-GROWTH = Growth(((2, 0), (1,)), (0, 8, 3), gates=2, chunks=4, stars=True)
+TREES = Forest(((2, 0), (1,)), (0, 8, 3), gates=2, chunks=4, stars=True)
 MADE = Plan(
     "a model",
     3,
@@ -23,8 +23,8 @@ MADE = Plan(
     2_000,
     (
         (1_000, Choice("kary_tree:2", 4, (2, 0, 1))),
-        (2_000, Choice(GROWN, 4, growth=GROWTH)),
-        (9_000, Choice(NATIVE, 6)),
+        (2_000, Choice(FOREST, 4, forest=TREES)),
+        (9_000, Choice(GLOO, 6)),
     ),
     0.5,
     0.75,
@@ -37,16 +37,27 @@ def test_json_gives_back_the_same_plan() -> None:
     assert Plan.from_json(MADE.to_json()) == MADE
 
 
+def test_a_file_of_version_1_is_read() -> None:
+    kept = load_plan(Path(__file__).with_name("golden") / "plan-v1.json")
+    assert kept == replace(MADE, candidates=(*MADE.candidates, Candidate(GLOO, 1 << 20, 0.9)))
+
+
+def test_a_plan_is_one_line() -> None:
+    assert repr(MADE) == (
+        "Plan(a model on 3 hosts: 750 ms a step, buckets of 2 kB, the largest by gloo)"
+    )
+
+
 @pytest.mark.parametrize(
     ("size_bytes", "algorithm"),
     [
         (1, "kary_tree:2"),
         (1_000, "kary_tree:2"),
         (1_499, "kary_tree:2"),
-        (1_501, GROWN),
-        (5_000, GROWN),
-        (6_000, NATIVE),
-        (1 << 40, NATIVE),
+        (1_501, FOREST),
+        (5_000, FOREST),
+        (6_000, GLOO),
+        (1 << 40, GLOO),
     ],
 )
 def test_a_bucket_gets_the_choice_of_the_nearest_size(size_bytes: int, algorithm: str) -> None:
@@ -81,9 +92,9 @@ def choice_file(**changes: object) -> str:
     return plan_file(choices=[[1_000, choice]])
 
 
-def growth_file(choice_chunks: int = 4, **changes: object) -> str:
-    growth = {**asdict(GROWTH), **changes}
-    choice = {**asdict(Choice(GROWN, choice_chunks)), "growth": growth}
+def trees_file(choice_chunks: int = 4, **changes: object) -> str:
+    trees = {**asdict(TREES), **changes}
+    choice = {**asdict(Choice(FOREST, choice_chunks)), "forest": trees}
     return plan_file(choices=[[1_000, choice]])
 
 
@@ -94,8 +105,8 @@ def growth_file(choice_chunks: int = 4, **changes: object) -> str:
         ("[" * 100_000, "is not JSON: its values are nested too deeply"),
         ("[]", "[]; expected a table"),
         ("7", "7; expected a table"),
-        ("{}", "is of version None; expected 1"),
-        (plan_file(version=2), "is of version 2; expected 1"),
+        ("{}", "is of version None; expected 2"),
+        (plan_file(version=3), "is of version 3; expected 2"),
         (plan_file(choices=None), "lacks the field 'choices'"),
         (plan_file(candidates=None), "lacks the field 'candidates'"),
         (plan_file(world_size=None), "lacks the field 'world_size'"),
@@ -112,20 +123,20 @@ def growth_file(choice_chunks: int = 4, **changes: object) -> str:
         (plan_file(bucket_bytes=0), "bucket_bytes = 0; expected 1 or more"),
         (choice_file(chunks=10**9), "1000000000 chunks of 1,000 bytes; expected at most 1024"),
         (choice_file(algorithm="hierarchical:3", chunks=65_536), "65536 chunks of 1,000 bytes; expected at most 1024"),
-        (plan_file(world_size=1024, choices=[[1 << 36, asdict(Choice(NATIVE, 65_536))]]), "134217728 transfers; expected at most 16777216"),
-        (plan_file(choices=[[1, asdict(Choice(NATIVE, 1_000))]] * 3_000), "18000000 transfers"),
-        (growth_file(chunks=10**9), "a forest of 1000000000 chunks in another choice"),
-        (growth_file(chunks=0), "a forest of 0 chunks in another choice"),
-        (growth_file(choice_chunks=-1, chunks=-1), "a choice of -1 chunks"),
-        (growth_file(racks=[[0, 1]]), "racks ((0, 1),), not each of 3 hosts once"),
-        (growth_file(racks=[[0, 1, 2], []]), "not each of 3 hosts once"),
-        (growth_file(racks=[[0, 1, 1]]), "not each of 3 hosts once"),
-        (growth_file(racks=[[0, 1, 2, 3, 4]], leaf_parts=[0] * 5), "not each of 3 hosts once"),
-        (growth_file(leaf_parts=[0, 0]), "leaf parts of 2 hosts, not 3"),
-        (growth_file(leaf_parts=[0, 0, 9]), "leaf parts (0, 0, 9), not 0 to 8"),
-        (growth_file(gates=0), "0 gates, not 1 or more"),
-        (growth_file(gates=1.0), "choices[0][1].growth.gates = 1.0; expected int"),
-        (growth_file(stars="false"), "choices[0][1].growth.stars = 'false'; expected bool"),
+        (plan_file(world_size=1024, choices=[[1 << 36, asdict(Choice(GLOO, 65_536))]]), "134217728 transfers; expected at most 16777216"),
+        (plan_file(choices=[[1, asdict(Choice(GLOO, 1_000))]] * 3_000), "18000000 transfers"),
+        (trees_file(chunks=10**9), "a forest of 1000000000 chunks in another choice"),
+        (trees_file(chunks=0), "a forest of 0 chunks in another choice"),
+        (trees_file(choice_chunks=-1, chunks=-1), "a choice of -1 chunks"),
+        (trees_file(racks=[[0, 1]]), "racks ((0, 1),), not each of 3 hosts once"),
+        (trees_file(racks=[[0, 1, 2], []]), "not each of 3 hosts once"),
+        (trees_file(racks=[[0, 1, 1]]), "not each of 3 hosts once"),
+        (trees_file(racks=[[0, 1, 2, 3, 4]], leaf_parts=[0] * 5), "not each of 3 hosts once"),
+        (trees_file(leaf_parts=[0, 0]), "leaf parts of 2 hosts, not 3"),
+        (trees_file(leaf_parts=[0, 0, 9]), "leaf parts (0, 0, 9), not 0 to 8"),
+        (trees_file(gates=0), "0 gates, not 1 or more"),
+        (trees_file(gates=1.0), "choices[0][1].forest.gates = 1.0; expected int"),
+        (trees_file(stars="false"), "choices[0][1].forest.stars = 'false'; expected bool"),
         (plan_file(colour="red"), "has no field 'colour'; expected one of"),
         (plan_file(choices=[[1]]), "choices[0] = [1]; expected a list of 2"),
         (plan_file(candidates=[{}]), "lacks the field 'candidates[0].algorithm'"),
@@ -135,7 +146,7 @@ def growth_file(choice_chunks: int = 4, **changes: object) -> str:
         (choice_file(chunks=0), "a choice of 0 chunks"),
         (choice_file(order=[0, 1, 1]), "order (0, 1, 1), not each of 3 ranks once"),
         (choice_file(order=[0, 1]), "order (0, 1), not each of 3 ranks once"),
-        (choice_file(growth={}), "lacks the field 'choices[0][1].growth.racks'"),
+        (choice_file(forest={}), "lacks the field 'choices[0][1].forest.racks'"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_plan_is_refused_in_one_line(

@@ -21,7 +21,8 @@ from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.metrics import read_metrics
 from firetree.network import Network
-from firetree.sync import check_algorithm, check_compression
+from firetree.planning.compressions import parse_compression
+from firetree.sync import check_algorithm
 from firetree.trace import RankTrace, StepTrace, read_traces
 from firetree.training import Recipe, load_recipe, recipe_toml
 from firetree.training.apart import FIRETREE, log_of, train_apart
@@ -100,7 +101,7 @@ def way_options(way: str) -> list[str]:
             if name == "diloco":
                 options += ["--sync.outer-lr", "0.7", "--sync.outer-momentum", "0.9"]
         else:
-            check_compression(part)
+            parse_compression(part)
             options += ["--sync.compression", part]
     if "+powersgd" in way and "--sync.local-steps" in options:
         raise UserError(f"way '{way}'; expected powersgd or local steps")

@@ -26,7 +26,7 @@ from firetree.errors import RunFailedError, UserError
 from firetree.network import Network, from_json
 from firetree.peers import broadcast_json
 from firetree.planning.bound import lower_bound_s
-from firetree.planning.candidates import GROWN, NATIVE, Choice, grown, known
+from firetree.planning.candidates import FOREST, GLOO, Choice, forest, known
 from firetree.probing import probe
 
 WINDOW_S = 0.03
@@ -119,7 +119,7 @@ def _measure_groups(
     group = groups[backend]
     network = settings.network and settings.network.first(group.size())
     network = network or _equal_ports(group, torch.device(settings.device))
-    priced = _probed(group) if settings.predict or GROWN in settings.algorithms else None
+    priced = _probed(group) if settings.predict or FOREST in settings.algorithms else None
     rows: list[Row] = []
     for size_bytes in settings.sizes_bytes:
         contestants = {name: _Contestant(peer(name, groups[name])) for name in peer_names(backend)}
@@ -129,9 +129,7 @@ def _measure_groups(
                 executor = Executor(choice.schedule(group.size()), groups[name], settings.timeout_s)
                 contestants[name] = _Contestant(executor.run, choice.chunks)
         for name, contestant in contestants.items():
-            contestant.predicted_s = entries.get(name if name != backend else NATIVE, (None, None))[
-                1
-            ]
+            contestant.predicted_s = entries.get(name if name != backend else GLOO, (None, None))[1]
         for _ in range(settings.repeats):
             for name, contestant in contestants.items():
                 _take_turn(name, contestant, group, size_bytes, settings.device)
@@ -145,8 +143,8 @@ def _choices(
     """What is run for each name, and its predicted time; rank 0 decides for all."""
     made = {}
     if group.rank() == 0:
-        for name in (NATIVE, *settings.algorithms):
-            choice = (grown if name == GROWN else partial(known, name))(network, size_bytes)
+        for name in (GLOO, *settings.algorithms):
+            choice = (forest if name == FOREST else partial(known, name))(network, size_bytes)
             time_s = choice.price(network, size_bytes).time_s if settings.predict else None
             made[name] = asdict(choice), time_s
     return {

@@ -12,7 +12,7 @@ from firetree.bench.allreduce import Settings, network_around
 from firetree.errors import UserError
 from firetree.network import Network, parse_rate
 from firetree.network.units import parse_bytes
-from firetree.planning.candidates import GROWN
+from firetree.planning.candidates import FOREST
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class AllreduceOptions:
     """
 
     algorithms: str = "binomial_tree,chain,double_binary_tree,ring"
-    """Comma-separated; `all` for every one, `grown` for a forest made for the network once it has been
+    """Comma-separated; `all` for every one, `forest` for one found for the network once it has been
     probed. Gloo's own all-reduce is always beside them."""
     sizes: str = "1kB,64kB,1MB,5MB"
     """Comma-separated sizes of the buffer, as in 64kB or 5MB."""
@@ -64,7 +64,7 @@ class StepOptions:
     """A network in one line, or its JSON file."""
     world_size: str | None = None
     """Comma-separated numbers of hosts; by default all of the network's."""
-    ways: str = "plan,native"
+    ways: str = "plan,gloo"
     """Comma-separated: plan for the best way for each bucket, or an algorithm for all."""
     batch: int = 32
     """Samples a step on each host."""
@@ -90,7 +90,7 @@ def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
         for name in (collectives.names() if text == "all" else [text])
     )
     for name in names:
-        if name != GROWN:
+        if name != FOREST:
             collectives.find(name)
     default = "2,4" if world_size is None else str(world_size)
     world_sizes = tuple(map(parse_world_size, items(options.world_size or default)))

@@ -62,6 +62,14 @@ def parse_bytes(text: str) -> int:
     return int(Fraction(found[1]) * _BYTES[found[2]])
 
 
+def format_bytes(size_bytes: float) -> str:
+    """The size in SI units: `5 MB`, `64 kB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.4g} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
 def format_rate(rate_bytes_s: float) -> str:
     """The rate in bits a second as people say it: `200 Mbit/s`."""
     bits = rate_bytes_s * 8

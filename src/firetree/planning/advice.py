@@ -12,9 +12,9 @@ from dataclasses import replace
 from firetree.models.profile import LayerSizes, Profile
 from firetree.network.network import Network
 from firetree.network.units import format_duration
-from firetree.planning.compressed_sizes import compressed, local_step
+from firetree.planning.compressions import parse_compression
 from firetree.planning.plan import Plan, Point, Prices
-from firetree.planning.step import step
+from firetree.planning.step import local_step, step
 
 SQUEEZENET_BYTES = 4 * 1_235_496
 """Gradients of SqueezeNet v1.1, which has AlexNet's accuracy (Iandola et al. 2016)."""
@@ -86,7 +86,7 @@ def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
         ),
     ]
     for compression in _COMPRESSIONS:
-        fewer = compressed(profile, compression, prices.network.size)
+        fewer = parse_compression(compression).compressed(profile, prices.network.size)
         remedies.append((f"--sync.compression {compression}", efficiency(fewer, prices)))
     if profile.size_bytes > 2 * SQUEEZENET_BYTES:
         smaller = profile.resized(SQUEEZENET_BYTES / profile.size_bytes)

@@ -1,4 +1,4 @@
-"""The ways to sum a buffer on a network, each with its price: the known ones, the backend's, a grown one.
+"""The ways to sum a buffer on a network, each with its price: known algorithms, the backend's own, a forest.
 
 A `Choice` is what a plan stores for a bucket; from it follows the schedule that is run.
 """
@@ -12,21 +12,22 @@ from reprlib import repr as short
 from firetree import collectives
 from firetree.collectives.schedule import Schedule
 from firetree.network.network import Network
-from firetree.planning.forest import Growth
-from firetree.planning.forest_search import grow
-from firetree.planning.placement import placement
+from firetree.planning.forest import Forest
+from firetree.planning.forest_search import find_forest
+from firetree.planning.host_order import host_order
 from firetree.planning.simulate import Price, price
 
-NATIVE = "native"
-"""The backend's own all-reduce: Gloo's on processors, NCCL's on GPUs."""
+GLOO = "gloo"
+"""The backend's own all-reduce: Gloo's on CPUs, NCCL's on GPUs."""
 
-GROWN = "grown"
+FOREST = "forest"
+"""The forest found for a network."""
 
 GLOO_SEGMENT_BYTES = 1 << 20
 
-NATIVE_SHARE = 0.5
-"""Of what a message costs a machine's cores beside its hosts, what it does in the backend's own loop:
-on two cores, Gloo's all-reduce took 49 to 63 µs an end, our ring 93 to 108."""
+GLOO_SHARE = 0.5
+"""Gloo's own all-reduce pays this part of `Machine.message_s` for a message: on two cores it took 49 to
+63 µs an end, our ring 93 to 108."""
 
 WORTH_A_CHANGE = 1.03
 """Predictions are off by a few percent: less than this gain is none."""
@@ -36,32 +37,32 @@ WORTH_A_CHANGE = 1.03
 class Choice:
     """One way to sum a buffer: an algorithm, its number of chunks, and which host takes which part.
 
-    `growth` is the forest of the algorithm `grown`.
+    The algorithm `forest` has its `forest`, all others None.
     """
 
     algorithm: str
     chunks: int
     order: tuple[int, ...] = ()
-    growth: Growth | None = None
+    forest: Forest | None = None
 
     def check(self, world_size: int) -> None:
         """Raise ValueError, or UserError for an unknown name, where `schedule` could not be run."""
         if self.chunks < 1:
             raise ValueError(f"a choice of {self.chunks} chunks; expected 1 or more")
-        if self.growth is not None:
-            if (self.algorithm, self.chunks) != (GROWN, self.growth.chunks):
-                raise ValueError(f"a forest of {self.growth.chunks} chunks in another choice")
-            self.growth.check(world_size)
-        elif self.algorithm != NATIVE:
+        if self.forest is not None:
+            if (self.algorithm, self.chunks) != (FOREST, self.forest.chunks):
+                raise ValueError(f"a forest of {self.forest.chunks} chunks in another choice")
+            self.forest.check(world_size)
+        elif self.algorithm != GLOO:
             collectives.find(self.algorithm)
             if sorted(self.order) != list(range(world_size)):
                 raise ValueError(f"order {short(self.order)}, not each of {world_size} ranks once")
 
     def schedule(self, world_size: int) -> Schedule:
-        """What is run; for `native` what Gloo does, as near as a schedule can say it."""
-        if self.growth is not None:
-            return self.growth.schedule()
-        if self.algorithm == NATIVE:
+        """What is run; for `gloo` what Gloo does, as near as a schedule can say it."""
+        if self.forest is not None:
+            return self.forest.schedule()
+        if self.algorithm == GLOO:
             return collectives.build("ring", world_size, self.chunks)
         return collectives.build(self.algorithm, world_size, self.chunks).with_order(self.order)
 
@@ -69,40 +70,40 @@ class Choice:
         """What it takes on a network."""
         if network.size == 1:
             return Price(0.0, "nothing")
-        if self.algorithm == NATIVE:
+        if self.algorithm == GLOO:
             network = _lighter(network)
         return price(self.schedule(network.size), network, size_bytes)
 
 
 def _lighter(network: Network) -> Network:
     """The network as the backend's own loop sees it, in which no message wakes a thread of ours."""
-    machines = (replace(m, message_s=NATIVE_SHARE * m.message_s) for m in network.machines)
+    machines = (replace(m, message_s=GLOO_SHARE * m.message_s) for m in network.machines)
     return replace(network, machines=tuple(machines))
 
 
 def known(name: str, network: Network, size_bytes: float) -> Choice:
     """A named algorithm, cut as its rule says and placed as the network suggests."""
-    if name == NATIVE:
-        return native(network.size, size_bytes)
+    if name == GLOO:
+        return gloo(network.size, size_bytes)
     chunks = collectives.chunks_for(name, network.size, size_bytes)
-    return Choice(name, chunks, placement(network))
+    return Choice(name, chunks, host_order(network))
 
 
-def native(world_size: int, size_bytes: float) -> Choice:
+def gloo(world_size: int, size_bytes: float) -> Choice:
     """Gloo's ring: each rank's share in two segments at least, none above 1 MiB."""
     segments = max(2, -(-int(size_bytes / world_size) // GLOO_SEGMENT_BYTES))
-    return Choice(NATIVE, world_size * segments)
+    return Choice(GLOO, world_size * segments)
 
 
-def grown(network: Network, size_bytes: float, **search: int) -> Choice:
-    """A forest of the network's own; `search` goes to `grow`."""
-    growth = grow(network, size_bytes, **search)
-    return Choice(GROWN, growth.chunks, growth=growth)
+def forest(network: Network, size_bytes: float, **search: int) -> Choice:
+    """The network's own forest; `search` goes to `find_forest`."""
+    found = find_forest(network, size_bytes, **search)
+    return Choice(FOREST, found.chunks, forest=found)
 
 
 def candidate_names(network: Network) -> Iterator[str]:
     """Every algorithm by name, those that take a number with what fits the network, and the backend's."""
-    yield NATIVE
+    yield GLOO
     yield from collectives.names()
     sizes = {len(rack.hosts) for rack in network.racks}
     ports = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
@@ -118,12 +119,12 @@ def candidate_names(network: Network) -> Iterator[str]:
 def best_of(seconds: Mapping[str, float]) -> str:
     """The name with the least time; the backend's own unless another is faster by more than 3 %."""
     best = min(seconds, key=seconds.__getitem__)
-    if NATIVE in seconds and seconds[NATIVE] <= WORTH_A_CHANGE * seconds[best]:
-        return NATIVE
+    if GLOO in seconds and seconds[GLOO] <= WORTH_A_CHANGE * seconds[best]:
+        return GLOO
     return best
 
 
 def is_uneven(network: Network) -> bool:
-    """Whether ports differ or hosts share uplinks, so that a forest of its own may be worth it."""
+    """Whether ports differ or hosts share uplinks, so that a forest may be worth it."""
     ports = [rate for host in network.hosts for rate in (host.up_bytes_s, host.down_bytes_s)]
     return bool(network.racks) or max(ports) > 1.1 * min(ports)

@@ -1,10 +1,10 @@
-"""A forest grown for a network: each chunk's tree, from which hosts' roles in it follow.
+"""A forest for a network: each chunk's tree, from which hosts' roles in it follow.
 
 In each rack a chunk's sum passes from host to host up to the rack's gate; between gates it goes round
 the racks, so that each uplink is crossed as often as it must be; then the copies go on round the same
 way. A *leaf* only hands its own part to the gate and gets its copy, which is the least that a slow
 port can do; it may be a leaf of some trees and take its full part in others. With one rack, no leaves
-and every host the gate of as many chunks, this is the ring. `grow` chooses the forest for a network.
+and every host the gate of as many chunks, this is the ring. `forest_search` finds one for a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAF_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class Forest:
     """What a forest is made of.
 
     `racks` has the hosts of each rack in the order in which sums pass them, `leaf_parts[h]` for how

@@ -1,6 +1,6 @@
-"""Choose the forest for a network: start from good ones, and improve the best by local search.
+"""Find a forest for a network: start from good ones, and improve the best by local search.
 
-What a change brings is said by `price`. The search ends after a number of simulated transfers, so it
+`price` says what a change brings. The search ends after a number of simulated transfers, so it
 takes as long and finds the same on every machine.
 """
 
@@ -14,8 +14,8 @@ from itertools import product
 from statistics import median
 
 from firetree.network.network import Network
-from firetree.planning.forest import LEAF_PARTS, Growth
-from firetree.planning.placement import placement
+from firetree.planning.forest import LEAF_PARTS, Forest
+from firetree.planning.host_order import host_order
 from firetree.planning.simulate import price
 
 TRANSFERS = 100_000
@@ -38,9 +38,9 @@ _SLOW = (0.8, 0.5)
 """Hosts below these parts of the usual rate are tried as leaves."""
 
 
-def grow(
+def find_forest(
     network: Network, size_bytes: float, *, seed: int = 0, transfers: int = TRANSFERS
-) -> Growth:
+) -> Forest:
     """The best forest found for an all-reduce of `size_bytes`: the same for the same seed.
 
     `transfers` bounds the search: it ends once so many have been simulated.
@@ -59,7 +59,7 @@ class _Search:
 
     def __init__(self, network: Network, size_bytes: float, transfers: int):
         self._network, self._size_bytes, self._left = network, size_bytes, transfers
-        self._tried: set[Growth] = set()
+        self._tried: set[Forest] = set()
         self._fruitless = 0
         self._best_s = math.inf
         self.best = _plain(network)
@@ -69,30 +69,30 @@ class _Search:
         """Whether something is left to spend, and to be found."""
         return self._left > 0 and self._fruitless < FRUITLESS
 
-    def consider(self, growth: Growth) -> None:
+    def consider(self, forest: Forest) -> None:
         """Take it where it is faster, by what is worth a change, and can be paid for."""
         self._fruitless += 1
-        transfers = 2 * (self._network.size - 1) * growth.chunks
+        transfers = 2 * (self._network.size - 1) * forest.chunks
         too_dear = self._tried and transfers > self._left
-        if growth in self._tried or too_dear or not self.goes_on:
+        if forest in self._tried or too_dear or not self.goes_on:
             return
         self._fruitless = 0
-        self._tried.add(growth)
+        self._tried.add(forest)
         self._left -= transfers
-        time_s = price(growth.schedule(), self._network, self._size_bytes).time_s
+        time_s = price(forest.schedule(), self._network, self._size_bytes).time_s
         if time_s < WORTHWHILE * self._best_s:
-            self.best, self._best_s = growth, time_s
+            self.best, self._best_s = forest, time_s
 
 
-def _plain(network: Network) -> Growth:
+def _plain(network: Network) -> Forest:
     """Racks as they are, hosts in the order of their ports, a gate a rack, one chunk a rack."""
     members = [set(rack.hosts) for rack in network.racks] or [set(range(network.size))]
-    order = placement(network)
+    order = host_order(network)
     racks = tuple(tuple(host for host in order if host in rack) for rack in members)
-    return Growth(racks, (0,) * network.size, gates=1, chunks=len(racks))
+    return Forest(racks, (0,) * network.size, gates=1, chunks=len(racks))
 
 
-def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
+def _starts(network: Network, size_bytes: float) -> Iterator[Forest]:
     """No leaves or the slow hosts, one gate or all, passed on or handed in at once, more or fewer chunks."""
     plain = _plain(network)
     rates = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
@@ -104,9 +104,9 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
     if len(slow) == 1 and not network.racks and network.size > 2:
         # Alone behind a gate it sends and receives from the start, each chunk one way and back.
         fast = tuple(host for host in plain.racks[0] if host != slow[0])
-        apart = replace(plain, racks=(fast, (slow[0],)))
-        for chunks in _chunk_counts(apart, size_bytes):
-            yield replace(apart, chunks=chunks)
+        own_rack = replace(plain, racks=(fast, (slow[0],)))
+        for chunks in _chunk_counts(own_rack, size_bytes):
+            yield replace(own_rack, chunks=chunks)
     for leaf_parts, gates, stars in product(
         sorted(leaves), sorted({1, max(map(len, plain.racks))}), (False, True)
     ):
@@ -115,48 +115,48 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Growth]:
             yield replace(start, chunks=chunks)
 
 
-def _chunk_counts(growth: Growth, size_bytes: float) -> list[int]:
+def _chunk_counts(forest: Forest, size_bytes: float) -> list[int]:
     """Whole periods: one, and about a third and all of the most that a buffer should be cut into.
 
     None where even one is more than that, as racks of several sizes can have it.
     """
-    if growth.period > MOST_CHUNKS:
+    if forest.period > MOST_CHUNKS:
         return []
-    periods = max(1, int(_most_chunks(growth, size_bytes) / growth.period))
-    return [growth.period * count for count in sorted({1, -(-periods // 3), periods})]
+    periods = max(1, int(_most_chunks(forest, size_bytes) / forest.period))
+    return [forest.period * count for count in sorted({1, -(-periods // 3), periods})]
 
 
-def _most_chunks(growth: Growth, size_bytes: float) -> float:
-    if growth.stars and max(map(len, growth.racks)) > WIDEST_STAR:
-        return growth.period
+def _most_chunks(forest: Forest, size_bytes: float) -> float:
+    if forest.stars and max(map(len, forest.racks)) > WIDEST_STAR:
+        return forest.period
     return min(MOST_CHUNKS, max(1.0, size_bytes / LEAST_CHUNK_BYTES))
 
 
-def _changed(growth: Growth, network: Network, size_bytes: float, changes: random.Random) -> Growth:
+def _changed(forest: Forest, network: Network, size_bytes: float, changes: random.Random) -> Forest:
     """The forest with one thing changed: a leaf's share, the order, the gates, or the chunks.
 
     As it was where its period would be longer than MOST_CHUNKS.
     """
-    before = growth
+    before = forest
     match changes.choice(("leaf", "order", "gates", "chunks", "chunks")):
         case "leaf":
-            parts = list(growth.leaf_parts)
+            parts = list(forest.leaf_parts)
             host = changes.randrange(network.size)
             parts[host] = changes.choice([0, LEAF_PARTS // 4, LEAF_PARTS // 2, LEAF_PARTS])
-            growth = replace(growth, leaf_parts=tuple(parts))
+            forest = replace(forest, leaf_parts=tuple(parts))
         case "order":
-            rack = changes.randrange(len(growth.racks))
-            hosts = list(growth.racks[rack])
+            rack = changes.randrange(len(forest.racks))
+            hosts = list(forest.racks[rack])
             one, other = changes.randrange(len(hosts)), changes.randrange(len(hosts))
             hosts[one], hosts[other] = hosts[other], hosts[one]
-            racks = (*growth.racks[:rack], tuple(hosts), *growth.racks[rack + 1 :])
-            growth = replace(growth, racks=racks)
+            racks = (*forest.racks[:rack], tuple(hosts), *forest.racks[rack + 1 :])
+            forest = replace(forest, racks=racks)
         case "gates":
-            growth = replace(growth, gates=changes.randint(1, max(map(len, growth.racks))))
+            forest = replace(forest, gates=changes.randint(1, max(map(len, forest.racks))))
         case "chunks":
-            growth = replace(growth, chunks=round(growth.chunks * changes.uniform(0.6, 1.6)))
-    if growth.period > MOST_CHUNKS:
+            forest = replace(forest, chunks=round(forest.chunks * changes.uniform(0.6, 1.6)))
+    if forest.period > MOST_CHUNKS:
         return before
-    chunks = min(growth.chunks, _most_chunks(growth, size_bytes))
-    periods = max(1, round(chunks / growth.period))
-    return replace(growth, chunks=periods * growth.period)
+    chunks = min(forest.chunks, _most_chunks(forest, size_bytes))
+    periods = max(1, round(chunks / forest.period))
+    return replace(forest, chunks=periods * forest.period)

@@ -7,31 +7,46 @@ Every candidate is priced for every bucket size; a `Plan` is the best of them as
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from firetree.documents import Count, Positive, Printable, Seconds, parse_json, read_text
+from firetree.documents import (
+    Count,
+    Positive,
+    Printable,
+    Seconds,
+    from_document,
+    parse_json,
+    read_text,
+)
 from firetree.errors import UserError, nearest
 from firetree.models.profile import Profile
 from firetree.network.network import MOST_HOSTS, Network
+from firetree.network.units import format_bytes, format_duration
 from firetree.planning.candidates import (
+    FOREST,
+    GLOO,
     GLOO_SEGMENT_BYTES,
-    GROWN,
-    NATIVE,
     Choice,
     best_of,
     candidate_names,
-    grown,
+    forest,
     is_uneven,
     known,
 )
 from firetree.planning.step import Step, bucketed, step
+from firetree.progress import Progress
+from firetree.shown import Shown
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+
+_OLD_NAMES = {"native": GLOO, "grown": FOREST}
+"""Of algorithms, in version 1."""
 
 BUCKETS_BYTES = (1 << 20, 4 << 20, 25 << 20, 1 << 40)
 """Bucket sizes that are tried; the last puts all gradients into one."""
@@ -41,16 +56,14 @@ _COMPUTATION_SHARE = 0.05
 
 _ANCHORS = tuple(1 << 2 * k for k in range(6, 14))
 
-_GROWN_TRANSFERS = 15_000
-_GROWN_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
+_FOREST_TRANSFERS = 15_000
+_FOREST_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
 
 _MOST_TRANSFERS = 1 << 24
 """Of all choices in a plan's file: four rings over 1,024 hosts in two segments a share, as Gloo has them."""
 
 _MOST_CHUNKS = 1 << 10
 """Of a choice for a small bucket; a larger one has as many as the backend would have."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +75,8 @@ class Candidate:
     step_s: Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan(Shown):
     """How the gradients of a model are summed on a network: one choice for each bucket's size.
 
     `gradient_bytes` and `world_size` say what it was made for, `compute_s` and `step_s` what it
@@ -80,16 +93,22 @@ class Plan:
     limited_by: Printable
     candidates: tuple[Candidate, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Plan({self.model} on {self.world_size} hosts: {format_duration(self.step_s)} a step, "
+            f"buckets of {format_bytes(self.bucket_bytes)}, the largest by {self.algorithm})"
+        )
+
     def choice_for(self, size_bytes: int) -> Choice:
         """The choice that was made for the bucket nearest in size."""
         if not self.choices:
-            return Choice(NATIVE, 1)
+            return Choice(GLOO, 1)
         return min(self.choices, key=lambda made: abs(made[0] - size_bytes))[1]
 
     @property
     def algorithm(self) -> str:
         """What sums the largest bucket."""
-        return max(self.choices, key=lambda made: made[0])[1].algorithm if self.choices else NATIVE
+        return max(self.choices, key=lambda made: made[0])[1].algorithm if self.choices else GLOO
 
     def check(self, world_size: int, gradient_bytes: int) -> None:
         """Raise UserError where it was made for other ranks or another model."""
@@ -111,12 +130,24 @@ class Plan:
     @staticmethod
     def from_json(text: str, source: str = "the plan") -> Plan:
         """Read what `to_json` wrote; `source` names it in errors (UserError)."""
-        made = parse_json(Plan, text, source, PLAN_VERSION)
+        document = parse_json(dict[str, Any], text, source)
+        if document.get("version") == 1:
+            document = json.loads(text, object_hook=_renamed) | {"version": PLAN_VERSION}
+        made = from_document(Plan, document, source, PLAN_VERSION)
         try:
             _check_choices(made)
         except (ValueError, UserError) as error:
             raise UserError(f"{source}: {error}") from error
         return made
+
+
+def _renamed(entry: dict[str, Any]) -> dict[str, Any]:
+    """A choice or candidate of version 1 with the names of today."""
+    if "growth" in entry:
+        entry["forest"] = entry.pop("growth")
+    if isinstance(name := entry.get("algorithm"), str):
+        entry["algorithm"] = _OLD_NAMES.get(name, name)
+    return entry
 
 
 def _check_choices(made: Plan) -> None:
@@ -147,19 +178,19 @@ class Prices:
     def __init__(self, network: Network):
         self.network = network
         self._priced: dict[tuple[str, int], float] = {}
-        self._grown: dict[int, Choice] = {}
+        self._forests: dict[int, Choice] = {}
         self.names = list(candidate_names(network))
         if is_uneven(network) and network.size > 2:
-            self.names.append(GROWN)
+            self.names.append(FOREST)
 
     def choice(self, name: str, size_bytes: float) -> Choice:
         """The candidate of that name for a size."""
-        if name != GROWN:
+        if name != FOREST:
             return known(name, self.network, size_bytes)
-        anchor = min(_GROWN_ANCHORS, key=lambda a: max(a, size_bytes) / min(a, size_bytes))
-        if anchor not in self._grown:
-            self._grown[anchor] = grown(self.network, anchor, transfers=_GROWN_TRANSFERS)
-        return self._grown[anchor]
+        anchor = min(_FOREST_ANCHORS, key=lambda a: max(a, size_bytes) / min(a, size_bytes))
+        if anchor not in self._forests:
+            self._forests[anchor] = forest(self.network, anchor, transfers=_FOREST_TRANSFERS)
+        return self._forests[anchor]
 
     def seconds(self, name: str, size_bytes: int) -> float:
         """The time of one all-reduce of that size."""
@@ -261,12 +292,12 @@ class Point:
 
 
 def scaling(
-    model: str, profile: Profile, prices: Prices, tell: Tell
+    model: str, profile: Profile, prices: Prices, progress: Progress
 ) -> Iterator[tuple[Point, Plan]]:
     """A point and a plan for 1, 2, 4 … hosts of the network that is priced, and for all of them."""
     hosts = prices.network.size
     for world_size in world_sizes(hosts):
-        tell(f"pricing {world_size} of {hosts} hosts")
+        progress(f"pricing {world_size} of {hosts} hosts")
         some = Prices(prices.network.first(world_size)) if world_size < hosts else prices
         made = make_plan(model, profile, some)
         efficiency = profile.compute_s / made.step_s

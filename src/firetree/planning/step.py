@@ -49,3 +49,9 @@ def step(profile: Profile, bucket_bytes: int, all_reduce_s: Callable[[int], floa
         end_s = max(end_s, bucket.ready_s) + all_reduce_s(bucket.size_bytes)
     exposed_s = max(0.0, end_s - profile.backward_s)
     return Step(profile.compute_s + exposed_s, exposed_s)
+
+
+def local_step(profile: Profile, local_steps: int, all_reduce_s: Callable[[int], float]) -> Step:
+    """A step where the ranks average all parameters in one go, after every `local_steps` steps."""
+    exposed_s = all_reduce_s(profile.size_bytes) / local_steps
+    return Step(profile.compute_s + exposed_s, exposed_s)

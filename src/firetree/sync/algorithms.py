@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from firetree import collectives
 from firetree.errors import UserError, nearest
-from firetree.planning.candidates import NATIVE, Choice
-
-GLOO = "gloo"
-"""The backend's own all-reduce, beside our algorithms."""
+from firetree.planning.candidates import GLOO, Choice
 
 MOST_CHUNKS = 4096
 """More take seconds to prove, and gain nothing."""
@@ -39,7 +36,7 @@ def check_chunks(chunks: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class FixedAlgorithm:
     """One algorithm for all buckets, in `chunks` parts or as many as suit each."""
 
     algorithm: str
@@ -49,7 +46,7 @@ class Named:
     def choice_for(self, size_bytes: int) -> Choice:
         """How a bucket is summed."""
         if self.algorithm == GLOO:
-            return Choice(NATIVE, 1)
+            return Choice(GLOO, 1)
         if self.chunks is None:
             chunks = collectives.chunks_for(self.algorithm, self.world_size, size_bytes)
         else:

@@ -1,56 +1,59 @@
-"""Fewer bytes for the same gradients: each way turns a buffer into something smaller that can be summed.
+"""The arithmetic of compressions: a bucket becomes something smaller that can be summed.
 
-What is lost in a step is kept back and added to the next one's gradients (error feedback: Seide et al.
-2014; Karimireddy et al. 2019), except for 16-bit numbers, which lose little.
+What is lost in a step is added to the next one's gradients (error feedback: Seide et al. 2014;
+Karimireddy et al. 2019), except by 16-bit numbers, which lose little. Names and sizes are in
+`planning.compressions`.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import (
+    PowerSGDState,
+    powerSGD_hook,
+)
 
-from firetree.errors import UserError, nearest
-from firetree.planning.compressed_sizes import INT8_BLOCK
-
-NONE = "none"
-NAMES = (NONE, "fp16", "bf16", "int8", "topk", "powersgd")
-
-_TOP_SHARE, _RANK = 0.01, 4.0
+from firetree.errors import UserError
+from firetree.planning.compressions import INT8_BLOCK, Compression
 
 Sum = Callable[[Tensor], None]
 """Sums a buffer over all ranks, in place."""
 
 
-class Compression(Protocol):
-    """Sums buffers over the ranks of a group; `errors` are what each bucket has kept back, by index."""
-
-    errors: dict[int, Tensor]
-
-    def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
-        """Replace a bucket (float32, one axis) by its sum over all ranks, alike on each."""
-
-
-class Exact:
-    """Every bit is sent."""
+class Compressor:
+    """Sums buckets over the ranks of a group, here with every bit; `errors` are kept by bucket index."""
 
     def __init__(self) -> None:
         self.errors: dict[int, Tensor] = {}
 
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
-        """Sum the buffer as it is."""
+        """Replace a bucket (float32, one axis) by its sum over all ranks, the same on each."""
         exact(buffer)
 
+    def memories(self) -> dict[str, dict[int, Tensor]]:
+        """What is kept for each bucket, by name; `error` is as long as the bucket."""
+        return {"error": self.errors}
 
-class Half:
+    def forget(self) -> None:
+        """Go on as if there had been no step yet."""
+        for memory in self.memories().values():
+            memory.clear()
+
+
+class Half(Compressor):
     """Numbers of 16 bits, in which they are added too."""
 
     def __init__(self, dtype: torch.dtype):
-        self.errors: dict[int, Tensor] = {}
+        super().__init__()
         self._dtype = dtype
 
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
@@ -60,7 +63,7 @@ class Half:
         buffer.copy_(rounded)
 
 
-class Int8:
+class Int8(Compressor):
     """Whole numbers of 8 bits that add up without overflow along any schedule.
 
     A block's scale is the same on all ranks: the largest number in it anywhere becomes ⌊127/p⌋ on p
@@ -68,7 +71,7 @@ class Int8:
     """
 
     def __init__(self, group: dist.ProcessGroup):
-        self.errors: dict[int, Tensor] = {}
+        super().__init__()
         self._group = group
         self._levels = 127 // group.size()
         if not self._levels:
@@ -82,7 +85,7 @@ class Int8:
         flat.copy_(buffer)
         if index in self.errors:
             flat.add_(self.errors[index])
-        # A number that is none spoils its block on all ranks: its scale is infinite, and 0 · ∞ is none.
+        # A NaN makes the block's scale infinite; 0 · inf = NaN, so all ranks see the whole block as NaN.
         scales = wanted.abs().amax(1, keepdim=True).nan_to_num_(nan=math.inf, posinf=math.inf)
         dist.all_reduce(scales, dist.ReduceOp.MAX, group=self._group)
         steps = scales / self._levels
@@ -93,66 +96,87 @@ class Int8:
         buffer.copy_((sent * steps).view(-1)[: buffer.numel()])
 
 
-class TopK:
-    """The largest share of the numbers, with their places; gathered, whatever the algorithm."""
+class TopK(Compressor):
+    """The largest share of the numbers, with their indices; gathered, whatever the algorithm."""
 
     def __init__(self, share: float, group: dist.ProcessGroup):
-        self.errors: dict[int, Tensor] = {}
+        super().__init__()
         self._share, self._group = share, group
 
     def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
         """Sum what each rank has of the largest numbers."""
         wanted = buffer + self.errors[index] if index in self.errors else buffer.clone()
         count = math.ceil(self._share * wanted.numel())
-        places = wanted.abs().topk(count, sorted=False).indices
-        values = wanted[places]
-        everyones_places = [torch.empty_like(places, dtype=torch.int32) for _ in self._ranks]
-        everyones_values = [torch.empty_like(values) for _ in self._ranks]
-        dist.all_gather(everyones_places, places.to(torch.int32), group=self._group)
-        dist.all_gather(everyones_values, values, group=self._group)
-        wanted[places] = 0.0
+        indices = wanted.abs().topk(count, sorted=False).indices
+        values = wanted[indices]
+        ranks = range(self._group.size())
+        all_indices = [torch.empty_like(indices, dtype=torch.int32) for _ in ranks]
+        all_values = [torch.empty_like(values) for _ in ranks]
+        dist.all_gather(all_indices, indices.to(torch.int32), group=self._group)
+        dist.all_gather(all_values, values, group=self._group)
+        wanted[indices] = 0.0
         self.errors[index] = wanted
         buffer.zero_()
-        for its_places, its_values in zip(everyones_places, everyones_values, strict=True):
-            buffer.index_add_(0, its_places, its_values)
-
-    @property
-    def _ranks(self) -> range:
-        return range(self._group.size())
+        for its_indices, its_values in zip(all_indices, all_values, strict=True):
+            buffer.index_add_(0, its_indices, its_values)
 
 
-def check_compression(text: object) -> tuple[str, float]:
-    """The name and number in `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`.
+class PowerSgd(Compressor):
+    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, when DDP's buckets stay.
+
+    It takes DDP's buckets by `mean`; other buffers are summed with every bit.
+    """
+
+    def __init__(self, rank: int, group: dist.ProcessGroup, device: torch.device):
+        super().__init__()
+        # Its hook waits for the buckets' device wherever there is a GPU, which fails for CPUs.
+        if device.type == "cpu" and torch.cuda.is_available():
+            raise UserError(
+                "PyTorch's PowerSGD cannot train on the CPUs of a host that has a GPU; hide the GPU "
+                "with CUDA_VISIBLE_DEVICES= in the environment, or choose another compression"
+            )
+        held = cast(dist.ProcessGroup, _Weakly(group))
+        self._state = PowerSGDState(held, matrix_approximation_rank=rank, start_powerSGD_iter=2)
+        self._rank = rank
+
+    def mean(self, bucket: GradBucket) -> Tensor:
+        """The mean of a bucket over all ranks."""
+        return powerSGD_hook(self._state, bucket).wait()
+
+    def memories(self) -> dict[str, dict[int, Tensor]]:
+        """The errors, and both factors."""
+        return {
+            "error": self._state.error_dict,
+            f"p{self._rank}": self._state.p_memory_dict,
+            f"q{self._rank}": self._state.q_memory_dict,
+        }
+
+    def forget(self) -> None:
+        """Also draw the same numbers for factors as at first."""
+        super().forget()
+        self._state.rng = np.random.RandomState(0)
+
+
+class _Weakly:
+    """A group for PowerSGD's callbacks: they run in threads of the group, where it cannot end, so they
+    must not be the last to hold it."""
+
+    def __init__(self, group: dist.ProcessGroup):
+        self._group = weakref.ref(group)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group(), name)
+
+
+def compressor(
+    compression: Compression, group: dist.ProcessGroup, device: torch.device
+) -> Compressor:
+    """What carries the compression out on the ranks of a group, whose buckets lie on the device.
 
     Raises:
-        UserError: no such way, or a number that it cannot have.
+        UserError: int8 on more than 127 ranks, or PowerSGD on CPUs beside a GPU.
     """
-    if not isinstance(text, str):
-        raise UserError(f"compression is {text!r}; expected a name such as 'int8'")
-    name, _, number = text.partition(":")
-    if name not in NAMES:
-        raise UserError(f"no compression '{name}'{nearest(name, NAMES)}")
-    if name not in ("topk", "powersgd"):
-        if number:
-            raise UserError(f"compression '{text}'; expected {name} without a number")
-        return name, 0.0
-    try:
-        value = float(number) if number else {"topk": _TOP_SHARE, "powersgd": _RANK}[name]
-    except ValueError:
-        value = math.nan
-    if name == "topk" and not 0 < value <= 1:
-        raise UserError(
-            f"compression '{text}'; expected a share above 0 and at most 1, as topk:0.01"
-        )
-    if name == "powersgd" and not (value >= 1 and value.is_integer()):
-        raise UserError(f"compression '{text}'; expected a rank of 1 or more, as powersgd:4")
-    return name, value
-
-
-def build_compression(text: str, group: dist.ProcessGroup) -> Compression:
-    """The way that `text` names; `powersgd` is a hook of DDP's own and none of these."""
-    name, number = check_compression(text)
-    match name:
+    match compression.name:
         case "fp16":
             return Half(torch.float16)
         case "bf16":
@@ -160,6 +184,7 @@ def build_compression(text: str, group: dist.ProcessGroup) -> Compression:
         case "int8":
             return Int8(group)
         case "topk":
-            return TopK(number, group)
-        case _:
-            return Exact()
+            return TopK(compression.number, group)
+        case "powersgd":
+            return PowerSgd(int(compression.number), group, device)
+    return Compressor()

@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import CollectiveError, UserError
 from firetree.peers import Json, Meeting, agree, current, join, together
+from firetree.planning.compressions import Compression, parse_compression
 from firetree.planning.plan import Plan
-from firetree.sync.algorithms import Named, check_algorithm, check_chunks
-from firetree.sync.compression import NONE, check_compression
+from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chunks
 from firetree.sync.groups import check_timeout, group_beside, timeout_of
 from firetree.sync.hook import Hook
 from firetree.sync.synchroniser import Synchroniser
@@ -24,7 +24,7 @@ from firetree.sync.synchroniser import Synchroniser
 # By name: whoever has one has imported it, which takes as long as to import torch.
 _SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
-_PLACE = "firetree.attach"
+_WHERE = "firetree.attach"
 _REMEDY = "call firetree.attach alike, and for the same models in the same order, on every rank"
 
 
@@ -32,7 +32,7 @@ def attach(
     model: DistributedDataParallel,
     algorithm: str | Plan = "binomial_tree",
     *,
-    compression: str = NONE,
+    compression: str = "none",
     chunks: int | None = None,
     timeout_s: float | None = None,
 ) -> Synchroniser:
@@ -49,7 +49,7 @@ def attach(
     Args:
         model: wraps any module; its ranks are those of its process group.
         algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
-            a `firetree.network.Plan`, for whose buckets the model is wrapped with
+            a `firetree.Plan`, for whose buckets the model is wrapped with
             `bucket_cap_mb=plan.bucket_bytes / 2**20`.
         compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`; what it loses in a
             step is added to the next one's gradients, and dropped where these are not finite. PowerSGD
@@ -62,7 +62,7 @@ def attach(
 
     Raises:
         UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
-            not wrap or that has a hook already, PowerSGD on processors beside a GPU or of complex
+            not wrap or that has a hook already, PowerSGD on CPUs beside a GPU or of complex
             numbers; or ranks that attach otherwise.
         CollectiveError: a rank that does not attach.
     """
@@ -71,16 +71,16 @@ def attach(
     if timeout_s is None:
         timeout_s = timeout_of(group, device)
     check_timeout(timeout_s)
-    meeting = Meeting(group, _PLACE, timeout_s)
-    way = together(lambda: _way(model, algorithm, compression, chunks), meeting)
-    agree(_description(model, way, compression), _REMEDY, meeting)
+    meeting = Meeting(group, _WHERE, timeout_s)
+    chosen, sent_as = together(lambda: _asked(model, algorithm, compression, chunks), meeting)
+    agree(_description(model, chosen, compression), _REMEDY, meeting)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         beside = group_beside(group, meeting.number, backend, timeout_s)
     except RuntimeError as error:
-        raise CollectiveError(f"{_PLACE}: the ranks cannot connect: {error}") from error
+        raise CollectiveError(f"{_WHERE}: the ranks cannot connect: {error}") from error
     roll = join(meeting.gather) if group.size() > 1 and current() is None else None
-    synchroniser = Synchroniser(way, beside, timeout_s, compression, device, roll)
+    synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
     Hook(model, synchroniser).register()
     return synchroniser
 
@@ -110,21 +110,21 @@ def _check_model(model: object) -> None:
     raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…)){start}")
 
 
-def _way(
+def _asked(
     model: DistributedDataParallel, algorithm: str | Plan, compression: str, chunks: int | None
-) -> Named | Plan:
-    """What sums the model's buckets (UserError where it cannot)."""
+) -> tuple[FixedAlgorithm | Plan, Compression]:
+    """What sums the model's buckets, and as what they are sent (UserError where it cannot be)."""
     world_size = model.process_group.size()
-    name, _ = check_compression(compression)
-    if name == "powersgd" and any(p.is_complex() for p in model.parameters()):
+    sent_as = parse_compression(compression)
+    if sent_as.name == "powersgd" and any(p.is_complex() for p in model.parameters()):
         raise UserError(f"compression '{compression}' and complex weights; expected another one")
     if chunks is not None:
         check_chunks(chunks)
     if isinstance(algorithm, Plan):
         algorithm.check(world_size, gradient_bytes(model))
-        return algorithm
+        return algorithm, sent_as
     check_algorithm(algorithm)
-    return Named(algorithm, world_size, chunks)
+    return FixedAlgorithm(algorithm, world_size, chunks), sent_as
 
 
 def gradient_bytes(model: nn.Module) -> int:
@@ -133,15 +133,15 @@ def gradient_bytes(model: nn.Module) -> int:
 
 
 def _description(
-    model: DistributedDataParallel, way: Named | Plan, compression: str
+    model: DistributedDataParallel, chosen: FixedAlgorithm | Plan, compression: str
 ) -> dict[str, Json]:
     """What must be alike on all ranks, or their buckets would meet others."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return {
         "firetree": version("firetree"),
-        "algorithm": "a plan" if isinstance(way, Plan) else way.algorithm,
-        "plan": json.loads(way.to_json()) if isinstance(way, Plan) else None,
-        "chunks": None if isinstance(way, Plan) else way.chunks,
+        "algorithm": "a plan" if isinstance(chosen, Plan) else chosen.algorithm,
+        "plan": json.loads(chosen.to_json()) if isinstance(chosen, Plan) else None,
+        "chunks": None if isinstance(chosen, Plan) else chosen.chunks,
         "compression": compression,
         "parameters": [f"{p.dtype} {tuple(p.shape)}" for p in parameters],
         "the weights' checksum": _checksum(parameters),

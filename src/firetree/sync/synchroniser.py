@@ -13,34 +13,30 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
-from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import powerSGD_hook
 from torch.futures import Future
 
 from firetree import collectives
 from firetree.collectives import Executor
 from firetree.errors import CollectiveError
 from firetree.peers import RollCall, backend_error, waiting
-from firetree.planning.candidates import NATIVE, Choice
+from firetree.planning.candidates import GLOO, Choice
+from firetree.planning.compressions import UNCOMPRESSED, Compression
 from firetree.planning.plan import Plan
-from firetree.sync.algorithms import GLOO, Named
+from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.clocks import Clock, GpuClock, HostClock
-from firetree.sync.compression import NONE, build_compression, check_compression
-from firetree.sync.power_sgd import power_sgd
+from firetree.sync.compression import PowerSgd, compressor
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.trace import BucketSpan
 
 _NO_BUCKET = -1
-
-_WITH_MEMORY = ("int8", "topk", "powersgd")
-"""Compressions that keep back what they lose, and sum by the backend, too."""
 
 _MOST_SPANS = 4096
 """Spans that are kept where nobody takes them."""
@@ -65,28 +61,26 @@ class Synchroniser:
     once: whoever waits for a buffer calls `raise_failure` before using it.
 
     Args:
-        way: what sums a bucket, by its size.
+        chosen: what sums a bucket, by its size.
         group: this synchroniser's alone, which also ends it; its timeout is `timeout_s`.
         timeout_s: how long to wait for another rank, in seconds.
-        compression: see `attach`.
+        compression: what each bucket is sent as.
         device: where the buckets lie.
         roll: of the group, where no roll of all ranks is open; its end is the synchroniser's.
     """
 
     def __init__(
         self,
-        way: Named | Plan,
+        chosen: FixedAlgorithm | Plan,
         group: dist.ProcessGroup,
         timeout_s: float,
-        compression: str = NONE,
+        compression: Compression = UNCOMPRESSED,
         device: torch.device = CPU,
         roll: RollCall | None = None,
     ):
-        self.way = way
-        self._compressed_by, rank = check_compression(compression)
-        self._compression = build_compression(compression, group)
-        by_low_rank = self._compressed_by == "powersgd"
-        self._low_rank = power_sgd(group, int(rank), device) if by_low_rank else None
+        self.chosen = chosen
+        self._compression = compression
+        self._compressor = compressor(compression, group, device)
         self.error: Exception | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
@@ -115,25 +109,25 @@ class Synchroniser:
     @property
     def algorithm(self) -> str:
         """What sums the buckets now; of a plan, what sums the largest."""
-        return self.way.algorithm
+        return self.chosen.algorithm
 
     def follow(self, plan: Plan) -> None:
         """Sum along another plan from the next step on; call it on all ranks between the same steps."""
-        self.way = plan
+        self.chosen = plan
 
     def take(self, bucket: GradBucket) -> Future[Tensor]:
         """Promise the mean of a bucket of DDP's, once those before it are done."""
-        index, buffer, low_rank = bucket.index(), bucket.buffer(), self._low_rank
+        index, buffer = bucket.index(), bucket.buffer()
         if buffer.is_sparse:
             future = self._promise(buffer, index, lambda: self._sparse_mean(buffer))
-        elif low_rank is None:
-            future = self.submit(buffer, index)
+        elif isinstance(self._compressor, PowerSgd):
+            future = self._promise(buffer, index, partial(self._compressor.mean, bucket))
         else:
-            future = self._promise(buffer, index, lambda: powerSGD_hook(low_rank, bucket).wait())
+            future = self.submit(buffer, index)
         if self._first_pass and bucket.is_last():
             # DDP cuts its buckets anew after the first pass: what they kept back is for others.
             self._first_pass = False
-            self._in_turn(self._compression.errors.clear)
+            self._in_turn(self._compressor.forget)
         return future
 
     def raise_failure(self) -> None:
@@ -151,7 +145,7 @@ class Synchroniser:
         numbers = torch.view_as_real(buffer).view(-1) if buffer.is_complex() else buffer
 
         def mean() -> Tensor:
-            self._compression.sum(index, numbers, self._sum)
+            self._compressor.sum(index, numbers, self._sum)
             return buffer.div_(self._world_size)
 
         return self._promise(buffer, index, mean)
@@ -190,11 +184,11 @@ class Synchroniser:
 
     @property
     def _backend_sums(self) -> bool:
-        if self._compressed_by in _WITH_MEMORY:
+        if self._compression.keeps_errors:
             return True
-        if isinstance(self.way, Plan):
-            return any(choice.algorithm == NATIVE for _, choice in self.way.choices)
-        return self.way.algorithm == GLOO
+        if isinstance(self.chosen, Plan):
+            return any(choice.algorithm == GLOO for _, choice in self.chosen.choices)
+        return self.chosen.algorithm == GLOO
 
     def sent_bytes(self) -> int:
         """Bytes this rank has sent to all peers so far; take differences around what is measured.
@@ -207,10 +201,11 @@ class Synchroniser:
 
     def formula_bytes(self, size_bytes: int) -> float | None:
         """The closed form of what the busiest rank sends for that many bytes of gradients."""
-        if isinstance(self.way, Plan) or self.way.algorithm == GLOO or self._compressed_by != NONE:
+        by_one = isinstance(self.chosen, FixedAlgorithm) and self.chosen.algorithm != GLOO
+        if not by_one or self._compression != UNCOMPRESSED:
             return None
         links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
-        chunks = self.way.choice_for(size_bytes).chunks
+        chunks = self.chosen.choice_for(size_bytes).chunks
         cost = collectives.find(self.algorithm).cost(self._world_size, chunks, size_bytes, links)
         return cost.sent_bytes
 
@@ -221,7 +216,7 @@ class Synchroniser:
         that any number of ranks can go on from it.
         """
         self._forget_if_spoiled()
-        kept = self._memories()
+        kept = self._compressor.memories()
         for index, error in sorted(kept["error"].items()):
             try:
                 dist.all_reduce(error, group=self._group)
@@ -232,7 +227,7 @@ class Synchroniser:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on with what `state` gave, perhaps on another number of ranks."""
-        kept = self._memories()
+        kept = self._compressor.memories()
         for key, tensor in state.items():
             name, _, index = key.partition(".")
             if name in kept:  # else another compression's
@@ -243,10 +238,7 @@ class Synchroniser:
 
         Where gradients were not finite this happens by itself.
         """
-        for memory in self._memories().values():
-            memory.clear()
-        if self._low_rank is not None:  # which draws numbers for what it has not kept
-            self._low_rank.rng = np.random.RandomState(0)
+        self._compressor.forget()
 
     def _forget_if_spoiled(self) -> None:
         """Keep nothing of a pass whose means, alike on all ranks, were not all finite."""
@@ -254,21 +246,9 @@ class Synchroniser:
         if not all(finite):
             self.forget_spoiled()
 
-    def _memories(self) -> dict[str, dict[int, Tensor]]:
-        """What is kept for each bucket, by name; `error` is as long as the bucket."""
-        if self._low_rank is None:
-            return {"error": self._compression.errors}
-        low_rank = self._low_rank
-        rank = low_rank.matrix_approximation_rank
-        return {
-            "error": low_rank.error_dict,
-            f"p{rank}": low_rank.p_memory_dict,
-            f"q{rank}": low_rank.q_memory_dict,
-        }
-
     def _forget_if_cut_anew(self, index: int, length: int) -> None:
         """Drop what a bucket kept when it was another one, as in a run resumed with other buckets."""
-        kept = self._memories()
+        kept = self._compressor.memories()
         if index in kept["error"] and kept["error"][index].numel() != length:
             for memory in kept.values():
                 memory.pop(index, None)
@@ -283,8 +263,8 @@ class Synchroniser:
         ]
 
     def _sum(self, buffer: Tensor) -> None:
-        choice = self.way.choice_for(buffer.nbytes)
-        if choice.algorithm == NATIVE:
+        choice = self.chosen.choice_for(buffer.nbytes)
+        if choice.algorithm == GLOO:
             dist.all_reduce(buffer, group=self._group)
             return
         if choice not in self._executors:
@@ -308,7 +288,7 @@ class Synchroniser:
             self._forget_if_cut_anew(index, buffer.numel())
             with waiting():
                 averaged = mean()
-            if self._compressed_by in _WITH_MEMORY:
+            if self._compression.keeps_errors:
                 numbers = averaged._values() if averaged.is_sparse else averaged
                 self._finite.append(torch.isfinite(numbers).all())
         except Exception as error:

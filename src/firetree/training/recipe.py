@@ -13,7 +13,8 @@ from typing import Any, Literal
 from firetree.errors import UserError, nearest
 from firetree.launch.device import Wanted
 from firetree.models.pruning import Scope
-from firetree.sync import check_algorithm, check_compression
+from firetree.planning.compressions import parse_compression
+from firetree.sync import check_algorithm
 from firetree.tasks import catch, kind_of
 
 
@@ -242,7 +243,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.sync.compression.startswith("powersgd") and recipe.sync.local_steps > 1:
         raise UserError("sync.compression = powersgd and sync.local_steps; expected one of them")
     check_algorithm(recipe.sync.algorithm)
-    check_compression(recipe.sync.compression)
+    parse_compression(recipe.sync.compression)
 
 
 Check = tuple[Callable[[Any], bool], str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from firetree.network.network import Network
 
 
-def placement(network: Network) -> tuple[int, ...]:
+def host_order(network: Network) -> tuple[int, ...]:
     """Hosts in the order of a schedule's parts: racks one after another, slow hosts last.
 
     Neighbouring parts exchange the most, so a rack stays together; the last part is a leaf of every

@@ -3,7 +3,8 @@
 import pytest
 
 from firetree.models.profile import Gradient, Profile
-from firetree.planning.compressed_sizes import compressed, local_step
+from firetree.planning.compressions import parse_compression
+from firetree.planning.step import local_step
 
 GRADIENTS = (
     Gradient("convolution", 4 * 64 * 16 * 9, 0.5, (64, 16, 3, 3)),
@@ -24,7 +25,7 @@ STEP = Profile(1.0, 2.0, GRADIENTS)
     ],
 )
 def test_a_compression_leaves_so_many_bytes(compression: str, sizes: list[int]) -> None:
-    left = compressed(STEP, compression, world_size=4)
+    left = parse_compression(compression).compressed(STEP, world_size=4)
     assert [gradient.size_bytes for gradient in left.gradients] == sizes
     assert [gradient.ready_s for gradient in left.gradients] == [0.5, 0.5]
     assert left.compute_s == STEP.compute_s
