@@ -12,6 +12,7 @@ from ranks import run_on_ranks
 from torch import nn
 from torch.distributed.algorithms.join import Join
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import _apply_optimizer_in_backward
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -154,6 +155,12 @@ def shard() -> nn.Module:
     return sharded
 
 
+def stepping() -> DistributedDataParallel:
+    model = net()
+    _apply_optimizer_in_backward(torch.optim.SGD, model.parameters(), {"lr": 0.1})
+    return DistributedDataParallel(model)
+
+
 def refused() -> dict[str, tuple[str, int]]:
     """What each mistake is told, and how many threads it leaves."""
     attached = DistributedDataParallel(net())
@@ -163,6 +170,7 @@ def refused() -> dict[str, tuple[str, int]]:
     mistakes = {
         "twice": lambda: firetree.attach(attached),
         "hooked": lambda: firetree.attach(hooked),
+        "stepping": lambda: firetree.attach(stepping()),
         "sharded": lambda: firetree.attach(shard()),
         "bare": lambda: firetree.attach(net()),
         "wrapped": lambda: firetree.attach(nn.Sequential(attached)),
@@ -191,6 +199,7 @@ def test_a_mistake_is_told_at_once_and_leaves_nothing() -> None:
     assert all(threads == 0 for _, threads in told.values())
     assert "has the communication hook Hook.firetree already" in lines["twice"]
     assert "already" in lines["hooked"]
+    assert "the model's optimizer steps in the backward pass" in lines["stepping"]
     assert "of whose weights each rank has a part" in lines["sharded"]
     assert "expected DistributedDataParallel(Sequential(…))" in lines["bare"]
     assert "expected the DistributedDataParallel that it holds" in lines["wrapped"]

@@ -48,6 +48,21 @@ class Sometimes(nn.Module):
         return (self.sometimes(x) if x[0, 0] > 0 else x).sum()
 
 
+class Own(nn.Module):
+    """A layer of another shape on each rank, which DDP is told to ignore."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.shared = nn.Linear(4, 5 + dist.get_rank()), nn.Linear(5, 1)
+        nn.init.constant_(self.shared.weight, 0.5)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+            self, ["own.weight", "own.bias"]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shared(self.own(x)[:, :5])
+
+
 def layers() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 60), nn.Linear(60, 60), nn.Linear(60, 1))
 
@@ -81,13 +96,24 @@ def after_an_error(model: nn.Module) -> list[Tensor | None]:
 
 
 def uneven(model: nn.Module) -> list[Tensor | None]:
+    """Means over all ranks, and then over those that have samples left."""
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with Join([model]):
-        for k in range(2 + 2 * dist.get_rank()):
-            optimizer.zero_grad()
-            model(torch.full((2, 4), float(k))).sum().backward()
-            optimizer.step()
+    for over_all in (True, False, True):
+        with Join([model], divide_by_initial_world_size=over_all):
+            for k in range(2 + 2 * dist.get_rank()):
+                optimizer.zero_grad()
+                model(torch.full((2, 4), float(k))).sum().backward()
+                optimizer.step()
     return [p.detach().clone() for p in model.parameters()]
+
+
+def huge(model: nn.Module) -> list[Tensor | None]:
+    """Gradients whose mean is finite, and whose sum is not."""
+    x = torch.full((1, 4), torch.finfo(next(model.parameters()).dtype).max * 0.9)
+    model(x.to(next(model.parameters()).dtype)).sum().backward()
+    gradients = [p.grad for p in model.parameters()]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    return gradients
 
 
 def of_a_copy(model: nn.Module) -> list[Tensor | None]:
@@ -133,6 +159,11 @@ SCRIPTS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], Script]] = {
     "mixed": (lambda: nn.Sequential(nn.Linear(4, 4), Doubled()), {}, steps),
     "error": (layers, {}, after_an_error),
     "uneven": (layers, {}, uneven),
+    "uneven and static": (layers, {"static_graph": True}, uneven),
+    "uneven in many buckets": (layers, {"bucket_cap_mb": 0.001}, uneven),
+    "huge": (lambda: nn.Linear(4, 1), {}, huge),
+    "huge in 16 bits": (lambda: nn.Linear(4, 1).half(), {}, huge),
+    "ignored": (Own, {}, steps),
     "copies": (layers, {}, of_a_copy),
     "fork": (layers, {}, forked),
     "compiled": (layers, {}, compiled),

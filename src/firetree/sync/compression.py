@@ -30,14 +30,15 @@ Sum = Callable[[Tensor], None]
 
 
 class Compressor:
-    """Sums buckets over the ranks of a group, here with every bit; `errors` are kept by bucket index."""
+    """Averages buckets over ranks, here with every bit; `errors` are kept by bucket index."""
 
     def __init__(self) -> None:
         self.errors: dict[int, Tensor] = {}
 
-    def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
-        """Replace a bucket (float32, one axis) by its sum over all ranks, the same on each."""
-        exact(buffer)
+    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
+        """Replace a bucket (one axis) by its sum over all ranks divided by `ranks`, the same on each."""
+        # Divided first, as DDP does it: the sum may overflow where the mean does not.
+        exact(buffer.mul_(1 / ranks))
 
     def memories(self) -> dict[str, dict[int, Tensor]]:
         """What is kept for each bucket, by name; `error` is as long as the bucket."""
@@ -56,9 +57,9 @@ class Half(Compressor):
         super().__init__()
         self._dtype = dtype
 
-    def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
-        """Sum the buffer rounded to 16 bits."""
-        rounded = buffer.to(self._dtype)
+    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
+        """Sum the buffer rounded to 16 bits, divided first like every bucket."""
+        rounded = buffer.mul_(1 / ranks).to(self._dtype)
         exact(rounded)
         buffer.copy_(rounded)
 
@@ -77,8 +78,8 @@ class Int8(Compressor):
         if not self._levels:
             raise UserError(f"int8 on {group.size()} ranks; expected 127 at most")
 
-    def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
-        """Sum the buffer in steps of each block's scale."""
+    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
+        """Average the buffer in steps of each block's scale."""
         blocks = -(-buffer.numel() // INT8_BLOCK)
         wanted = buffer.new_zeros(blocks, INT8_BLOCK)
         flat = wanted.view(-1)[: buffer.numel()]
@@ -93,7 +94,7 @@ class Int8(Compressor):
         sent = numbers.nan_to_num().to(torch.int8)
         self.errors[index] = (wanted - sent * steps).view(-1)[: buffer.numel()]
         exact(sent.view(-1))
-        buffer.copy_((sent * steps).view(-1)[: buffer.numel()])
+        buffer.copy_((sent * steps).view(-1)[: buffer.numel()]).div_(ranks)
 
 
 class TopK(Compressor):
@@ -103,15 +104,15 @@ class TopK(Compressor):
         super().__init__()
         self._share, self._group = share, group
 
-    def sum(self, index: int, buffer: Tensor, exact: Sum) -> None:
-        """Sum what each rank has of the largest numbers."""
+    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
+        """Average what each rank has of the largest numbers."""
         wanted = buffer + self.errors[index] if index in self.errors else buffer.clone()
         count = math.ceil(self._share * wanted.numel())
         indices = wanted.abs().topk(count, sorted=False).indices
         values = wanted[indices]
-        ranks = range(self._group.size())
-        all_indices = [torch.empty_like(indices, dtype=torch.int32) for _ in ranks]
-        all_values = [torch.empty_like(values) for _ in ranks]
+        group = range(self._group.size())
+        all_indices = [torch.empty_like(indices, dtype=torch.int32) for _ in group]
+        all_values = [torch.empty_like(values) for _ in group]
         dist.all_gather(all_indices, indices.to(torch.int32), group=self._group)
         dist.all_gather(all_values, values, group=self._group)
         wanted[indices] = 0.0
@@ -119,6 +120,7 @@ class TopK(Compressor):
         buffer.zero_()
         for its_indices, its_values in zip(all_indices, all_values, strict=True):
             buffer.index_add_(0, its_indices, its_values)
+        buffer.div_(ranks)
 
 
 class PowerSgd(Compressor):

@@ -5,6 +5,7 @@ DDP reads the hook's annotations as objects, so this file evaluates them (no `an
 
 import weakref
 
+import torch
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
 from torch.autograd import Variable
@@ -30,10 +31,17 @@ class Hook:
 
     def firetree(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """Takes a bucket of gradients, promises their mean. DDP's logs have its name."""
-        mean = self._synchroniser.take(bucket)
+        mean = self._synchroniser.take(bucket, self._trains())
         if bucket.is_last():
             self._after_this_pass(mean)
         return mean
+
+    def _trains(self) -> bool | None:
+        """Whether this rank has samples left, in a `Join` whose means are over those that have."""
+        model = self._model()
+        if model is None or not model._join_config.enable or model._divide_by_initial_world_size:
+            return None
+        return _in_backward_pass()
 
     def _after_this_pass(self, last: Future[Tensor]) -> None:
         # An error in the future would reach the script as a RuntimeError of C++, without its type.
@@ -46,10 +54,10 @@ class Hook:
             else:
                 self._end_where_failed()
 
-        queue = Variable._execution_engine.queue_callback
-        try:
+        if _in_backward_pass():
+            queue = Variable._execution_engine.queue_callback
             queue(before)
-        except RuntimeError:  # outside of a backward pass, as `Join` calls the hook
+        else:
             last.wait()
             self._end_where_failed()
 
@@ -67,3 +75,8 @@ class Hook:
             for parameter in model.parameters():
                 parameter.grad = None
         self._synchroniser.raise_failure()
+
+
+def _in_backward_pass() -> bool:
+    """Not so where `Join` calls the hook, on a rank that has no more samples."""
+    return torch._C._current_graph_task_id() != -1

@@ -25,7 +25,10 @@ from firetree.sync.synchroniser import Synchroniser
 _SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
 _WHERE = "firetree.attach"
-_REMEDY = "call firetree.attach alike, and for the same models in the same order, on every rank"
+_REMEDY = (
+    "call firetree.attach alike, and for the same models in the same order, on every rank; models "
+    "wrapped with init_sync=False once their weights are alike"
+)
 
 
 def attach(
@@ -67,7 +70,7 @@ def attach(
         CollectiveError: a rank that does not attach.
     """
     _check_model(model)
-    group, device = model.process_group, next(model.parameters()).device
+    group, device = model.process_group, model.device
     if timeout_s is None:
         timeout_s = timeout_of(group, device)
     check_timeout(timeout_s)
@@ -94,6 +97,11 @@ def _check_model(model: object) -> None:
             raise UserError(
                 f"the model has the communication hook {hook} already; expected one without"
             )
+        if any(hasattr(p, "_in_backward_optimizers") for p in model._module_parameters):
+            raise UserError(
+                "the model's optimizer steps in the backward pass, by a communication hook of its own; "
+                "expected one that steps after it"
+            )
         return
     if not _SHARDED.isdisjoint(base.__name__ for base in type(model).__mro__):
         raise UserError(
@@ -116,12 +124,12 @@ def _asked(
     """What sums the model's buckets, and as what they are sent (UserError where it cannot be)."""
     world_size = model.process_group.size()
     sent_as = parse_compression(compression)
-    if sent_as.name == "powersgd" and any(p.is_complex() for p in model.parameters()):
+    if sent_as.name == "powersgd" and any(p.is_complex() for p in _trained(model)):
         raise UserError(f"compression '{compression}' and complex weights; expected another one")
     if chunks is not None:
         check_chunks(chunks)
     if isinstance(algorithm, Plan):
-        algorithm.check(world_size, gradient_bytes(model))
+        algorithm.check(world_size, sum(p.nbytes for p in _trained(model)))
         return algorithm, sent_as
     check_algorithm(algorithm)
     return FixedAlgorithm(algorithm, world_size, chunks), sent_as
@@ -132,11 +140,16 @@ def gradient_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
+def _trained(model: DistributedDataParallel) -> list[Tensor]:
+    """The parameters whose gradients DDP sums: it may be told to ignore some."""
+    return [p for p in model._module_parameters if p.requires_grad]
+
+
 def _description(
     model: DistributedDataParallel, chosen: FixedAlgorithm | Plan, compression: str
 ) -> dict[str, Json]:
     """What must be alike on all ranks, or their buckets would meet others."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = _trained(model)
     return {
         "firetree": version("firetree"),
         "algorithm": "a plan" if isinstance(chosen, Plan) else chosen.algorithm,

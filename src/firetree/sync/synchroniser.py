@@ -13,7 +13,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -88,6 +87,7 @@ class Synchroniser:
         self._passes = 0
         self._device = device
         self._world_size: int = group.size()
+        self._divisor = self._world_size
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._clock: Clock = GpuClock() if on_gpu else HostClock()
@@ -115,15 +115,25 @@ class Synchroniser:
         """Sum along another plan from the next step on; call it on all ranks between the same steps."""
         self.chosen = plan
 
-    def take(self, bucket: GradBucket) -> Future[Tensor]:
-        """Promise the mean of a bucket of DDP's, once those before it are done."""
+    def take(self, bucket: GradBucket, trains: bool | None = None) -> Future[Tensor]:
+        """Promise the mean of a bucket of DDP's, once those before it are done.
+
+        Args:
+            bucket: all ranks give theirs in the same order, in each pass from 0 on.
+            trains: whether this rank does, where the mean is over those that do; else None.
+        """
         index, buffer = bucket.index(), bucket.buffer()
-        if buffer.is_sparse:
-            future = self._promise(buffer, index, lambda: self._sparse_mean(buffer))
-        elif isinstance(self._compressor, PowerSgd):
-            future = self._promise(buffer, index, partial(self._compressor.mean, bucket))
-        else:
-            future = self.submit(buffer, index)
+
+        def mean() -> Tensor:
+            if index == 0:
+                self._divisor = self._world_size if trains is None else self._count(trains)
+            if buffer.is_sparse:
+                return self._sparse_mean(buffer)
+            if isinstance(self._compressor, PowerSgd):
+                return self._compressor.mean(bucket).mul_(self._world_size / self._divisor)
+            return self._mean(buffer, index)
+
+        future = self._promise(buffer, index, mean)
         if self._first_pass and bucket.is_last():
             # DDP cuts its buckets anew after the first pass: what they kept back is for others.
             self._first_pass = False
@@ -142,19 +152,24 @@ class Synchroniser:
 
     def submit(self, buffer: Tensor, index: int) -> Future[Tensor]:
         """Promise a buffer (one axis) averaged in place, once those before it are done."""
+        return self._promise(buffer, index, lambda: self._mean(buffer, index))
+
+    def _mean(self, buffer: Tensor, index: int) -> Tensor:
         numbers = torch.view_as_real(buffer).view(-1) if buffer.is_complex() else buffer
-
-        def mean() -> Tensor:
-            self._compressor.sum(index, numbers, self._sum)
-            return buffer.div_(self._world_size)
-
-        return self._promise(buffer, index, mean)
+        self._compressor.average(index, numbers, self._sum, self._divisor)
+        return buffer
 
     def _sparse_mean(self, buffer: Tensor) -> Tensor:
         """As DDP does it by itself, to the bit."""
-        buffer.div_(self._world_size)
+        buffer.div_(self._divisor)
         dist.all_reduce(buffer, group=self._group)
         return buffer
+
+    def _count(self, trains: bool) -> int:
+        """The number of ranks that train."""
+        count = torch.tensor([float(trains)], device=self._device)
+        dist.all_reduce(count, group=self._group)
+        return int(count)
 
     def _promise(self, buffer: Tensor, index: int, mean: Callable[[], Tensor]) -> Future[Tensor]:
         """What `mean` gives, which speaks with other ranks in its turn: all have the same order."""
