@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firetree.bench.accuracy import HEADINGS, AccuracyOptions, AccuracyRun, compare, rows
-from firetree.network import load_network
+from firetree.network import Network
 from results import tell, write_section
 
 WAYS = "gloo,parameter_server,plan,plan+int8,plan+topk:0.01,gloo+local:16"
@@ -24,7 +24,7 @@ def main() -> None:
     asked = parser.parse_args()
     options = AccuracyOptions("digits", target=0.97, ways=WAYS, seeds=asked.seeds, runs=asked.runs)
     extra = ["--checkpoint-steps", "100000"]
-    write(options, compare(options, load_network(options.network), extra, tell))
+    write(options, compare(options, Network.load(options.network), extra, tell))
 
 
 def write(options: AccuracyOptions, runs: Sequence[AccuracyRun]) -> None:

@@ -15,7 +15,7 @@ from statistics import median
 from page import tell, write_table
 
 from firetree.bench.accuracy import AccuracyOptions, AccuracyRun, compare
-from firetree.network import load_network
+from firetree.network import Network
 
 EPOCHS, SIZE = 3, 14
 WAYS = (
@@ -47,7 +47,7 @@ def main() -> None:
     )
     extra = ["--data.path", str(data / "fashion.npz"), "--data.size", str(SIZE)]
     extra += ["--optim.epochs", str(EPOCHS), "--model.base-e", "24", "--model.incr-e", "24"]
-    runs = compare(options, load_network(options.network), extra, tell)
+    runs = compare(options, Network.load(options.network), extra, tell)
     write_table(
         "Accuracy against bytes",
         "python reproduce/fewer_bytes.py",

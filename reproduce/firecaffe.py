@@ -26,7 +26,7 @@ from firetree.models.cost import cost
 from firetree.models.profile import Profile
 from firetree.models.resolve import resolve
 from firetree.models.timing import measure
-from firetree.network import Host, Network, load_network, parse_rate
+from firetree.network import Host, Network, parse_rate
 from firetree.planning.plan import Prices, make_plan
 from firetree.planning.step import step
 
@@ -85,7 +85,7 @@ def network_alike() -> Callable[[int], Network]:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         probing = [firetree, "probe", "--output", file.name]
         subprocess.run([firetree, "lab", "--hosts", "4", "--", *probing], check=True)
-        found = load_network(file.name)
+        found = Network.load(file.name)
     pairs = [(a, b) for a in range(found.size) for b in range(found.size) if a != b]
     latency_s = median(found.latency(a, b) for a, b in pairs)
     rate = parse_rate(RATE)

@@ -33,7 +33,7 @@ from firetree.commands.main import main
 from firetree.data.texts import load_phonemes, load_translations
 from firetree.modelfiles import onnx_export
 from firetree.models.profile import Gradient, Profile
-from firetree.network import load_network, parse_network, to_json
+from firetree.network import Network, parse_network, to_json
 from firetree.planning.plan import GLOO, Prices, load_plan, make_plan
 from firetree.prediction.pictures import find_pictures
 from firetree.probing import Probe
@@ -82,7 +82,7 @@ def _schedules() -> list[Case]:
 
 
 def _read_network(folder: Path) -> None:
-    network = load_network(str(folder / "n.json"))
+    network = Network.load(str(folder / "n.json"))
     if network.size <= 16:
         Prices(network.first(min(4, network.size))).seconds("ring", 1 << 20)
 
@@ -407,7 +407,7 @@ FORMATS: dict[str, Format] = {
     "network, one line": Format(
         single("n.txt", *(line.encode() for line in NETWORKS)),
         text,
-        lambda folder: load_network(
+        lambda folder: Network.load(
             (folder / "n.txt").read_bytes().decode("utf-8", "surrogateescape")
         ),
     ),

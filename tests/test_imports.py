@@ -16,7 +16,11 @@ WITHOUT_TORCH = {
         "from firetree.network import parse_network\n"
         "known('ring', network := parse_network('8 x 1gbit'), 1e6).price(network, 1e6)"
     ),
-    "planning": "import firetree.planning.plan",
+    "a plan of a network of ours": (
+        "import firetree\n"
+        "found = firetree.plan('squeezenet_v1_1', '2 x 1gbit', compute_s=0.1)\n"
+        "repr(found), found._repr_html_(), found.network._repr_html_()"
+    ),
     "a lab": "import firetree.lab",
     "the command": "import firetree.commands.main",
 }

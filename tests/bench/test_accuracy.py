@@ -17,7 +17,7 @@ from firetree.bench.accuracy import (
 from firetree.durable import write_json_lines
 from firetree.errors import RunFailedError, UserError
 from firetree.metrics import Metrics, metrics_file
-from firetree.network import load_network
+from firetree.network import Network
 from firetree.trace import StepTrace, TraceHeader, append_steps, begin_trace
 from firetree.training import load_recipe, recipe_toml
 
@@ -125,7 +125,7 @@ def ended(folder: Path) -> AccuracyOptions:
 
 
 def compared(options: AccuracyOptions, *extra: str) -> list[AccuracyRun]:
-    return compare(options, load_network(options.network), extra, print)
+    return compare(options, Network.load(options.network), extra, print)
 
 
 def test_a_run_is_read_again_and_for_a_lower_target_too(ended: AccuracyOptions) -> None:

@@ -28,7 +28,8 @@ def test_the_answer_is_json_and_the_plan_a_file(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--network", "2 x 1furlong", *MODEL), "rate '1furlong'; expected"),
-        (("--network", "2 x 1gbit", "--compute", "0s"), "--compute 0s; expected more than 0"),
+        (("--batch", "0", "--compute", "1s"), "--batch is 0; expected 1 or more"),
+        (("--network", "2 x 1gbit", "--compute", "0s"), "--compute is 0s; expected more than 0"),
     ],
 )
 def test_a_bad_input_is_one_line_and_code_2(arguments: tuple[str, ...], message: str) -> None:

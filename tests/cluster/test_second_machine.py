@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firetree.network import load_network
+from firetree.network import Network
 from firetree.planning.plan import load_plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "is-a-second-machine-worth-it.md"
@@ -22,7 +22,7 @@ COMMANDS = re.findall(r"^```\n(firetree .*?)\n```$", PAGE.read_text(encoding="ut
 def test_five_commands_lead_to_an_answer(tmp_path: Path) -> None:
     assert len(COMMANDS) == 5
     outputs = [run(command, tmp_path) for command in COMMANDS]
-    slow = load_network(str(tmp_path / "network.json")).hosts[3]
+    slow = Network.load(str(tmp_path / "network.json")).hosts[3]
     assert slow.up_bytes_s == pytest.approx(6.25e6, rel=0.1)
     assert "host 3" in outputs[0]
     assert load_plan(tmp_path / "plan.json").world_size == 4

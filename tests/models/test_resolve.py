@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         ("nin", 64, 1000, 64),
     ],
 )
-def test_ours_come_with_pictures_of_their_papers_size(
+def test_ours_come_with_images_of_their_papers_size(
     name: str, size: int | None, classes: int, pixels: int
 ) -> None:
     module, example = resolve(name, 2, size)
@@ -118,6 +119,25 @@ def test_a_functions_own_example_stays_as_it_is() -> None:
     assert torch.equal(example, torch.zeros(4, 6))
 
 
+def two_inputs() -> nn.Module:
+    return nn.Bilinear(3, 4, 2)
+
+
+def test_a_function_or_a_network_is_called_with_the_example_that_is_given() -> None:
+    first, second = torch.ones(5, 3), torch.ones(5, 4)
+    for model in (two_inputs, two_inputs()):
+        for example in ((first, second), {"input1": first, "input2": second}):
+            module, given = resolve(model, 2, None, example)
+            assert given is example
+            [gradient, _] = sorted(
+                measure(module, given, repeats=1).gradients,
+                key=attrgetter("size_bytes"),
+                reverse=True,
+            )
+            assert gradient.size_bytes == 4 * 3 * 4 * 2
+            assert cost(module, given).layers[0].activations == 2
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -131,8 +151,8 @@ def test_a_functions_own_example_stays_as_it_is() -> None:
         ("own_network:", "module 'own_network' has no function ''"),
         ("own_network:not_a_function", "is a value of type int; expected a function"),
         ("own_network:number", "gave a value of type int; expected a torch.nn.Module"),
-        ("own_network:bad_example", "gave a value of type str as the example; expected a tensor"),
-        ("own_network:scalar_example", "as the example; expected a tensor with the batch"),
+        ("own_network:bad_example", "has a value of type str as its example; expected a tensor"),
+        ("own_network:scalar_example", "as its example; expected a tensor, a tuple or a mapping"),
         ("own_network:raises", "own_network:raises failed: ValueError: no weights"),
         ("own_network:exits", "own_network:exits failed: SystemExit"),
         ("own_network:needs_more", "own_network:needs_more failed: TypeError"),
@@ -147,7 +167,7 @@ def test_what_gives_no_network_is_refused_in_one_line(path: str, message: str) -
 
 @pytest.mark.parametrize(
     ("batch", "size", "message"),
-    [(0, None, "a batch of 0 samples"), (1, 7, "images of 7 pixels"), (-1, 32, "a batch of -1")],
+    [(0, None, "batch is 0"), (1, 7, "size is 7; expected at least 8"), (-1, 32, "batch is -1")],
 )
 def test_batches_and_sizes_that_cannot_be_are_refused(
     batch: int, size: int | None, message: str

@@ -40,14 +40,16 @@ def test_gradients_arrive_in_order_within_the_backward_pass() -> None:
     assert one.gradients[-1].ready_s <= one.backward_s
 
 
-def test_measuring_leaves_no_gradients_and_no_hooks() -> None:
+def test_measuring_leaves_gradients_as_they_were_and_no_hooks() -> None:
     network = nn.Sequential(nn.Linear(4, 4))
+    network[0].weight.grad = torch.ones(4, 4)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     measure(network, torch.randn(2, 4))
     for key, parameter in network.named_parameters():
         assert torch.equal(parameter, before[key])
-        assert parameter.grad is None
         assert not parameter._post_accumulate_grad_hooks
+    assert torch.equal(network[0].weight.grad, torch.ones(4, 4))
+    assert network[0].bias.grad is None
 
 
 def test_frozen_and_unused_parameters_have_no_gradient() -> None:

@@ -17,7 +17,6 @@ from firetree.network import (
     Network,
     format_duration,
     format_rate,
-    load_network,
     parse_duration,
     parse_network,
     parse_rate,
@@ -67,7 +66,30 @@ TWO_RACKS = ports(*[1000] * 4, racks=(2, 2), uplink_mbit=100)
 )
 def test_a_network_is_read_from_one_line(text: str, network: Network) -> None:
     assert parse_network(text) == network
-    assert load_network(text) == network
+    assert Network.load(text) == network
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("8 x 1gbit", "Network(8 hosts of 1 Gbit/s)"),
+        ("1 x 50mbit:200mbit", "Network(1 hosts of 50 Mbit/s to 200 Mbit/s)"),
+        (
+            "2 x 1gbit | 2 x 10gbit / 100mbit, 80us",
+            "Network(4 hosts of 1 Gbit/s to 10 Gbit/s, 2 racks behind 100 Mbit/s, latency 80 µs)",
+        ),
+    ],
+)
+def test_a_network_is_one_line(text: str, line: str) -> None:
+    assert repr(parse_network(text)) == line
+
+
+def test_a_networks_page_has_its_hosts_and_racks_and_no_tag_of_strangers() -> None:
+    page = dataclasses.replace(TWO_RACKS, hosts=(Host(GBIT, GBIT, "<b>"), *TWO_RACKS.hosts[1:]))
+    html = page._repr_html_()
+    assert "<td>&lt;b&gt;</td><td>1 Gbit/s</td>" in html
+    assert "<td>host 2, host 3</td><td>100 Mbit/s</td>" in html
+    assert "<b>" not in html
 
 
 @pytest.mark.parametrize(
@@ -97,7 +119,7 @@ def test_a_network_is_read_from_one_line(text: str, network: Network) -> None:
 )
 def test_a_line_that_is_no_network_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError) as refusal:
-        load_network(text)
+        Network.load(text)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -105,7 +127,7 @@ def test_a_line_that_is_no_network_is_refused(text: str, message: str) -> None:
 def test_a_network_is_read_from_a_file_whatever_its_name(tmp_path: Path) -> None:
     for name in ("cluster.json", "cluster"):
         (tmp_path / name).write_text(to_json(TWO_RACKS))
-        assert load_network(str(tmp_path / name)) == TWO_RACKS
+        assert Network.load(str(tmp_path / name)) == Network.load(tmp_path / name) == TWO_RACKS
 
 
 @pytest.mark.parametrize(
@@ -124,7 +146,7 @@ def test_a_file_that_is_no_network_is_refused_by_its_name(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as refusal:
-        load_network(str(tmp_path / name))
+        Network.load(str(tmp_path / name))
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

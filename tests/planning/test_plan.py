@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firetree import collectives
+from firetree.commands.text.plan import point_cells
 from firetree.errors import UserError
 from firetree.models.profile import Gradient, Profile
 from firetree.network import Network, parse_network
-from firetree.planning.advice import SQUEEZENET_BYTES, LayerSizes, advise, describe_point
+from firetree.planning.advice import SQUEEZENET_BYTES, LayerSizes, advise
 from firetree.planning.candidates import (
     FOREST,
     GLOO,
@@ -178,7 +179,7 @@ def test_speedup_is_the_efficiency_of_all_hosts_together() -> None:
     for point in points:
         assert point.efficiency == pytest.approx(0.15 / point.step_s)
         assert point.speedup == pytest.approx(point.world_size * point.efficiency)
-    assert describe_point(points[0]) == ("1", "150 ms", "1.00", "100%", "none", "computation")
+    assert point_cells(points[0]) == ("1", "150 ms", "1.00", "100%", "none", "computation")
 
 
 PRICES = Prices(EVEN)
@@ -254,15 +255,15 @@ def test_on_a_slow_network_one_machine_alone_is_fastest_and_remedies_are_named()
     assert said[0].startswith("one machine alone is fastest: 2 bring 0.0")
     named = [sentence.rpartition(": efficiency")[0] for sentence in said[1:]]
     assert named[:3] == [
-        "--sync.compression topk:0.01",
-        "--sync.local-steps 16",
+        "sync.compression = topk:0.01",
+        "sync.local_steps = 16",
         "links ten times as fast",
     ]
     assert set(named[3:]) == {
         "a batch four times as large on each machine (and its learning rate)",
-        "--sync.compression int8",
-        "--sync.compression fp16",
-        "--sync.compression powersgd:4",
+        "sync.compression = int8",
+        "sync.compression = fp16",
+        "sync.compression = powersgd:4",
     }
 
 

@@ -6,7 +6,6 @@ from firetree.bench.allreduce import Row, Settings, measure
 from firetree.bench.explain import explain_html, explain_text
 from firetree.bench.options import (
     AllreduceOptions,
-    StepOptions,
     check_repeats,
     items,
     parse_world_size,
@@ -19,7 +18,6 @@ __all__ = [
     "AllreduceOptions",
     "Row",
     "Settings",
-    "StepOptions",
     "StepRow",
     "as_json",
     "as_text",

@@ -50,34 +50,6 @@ class AllreduceOptions:
     """With --explain: parts that the buffer is cut into."""
 
 
-@dataclass(frozen=True)
-class StepOptions:
-    """Replay a model's training step on an emulated cluster, and compare it with its prediction.
-
-    Gradients of the real sizes become ready when a real backward pass has them; nothing is computed,
-    everything is sent. Needs root, ip and tc, as firetree lab does.
-    """
-
-    model: str = "squeezenet_v1_1"
-    """A network's name, or module:function that returns a torch module."""
-    network: str = "4 x 200mbit"
-    """A network in one line, or its JSON file."""
-    world_size: str | None = None
-    """Comma-separated numbers of hosts; by default all of the network's."""
-    ways: str = "plan,gloo"
-    """Comma-separated: plan for the best way for each bucket, or an algorithm for all."""
-    batch: int = 32
-    """Samples a step on each host."""
-    size: int | None = None
-    """Height and width of the pictures; by default the network's own."""
-    compute: str | None = None
-    """How long a host computes a step, as in 0.1s; by default measured on this machine."""
-    repeats: int = 3
-    """Replays of each way, taken in turn."""
-    json: bool = False
-    """Print JSON: a list of rows."""
-
-
 def settings_of(options: AllreduceOptions, world_size: int | None) -> Settings:
     """The settings for `world_size` ranks that were started by someone else, None for local ones.
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from firetree.documents import Positive, parse_json
 from firetree.errors import UserError
+from firetree.shown import Shown
 
 SCHEDULE_VERSION = 2
 
@@ -54,8 +55,8 @@ def recv_reduce(peer: int, chunk: int) -> Operation:
 Program = tuple[Operation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+@dataclass(frozen=True, slots=True, repr=False)
+class Schedule(Shown):
     """Programs of all ranks over a buffer cut into `chunks` near-equal parts.
 
     Two operations of a rank are bound to program order only if they share a channel (same peer and
@@ -72,6 +73,13 @@ class Schedule:
     collective: Collective = "all_reduce"
     owners: tuple[int, ...] = ()
     one_port: bool = False
+
+    def __repr__(self) -> str:
+        transfers = sum(map(len, self.programs)) // 2
+        return (
+            f"Schedule({self.collective} on {self.world_size} ranks: "
+            f"{self.chunks} chunks, {transfers} transfers)"
+        )
 
     def with_order(self, order: Sequence[int]) -> Schedule:
         """The same schedule with rank `order[k]` in the part of rank k."""

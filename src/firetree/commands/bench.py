@@ -5,19 +5,40 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from firetree import bench, collectives, launch, output
 from firetree.arguments import parse, split_at
 from firetree.bench import accuracy
+from firetree.commands.workloads import WorkloadOptions
 from firetree.durable import check_writable, make_folder, write_durably
 from firetree.errors import UserError
 from firetree.models.workload import load_workload
-from firetree.network import load_network
+from firetree.network import Network
 
 _LONG_S = 1800.0
 """How long ranks that take no part wait for those that measure."""
+
+
+@dataclass(frozen=True)
+class StepOptions(WorkloadOptions):
+    """Replay a model's training step on an emulated cluster, and compare it with its prediction.
+
+    Gradients of the real sizes become ready when a real backward pass has them; nothing is computed,
+    everything is sent. Needs root, ip and tc, as firetree lab does.
+    """
+
+    network: str = "4 x 200mbit"
+    """A network in one line, or its JSON file."""
+    world_size: str | None = None
+    """Comma-separated numbers of hosts; by default all of the network's."""
+    ways: str = "plan,gloo"
+    """Comma-separated: plan for the best way for each bucket, or an algorithm for all."""
+    repeats: int = 3
+    """Replays of each way, taken in turn."""
+    json: bool = False
+    """Print JSON: a list of rows."""
 
 
 def run(arguments: list[str]) -> None:
@@ -74,10 +95,12 @@ def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
 
 
 def _bench_step(arguments: list[str]) -> None:
-    options = parse(bench.StepOptions, "firetree bench step", arguments)
+    options = parse(StepOptions, "firetree bench step", arguments)
     bench.check_repeats(options.repeats)
-    network = load_network(options.network)
-    workload = load_workload(options.model, options.batch, options.size, options.compute)
+    network = Network.load(options.network)
+    workload = load_workload(
+        options.model, batch=options.batch, size=options.size, compute_s=options.compute_s
+    )
     sizes = bench.items(options.world_size or str(network.size))
     rows = bench.replay_in_lab(
         workload,
@@ -96,7 +119,7 @@ def _bench_accuracy(arguments: list[str]) -> None:
     if options.html:
         make_folder(options.runs)  # where the page may go
         check_writable(options.html)
-    runs = accuracy.compare(options, load_network(options.network), extra, output.tell_start)
+    runs = accuracy.compare(options, Network.load(options.network), extra, output.tell_start)
     output.show(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
     if options.html:
         from firetree.bench.accuracy_plot import as_html

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
-from firetree import output, planning
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import firetree
+from firetree import output
 from firetree.arguments import parse
+from firetree.commands.text.plan import as_text
+from firetree.commands.workloads import WorkloadOptions
 from firetree.durable import check_writable, write_durably
-from firetree.models.workload import load_workload
-from firetree.network import load_network
+from firetree.network import to_json
+from firetree.planning.forecast import Forecast
+
+
+@dataclass(frozen=True)
+class PlanOptions(WorkloadOptions):
+    """Predict what 1, 2, 4 … machines bring for a model on a network, and how to synchronise them.
+
+    Each machine keeps its batch: `speedup` counts samples a second against one machine.
+    """
+
+    network: str = "8 x 1gbit"
+    """A network's JSON file, as firetree probe writes it, or '8 x 1gbit', '4 x 10gbit | 4 x 10gbit /
+    1gbit' for two racks."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the plan for all machines, for firetree train --plan."""
+    json: bool = False
+    """Print JSON."""
 
 
 def run(arguments: list[str]) -> None:
-    options = parse(planning.PlanOptions, "firetree plan", arguments)
+    """Run `firetree plan` with these arguments."""
+    options = parse(PlanOptions, "firetree plan", arguments)
     check_writable(options.output)
-    network = load_network(options.network)
-    workload = load_workload(options.model, options.batch, options.size, options.compute)
-    found = planning.answer(workload, network, output.tell_start)
+    found = firetree.plan(
+        options.model,
+        options.network,
+        batch=options.batch,
+        size=options.size,
+        compute_s=options.compute_s,
+        progress=output.tell_start,
+    )
     if options.output:
         write_durably(options.output, found.plan.to_json().encode())
-    output.show(planning.as_json(found) if options.json else planning.as_text(found))
+    output.show(_as_json(found) if options.json else as_text(found))
+
+
+def _as_json(found: Forecast) -> str:
+    """`{"model", "network", "points", "advice", "plan"}`."""
+    return json.dumps(
+        {
+            "model": found.workload.model,
+            "network": json.loads(to_json(found.network)),
+            "points": [asdict(point) for point in found.points],
+            "advice": found.advice,
+            "plan": json.loads(found.plan.to_json()),
+        },
+        indent=1,
+    )

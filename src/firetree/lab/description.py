@@ -19,7 +19,6 @@ from firetree.network import (
     Rack,
     format_duration,
     format_rate,
-    load_network,
     parse_rate,
 )
 from firetree.network.units import parse_rates
@@ -65,7 +64,7 @@ def load_description(text_or_path: str) -> tuple[Network, float]:
         UserError: no network, one whose pairs differ in latency, or one with a connection that carries
             less than both its ports.
     """
-    network = load_network(text_or_path)
+    network = Network.load(text_or_path)
     hosts = tuple(Host(host.up_bytes_s, host.down_bytes_s, host.name) for host in network.hosts)
     _refuse_slow_pairs(network)
     return Network(hosts, network.racks), _latency_of_all_s(network)

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from firetree.errors import UserError
+from firetree.models.inputs import Inputs, batch_of, call, shapes_of
 from firetree.models.outputs import tensors
 
 FLOAT_BYTES = 4
@@ -63,7 +64,7 @@ class Cost:
         return sum(layer.flops for layer in self.layers)
 
 
-def cost(module: nn.Module, example: Tensor) -> Cost:
+def cost(module: nn.Module, example: Inputs) -> Cost:
     """Send `example`, whose first axis is the batch, through the module and see what each layer does.
 
     The module stays in its mode: in training mode GoogLeNet has its auxiliary classifiers. Only
@@ -73,14 +74,15 @@ def cost(module: nn.Module, example: Tensor) -> Cost:
     Raises:
         UserError: the module does not take the example.
     """
-    first = next(module.parameters(), example)
-    example = example.to(first.device)
+    first = next(module.parameters(), None)
+    if first is not None and isinstance(example, Tensor):
+        example = example.to(first.device)
     with kept_buffers(module):
         try:
             seen = _watched_forward(module, example, FakeTensorMode(allow_non_fake_inputs=True))
         except Exception:
             seen = _real_forward(module, example)
-    return Cost(tuple(_layers(module, seen, batch=len(example))))
+    return Cost(tuple(_layers(module, seen, batch=batch_of(example))))
 
 
 @dataclass(slots=True)
@@ -89,12 +91,12 @@ class _Work:
     activations: int = 0
 
 
-def _real_forward(module: nn.Module, example: Tensor) -> dict[nn.Module, _Work]:
+def _real_forward(module: nn.Module, example: Inputs) -> dict[nn.Module, _Work]:
     try:
         return _watched_forward(module, example, torch.no_grad())
     except Exception as error:
         raise UserError(
-            f"the network does not take a batch of shape {tuple(example.shape)}: "
+            f"the network does not take a batch of shape {shapes_of(example)}: "
             f"{' '.join(str(error).split())}"
         ) from error
 
@@ -111,7 +113,7 @@ def kept_buffers(module: nn.Module) -> Iterator[None]:
 
 
 def _watched_forward(
-    module: nn.Module, example: Tensor, how: AbstractContextManager[Any]
+    module: nn.Module, example: Inputs, how: AbstractContextManager[Any]
 ) -> dict[nn.Module, _Work]:
     """Each layer's work over the whole batch, in the order in which the pass first reached it."""
     counter = FlopCounterMode(display=False)
@@ -130,7 +132,7 @@ def _watched_forward(
         open_flops[:] = [before + flops for before in open_flops]
 
     with _hooks(module, enter, leave), how, counter:
-        module(example)
+        call(module, example)
     return seen
 
 

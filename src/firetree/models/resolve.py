@@ -1,18 +1,21 @@
-"""A network from what the user typed: one of ours by name, or a function of the user's own."""
+"""A network from what the user named or gave: one of ours, a function of their own, or the network itself."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from firetree import models
-from firetree.errors import UserError, nearest
+from firetree.errors import ArgumentError, UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
+from firetree.models.inputs import Inputs, batch_of
 from firetree.models.sizes import SMALLEST_SIZE
 
 PUBLISHED_SIZES = {"googlenet": 224, "squeezenet_small": 32, "vgg16": 224, "vgg19": 224}
@@ -25,60 +28,74 @@ PHONEMES = 31, 41, 8
 """Symbols of words and of phonemes in the CMU Pronouncing Dictionary, and steps of a usual word."""
 
 OWN_SIZE = 224
-"""Pixels a side of the pictures that a function's network gets."""
+"""Pixels a side of the images that a network of the user's own gets."""
 
 
-def resolve(name_or_path: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
-    """The network, new and in training mode, and a batch of random numbers for it.
+def resolve(
+    model: str | Callable[[], Any] | nn.Module,
+    batch: int,
+    size: int | None,
+    example: Inputs | None = None,
+) -> tuple[nn.Module, Any]:
+    """The network, and a batch for it; one that is built here is in training mode.
 
     Args:
-        name_or_path: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of
-            colour pictures; one of the networks for MNIST's glimpses, for associative retrieval
-            (a recurrent layer's name) or for words and phonemes, of default size; or
-            `module:function`, where the module is looked for in the current directory first, and the
-            function takes nothing and returns the network, or the network and an example batch.
+        model: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of colour images;
+            one of the networks for MNIST's glimpses, for associative retrieval (a recurrent layer's name)
+            or for words and phonemes, of default size; `module:function`, where the module is looked for
+            in the current directory first; a function that takes nothing and returns the network, or the
+            network and an example batch; or a network.
         batch: samples in the batch.
-        size: pixels a side; None for those of the network's paper (squeezenet_small: 32), and 224
-            for a function's network. A function's own example batch stays as it is.
+        size: pixels a side; None for those of the network's paper (squeezenet_small: 32), and 224 for a
+            network of the user's own.
+        example: what the network is called with, as it is, in the place of images.
 
     Returns:
-        The network and (batch, 3, size, size) pictures, other input that it takes, or the function's
-        own example.
+        The network and (batch, 3, size, size) images, other input that it takes, or the example.
 
     Raises:
         UserError: no such name, module or function, a size for what has one size or none, or the
             function failed or gave no network.
     """
     if batch < 1:
-        raise UserError(f"a batch of {batch} samples; expected at least 1")
+        raise ArgumentError("batch", f"is {batch}; expected 1 or more")
     if size is not None and size < SMALLEST_SIZE:
-        raise UserError(f"images of {size} pixels; expected at least {SMALLEST_SIZE} a side")
-    if ":" not in name_or_path:
-        return _ours(name_or_path, batch, size)
-    made = _call(name_or_path)
-    module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        raise ArgumentError("size", f"is {size}; expected at least {SMALLEST_SIZE} pixels a side")
+    if isinstance(model, str) and ":" not in model:
+        made: object = _ours(model, batch, size)
+    else:
+        made = model if isinstance(model, nn.Module) else _called(model)
+    module, own = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
-        raise UserError(f"{name_or_path} gave {_kind(made)}; expected a torch.nn.Module")
+        raise UserError(f"{name_of(model)} gave {_kind(made)}; expected a torch.nn.Module")
+    example = own if example is None else example
     if example is None:
-        example = _pictures(batch, size or OWN_SIZE)
-    if not isinstance(example, Tensor) or example.dim() == 0 or len(example) == 0:
+        example = _images(batch, size or OWN_SIZE)
+    if not isinstance(example, Tensor | tuple | Mapping) or not batch_of(example):
         raise UserError(
-            f"{name_or_path} gave {_kind(example)} as the example; expected a tensor with the batch "
-            "as its first axis"
+            f"{name_of(model)} has {_kind(example)} as its example; expected a tensor, a tuple or a "
+            "mapping, with the batch as the first axis of the first tensor"
         )
     return module, example
 
 
+def name_of(model: str | Callable[[], Any] | nn.Module) -> str:
+    """What to call a model: as it was named, or as its function or class is."""
+    if isinstance(model, str):
+        return model
+    return getattr(model, "__name__", type(model).__name__)
+
+
 def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
     if name in models.names():
-        return _for_pictures(name, batch, size)
+        return _for_images(name, batch, size)
     known = (*models.names(), *glimpses.names(), *recurrent.names(), *seq2seq.names())
     if name not in known:
         raise UserError(
             f"no network '{name}'{nearest(name, known)} (one of your own is module:function)"
         )
     if size is not None:
-        raise UserError(f"--size {size}, but {name} has one size of input; leave it out")
+        raise ArgumentError("size", f"is {size}, but {name} has one size of input; leave it out")
     if name in glimpses.names():
         network: nn.Module = glimpses.build(name, classes=10, channels=1, size=glimpses.SIZE)
         return network, torch.zeros(batch, 1, glimpses.SIZE, glimpses.SIZE)
@@ -91,21 +108,32 @@ def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
     return network, torch.ones(batch, 2, steps, dtype=torch.int64)
 
 
-def _for_pictures(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
+def _for_images(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
     size = size or PUBLISHED_SIZES.get(name, 227)
     classes = 10 if name == "squeezenet_small" else 1000
     module = models.build(name, classes=classes, channels=3, size=size)
     # As in training: convolutions are 1.2 to 1.6 times faster on a CPU.
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module, _pictures(batch, size)
+    return module, _images(batch, size)
 
 
-def _pictures(batch: int, size: int) -> Tensor:
+def _images(batch: int, size: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, 3, size, size, generator=generator)
 
 
-def _call(path: str) -> object:
+def _called(model: str | Callable[[], Any]) -> Any:
+    """What the function gives."""
+    function = _function(model) if isinstance(model, str) else model
+    if not callable(function):
+        raise UserError(f"{name_of(model)} is {_kind(function)}; expected a function")
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{name_of(model)} failed: {_one_line(error)}") from error
+
+
+def _function(path: str) -> Any:
     module_name, _, function_name = path.partition(":")
     module = _import(module_name)
     function = getattr(module, function_name, None)
@@ -113,12 +141,7 @@ def _call(path: str) -> object:
         known = [name for name, value in vars(module).items() if callable(value)]
         end = nearest(function_name, known) if known else "; it has no functions at all"
         raise UserError(f"module '{module_name}' has no function '{function_name}'{end}")
-    if not callable(function):
-        raise UserError(f"{path} is {_kind(function)}; expected a function")
-    try:
-        return function()
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{path} failed: {_one_line(error)}") from error
+    return function
 
 
 def _import(name: str) -> ModuleType:

@@ -6,6 +6,8 @@ Measured here on this machine; what the gradients' way over the network adds is 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -15,16 +17,17 @@ from torch import Tensor, nn
 
 from firetree.errors import UserError
 from firetree.models.cost import kept_buffers
-from firetree.models.outputs import total
+from firetree.models.inputs import Inputs, call, shapes_of
+from firetree.models.outputs import tensors, total
 from firetree.models.profile import Gradient, Profile
 
 
-def measure(module: nn.Module, example_input: Tensor, repeats: int = 3) -> Profile:
-    """Time forward and backward pass over one batch: `example_input` as it is.
+def measure(module: nn.Module, example: Inputs, repeats: int = 3) -> Profile:
+    """Time forward and backward pass over one batch: `example` as it is.
 
     Medians over `repeats`, after one pass that is not counted. The loss is the sum of all outputs,
     so that each classifier's parameters get gradients; parameters that take no part have none here.
-    The module stays in its mode, keeps its weights, and has no gradients afterwards.
+    The module stays in its mode and keeps its weights and gradients.
 
     Raises:
         UserError: the module does not take the example, or trains no parameter on it.
@@ -32,11 +35,11 @@ def measure(module: nn.Module, example_input: Tensor, repeats: int = 3) -> Profi
     if repeats < 1:
         raise UserError(f"{repeats} repeats; expected 1 or more")
     try:
-        with kept_buffers(module):
-            passes = [_timed_pass(module, example_input) for _ in range(repeats + 1)][1:]
+        with kept_buffers(module), _kept_gradients(module):
+            passes = [_timed_pass(module, example) for _ in range(repeats + 1)][1:]
     except Exception as error:
         raise UserError(
-            f"no training step with a batch of shape {tuple(example_input.shape)}: "
+            f"no training step with a batch of shape {shapes_of(example)}: "
             f"{' '.join(str(error).split())}"
         ) from error
     if not passes[0].ready_s:
@@ -60,11 +63,12 @@ class _Pass:
     ready_s: dict[str, float]
 
 
-def _timed_pass(module: nn.Module, example_input: Tensor) -> _Pass:
+def _timed_pass(module: nn.Module, example: Inputs) -> _Pass:
     arrived_s: dict[str, float] = {}
+    device = next((tensor.device for tensor in tensors(example)), torch.device("cpu"))
 
     def arrive(name: str, _: Tensor) -> None:
-        arrived_s[name] = _now_s(example_input.device)
+        arrived_s[name] = _now_s(device)
 
     handles = [
         parameter.register_post_accumulate_grad_hook(partial(arrive, name))  # type: ignore[no-untyped-call]
@@ -73,18 +77,27 @@ def _timed_pass(module: nn.Module, example_input: Tensor) -> _Pass:
     ]
     module.zero_grad()
     try:
-        start_s = _now_s(example_input.device)
-        loss = total(module(example_input))
-        forward_s = _now_s(example_input.device)
+        start_s = _now_s(device)
+        loss = total(call(module, example))
+        forward_s = _now_s(device)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-        end_s = _now_s(example_input.device)
+        end_s = _now_s(device)
     finally:
         for handle in handles:
             handle.remove()
-        module.zero_grad()
     ready_s = {name: at_s - forward_s for name, at_s in arrived_s.items()}
     return _Pass(forward_s - start_s, end_s - forward_s, ready_s)
+
+
+@contextmanager
+def _kept_gradients(module: nn.Module) -> Iterator[None]:
+    gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
 
 def _now_s(device: torch.device) -> float:

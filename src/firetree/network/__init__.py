@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firetree.network.document import from_json, to_json
 from firetree.network.network import Host, Machine, Network, Rack, rack_of
-from firetree.network.notation import load_network, parse_network
+from firetree.network.notation import parse_network
 from firetree.network.units import format_duration, format_rate, parse_duration, parse_rate
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "format_duration",
     "format_rate",
     "from_json",
-    "load_network",
     "parse_duration",
     "parse_network",
     "parse_rate",

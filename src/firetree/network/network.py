@@ -7,10 +7,15 @@ headers not counted. `bound` says what no all-reduce can beat on it, `price` wha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from firetree.documents import read_text
 from firetree.errors import UserError
+from firetree.network.units import format_duration, format_rate
+from firetree.shown import Shown
 
 MOST_HOSTS = 1024
 
@@ -57,8 +62,8 @@ class Machine:
     message_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+@dataclass(frozen=True, slots=True, repr=False)
+class Network(Shown):
     """Hosts on one switch, or in racks with a switch each whose uplinks meet.
 
     With `racks`, each host is in exactly one. `latency_s[a][b]` is how long a message from host a to
@@ -102,6 +107,40 @@ class Network:
         )
         _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "it above 0")
 
+    def __repr__(self) -> str:
+        ports = [rate for host in self.hosts for rate in (host.up_bytes_s, host.down_bytes_s)]
+        parts = [f"{self.size} hosts of {_extent(ports, format_rate)}"]
+        if self.racks:
+            uplinks = [rate for rack in self.racks for rate in (rack.out_bytes_s, rack.in_bytes_s)]
+            parts.append(f"{len(self.racks)} racks behind {_extent(uplinks, format_rate)}")
+        if self.latency_s:
+            times_s = [
+                s for a, row in enumerate(self.latency_s) for b, s in enumerate(row) if a != b
+            ]
+            parts.append(f"latency {_extent(times_s or [0.0], format_duration)}")
+        return f"Network({', '.join(parts)})"
+
+    @staticmethod
+    def load(text_or_path: str | Path) -> Network:
+        """A network from one line of text, or from a JSON file.
+
+            Network.load("7 x 1gbit + 1 x 100mbit")
+
+        Raises:
+            UserError: no such file, or neither a file's name nor a network.
+        """
+        from firetree.network.document import from_json
+        from firetree.network.notation import parse_network
+
+        path = Path(text_or_path)
+        if path.suffix != ".json" and not os.path.exists(text_or_path):
+            return parse_network(str(text_or_path))
+        text = read_text(path, "network")
+        try:
+            return from_json(text)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
     @staticmethod
     def of_ports(
         port_bytes_s: Sequence[float],
@@ -138,10 +177,10 @@ class Network:
 
     def of(self, chosen: Sequence[int]) -> Network:
         """The network of these hosts alone, in this order; a rack that is left alone has no uplink."""
-        place = {host: index for index, host in enumerate(chosen)}
+        index_of = {host: index for index, host in enumerate(chosen)}
 
         def within(hosts: Sequence[int]) -> tuple[int, ...]:
-            return tuple(sorted(place[host] for host in hosts if host in place))
+            return tuple(sorted(index_of[host] for host in hosts if host in index_of))
 
         racks = [replace(rack, hosts=within(rack.hosts)) for rack in self.racks]
         racks = [rack for rack in racks if rack.hosts]
@@ -168,6 +207,11 @@ def uniform(value: float, size: int) -> Table:
     """A table with the same value for all pairs of different hosts."""
     _check_size(size)  # before a table is made of far too many
     return tuple(tuple(0.0 if a == b else value for b in range(size)) for a in range(size))
+
+
+def _extent(values: Sequence[float], form: Callable[[float], str]) -> str:
+    """`1 Gbit/s`, or `100 Mbit/s to 1 Gbit/s` where they differ."""
+    return " to ".join(dict.fromkeys((form(min(values)), form(max(values)))))
 
 
 def _part(table: Table, chosen: Sequence[int]) -> Table:

@@ -7,13 +7,9 @@ latency may follow a comma: `8 x 1gbit, 80us`.
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
-from firetree.documents import read_text
 from firetree.errors import UserError
-from firetree.network.document import from_json
 from firetree.network.network import MOST_HOSTS, Host, Network, Rack, uniform
 from firetree.network.units import parse_duration, parse_rate, parse_rates
 
@@ -44,22 +40,6 @@ def parse_network(text: str) -> Network:
         ),
         latency_s=uniform(latency_s, len(hosts)) if latency_s else (),
     )
-
-
-def load_network(text_or_path: str) -> Network:
-    """A network from a JSON file, or from one line of text.
-
-    Raises:
-        UserError: no such file, or neither a file's name nor a network.
-    """
-    path = Path(text_or_path)
-    if path.suffix != ".json" and not os.path.exists(text_or_path):
-        return parse_network(text_or_path)
-    text = read_text(path, "network")
-    try:
-        return from_json(text)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _hosts(text: str, whole: str) -> list[Host]:

@@ -1,6 +1,6 @@
-"""What would change a plan's answer, each with its number: batch, model, bytes, links, or another way.
+"""What would change a plan's answer, each with its number: batch, model, bytes or links.
 
-All are predictions of the same prices as the plan's own.
+All are predictions of the same prices as the plan's own. Settings are named as in a recipe.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from firetree.models.profile import LayerSizes, Profile
 from firetree.network.network import Network
-from firetree.network.units import format_duration
 from firetree.planning.compressions import parse_compression
 from firetree.planning.plan import Plan, Point, Prices
 from firetree.planning.step import local_step, step
@@ -81,13 +80,13 @@ def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
         ),
         ("links ten times as fast", efficiency(profile, faster)),
         (
-            f"--sync.local-steps {_LOCAL_STEPS}",
+            f"sync.local_steps = {_LOCAL_STEPS}",
             profile.compute_s / local_step(profile, _LOCAL_STEPS, prices.best_seconds).step_s,
         ),
     ]
     for compression in _COMPRESSIONS:
         fewer = parse_compression(compression).compressed(profile, prices.network.size)
-        remedies.append((f"--sync.compression {compression}", efficiency(fewer, prices)))
+        remedies.append((f"sync.compression = {compression}", efficiency(fewer, prices)))
     if profile.size_bytes > 2 * SQUEEZENET_BYTES:
         smaller = profile.resized(SQUEEZENET_BYTES / profile.size_bytes)
         remedies.append(
@@ -127,15 +126,3 @@ def _parallelism(layers: Sequence[LayerSizes]) -> str:
     if heavy and len(heavy) < len(layers):
         sentence += f"; by layer, model parallelism would for {', '.join(heavy)}"
     return sentence
-
-
-def describe_point(point: Point) -> tuple[str, ...]:
-    """A point as the cells of a table."""
-    return (
-        str(point.world_size),
-        format_duration(point.step_s),
-        f"{point.speedup:.2f}",
-        f"{point.efficiency:.0%}",
-        point.algorithm,
-        point.limited_by,
-    )

@@ -14,7 +14,7 @@ from firetree import tables
 from firetree.errors import UserError
 from firetree.models.cost import FLOAT_BYTES, cost
 from firetree.models.timing import measure
-from firetree.network import format_duration, load_network
+from firetree.network import Network, format_duration
 from firetree.planning.plan import Prices, make_plan
 from firetree.sweeps.trials import Result, Trial, Values, grid, train_all
 from firetree.tasks import Task
@@ -86,7 +86,7 @@ def sweep(options: SweepOptions, tell: Callable[[str], None]) -> list[Row]:
     recipes = {name: with_fields(base, values) for name, values in combinations.items()}
     for recipe in recipes.values():
         check_recipe(recipe)
-    prices = Prices(load_network(options.network))
+    prices = Prices(Network.load(options.network))
     # Costs first: trainings would disturb the measurement of a step.
     tasks, known, costs = dict[Any, Task](), dict[Any, Costs](), dict[str, Costs]()
     for name, recipe in recipes.items():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from html import escape
 from importlib import import_module
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template
 
-_HOMES: dict[str, str] = {}
+_HOMES = {"Forecast": "plan", "Network": "network", "Plan": "plan"}
 """The module here that makes the fragment of a value, by the name of the value's class."""
 
 
@@ -30,6 +31,16 @@ def page(title: str, fragments: Sequence[str], *, scripts: bool = False) -> str:
         scripts: whether fragments bring scripts of their own, as plots do; by default none may run.
     """
     return _skeleton().render(title=title, fragments=fragments, scripts=scripts)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain text."""
+    body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
+    return f"<table><tr>{_cells('th', headings)}</tr>{body}</table>"
+
+
+def _cells(tag: str, row: Sequence[str]) -> str:
+    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What `firetree plan` answers, for people and for programs, and what it refuses."""
+"""What `firetree.plan` predicts, as value, text, JSON and page, and what it refuses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+import firetree
+from firetree.commands.pages import fragment
+from firetree.commands.plan import _as_json as as_json
+from firetree.commands.text.plan import as_text
 from firetree.errors import UserError
 from firetree.models.profile import Gradient, Profile, Workload
 from firetree.models.workload import load_workload
-from firetree.network import load_network, parse_network
-from firetree.planning import Answer, answer, as_json, as_text
+from firetree.network import Network, parse_network
 from firetree.planning.advice import LayerSizes
+from firetree.planning.forecast import Forecast, forecast
 from firetree.planning.plan import Plan
 
 GRADIENTS = tuple(Gradient(f"p{k}", 1 << 20, 0.01 * k) for k in range(1, 5))
@@ -20,11 +26,11 @@ WORKLOAD = Workload("tiny", Profile(0.02, 0.04, GRADIENTS), (LayerSizes("fc", 4 
 
 
 @pytest.fixture(scope="module")
-def found() -> Answer:
-    return answer(WORKLOAD, parse_network("3 x 100mbit"), lambda _: None)
+def found() -> Forecast:
+    return forecast(WORKLOAD, parse_network("3 x 100mbit"))
 
 
-def test_json_has_the_documented_keys(found: Answer) -> None:
+def test_json_has_the_documented_keys(found: Forecast) -> None:
     said = json.loads(as_json(found))
     assert list(said) == ["model", "network", "points", "advice", "plan"]
     assert [point["world_size"] for point in said["points"]] == [1, 2, 3]
@@ -40,16 +46,16 @@ def test_json_has_the_documented_keys(found: Answer) -> None:
     assert said["advice"] == list(found.advice)
 
 
-def test_the_plan_in_the_json_is_one_that_can_be_loaded(found: Answer) -> None:
+def test_the_plan_in_the_json_is_one_that_can_be_loaded(found: Forecast) -> None:
     assert Plan.from_json(json.dumps(json.loads(as_json(found))["plan"])) == found.plan
 
 
-def test_the_plan_is_that_of_all_hosts(found: Answer) -> None:
+def test_the_plan_is_that_of_all_hosts(found: Forecast) -> None:
     assert (found.plan.world_size, found.plan.step_s) == (3, found.points[-1].step_s)
     found.plan.check(3, 4 << 20)
 
 
-def test_the_text_has_points_ways_and_advice(found: Answer) -> None:
+def test_the_text_has_points_ways_and_advice(found: Forecast) -> None:
     lines = as_text(found).splitlines()
     assert lines[0] == "tiny: 4.2 MB of gradients, 60 ms of computation a step"
     assert lines[2].split() == [
@@ -63,9 +69,27 @@ def test_the_text_has_points_ways_and_advice(found: Answer) -> None:
 
 
 def test_on_one_host_there_are_no_ways_to_choose_from() -> None:
-    alone = answer(WORKLOAD, parse_network("1 x 1gbit"), lambda _: None)
+    alone = forecast(WORKLOAD, parse_network("1 x 1gbit"))
     assert "Ways to synchronise" not in as_text(alone)
     assert alone.advice == ("a network of one host: there is nothing to synchronise",)
+
+
+def test_a_forecast_is_one_line_and_its_page_has_points_ways_and_advice(found: Forecast) -> None:
+    speedup = f"{found.points[-1].speedup:.2f}"
+    assert repr(found).startswith("Forecast(tiny, speed-up by hosts {1: 1.00, 2: ")
+    assert repr(found).endswith(f"3: {speedup}}})")
+    page = found._repr_html_()
+    assert f"<td>{speedup}</td>" in page
+    assert fragment(found.plan) in page
+    assert page.count("<li>") == len(found.advice)
+
+
+def test_a_model_is_planned_by_a_call() -> None:
+    said: list[str] = []
+    found = firetree.plan("squeezenet_small", "2 x 1gbit", compute_s=0.05, progress=said.append)
+    assert found.points[0].step_s == pytest.approx(0.05)
+    assert (found.plan.model, found.plan.world_size) == ("squeezenet_small", 2)
+    assert said[:2] == ["pricing 1 of 2 hosts", "pricing 2 of 2 hosts"]
 
 
 HOSTS = [{"up": "1gbit", "down": "1gbit"}] * 2
@@ -88,27 +112,27 @@ def test_a_network_that_cannot_be_is_refused_by_its_file(
     path = tmp_path / "network.json"
     path.write_text(content)
     with pytest.raises(UserError) as refusal:
-        load_network(str(path))
+        Network.load(str(path))
     assert str(refusal.value).startswith(str(path))
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("model", "batch", "compute", "message"),
+    ("model", "batch", "compute_s", "message"),
     [
-        ("squeezenet_smal", 1, "1s", "no network 'squeezenet_smal'; did you mean"),
-        ("squeezenet_small", 0, "1s", "--batch 0; expected 1 or more"),
-        ("squeezenet_small", 1, "0s", "--compute 0s; expected more than 0"),
-        ("squeezenet_small", 1, "-1s", "duration '-1s'; expected"),
-        ("squeezenet_small", 1, "fast", "duration 'fast'; expected"),
+        ("squeezenet_smal", 1, 1.0, "no network 'squeezenet_smal'; did you mean"),
+        ("squeezenet_small", 0, 1.0, "batch is 0; expected 1 or more"),
+        ("squeezenet_small", 1, 0.0, "compute_s is 0; expected more than 0"),
+        ("squeezenet_small", 1, -1.0, "compute_s is -1; expected more than 0"),
+        ("squeezenet_small", 1, float("nan"), "compute_s is nan; expected more than 0"),
     ],
 )
 def test_a_workload_that_cannot_be_is_refused(
-    model: str, batch: int, compute: str, message: str
+    model: str, batch: int, compute_s: float, message: str
 ) -> None:
     with pytest.raises(UserError) as refusal:
-        load_workload(model, batch, None, compute)
+        load_workload(model, batch=batch, compute_s=compute_s)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -126,13 +150,21 @@ def test_a_given_duration_does_for_a_network_that_normalises_over_the_batch(
 ) -> None:
     (tmp_path / "normalised_network.py").write_text(NORMALISED)
     monkeypatch.syspath_prepend(tmp_path)
-    workload = load_workload("normalised_network:build", 8, 32, "50ms")
+    workload = load_workload("normalised_network:build", batch=8, size=32, compute_s=0.05)
     assert workload.profile.compute_s == pytest.approx(0.05)
     assert [layer.activation_bytes for layer in workload.layers] == [8 * 4 * 4] * 2
 
 
+def test_a_network_is_measured_with_the_example_that_is_given() -> None:
+    example = {"input1": torch.ones(5, 3), "input2": torch.ones(5, 4)}
+    workload = load_workload(nn.Bilinear(3, 4, 2), example=example)
+    assert workload.model == "Bilinear"
+    assert workload.profile.size_bytes == 4 * (2 * 3 * 4 + 2)
+    assert [layer.activation_bytes for layer in workload.layers] == [4 * 5 * 2]
+
+
 def test_a_given_duration_is_what_a_step_computes() -> None:
-    workload = load_workload("squeezenet_small", 8, None, "50ms")
+    workload = load_workload("squeezenet_small", batch=8, compute_s=0.05)
     assert workload.profile.compute_s == pytest.approx(0.05)
     assert workload.profile.gradients[-1].ready_s <= workload.profile.backward_s
     assert sum(layer.weight_bytes for layer in workload.layers) == workload.profile.size_bytes

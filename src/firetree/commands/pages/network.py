@@ -1,0 +1,46 @@
+"""A network: its hosts, and which of them share an uplink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from firetree.commands.pages import table
+from firetree.network import Network, format_duration, format_rate
+
+_HEADINGS = ("host", "sends", "receives", "a message", "a byte", "adding a byte", "speed")
+
+Intervals = Mapping[str, tuple[float, float]]
+
+
+def fragment(network: Network, intervals: Intervals = MappingProxyType({})) -> str:
+    """Tables; `intervals` has the least and most of rates, as a probe names them."""
+
+    def rate(rate_bytes_s: float, figure: str) -> str:
+        low, high = intervals.get(figure, (0.0, 0.0))
+        within = f" ({low * 8 / 1e6:.4g} to {high * 8 / 1e6:.4g})" if high else ""
+        return format_rate(rate_bytes_s) + within
+
+    hosts = [
+        (
+            network.name(number),
+            rate(host.up_bytes_s, f"{network.name(number)} up"),
+            rate(host.down_bytes_s, f"{network.name(number)} down"),
+            format_duration(host.message_s),
+            f"{host.byte_s * 1e9:.2f} ns",
+            f"{host.add_s * 1e9:.2f} ns",
+            f"{(host.flops_s or 0) / 1e9:.1f} Gflop/s",
+        )
+        for number, host in enumerate(network.hosts)
+    ]
+    racks = [
+        (
+            ", ".join(network.name(host) for host in rack.hosts),
+            format_rate(rack.out_bytes_s),
+            format_rate(rack.in_bytes_s),
+        )
+        for rack in network.racks
+    ]
+    return table(_HEADINGS, hosts) + (
+        table(("hosts that share an uplink", "out", "in"), racks) if racks else ""
+    )

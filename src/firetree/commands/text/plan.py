@@ -1,0 +1,63 @@
+"""A plan and a forecast as lines and cells for a person."""
+
+from __future__ import annotations
+
+from firetree import tables
+from firetree.network import format_duration
+from firetree.planning.bound import lower_bound_s
+from firetree.planning.forecast import Forecast
+from firetree.planning.plan import Plan, Point
+
+POINT_HEADINGS = ("machines", "step", "speed-up", "efficiency", "synchronised by", "limited by")
+
+_CANDIDATES_SHOWN = 6
+
+
+def as_text(found: Forecast) -> str:
+    """For a person: the points as a table, the ways to synchronise all, and the advice."""
+    left = ("machines", "synchronised by", "limited by")
+    parts = [
+        headline(found),
+        tables.as_text(POINT_HEADINGS, map(point_cells, found.points), left),
+    ]
+    if found.plan.candidates:
+        ways = ways_cells(found.plan)[: 1 + _CANDIDATES_SHOWN]
+        parts.append(f"{bound(found)}:\n" + tables.as_text(("way", "step"), ways, left=("way",)))
+    parts.append("\n".join(f"- {sentence}" for sentence in found.advice))
+    return "\n\n".join(parts)
+
+
+def headline(found: Forecast) -> str:
+    """What a step sends and computes."""
+    profile = found.workload.profile
+    return (
+        f"{found.workload.model}: {profile.size_bytes / 1e6:.1f} MB of gradients, "
+        f"{format_duration(profile.compute_s)} of computation a step"
+    )
+
+
+def bound(found: Forecast) -> str:
+    """What no way to synchronise can beat."""
+    bound_s = lower_bound_s(found.network, found.workload.profile.size_bytes)
+    return (
+        f"Ways to synchronise {found.plan.world_size} machines; no all-reduce of all gradients can take "
+        f"less than {format_duration(bound_s)}"
+    )
+
+
+def point_cells(point: Point) -> tuple[str, ...]:
+    """A point as the cells of a table."""
+    return (
+        str(point.world_size),
+        format_duration(point.step_s),
+        f"{point.speedup:.2f}",
+        f"{point.efficiency:.0%}",
+        point.algorithm,
+        point.limited_by,
+    )
+
+
+def ways_cells(plan: Plan) -> list[tuple[str, str]]:
+    """The plan, and one algorithm for all buckets, fastest first, each with its step."""
+    ways = [(way.algorithm, format_duration(way.step_s)) for way in plan.candidates]
+    return [("the plan", format_duration(plan.step_s)), *ways]

@@ -1,0 +1,83 @@
+"""What more machines bring for a model on a network, how to synchronise them, and what would change that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firetree.models.profile import Workload
+from firetree.models.workload import load_workload
+from firetree.network import Network
+from firetree.planning.advice import advise
+from firetree.planning.plan import Plan, Point, Prices, scaling
+from firetree.progress import Progress, log
+from firetree.shown import Shown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from firetree.models.inputs import Inputs
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Forecast(Shown):
+    """Everything that is predicted for a model on a network; `plan` is for all of its hosts."""
+
+    workload: Workload
+    network: Network
+    points: tuple[Point, ...]
+    plan: Plan
+    advice: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        speedups = ", ".join(f"{point.world_size}: {point.speedup:.2f}" for point in self.points)
+        return f"Forecast({self.workload.model}, speed-up by hosts {{{speedups}}})"
+
+
+def plan(
+    model: str | Callable[[], Any] | nn.Module,
+    network: str | Path | Network = "8 x 1gbit",
+    *,
+    batch: int = 32,
+    size: int | None = None,
+    compute_s: float | None = None,
+    example: Inputs | None = None,
+    progress: Progress = log,
+) -> Forecast:
+    """Predict what 1, 2, 4 … machines bring for a model on a network, and how to synchronise them.
+
+        found = firetree.plan(net, "4 x 1gbit", example=torch.randn(32, 3, 224, 224))
+        found.points[-1].speedup
+
+    Args:
+        model: a network's name, `module:function`, a function that returns a network, or a network.
+        network: one line such as `4 x 10gbit | 4 x 10gbit / 1gbit`, the path of a network's JSON, or a
+            `Network`, as `probe` measures it.
+        batch: samples a step on each machine, which it keeps however many there are.
+        size: height and width of images in pixels; None for the network's own.
+        compute_s: how long a machine computes a step; None to measure it on this one.
+        example: what a network is called with: a tensor, a tuple of arguments, or a mapping of named ones.
+        progress: called with a line a stage.
+
+    Returns:
+        A point for each number of machines, the plan for all of them, and advice.
+
+    Raises:
+        UserError: no such model or network, or a model that cannot be trained on its inputs.
+    """
+    found = network if isinstance(network, Network) else Network.load(network)
+    workload = load_workload(model, batch=batch, size=size, compute_s=compute_s, example=example)
+    return forecast(workload, found, progress)
+
+
+def forecast(workload: Workload, network: Network, progress: Progress = log) -> Forecast:
+    """The same for a workload that is known."""
+    prices = Prices(network)
+    points_and_plans = list(scaling(workload.model, workload.profile, prices, progress))
+    points = tuple(point for point, _ in points_and_plans)
+    made = points_and_plans[-1][1]
+    progress("pricing what would change the answer")
+    advice = advise(workload.profile, prices, points, made, workload.layers)
+    return Forecast(workload, network, points, made, tuple(advice))
