@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from firetree.network import Network
     from firetree.planning.forecast import plan
     from firetree.planning.plan import Plan, load_plan
+    from firetree.probing import probe
     from firetree.sync import attach
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "lab",
     "load_plan",
     "plan",
+    "probe",
 ]
 
 _MODULES = ("bench", "collectives", "errors", "lab")
@@ -40,6 +42,7 @@ _HOMES = {
     "attach": "sync",
     "load_plan": "planning.plan",
     "plan": "planning.forecast",
+    "probe": "probing",
 }
 
 

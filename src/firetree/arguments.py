@@ -56,7 +56,7 @@ def parse(
     except SystemExit as end:
         if end.code == 0:
             raise
-        raise UserError(_first_paragraph(page.getvalue())) from end
+        raise UserError(_in_one_line(page.getvalue())) from end
     if unknown:
         raise UserError(f"'{unknown[0]}' is one argument too many; see {program} --help")
     return cast(Options, options)
@@ -74,9 +74,22 @@ def _refuse_unknown(kind: type[Any], program: str, arguments: list[str]) -> None
             raise UserError(f"unknown option '{flag}'{end}")
 
 
-def _first_paragraph(page: str) -> str:
-    """The text of a framed page from below its title to the first empty row or rule."""
+_NO_NUMBER = re.compile(
+    r"Error parsing (\S+): .*?"
+    r"(invalid literal for int|could not convert string to float)[^:]*: (['\"])(.*?)\3"
+)
+_NO_VALUE = re.compile(r"Missing value for argument '(\S+)'")
+
+
+def _in_one_line(page: str) -> str:
+    """What a framed page says is wrong: below its title, up to the first empty row or rule."""
     rows = [row.strip("│ ") for row in page.splitlines()[1:]]
+    text = " ".join(rows)
+    if found := _NO_NUMBER.match(text):
+        expected = "a whole number" if found[2].endswith("int") else "a number"
+        return f"{found[1]} is {found[4]}; expected {expected}"
+    if found := _NO_VALUE.match(text):
+        return f"{found[1]} has no value; expected one"
     end = next((k for k, row in enumerate(rows) if not row or row[0] in "─╰"), len(rows))
     return " ".join(rows[:end])
 

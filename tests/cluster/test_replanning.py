@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
 
 from firetree.probing import agent, team
+from firetree.probing.orders import Order
 from firetree.probing.streams import Streams
 from firetree.trace import BucketSpan, StepTrace
 from firetree.training.planning import CHECK_STEPS, Planner
@@ -35,9 +34,9 @@ def news_of_a_change(limit_s: float) -> tuple[list[str | None], bool]:
 def be_busy_for(limit_s: float) -> None:
     obey = agent._obey
 
-    def late(command: Mapping[str, Any], streams: Streams) -> agent.Reply:
+    def late(order: Order, order_s: float, streams: Streams) -> agent.Answer:
         time.sleep(limit_s + team.GRACE_S + 1)
-        return obey(command, streams)
+        return obey(order, order_s, streams)
 
     agent._obey = late
 

@@ -20,7 +20,7 @@ def faults():
     step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 step()
-print(statistics.median_low(faults() for _ in range(5)))
+print(statistics.median_low(faults() for _ in range(21)))
 """
 
 
@@ -31,7 +31,7 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library is not glibc")
 def test_a_step_meets_no_new_pages() -> None:
-    # Pages of 4 kB, or of 2 MB where the kernel makes large ones of them. The median, because a
-    # small piece may once take its place in the middle of what a step has freed.
+    # Pages of 4 kB, or of 2 MB where the kernel makes large ones of them. The median, because
+    # small pieces may at first take their places in the middle of what a step has freed.
     assert faults("given back") >= 32
     assert faults("kept") < 32

@@ -13,7 +13,7 @@ from torch._C._distributed_c10d import FileStore
 
 from firetree.errors import UserError
 from firetree.lab import Lab, namespaces
-from firetree.probing import Probe, probe
+from firetree.probing import Probe, probe_ranks
 
 _CLONE_NEWNET = 0x40000000
 _LIMIT_S = 40.0
@@ -27,7 +27,7 @@ def probe_lab(
 ) -> dict[int, Probe | str]:
     """What a brief probe gives each rank, or why it ended.
 
-    `struck` is called with each line that rank 0 shows; nobody waits for rank `without`.
+    `struck` is called with each line of rank 0's progress; nobody waits for rank `without`.
     """
     size = lab.network.size
     store = str(folder / "store")
@@ -49,7 +49,7 @@ def probe_lab(
                 kind, value = pipe.recv()
             except EOFError:
                 kind, value = "ended", "killed"
-            if kind == "shown":
+            if kind == "said":
                 struck(value)
             else:
                 found[ranks.pop(pipe)] = Probe.from_json(value) if kind == "found" else value
@@ -60,9 +60,12 @@ def _run(namespace: Path, store: str, rank: int, size: int, told: Connection) ->
     with namespace.open() as file:
         assert ctypes.CDLL(None).setns(file.fileno(), _CLONE_NEWNET) == 0
     torch.set_num_threads(1)
-    show = (lambda line: told.send(("shown", line))) if rank == 0 else None
     try:
-        result = probe(FileStore(store, size), rank, size, brief=True, show=show)
+        result = probe_ranks(
+            *(FileStore(store, size), rank, size),
+            brief=True,
+            progress=lambda line: told.send(("said", line)),
+        )
         told.send(("found", result.to_json()))
     except UserError as error:
         told.send(("failed", str(error)))

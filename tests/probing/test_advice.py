@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from firetree.commands.text.probe import as_text
 from firetree.network import Host, Machine, Network, Rack, parse_network
 from firetree.network.network import uniform
-from firetree.probing import Probe, as_text
+from firetree.probing import Probe
 from firetree.probing.advice import warnings
 
 CLEAN = Network(

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hosts import probe_lab
 
+from firetree.errors import UserError
 from firetree.lab import Lab, describe
 from firetree.network import Network, from_json
-from firetree.probing import Probe
+from firetree.probing import Probe, probe
 
 WITHIN = 0.06
 """Brief probes beside other tests; `benchmarks/probe.py` shows what full ones reach."""
@@ -124,5 +125,33 @@ def test_the_command_probes_local_workers(tmp_path: Path) -> None:
     assert Probe.from_json(done.stdout).network == from_json(network.read_text(encoding="utf-8"))
     assert document["unmeasured"] == []
     text = page.read_text(encoding="utf-8")
-    assert "http" not in text.partition("<script")[0]
+    assert "://" not in text
+    assert "<script" not in text
     assert "<h2>Hosts</h2>" in text
+
+
+def test_a_script_probes_local_workers_by_a_call() -> None:
+    """Also one that has no guard against being imported again, and from a thread, as notebooks may."""
+    script = (
+        "import threading, firetree\n"
+        "said = []\n"
+        "def probe():\n"
+        "    found = firetree.probe(workers=2, brief=True, progress=said.append)\n"
+        "    print(found, said[0], said[-1], len(found._repr_html_()) > 500, sep='|')\n"
+        "thread = threading.Thread(target=probe)\n"
+        "thread.start(); thread.join()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=90
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found, first, last, shown = done.stdout.strip().split("|")
+    assert found.startswith("Probe(Network(2 hosts of ")
+    assert first.startswith("probing 2 hosts: at most ")
+    assert (last, shown) == ("single connections", "True")
+
+
+@pytest.mark.parametrize(("workers", "given"), [(None, "missing"), (1, "1")])
+def test_one_host_alone_is_refused(workers: int | None, given: str) -> None:
+    with pytest.raises(UserError, match=f"^workers is {given}, and one host alone has no network"):
+        probe(workers)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firetree.network import Network, rack_of
 from firetree.network.fair import fair_rates
-from firetree.probing.plan import Link, disjoint_rounds, effort, loaded_rounds, within_cores
+from firetree.probing.effort import Link, disjoint_rounds, effort, loaded_rounds, within_cores
 from firetree.probing.racks import suspected
 
 NOISE = 0.03

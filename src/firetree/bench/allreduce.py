@@ -27,7 +27,7 @@ from firetree.network import Network, from_json
 from firetree.peers import broadcast_json
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.candidates import FOREST, GLOO, Choice, forest, known
-from firetree.probing import probe
+from firetree.probing import probe_ranks
 
 WINDOW_S = 0.03
 """How long the calls in one timing last at least, so that the ranks' uneven start does not count."""
@@ -155,7 +155,7 @@ def _choices(
 
 def _probed(group: dist.ProcessGroup) -> Network:
     store = PrefixStore(f"probe of {group.size()}", dist.distributed_c10d._get_default_store())
-    return probe(store, group.rank(), group.size()).network
+    return probe_ranks(store, group.rank(), group.size()).network
 
 
 def _take_turn(

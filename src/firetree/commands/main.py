@@ -8,8 +8,9 @@ import signal
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 
-from firetree import __version__, output
+from firetree import __version__, launch, output
 from firetree.arguments import split_at
 from firetree.documents import shown
 from firetree.errors import ArgumentError, UserError, lack, nearest
@@ -64,8 +65,6 @@ def main() -> None:
 
 def _explain(error: BaseException) -> int:
     """Say in one line why the command ends; gives its exit code."""
-    from firetree import launch
-
     if isinstance(error, UserError):
         message = error.as_option() if isinstance(error, ArgumentError) else str(error)
         code = error.exit_code
@@ -88,6 +87,8 @@ def _run(arguments: list[str]) -> None:
     match arguments:
         case ["--version"]:
             output.show(f"firetree {__version__}")
+        case ["worker", folder]:
+            launch.serve(Path(folder))
         case ["-h" | "--help"]:
             output.show(USAGE)
         case []:

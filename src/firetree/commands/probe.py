@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 import os
-import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from firetree import launch, output, probing
+import tyro
+
+import firetree
+from firetree import launch, output
 from firetree.arguments import parse
+from firetree.commands.pages import page
+from firetree.commands.text.probe import as_text
 from firetree.durable import check_writable, write_durably
-from firetree.errors import UserError
 from firetree.network import to_json
 
 
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Measure the network between all hosts: rates, latencies, shared links, and what to look at.
+
+    Start it once on every host with torchrun, srun, mpirun or `firetree lab`, or here with --workers.
+    """
+
+    workers: int | None = None
+    """Local processes to start, where nobody else started any."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the network as JSON to this file."""
+    json: bool = False
+    """Print JSON: the network, intervals and warnings."""
+    html: Path | None = None
+    """Write a page with a heat map of all pairs to this file."""
+    brief: bool = False
+    """Measure for a few seconds only, with less confidence."""
+    seed: int = 0
+    """Of the order in which pairs are measured."""
+
+
 def run(arguments: list[str]) -> None:
-    place = launch.find_place(os.environ)
+    """Run `firetree probe` with these arguments."""
     launch.follow_launcher()
-    options = parse(probing.ProbeOptions, "firetree probe", arguments)
-    if place is None:
-        if options.workers is None or options.workers < 2:
-            raise UserError(
-                "one host alone; start it on every host with torchrun, srun or mpirun, "
-                "or with --workers 2 or more"
-            )
-        launch.launch(options.workers, sys.argv[1:])
-        return
-    launch.share_cores(place)
-    store, size = launch.open_store(place, probing.JOIN_S), place.world_size
-    show = output.tell_start if place.rank == 0 else None
-    if show:
+    options = parse(ProbeOptions, "firetree probe", arguments)
+    place = launch.find_place(os.environ)
+    if place is not None:
+        launch.share_cores(place)
+    first = place is None or place.rank == 0
+    if first:
         check_writable(options.output, options.html)
-        show(probing.announce(size, options.brief))
-    found = probing.probe(
-        store, place.rank, size, brief=options.brief, seed=options.seed, show=show
+    found = firetree.probe(
+        options.workers, brief=options.brief, seed=options.seed, progress=output.tell_start
     )
-    if place.rank == 0:
-        _present(found, options)
-
-
-def _present(found: probing.Probe, options: probing.ProbeOptions) -> None:
-    output.show(found.to_json() if options.json else probing.as_text(found))
+    if not first:
+        return
+    output.show(found.to_json() if options.json else as_text(found))
     if options.output:
         write_durably(options.output, to_json(found.network).encode())
     if options.html:
-        from firetree.probing.page import as_html
-
-        write_durably(options.html, as_html(found).encode())
+        write_durably(options.html, page("Network probe", [found._repr_html_()]).encode())

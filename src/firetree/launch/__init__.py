@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firetree.launch.calls import call, serve
 from firetree.launch.failure import Interrupted, started_here, tell_launcher
 from firetree.launch.launcher import follow_launcher, launch, launch_again
 from firetree.launch.malloc import keep_freed_memory
@@ -22,6 +23,7 @@ __all__ = [
     "ALONE",
     "Interrupted",
     "Place",
+    "call",
     "find_device",
     "find_place",
     "follow_launcher",
@@ -31,6 +33,7 @@ __all__ = [
     "launch_again",
     "open_store",
     "refuse_idle_tasks",
+    "serve",
     "share_cores",
     "started_here",
     "tell_launcher",

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -192,9 +193,15 @@ def _listener(port: int) -> socket.socket:
 
 @contextmanager
 def _arriving_signals() -> Iterator[socket.socket]:
-    """A socket from which each signal that asks for the job's end can be read as a byte."""
+    """A socket from which each signal that asks for the job's end can be read as a byte.
+
+    Only the main thread can hear signals; in another one none comes.
+    """
     reader, writer = socket.socketpair()
     with reader, writer:
+        if threading.current_thread() is not threading.main_thread():
+            yield reader
+            return
         writer.setblocking(False)
         handlers = {
             number: signal.signal(number, lambda *_: None)

@@ -167,6 +167,15 @@ class Network(Shown):
         """Bytes a second that one connection carries; infinite where only the ports limit it."""
         return self.pair_bytes_s[sender][receiver] if self.pair_bytes_s else float("inf")
 
+    def rate_alone(self, sender: int, receiver: int) -> float:
+        """Bytes a second from one host to another while nothing else is sent."""
+        racks = rack_of(self)
+        limits = [self.hosts[sender].up_bytes_s, self.hosts[receiver].down_bytes_s]
+        if racks[sender] != racks[receiver]:
+            limits.append(self.racks[racks[sender]].out_bytes_s)
+            limits.append(self.racks[racks[receiver]].in_bytes_s)
+        return min(*limits, self.pair_rate(sender, receiver))
+
     def name(self, host: int) -> str:
         """What to call a host: its own name, or `host 3`."""
         return self.hosts[host].name or f"host {host}"

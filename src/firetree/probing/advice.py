@@ -8,7 +8,7 @@ from statistics import median, median_high
 from firetree.network import Network, Rack, format_duration, format_rate
 
 _SLOWER = 1.25
-"""How many times slower than the others' a port or a processor is to be named."""
+"""How many times slower than the others' a port or a CPU is to be named."""
 _LATER, _LATER_S = 3.0, 300e-6
 """A host's latency is an outlier at so many times the others', and so many seconds beyond it."""
 _WIDE = 0.15
@@ -30,7 +30,7 @@ def warnings(
         *_slow_ports(network, intervals),
         *_shared_links(network),
         *_slow_connections(network),
-        *_slow_processors(network),
+        *_slow_cpus(network),
         *_late_hosts(network),
         *_unsure(intervals),
     ]
@@ -124,7 +124,9 @@ def _shared_links(network: Network) -> Iterator[str]:
         if len(rack.hosts) > 1 and (limits := _limits(network, rack)):
             least = min(limits.values())
             names = _names(network, rack.hosts)
-            rates = " and ".join(f"{_rounded(rate)} {way}" for way, rate in limits.items())
+            rates = " and ".join(
+                f"{_rounded(rate)} {direction}" for direction, rate in limits.items()
+            )
             port = median([network.hosts[host].up_bytes_s for host in rack.hosts])
             yield (
                 f"{names} share an uplink of {rates}: when all use it, each has "
@@ -145,7 +147,9 @@ def _limits(network: Network, rack: Rack) -> dict[str, float]:
     up = sum(network.hosts[host].up_bytes_s for host in rack.hosts)
     down = sum(network.hosts[host].down_bytes_s for host in rack.hosts)
     limits = {"out": (rack.out_bytes_s, up), "in": (rack.in_bytes_s, down)}
-    return {way: rate for way, (rate, ports) in limits.items() if rate < _SHARED * ports}
+    return {
+        direction: rate for direction, (rate, ports) in limits.items() if rate < _SHARED * ports
+    }
 
 
 def _slow_connections(network: Network) -> Iterator[str]:
@@ -165,7 +169,7 @@ def _slow_connections(network: Network) -> Iterator[str]:
     )
 
 
-def _slow_processors(network: Network) -> Iterator[str]:
+def _slow_cpus(network: Network) -> Iterator[str]:
     shared = {
         host for machine in network.machines if len(machine.hosts) > 1 for host in machine.hosts
     }

@@ -1,66 +1,87 @@
-"""What every host does during a probe: it measures as rank 0 says, a line of JSON at a time.
+"""What every host does during a probe: it measures as rank 0 orders.
 
-The coordinator's side of these lines is `team`.
+The other side of these orders is `team`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from torch._C._distributed_c10d import TCPStore
 
 from firetree.errors import RunFailedError
-from firetree.probing.costs import measure_costs
-from firetree.probing.meeting import Meeting, connect
+from firetree.probing.costs import Costs, measure_costs
 from firetree.probing.messages import ring_message_s
+from firetree.probing.orders import (
+    Answered,
+    Connect,
+    Connected,
+    Drain,
+    Drained,
+    Echo,
+    Echoes,
+    End,
+    Fail,
+    Introduction,
+    MeasureCosts,
+    MeasureMessages,
+    MessageCost,
+    Order,
+    Ping,
+    Stream,
+    Streamed,
+    Wait,
+    encode,
+    read_order,
+)
+from firetree.probing.rendezvous import Rendezvous, connect
 from firetree.probing.result import Probe
 from firetree.probing.streams import Streams
 
 SILENCE_S = 30.0
 """Rank 0 says something to every host more often than that."""
 
-Reply = dict[str, Any]
+Answer = Connected | Costs | MessageCost | Streamed | Drained | Echoes
 
 
-def take_part(meeting: Meeting, rank: int, limit_s: float) -> Probe:
+def take_part(rendezvous: Rendezvous, rank: int, limit_s: float) -> Probe:
     """Serve rank 0 as host `rank` until it has the result; gives that.
 
     Raises:
         RunFailedError: rank 0 is lost, or has left this host out.
     """
-    with contextlib.closing(connect(meeting, rank, limit_s)) as control:
+    with contextlib.closing(connect(rendezvous, rank, limit_s)) as control:
         control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         control.settimeout(max(SILENCE_S, limit_s))
         address = control.getsockname()[0]
-        with contextlib.closing(Streams(rank, meeting.token, address)) as streams:
+        with contextlib.closing(Streams(rank, rendezvous.token, address)) as streams:
             # Where rank 0 cannot tell by which address others come, it has named them all.
-            streams.listen("" if rank == 0 and len(meeting.addresses) > 1 else address)
+            streams.listen("" if rank == 0 and len(rendezvous.addresses) > 1 else address)
             return _serve(control, streams)
 
 
 def _serve(control: socket.socket, streams: Streams) -> Probe:
     rank = streams.rank
     try:
-        control.sendall(_line(_introduction(streams)))
+        control.sendall(encode(_introduction(streams)))
         with control.makefile("rb") as file:
             while line := file.readline():
-                command = json.loads(line)
-                if command["do"] == "end":
-                    return Probe.from_json(command["probe"])
-                if command["do"] == "fail":
-                    raise RunFailedError(command["why"])
-                if command["do"] != "wait":
-                    control.settimeout(SILENCE_S)
-                    reply = _obey(command, streams)
-                    control.sendall(_line({"number": command["number"], **reply}))
+                order, number, limit_s = read_order(line)
+                match order:
+                    case End(probe):
+                        return Probe.from_json(probe)
+                    case Fail(why):
+                        raise RunFailedError(why)
+                    case Wait():
+                        continue
+                control.settimeout(SILENCE_S)
+                answer = _obey(order, limit_s, streams)
+                control.sendall(encode(Answered(number, asdict(answer))))
     except TimeoutError as error:
         raise RunFailedError(
             f"rank {rank} heard nothing of rank 0 for {SILENCE_S:.0f} s; the probe ends"
@@ -72,58 +93,39 @@ def _serve(control: socket.socket, streams: Streams) -> Probe:
     )
 
 
-def _introduction(streams: Streams) -> Reply:
-    return {
-        "rank": streams.rank,
-        "address": streams.address,
-        "port": streams.port,
-        "machine": _boot_id(),
-        "cores": len(os.sched_getaffinity(0)),
-    }
+def _introduction(streams: Streams) -> Introduction:
+    cores = len(os.sched_getaffinity(0))
+    return Introduction(streams.rank, streams.address, streams.port, _boot_id(), cores)
 
 
-def _obey(command: Mapping[str, Any], streams: Streams) -> Reply:
-    limit_s = command["limit_s"]
-    match command["do"]:
-        case "connect":
-            peers = {int(rank): (address, port) for rank, (address, port) in command["to"].items()}
-            streams.connect(peers, limit_s)
-            return {"reached": [*streams.sending]}
-        case "costs":
-            return asdict(measure_costs())
-        case "messages":
-            return {"message_s": _message_s(command, streams.address)}
-        case "stream":
-            return _stream(command, streams)
-        case "drain":
-            totals = {int(rank): total_bytes for rank, total_bytes in command["totals"].items()}
-            streams.drain(totals, limit_s)
-            return {}
-        case "ping":
-            return {"times_s": streams.ping(command["peer"], command["count"], limit_s)}
-        case "echo":
-            streams.echo(command["peer"], command["count"], limit_s)
-            return {}
-    raise RunFailedError(
-        f"rank 0 asks for '{command['do']}'; expected the same firetree everywhere"
-    )
+def _obey(order: Order, limit_s: float, streams: Streams) -> Answer:
+    match order:
+        case Connect(peers):
+            streams.connect({peer.rank: (peer.address, peer.port) for peer in peers}, limit_s)
+            return Connected(tuple(streams.sending))
+        case MeasureCosts():
+            return measure_costs()
+        case MeasureMessages():
+            return MessageCost(_message_s(order, limit_s, streams.address))
+        case Stream(to, take_from, span_s, most_bytes, add_up):
+            sent, rates = streams.stream(dict(to), take_from, span_s, most_bytes, add_up)
+            return Streamed(tuple(sent.items()), tuple(rates.items()))
+        case Drain(totals):
+            streams.drain(dict(totals), limit_s)
+            return Drained()
+        case Ping(peer, count):
+            return Echoes(tuple(streams.ping(peer, count, limit_s)))
+        case Echo(peer, count):
+            streams.echo(peer, count, limit_s)
+            return Echoes()
+    raise AssertionError(order)
 
 
-def _message_s(command: Mapping[str, Any], address: str) -> float | None:
-    timeout = timedelta(seconds=command["limit_s"])
+def _message_s(order: MeasureMessages, limit_s: float, address: str) -> float | None:
     with contextlib.suppress(RuntimeError):
-        address_of_store, port = command["store"]
-        store = TCPStore(address_of_store, port, timeout=timeout)
-        among = command["place"], command["size"]
-        return ring_message_s(store, address, *among, command["limit_s"])
+        store = TCPStore(order.address, order.port, timeout=timedelta(seconds=limit_s))
+        return ring_message_s(store, address, order.index, order.size, limit_s)
     return None
-
-
-def _stream(command: Mapping[str, Any], streams: Streams) -> Reply:
-    to = {int(rank): size_bytes for rank, size_bytes in command["to"].items()}
-    extent = command["span_s"], command["most_bytes"], command["add_up"]
-    sent, rates = streams.stream(to, command["from"], *extent)
-    return {"sent": sent, "rates": rates}
 
 
 def _boot_id() -> str:
@@ -132,7 +134,3 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return socket.gethostname()
-
-
-def _line(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document).encode() + b"\n"

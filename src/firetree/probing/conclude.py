@@ -7,10 +7,10 @@ from statistics import fmean, median
 
 from firetree.network import Host, Machine, Network, Rack
 from firetree.network.fair import fair_rates
+from firetree.probing.effort import Link, Pair
 from firetree.probing.estimate import interval
 from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
-from firetree.probing.plan import Link, Pair
 from firetree.probing.racks import LIMITED, Trial
 
 _AS_WELL = 0.97
@@ -28,7 +28,7 @@ def port_samples(seen: Observations) -> dict[int, tuple[list[float], list[float]
     """The rates that tell what a host sends and receives at most, where there are some of both.
 
     Beside what several connections carried together, these are the single ones that did as well: a
-    busy processor slows measurements down, and nothing makes them faster than the port.
+    busy CPU slows measurements down, and nothing makes them faster than the port.
     """
     found: dict[int, tuple[list[float], list[float]]] = {}
     for host in seen.hosts:
@@ -52,7 +52,7 @@ def conclude(seen: Observations, renamed: bool) -> tuple[Network, dict[str, tupl
     """
     ports = port_rates(seen)
     ranks = [rank for rank in seen.hosts if rank in ports and rank in seen.costs]
-    place = {rank: index for index, rank in enumerate(ranks)}
+    index_of = {rank: index for index, rank in enumerate(ranks)}
     hosts = tuple(
         Host(
             *ports[rank],
@@ -68,10 +68,10 @@ def conclude(seen: Observations, renamed: bool) -> tuple[Network, dict[str, tupl
     network = Network(
         hosts,
         tuple(
-            Rack(tuple(sorted(place[r] for r in rack.hosts)), rack.out_bytes_s, rack.in_bytes_s)
+            Rack(tuple(sorted(index_of[r] for r in rack.hosts)), rack.out_bytes_s, rack.in_bytes_s)
             for rack in racks
         ),
-        _machines(seen, ranks, place),
+        _machines(seen, ranks, index_of),
         _latencies(seen, ranks),
         _pair_limits(seen, ranks),
     )
@@ -115,7 +115,7 @@ def _rack(trial: Trial, ports: Mapping[int, tuple[float, float]]) -> Rack:
 
 
 def _machines(
-    seen: Observations, ranks: list[int], place: Mapping[int, int]
+    seen: Observations, ranks: list[int], index_of: Mapping[int, int]
 ) -> tuple[Machine, ...]:
     names = dict.fromkeys(seen.machine_of[rank] for rank in ranks)
     if len(names) == len(ranks):
@@ -123,7 +123,7 @@ def _machines(
     groups = [[rank for rank in ranks if seen.machine_of[rank] == name] for name in names]
     return tuple(
         Machine(
-            tuple(place[rank] for rank in group),
+            tuple(index_of[rank] for rank in group),
             max(seen.cores_of[rank] for rank in group),
             _beside_s(seen, group),
         )
@@ -176,7 +176,7 @@ def unexplained(seen: Observations) -> list[Pair]:
     return [pair for pair, samples in parts.items() if len(ports) > 2 and median(samples) < 0.85]
 
 
-def apart(pairs: Sequence[Pair], seen: Observations) -> list[Pair]:
+def without_shared_links(pairs: Sequence[Pair], seen: Observations) -> list[Pair]:
     """As many of the pairs, the first ones first, as have no link in common."""
     links, _ = _links(seen, port_rates(seen))
     taken, part = set[Link](), list[Pair]()
@@ -227,8 +227,8 @@ def _intervals(seen: Observations, ranks: list[int]) -> dict[str, tuple[float, f
     found: dict[str, tuple[float, float]] = {}
     samples = port_samples(seen)
     for rank in ranks:
-        for way, rates in zip(("up", "down"), samples[rank], strict=True):
-            found[f"host {rank} {way}"] = interval(rates)
+        for direction, rates in zip(("up", "down"), samples[rank], strict=True):
+            found[f"host {rank} {direction}"] = interval(rates)
     for number, rack in enumerate(_racks(limited_trials(seen), ranks, port_rates(seen))):
         for trial in seen.trials:
             if trial.hosts == rack.hosts:

@@ -1,4 +1,4 @@
-"""What computing and messages cost a host's processor, measured inside the host alone."""
+"""What computing and messages cost a host's CPU, measured inside the host alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPAN_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds of the processor: for a message and end, for each of its bytes, for a byte added.
+    """CPU seconds: for a message and end, for each of its bytes, for a byte added.
 
     `software_s` is how much longer than its two ends' `message_s` a tiny message is under way where
     there is no network at all; `flops_s` the speed of small matrix products.
@@ -49,7 +49,7 @@ def _flops_s() -> float:
 
 
 def _repeated(call: Callable[[], object]) -> float:
-    """The median duration of a call within the span; the first ones wake the processor up."""
+    """The median duration of a call within the span; the first ones wake the CPU up."""
     times_s, end_s = list[float](), time.perf_counter() + _SPAN_S
     while (start_s := time.perf_counter()) < end_s:
         call()

@@ -65,8 +65,8 @@ def _overdue(silent: dict[socket.socket, float]) -> list[socket.socket]:
     too_many, now_s = max(0, len(silent) - _MOST_SILENT), time.monotonic()
     return [
         stream
-        for place, (stream, until_s) in enumerate(silent.items())
-        if place < too_many or until_s < now_s
+        for index, (stream, until_s) in enumerate(silent.items())
+        if index < too_many or until_s < now_s
     ]
 
 

@@ -1,4 +1,4 @@
-"""What Gloo's messages cost a processor: between two ranks in one thread, and between all hosts."""
+"""What Gloo's messages cost a CPU: between two ranks in one thread, and between all hosts."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _TINY, _LARGE = 100, 40
 """Messages in one repeat."""
 _REPEATS = 5
 RING_BYTES, _RING = 1 << 15, 80
-"""Messages between all hosts. Tiny ones would keep all processors busy with waiting for them."""
+"""Messages between all hosts. Tiny ones would keep all CPUs busy with waiting for them."""
 
 
 def ring_message_s(
-    store: Store, address: str, place: int, size: int, limit_s: float
+    store: Store, address: str, index: int, size: int, limit_s: float
 ) -> float | None:
-    """Seconds of this host's processor for an end of a message of RING_BYTES.
+    """CPU seconds on this host for an end of a message of RING_BYTES.
 
-    Each of the `size` hosts calls this with its place; each sends to the next one as fast as it
+    Each of the `size` hosts calls this with its index; each sends to the next one as fast as it
     receives, as in a ring all-reduce. None if a host does not take part.
     """
     with contextlib.suppress(RuntimeError):
-        group = _rank(store, address, place, size, limit_s)
-        after, before = (place + 1) % size, (place - 1) % size
+        group = _rank(store, address, index, size, limit_s)
+        after, before = (index + 1) % size, (index - 1) % size
         outgoing, incoming = torch.zeros(2, RING_BYTES // 4)
         messages_s = []
         for _ in range(_RING):
@@ -55,8 +55,8 @@ def message_costs() -> tuple[float, float, float]:
     tiny = [_exchange(groups, _tensors(_TINY_BYTES), _TINY) for _ in range(_REPEATS)]
     large_tensors = _tensors(_LARGE_BYTES)
     large = [_exchange(groups, large_tensors, _LARGE) for _ in range(_REPEATS)]
-    message_s = median(processor_s for processor_s, _ in tiny) / 2
-    large_s = median(processor_s for processor_s, _ in large) / 2
+    message_s = median(cpu_s for cpu_s, _ in tiny) / 2
+    large_s = median(cpu_s for cpu_s, _ in large) / 2
     byte_s = max(0.0, large_s - message_s) / _LARGE_BYTES
     return message_s, byte_s, max(0.0, median(wall_s for _, wall_s in tiny) - 2 * message_s)
 
@@ -86,14 +86,14 @@ def _tensors(size_bytes: int) -> Sequence[Tensor]:
 def _exchange(
     groups: Sequence[dist.ProcessGroup], tensors: Sequence[Tensor], count: int
 ) -> tuple[float, float]:
-    """Seconds of the processor and of the clock for a message back or forth."""
+    """CPU seconds and seconds of the clock for a message back or forth."""
     buffers = itertools.cycle(tensors)
-    processor_s, wall_s = time.process_time(), time.perf_counter()
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
     for number in range(count):
         sender, receiver = number % 2, 1 - number % 2
         arrived = groups[receiver].recv([next(buffers)], sender, 0)
         sent = groups[sender].send([next(buffers)], receiver, 0)
         sent.wait()
         arrived.wait()
-    processor_s, wall_s = time.process_time() - processor_s, time.perf_counter() - wall_s
-    return processor_s / count, wall_s / count
+    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+    return cpu_s / count, wall_s / count

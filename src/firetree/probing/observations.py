@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firetree.probing.costs import Costs
-from firetree.probing.plan import Pair
+from firetree.probing.effort import Pair
 from firetree.probing.racks import Trial
 
 

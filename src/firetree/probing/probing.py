@@ -2,40 +2,110 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
+from functools import partial
 
-from torch._C._distributed_c10d import Store
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
 
-from firetree.errors import RunFailedError, UserError
+from firetree.errors import ArgumentError, RunFailedError, UserError
+from firetree.launch import Place, call, find_place, launch, open_store, share_cores
 from firetree.peers.reach import known_address, listening_at
+from firetree.probing import rendezvous
 from firetree.probing.advice import warnings
 from firetree.probing.agent import take_part
 from firetree.probing.conclude import conclude, port_rates
-from firetree.probing.meeting import Meeting, call_meeting, find_meeting
-from firetree.probing.plan import Effort, effort, most_bytes, most_seconds
+from firetree.probing.effort import Effort, effort, most_bytes, most_seconds
+from firetree.probing.orders import End, Fail
 from firetree.probing.result import Probe
 from firetree.probing.survey import Survey
-from firetree.probing.team import Show, Team
+from firetree.probing.team import Team
+from firetree.progress import Progress, log
 
 JOIN_S = 60.0
 """How long to wait for hosts that have not come yet."""
 
 
 def probe(
+    workers: int | None = None, *, brief: bool = False, seed: int = 0, progress: Progress = log
+) -> Probe:
+    """Measure the network between the hosts of a job, or between local processes.
+
+        found = firetree.probe(workers=2)
+        found.network
+
+    Call it on all ranks at once where torchrun, srun, mpirun or `firetree lab` started them, before
+    or after `torch.distributed.init_process_group`; all get the same.
+
+    Args:
+        workers: local processes to start, 2 or more, where nobody else started any.
+        brief: a few seconds only, with less confidence.
+        seed: of the order in which pairs are measured.
+        progress: called on rank 0 with a line a stage.
+
+    Returns:
+        The network, how sure each figure is, and what to look at.
+
+    Raises:
+        UserError: one host alone.
+        RunFailedError: rank 0 is lost, this rank was left out since it did not answer in time, or
+            rank 0 is the only one that answers.
+    """
+    if dist.is_initialized():
+        _refuse_others(workers, dist.get_world_size())
+        store = PrefixStore("firetree.probe", dist.distributed_c10d._get_default_store())
+        return _among(store, dist.get_rank(), dist.get_world_size(), brief, seed, progress)
+    place = find_place(os.environ)
+    if place is not None:
+        _refuse_others(workers, place.world_size)
+        return _at(place, progress, brief, seed)
+    if workers is None or workers < 2:
+        raise ArgumentError(
+            "workers",
+            f"is {workers or 'missing'}, and one host alone has no network; expected 2 or more, or "
+            "a start on every host by torchrun, srun or mpirun",
+        )
+    asked = {"brief": brief, "seed": seed}
+    return Probe.from_json(call(partial(launch, workers), _as_worker, asked, progress))
+
+
+def _refuse_others(workers: int | None, started: int) -> None:
+    if workers not in (None, started):
+        raise ArgumentError("workers", f"is {workers} among {started} started ones; leave it out")
+
+
+def _as_worker(place: Place, progress: Progress, brief: bool, seed: int) -> str:
+    share_cores(place)
+    return _at(place, progress, brief, seed).to_json()
+
+
+def _at(place: Place, progress: Progress, brief: bool, seed: int) -> Probe:
+    store = open_store(place, JOIN_S)
+    return _among(store, place.rank, place.world_size, brief, seed, progress)
+
+
+def _among(
+    store: Store, rank: int, world_size: int, brief: bool, seed: int, progress: Progress
+) -> Probe:
+    if rank == 0:
+        progress(announce(world_size, brief))
+    return probe_ranks(store, rank, world_size, brief=brief, seed=seed, progress=progress)
+
+
+def probe_ranks(
     store: Store,
     rank: int,
     world_size: int,
     *,
     brief: bool = False,
     seed: int = 0,
-    show: Show | None = None,
+    progress: Progress = log,
     join_s: float = JOIN_S,
 ) -> Probe:
     """Measure the network between all ranks, which call this at the same time; all get the same.
-
-        found = firetree.probing.probe(store, dist.get_rank(), dist.get_world_size(), brief=True)
 
     Args:
         store: reaches all ranks; only the address of rank 0 goes through it.
@@ -43,25 +113,24 @@ def probe(
         world_size: how many ranks there are, 2 or more, one a host.
         brief: about 3 s for 4 hosts, with less confidence.
         seed: of the order in which pairs are measured.
-        show: is given, on rank 0, lines that say what is being done.
+        progress: called on rank 0 with what is being measured.
         join_s: how long to wait for ranks that have not come, in seconds.
 
     Raises:
         UserError: a single rank.
-        RunFailedError: rank 0 is lost, this rank was left out since it did not answer in time, or
-            rank 0 is the only one that answers.
+        RunFailedError: as `probe`.
     """
     if world_size < 2:
-        raise UserError(f"a probe of {world_size} host; expected 2 or more, or --workers 2")
+        raise UserError(f"a probe of {world_size} host; expected 2 or more")
     if rank:
-        return take_part(find_meeting(store, rank, join_s), rank, join_s)
+        return take_part(rendezvous.find(store, rank, join_s), rank, join_s)
     address = known_address()
     with listening_at(address or "") as listener:
-        meeting = call_meeting(store, listener, address)
-        lead = _Lead(listener, meeting, world_size, effort(world_size, brief), seed, show)
-        lead.start(join_s)
+        here = rendezvous.call(store, listener, address)
+        lead = _Lead(listener, here, world_size, effort(world_size, brief), seed, progress, join_s)
+        lead.start()
         try:
-            return take_part(meeting, 0, join_s)
+            return take_part(here, 0, join_s)
         finally:
             lead.finish()
 
@@ -79,21 +148,20 @@ class _Lead:
     def __init__(
         self,
         listener: socket.socket,
-        meeting: Meeting,
+        here: rendezvous.Rendezvous,
         world_size: int,
         chosen: Effort,
         seed: int,
-        show: Show | None,
+        progress: Progress,
+        join_s: float,
     ) -> None:
-        self._listener, self._meeting = listener, meeting
+        self._listener, self._here, self._join_s = listener, here, join_s
         self._team = Team(world_size)
-        self._chosen, self._seed, self._show = chosen, seed, show or _say_nothing
+        self._chosen, self._seed, self._progress = chosen, seed, progress
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._guard, name="firetree-probe-lead", daemon=True)
-        self._join_s = JOIN_S
 
-    def start(self, join_s: float) -> None:
-        self._join_s = join_s
+    def start(self) -> None:
         self._thread.start()
 
     def finish(self) -> None:
@@ -106,14 +174,14 @@ class _Lead:
             self._lead()
         except BaseException as error:
             self._error = error
-            self._team.end({"do": "fail", "why": f"rank 0 could not lead the probe: {error}"})
+            self._team.end(Fail(f"rank 0 could not lead the probe: {error}"))
         finally:
             self._team.close()
 
     def _lead(self) -> None:
-        self._team.gather(self._listener, self._meeting, self._join_s)
+        self._team.gather(self._listener, self._here, self._join_s)
         start_s = time.monotonic()
-        survey = Survey(self._team, self._chosen, self._seed, self._show)
+        survey = Survey(self._team, self._chosen, self._seed, self._progress)
         seen = survey.run()
         if len(port_rates(seen)) < 2:
             raise RunFailedError("no two hosts answered; expected the others to run this as well")
@@ -131,8 +199,4 @@ class _Lead:
             survey.sent_bytes,
             tuple(warnings(network, intervals, lost, seen.unreachable)),
         )
-        self._team.end({"do": "end", "probe": found.to_json()})
-
-
-def _say_nothing(_: str) -> None:
-    return
+        self._team.end(End(found.to_json()))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from firetree.probing.plan import Pair
+from firetree.probing.effort import Pair
 
 Group = tuple[int, ...]
 
@@ -105,10 +105,10 @@ def _contrast(clusters: Sequence[Group], slowed: Mapping[int, Mapping[int, float
 def _merged(clusters: Sequence[Group], distance: Mapping[Pair, float]) -> list[Group]:
     """The clusters with the two that are closest on average made one."""
 
-    def apart(pair: tuple[Group, Group]) -> float:
+    def distance_between(pair: tuple[Group, Group]) -> float:
         return mean(distance[a, b] for a in pair[0] for b in pair[1])
 
     pairs = [(one, two) for k, one in enumerate(clusters) for two in clusters[:k]]
-    one, two = min(pairs, key=apart)
+    one, two = min(pairs, key=distance_between)
     rest = [cluster for cluster in clusters if cluster not in (one, two)]
     return [*rest, tuple(sorted(one + two))]

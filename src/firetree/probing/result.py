@@ -9,12 +9,13 @@ from typing import Any
 
 from firetree.documents import from_document, parse_json
 from firetree.network import Network, from_json, to_json
+from firetree.shown import Shown
 
 PROBE_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+@dataclass(frozen=True, slots=True, repr=False)
+class Probe(Shown):
     """The network that was measured, how sure that is, and what a person should look at.
 
     `intervals` holds, for a figure such as `host 3 up` or `rack 0 out`, the least and the most it is
@@ -28,6 +29,9 @@ class Probe:
     seconds: float = 0.0
     sent_bytes: int = 0
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Probe({self.network!r}, {len(self.warnings)} warnings)"
 
     def to_json(self) -> str:
         """The probe as JSON; the network in it is as `firetree.network.to_json` writes it."""

@@ -1,6 +1,6 @@
 """Rank 0's course through a probe: what is measured after what, until all is known.
 
-`team` asks the hosts, `plan` says how much, `racks` and `conclude` what follows from it.
+`team` asks the hosts, `effort` says how much, `racks` and `conclude` what follows from it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Any
 
 from torch._C._distributed_c10d import TCPStore
 
 from firetree.network.fair import fair_rates
 from firetree.peers.reach import listening_at
-from firetree.probing.conclude import apart, port_rates, port_samples, unexplained
+from firetree.probing.conclude import (
+    port_rates,
+    port_samples,
+    unexplained,
+    without_shared_links,
+)
 from firetree.probing.costs import Costs
-from firetree.probing.estimate import half_width
-from firetree.probing.observations import Observations
-from firetree.probing.plan import (
+from firetree.probing.effort import (
     OPTIONAL,
     Effort,
     Link,
@@ -30,8 +32,27 @@ from firetree.probing.plan import (
     most_seconds,
     within_cores,
 )
+from firetree.probing.estimate import half_width
+from firetree.probing.observations import Observations
+from firetree.probing.orders import (
+    Connect,
+    Connected,
+    Drain,
+    Drained,
+    Echo,
+    Echoes,
+    MeasureCosts,
+    MeasureMessages,
+    MessageCost,
+    Order,
+    Peer,
+    Ping,
+    Stream,
+    Streamed,
+)
 from firetree.probing.racks import LIMITED, Group, Trial, suspected
-from firetree.probing.team import Show, Team
+from firetree.probing.team import Team
+from firetree.progress import Progress
 
 _FIRST_WINDOW_BYTES = 1 << 18
 _WINDOW_S = 0.01
@@ -50,10 +71,10 @@ _MOST_ALONE_ROUNDS, _ALONE_REPEATS = 8, 3
 class Survey:
     """Measures with a team, step by step; `seen` holds what has been found so far."""
 
-    def __init__(self, team: Team, chosen: Effort, seed: int, show: Show) -> None:
+    def __init__(self, team: Team, chosen: Effort, seed: int, progress: Progress) -> None:
         self.seen = Observations(hosts=tuple(sorted(team.members)))
         self.sent_bytes = 0
-        self._team, self._chosen, self._show = team, chosen, show
+        self._team, self._chosen, self._progress = team, chosen, progress
         most_s = most_seconds(chosen, len(team.members))
         self._optional_until_s = time.monotonic() + OPTIONAL * most_s
         self._dice = random.Random(seed)
@@ -74,7 +95,7 @@ class Survey:
             ("single connections", self._measure_alone),
         ]
         for what, step in steps:
-            self._show(what)
+            self._progress(what)
             step()
             lost = set(self.seen.hosts) - self._team.members.keys()
             if lost:
@@ -89,18 +110,15 @@ class Survey:
 
     def _connect(self) -> None:
         members = self._team.members
-        where = {rank: (member.address, member.port) for rank, member in members.items()}
+        peers = [Peer(rank, member.address, member.port) for rank, member in members.items()]
         self.seen.machine_of = {rank: member.machine for rank, member in members.items()}
         self.seen.cores_of = {rank: member.cores for rank, member in members.items()}
-        answers = self._team.ask(
-            {
-                rank: {"do": "connect", "to": {k: v for k, v in where.items() if k != rank}}
-                for rank in where
-            },
-            limit_s=_STEP_LIMIT_S,
-        )
+        orders = {
+            one.rank: Connect(tuple(peer for peer in peers if peer is not one)) for one in peers
+        }
+        answers = self._team.ask(orders, Connected, _STEP_LIMIT_S)
         self.seen.unreachable = [
-            (a, b) for a in answers for b in answers if a != b and b not in answers[a]["reached"]
+            (a, b) for a in answers for b in answers if a != b and b not in answers[a].reached
         ]
 
     def _measure_costs(self) -> None:
@@ -108,10 +126,8 @@ class Survey:
         left = self._hosts
         while left:
             now = [*{self.seen.machine_of[rank]: rank for rank in reversed(left)}.values()]
-            answers = self._team.ask({rank: {"do": "costs"} for rank in now}, _STEP_LIMIT_S)
-            for rank, answer in answers.items():
-                fields = {name: answer[name] for name in Costs.__slots__}
-                self.seen.costs[rank] = Costs(**fields)
+            orders = dict.fromkeys(now, MeasureCosts())
+            self.seen.costs |= self._team.ask(orders, Costs, _STEP_LIMIT_S)
             left = [rank for rank in left if rank not in now]
 
     def _measure_messages(self) -> None:
@@ -128,21 +144,13 @@ class Survey:
             wait_for_workers=False,
             master_listen_fd=listener.detach(),
         )
-        answers = self._team.ask(
-            {
-                rank: {
-                    "do": "messages",
-                    "store": (address, store.port),
-                    "place": place,
-                    "size": len(hosts),
-                }
-                for place, rank in enumerate(hosts)
-            },
-            _STEP_LIMIT_S,
-        )
-        for rank, answer in answers.items():
-            if answer["message_s"] is not None:
-                self.seen.ring_message_s[rank] = answer["message_s"]
+        orders = {
+            rank: MeasureMessages(address, store.port, index, len(hosts))
+            for index, rank in enumerate(hosts)
+        }
+        for rank, answer in self._team.ask(orders, MessageCost, _STEP_LIMIT_S).items():
+            if answer.message_s is not None:
+                self.seen.ring_message_s[rank] = answer.message_s
 
     def _measure_latency(self) -> None:
         at_once = self._at_once(lambda cores: max(1, cores // 2))
@@ -268,7 +276,7 @@ class Survey:
         for _ in range(_MOST_ALONE_ROUNDS):
             if not (pairs and self._has_time()):
                 return
-            part = apart(pairs, self.seen)
+            part = without_shared_links(pairs, self.seen)
             pairs = [pair for pair in pairs if pair not in part]
             for _ in range(_ALONE_REPEATS):
                 for pair, rate in self._stream(part).items():
@@ -276,12 +284,12 @@ class Survey:
 
     def _ping(self, pairs: Sequence[Pair]) -> dict[Pair, list[float]]:
         pairs = [pair for pair in pairs if self._team.members.keys() >= set(pair)]
-        commands: dict[int, dict[str, Any]] = {}
+        orders: dict[int, Order] = {}
         for a, b in pairs:
-            commands[b] = {"do": "echo", "peer": a, "count": self._chosen.pings}
-            commands[a] = {"do": "ping", "peer": b, "count": self._chosen.pings}
-        answers = self._team.ask(commands, _STEP_LIMIT_S)
-        found = {(a, b): answers[a]["times_s"] for a, b in pairs if a in answers}
+            orders[b] = Echo(a, self._chosen.pings)
+            orders[a] = Ping(b, self._chosen.pings)
+        answers = self._team.ask(orders, Echoes, _STEP_LIMIT_S)
+        found = {(a, b): [*answers[a].times_s] for a, b in pairs if a in answers}
         for pair, times_s in found.items():
             self._totals[pair] = self._totals.get(pair, 0) + len(times_s)
             self.sent_bytes += len(times_s)
@@ -291,46 +299,40 @@ class Survey:
         """Let these flows run at once for a span; the rate at which each arrived."""
         flows = [pair for pair in flows if self._team.members.keys() >= set(pair)]
         add_up = any(len({pair[side] for pair in flows}) < len(flows) for side in (0, 1))
-        commands: dict[int, dict[str, Any]] = {}
-        for a, b in flows:
-            for host in (a, b):
-                if host not in commands:
-                    commands[host] = {
-                        "do": "stream",
-                        "to": {},
-                        "from": [],
-                        "span_s": self._chosen.span_s,
-                        "add_up": add_up,
-                        "most_bytes": _allowance(host, flows, self._chosen.most_bytes),
-                    }
-            commands[a]["to"][b] = self._window(a, b, flows)
-            commands[b]["from"].append(a)
-        answers = self._team.ask(commands, self._chosen.span_s)
+        orders = {
+            host: Stream(
+                tuple((b, self._window(a, b, flows)) for a, b in flows if a == host),
+                tuple(a for a, b in flows if b == host),
+                self._chosen.span_s,
+                _allowance(host, flows, self._chosen.most_bytes),
+                add_up,
+            )
+            for host in dict.fromkeys(host for pair in flows for host in pair)
+        }
+        answers = self._team.ask(orders, Streamed, self._chosen.span_s)
         self._let_drain(answers)
         rates = {
-            (int(a), b): rate
+            (a, b): rate
             for b, answer in answers.items()
-            for a, rate in answer["rates"].items()
-            if rate > 0 and int(a) in answers
+            for a, rate in answer.rates
+            if rate > 0 and a in answers
         }
         for best, side in ((self._up, 0), (self._down, 1)):
-            for host in commands:
+            for host in orders:
                 total = sum(rate for pair, rate in rates.items() if pair[side] == host)
                 best[host] = max(best.get(host, 0.0), total)
         return rates
 
-    def _let_drain(self, answers: Mapping[int, Mapping[str, Any]]) -> None:
-        totals: dict[int, dict[int, int]] = {}
+    def _let_drain(self, answers: Mapping[int, Streamed]) -> None:
+        totals: dict[int, list[Pair]] = {}
         for a, answer in answers.items():
-            for b, total_bytes in answer["sent"].items():
-                pair = (a, int(b))
-                self.sent_bytes += total_bytes - self._totals.get(pair, 0)
-                self._totals[pair] = total_bytes
-                if int(b) in answers:
-                    totals.setdefault(int(b), {})[a] = total_bytes
-        self._team.ask(
-            {b: {"do": "drain", "totals": senders} for b, senders in totals.items()}, _STEP_LIMIT_S
-        )
+            for b, total_bytes in answer.sent:
+                self.sent_bytes += total_bytes - self._totals.get((a, b), 0)
+                self._totals[a, b] = total_bytes
+                if b in answers:
+                    totals.setdefault(b, []).append((a, total_bytes))
+        orders = {b: Drain(tuple(senders)) for b, senders in totals.items()}
+        self._team.ask(orders, Drained, _STEP_LIMIT_S)
 
     def _window(self, a: int, b: int, flows: Sequence[Pair]) -> int:
         """How many bytes may be under way from a to b beside the other flows of both."""

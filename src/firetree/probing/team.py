@@ -1,39 +1,40 @@
 """Rank 0's side: which hosts take part, what each is asked, and who no longer answers.
 
-Every step has a limit. A host that has not answered by then, whatever befell it, is left out from
+Every order has a limit. A host that has not answered by then, whatever befell it, is left out from
 there on, and the others go on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from statistics import mode
-from typing import Any
+from typing import TypeVar
 
+from firetree.documents import from_document, parse_json
+from firetree.errors import UserError
 from firetree.probing.greeting import greeted
-from firetree.probing.meeting import Meeting
+from firetree.probing.orders import Answered, Introduction, Order, Wait, encode_order
+from firetree.probing.rendezvous import Rendezvous
 
 GRACE_S = 3.0
 """How much later than a step's own limit an answer may come: a busy host is not a lost one."""
 _WORD_EVERY_S = 5.0
 _SEND_S = 2.0
 
-Command = dict[str, Any]
-Answers = dict[int, dict[str, Any]]
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
 class Member:
     """A host that takes part."""
 
-    rank: int
     stream: socket.socket
+    rank: int
     address: str
     port: int
     machine: str
@@ -51,12 +52,12 @@ class Team:
         self._number = 0
         self._faces: list[str] = []
 
-    def gather(self, listener: socket.socket, meeting: Meeting, limit_s: float) -> None:
+    def gather(self, listener: socket.socket, rendezvous: Rendezvous, limit_s: float) -> None:
         """Wait until every host has come, or `limit_s` has passed."""
-        for stream, token in greeted(listener, len(meeting.token), limit_s):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                if token == meeting.token:
-                    self._admit(stream, meeting)
+        for stream, token in greeted(listener, len(rendezvous.token), limit_s):
+            with contextlib.suppress(OSError, UserError):
+                if token == rendezvous.token:
+                    self._admit(stream, rendezvous)
                 else:
                     stream.close()
             if len(self.members) == self.world_size:
@@ -65,61 +66,64 @@ class Team:
             # What rank 0 reaches itself by may be an address that is no use to others.
             self.members[0].address = mode(self._faces)
 
-    def _admit(self, stream: socket.socket, meeting: Meeting) -> None:
+    def _admit(self, stream: socket.socket, rendezvous: Rendezvous) -> None:
         stream.settimeout(_SEND_S)
-        stream.sendall(meeting.token[::-1])
+        stream.sendall(rendezvous.token[::-1])
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with stream.makefile("rb") as file:
-            told = json.loads(file.readline())
-        if told["rank"] != 0:
+            told = parse_json(Introduction, file.readline(), "a host's introduction")
+        if told.rank != 0:
             self._faces.append(stream.getsockname()[0].removeprefix("::ffff:"))  # IPv4 over IPv6
-        where = told["address"], told["port"]
-        member = Member(told["rank"], stream, *where, told["machine"], told["cores"])
-        self.members[member.rank] = member
+        self.members[told.rank] = Member(stream, **asdict(told))
 
-    def lost(self) -> tuple[int, ...]:
-        """The ranks that do not take part, or no longer."""
-        return tuple(rank for rank in range(self.world_size) if rank not in self.members)
+    def ask(
+        self, orders: Mapping[int, Order], kind: type[Answer], limit_s: float
+    ) -> dict[int, Answer]:
+        """Give each host its order at once; the answers of those that gave one in time.
 
-    def ask(self, commands: Mapping[int, Command], limit_s: float) -> Answers:
-        """Give each host its command at once; the answers of those that gave one in time."""
+        Raises:
+            UserError: an answer that is none of that kind.
+        """
         self._number += 1
-        asked = [rank for rank in commands if rank in self.members]
+        asked = [rank for rank in orders if rank in self.members]
         for rank in asked:
-            self._tell(rank, {"number": self._number, "limit_s": limit_s, **commands[rank]})
+            self._tell(rank, orders[rank], limit_s)
         answers = self._listen([rank for rank in asked if rank in self.members], limit_s + GRACE_S)
         for rank in asked:
             if rank not in answers:
                 self._leave_out(rank)
         self._keep_in_touch()
-        return answers
+        return {
+            rank: from_document(kind, answer.fields, f"rank {rank}'s answer")
+            for rank, answer in answers.items()
+        }
 
-    def end(self, command: Command) -> None:
-        """Give everyone the last command."""
+    def end(self, order: Order) -> None:
+        """Give everyone the last order."""
         for rank in [*self.members]:
-            self._tell(rank, command)
+            self._tell(rank, order)
 
     def close(self) -> None:
         """Close all connections."""
         for member in self.members.values():
             member.stream.close()
 
-    def _listen(self, waiting: list[int], limit_s: float) -> Answers:
-        answers: Answers = {}
+    def _listen(self, waiting: list[int], limit_s: float) -> dict[int, Answered]:
+        answers: dict[int, Answered] = {}
         end_s = time.monotonic() + limit_s
         with selectors.DefaultSelector() as arriving:
             for rank in waiting:
                 arriving.register(self.members[rank].stream, selectors.EVENT_READ, rank)
             while arriving.get_map() and (left_s := end_s - time.monotonic()) > 0:
                 for key, _ in arriving.select(left_s):
-                    done, reply = self._read(self.members[key.data])
+                    done, answer = self._read(self.members[key.data])
                     if done:
                         arriving.unregister(key.fileobj)
-                    if reply is not None:
-                        answers[key.data] = reply
+                    if answer is not None:
+                        answers[key.data] = answer
         return answers
 
-    def _read(self, member: Member) -> tuple[bool, dict[str, Any] | None]:
+    def _read(self, member: Member) -> tuple[bool, Answered | None]:
         """Take in what has arrived: whether there is nothing to wait for, and the answer if so."""
         try:
             part = member.stream.recv(1 << 16)
@@ -130,15 +134,15 @@ class Team:
             return True, None
         if not member.text.endswith(b"\n"):
             return False, None
-        reply = json.loads(member.text)
+        answer = parse_json(Answered, bytes(member.text), f"rank {member.rank}'s answer")
         member.text.clear()
-        return (True, reply) if reply["number"] == self._number else (False, None)
+        return (True, answer) if answer.number == self._number else (False, None)
 
-    def _tell(self, rank: int, command: Command) -> None:
+    def _tell(self, rank: int, order: Order, limit_s: float = 0.0) -> None:
         member = self.members[rank]
         try:
             member.stream.settimeout(_SEND_S)
-            member.stream.sendall(json.dumps(command).encode() + b"\n")
+            member.stream.sendall(encode_order(order, self._number, limit_s))
             member.heard_of_us_s = time.monotonic()
         except OSError:
             self._leave_out(rank)
@@ -147,12 +151,8 @@ class Team:
         now_s = time.monotonic()
         for rank, member in [*self.members.items()]:
             if now_s - member.heard_of_us_s > _WORD_EVERY_S:
-                self._tell(rank, {"do": "wait"})
+                self._tell(rank, Wait())
 
     def _leave_out(self, rank: int) -> None:
         if member := self.members.pop(rank, None):
             member.stream.close()
-
-
-Show = Callable[[str], None]
-"""Takes a line that says what is being done."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template
 
-_HOMES = {"Forecast": "plan", "Network": "network", "Plan": "plan"}
+_HOMES = {"Forecast": "plan", "Network": "network", "Plan": "plan", "Probe": "probe"}
 """The module here that makes the fragment of a value, by the name of the value's class."""
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from firetree import tables
-from firetree.network import Network, format_duration, format_rate, rack_of
-from firetree.probing.result import Probe
+from firetree.network import Network, format_duration, format_rate
+from firetree.probing import Probe
 
 _MOST_COLUMNS = 16
 
@@ -14,19 +14,12 @@ def as_text(found: Probe) -> str:
     network = found.network
     table = _matrix(network) if network.size <= _MOST_COLUMNS else _ports(network)
     lines = [*_racks(network), *(f"warning: {warning}" for warning in found.warnings)]
-    lines.append(
-        f"measured in {found.seconds:.1f} s with {found.sent_bytes / 1e6:,.0f} MB over all links"
-    )
-    return "\n".join([table, *lines])
+    return "\n".join([table, *lines, effort(found)])
 
 
-def pair_rate(network: Network, a: int, b: int) -> float:
-    """What host a sends to host b while nothing else is under way, in bytes a second."""
-    racks = rack_of(network)
-    limits = [network.hosts[a].up_bytes_s, network.hosts[b].down_bytes_s, network.pair_rate(a, b)]
-    if racks[a] != racks[b]:
-        limits += [network.racks[racks[a]].out_bytes_s, network.racks[racks[b]].in_bytes_s]
-    return min(limits)
+def effort(found: Probe) -> str:
+    """What it took."""
+    return f"measured in {found.seconds:.1f} s with {found.sent_bytes / 1e6:,.0f} MB over all links"
 
 
 def _matrix(network: Network) -> str:
@@ -35,7 +28,7 @@ def _matrix(network: Network) -> str:
     rows = [
         (
             network.name(a),
-            *("-" if a == b else f"{pair_rate(network, a, b) * 8 / 1e6:.0f}" for b in everyone),
+            *("-" if a == b else f"{network.rate_alone(a, b) * 8 / 1e6:.0f}" for b in everyone),
             _latency(network, a),
         )
         for a in everyone

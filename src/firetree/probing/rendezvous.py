@@ -24,7 +24,7 @@ _TRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class Rendezvous:
     """Where rank 0 listens, and what proves that one belongs to the same probe."""
 
     addresses: tuple[str, ...]
@@ -32,23 +32,23 @@ class Meeting:
     token: bytes
 
 
-def call_meeting(store: Store, listener: socket.socket, address: str | None) -> Meeting:
+def call(store: Store, listener: socket.socket, address: str | None) -> Rendezvous:
     """As rank 0, publish where `listener` is: at `address`, or at every one where that is None."""
     every = sorted(reach.own_addresses(), key=reach.is_loopback)
     addresses = [address] if address else every
-    meeting = Meeting(tuple(addresses), listener.getsockname()[1], secrets.token_bytes(16))
-    document = {"addresses": addresses, "port": meeting.port, "token": meeting.token.hex()}
-    store.set(f"meeting-{_times_called(store, 0)}", json.dumps(document))
-    return meeting
+    here = Rendezvous(tuple(addresses), listener.getsockname()[1], secrets.token_bytes(16))
+    document = {"addresses": addresses, "port": here.port, "token": here.token.hex()}
+    store.set(f"rendezvous-{_times_called(store, 0)}", json.dumps(document))
+    return here
 
 
-def find_meeting(store: Store, rank: int, limit_s: float) -> Meeting:
+def find(store: Store, rank: int, limit_s: float) -> Rendezvous:
     """Wait until rank 0 has published where it is.
 
     Raises:
         RunFailedError: it has not within `limit_s`.
     """
-    key = f"meeting-{_times_called(store, rank)}"
+    key = f"rendezvous-{_times_called(store, rank)}"
     try:
         store.wait([key], timedelta(seconds=limit_s))
         document = json.loads(store.get(key))
@@ -57,10 +57,10 @@ def find_meeting(store: Store, rank: int, limit_s: float) -> Meeting:
             f"rank {rank} heard nothing of rank 0 within {limit_s:.0f} s; is it running?"
         ) from error
     token = bytes.fromhex(document["token"])
-    return Meeting(tuple(document["addresses"]), int(document["port"]), token)
+    return Rendezvous(tuple(document["addresses"]), int(document["port"]), token)
 
 
-def connect(meeting: Meeting, rank: int, limit_s: float) -> socket.socket:
+def connect(rendezvous: Rendezvous, rank: int, limit_s: float) -> socket.socket:
     """A connection to rank 0, greeted with the token.
 
     Raises:
@@ -68,25 +68,25 @@ def connect(meeting: Meeting, rank: int, limit_s: float) -> socket.socket:
     """
     end_s = time.monotonic() + limit_s
     while time.monotonic() < end_s:
-        for address in meeting.addresses:
-            if stream := _try(address, meeting):
+        for address in rendezvous.addresses:
+            if stream := _try(address, rendezvous):
                 return stream
         time.sleep(0.05)
-    tried = ", ".join(meeting.addresses)
+    tried = ", ".join(rendezvous.addresses)
     raise RunFailedError(
-        f"rank {rank} cannot reach rank 0 at {tried}, port {meeting.port}; "
+        f"rank {rank} cannot reach rank 0 at {tried}, port {rendezvous.port}; "
         "is there a firewall between them?"
     )
 
 
-def _try(address: str, meeting: Meeting) -> socket.socket | None:
+def _try(address: str, rendezvous: Rendezvous) -> socket.socket | None:
     try:
-        stream = socket.create_connection((address, meeting.port), _TRY_S)
+        stream = socket.create_connection((address, rendezvous.port), _TRY_S)
     except OSError:
         return None
     with contextlib.suppress(OSError):
-        stream.sendall(meeting.token)
-        if stream.recv(len(meeting.token), socket.MSG_WAITALL) == meeting.token[::-1]:
+        stream.sendall(rendezvous.token)
+        if stream.recv(len(rendezvous.token), socket.MSG_WAITALL) == rendezvous.token[::-1]:
             return stream
     stream.close()
     return None

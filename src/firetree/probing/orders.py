@@ -1,0 +1,185 @@
+"""What rank 0 asks of the hosts during a probe, and what they answer: a line of JSON each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from firetree.documents import from_document, parse_json
+from firetree.errors import RunFailedError
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where a host takes data connections."""
+
+    rank: int
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Connect to these hosts."""
+
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureCosts:
+    """Measure what messages and sums cost this host alone; answered by `Costs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureMessages:
+    """Send messages around a ring of `size` hosts, as number `index`, who meet in a store."""
+
+    address: str
+    port: int
+    index: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Send to and take from ranks for `span_s`, at most `most_bytes`; `to` has the bytes under way."""
+
+    to: tuple[tuple[int, int], ...]
+    take_from: tuple[int, ...]
+    span_s: float
+    most_bytes: int
+    add_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take from each rank until as many bytes have come as it ever sent."""
+
+    totals: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send single bytes to a host that has been told to `Echo` them."""
+
+    peer: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Answer each of a host's bytes with one."""
+
+    peer: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Know that rank 0 is there; not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The probe is over; its result as JSON."""
+
+    probe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The probe is over without a result."""
+
+    why: str
+
+
+Order = Connect | MeasureCosts | MeasureMessages | Stream | Drain | Ping | Echo | Wait | End | Fail
+_ORDERS = {kind.__name__: kind for kind in get_args(Order)}
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """The first line that a host says; hosts with the same `machine` share its cores."""
+
+    rank: int
+    address: str
+    port: int
+    machine: str
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The ranks that could be reached."""
+
+    reached: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCost:
+    """CPU seconds of an end of a message in the ring; None where a host did not take part."""
+
+    message_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """For each receiver all bytes ever sent to it, for each sender the rate at which it arrived."""
+
+    sent: tuple[tuple[int, int], ...]
+    rates: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What was sent has arrived, or its sender has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Echoes:
+    """Seconds from each byte to its echo; none from the host that echoed."""
+
+    times_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    order: str
+    number: int
+    limit_s: float
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer to the order of that number."""
+
+    number: int
+    fields: Mapping[str, Any]
+
+
+def encode(message: Any) -> bytes:
+    """A dataclass as a line."""
+    return json.dumps(asdict(message)).encode() + b"\n"
+
+
+def encode_order(order: Order, number: int = 0, limit_s: float = 0.0) -> bytes:
+    """An order as a line; a host has `limit_s` for it."""
+    return encode(_Asked(type(order).__name__, number, limit_s, asdict(order)))
+
+
+def read_order(line: bytes) -> tuple[Order, int, float]:
+    """An order, its number and limit.
+
+    Raises:
+        RunFailedError: an order of another version of firetree.
+    """
+    asked = parse_json(_Asked, line, "rank 0's order")
+    if asked.order not in _ORDERS:
+        raise RunFailedError(
+            f"rank 0 asks for '{asked.order}'; expected the same firetree everywhere"
+        )
+    order: Order = from_document(_ORDERS[asked.order], asked.fields, "rank 0's order")
+    return order, asked.number, asked.limit_s
