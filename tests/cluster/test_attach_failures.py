@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 import firetree
 from firetree.errors import UserError
+from firetree.torch_private import group_store
 
 WAYS = (
     *(("binomial_tree", "none"), ("ring", "fp16"), ("gloo", "none"), ("ring", "int8")),
@@ -37,7 +38,7 @@ def backward(model: nn.Module) -> None:
 
 def stop_after_three_steps(algorithm: str, compression: str) -> list[str]:
     """Rank 1 stops; the others say why, twice, and have no gradients to step along."""
-    store = dist.distributed_c10d._get_default_store()
+    store = group_store()
     model = DistributedDataParallel(net(), bucket_cap_mb=0.001)
     firetree.attach(model, algorithm, compression=compression, timeout_s=1)
     for _ in range(3):
@@ -93,7 +94,7 @@ SCRIPTS = {
 
 def leave_every_script(names: tuple[str, ...]) -> list[str]:
     """Rank 1 stops after three steps, in one script after another."""
-    store, told = dist.distributed_c10d._get_default_store(), []
+    store, told = group_store(), []
     for name in names:
         build, options, script = SCRIPTS[name]
         model = DistributedDataParallel(build(), **options)
@@ -130,7 +131,7 @@ def test_a_failed_sum_keeps_its_type_wherever_the_backward_pass_is_called(
 
 
 def join_while_another_stops() -> str:
-    model, store = DistributedDataParallel(net()), dist.distributed_c10d._get_default_store()
+    model, store = DistributedDataParallel(net()), group_store()
     firetree.attach(model, timeout_s=1)
     if dist.get_rank() == 1:
         with contextlib.suppress(RuntimeError), Join([model]):  # of the group that rank 0 leaves

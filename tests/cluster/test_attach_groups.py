@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import firetree
 from firetree.errors import UserError
+from firetree.torch_private import group_store
 
 
 def group_of(*ranks: int) -> dist.ProcessGroup:
@@ -77,7 +78,7 @@ def test_ranks_outside_of_the_group_need_not_attach() -> None:
 
 def lost_in_a_group() -> str:
     group = group_of(1, 2, 3)
-    store = dist.distributed_c10d._get_default_store()
+    store = group_store()
     if dist.get_rank() == 0:
         store.wait(["told"])
         return ""
@@ -101,7 +102,7 @@ def test_messages_have_the_ranks_that_the_script_knows() -> None:
 
 
 def missing() -> str:
-    model, store = layer(), dist.distributed_c10d._get_default_store()
+    model, store = layer(), group_store()
     if dist.get_rank() == 1:
         store.wait(["both gave up"])
         with pytest.raises(firetree.CollectiveError) as caught:

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
-from torch._C._distributed_c10d import FileStore
+from torch.distributed import FileStore
 
 from firetree.errors import UserError
 from firetree.lab import Lab, namespaces

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore
+from torch.distributed import PrefixStore
 
 from firetree.bench.ways import Way, expected_sum, finish_peers, peer, peer_names
 from firetree.collectives import Executor
@@ -28,6 +28,7 @@ from firetree.peers import broadcast_json
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.candidates import FOREST, GLOO, Choice, forest, known
 from firetree.probing import probe_ranks
+from firetree.torch_private import group_store
 
 WINDOW_S = 0.03
 """How long the calls in one timing last at least, so that the ranks' uneven start does not count."""
@@ -154,7 +155,7 @@ def _choices(
 
 
 def _probed(group: dist.ProcessGroup) -> Network:
-    store = PrefixStore(f"probe of {group.size()}", dist.distributed_c10d._get_default_store())
+    store = PrefixStore(f"probe of {group.size()}", group_store())
     return probe_ranks(store, group.rank(), group.size()).network
 
 

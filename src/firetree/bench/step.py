@@ -30,6 +30,7 @@ from firetree.planning.plan import Plan, Prices, make_plan, restricted
 from firetree.planning.step import Bucket, bucketed
 from firetree.probing import probe_ranks
 from firetree.sync import Synchroniser
+from firetree.torch_private import group_store
 
 _TIMEOUT_S = 300.0
 
@@ -123,7 +124,7 @@ def replay(part: Path) -> list[StepRow]:
 def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]:
     """Probe the network; rank 0 plans, with all candidates or with one alone, and all get the same."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    found = probe_ranks(dist.distributed_c10d._get_default_store(), rank, world_size, brief=True)
+    found = probe_ranks(group_store(), rank, world_size, brief=True)
     made = {}
     if rank == 0:
         prices = Prices(found.network)

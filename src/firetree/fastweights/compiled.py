@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 
 from firetree.fastweights.recurrence import Rule, of_slow_weights
+from firetree.torch_private import never_compiled
 
 LANES = 16, 64
 """Least and most: short rows cost more for the beginning of each loop, long ones leave the cache."""
 
 
-@_disable_dynamo  # as torch.compiler.disable, which takes a second to import what compiles
+@never_compiled
 def takes(drive_BTH: Tensor) -> bool:
     """Whether `stretch` does: numbers that numba computes with, and gradients to be had.
 
@@ -36,7 +36,7 @@ def takes(drive_BTH: Tensor) -> bool:
     return numbers and drive_BTH.requires_grad and _kernels() is not None
 
 
-@_disable_dynamo
+@never_compiled
 def stretch(rule: Rule, *tensors: Tensor | None) -> Tensor:
     """As `recurrence.stretch`."""
     h_BTH: Tensor = _Compiled.apply(rule, *tensors)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import math
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, pad, silu
 
 from firetree.errors import UserError
@@ -91,6 +91,8 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
             } | ({"bias_qkv": (3 * hidden_size,)} if bias else {})
             for name, sizes in shapes.items():
                 self._add(name, layer, torch.empty(sizes))
+        if bias:
+            self.register_load_state_dict_pre_hook(_add_missing_bias)  # type: ignore[no-untyped-call]
         self.reset_parameters()
 
     @torch.no_grad()
@@ -166,13 +168,6 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         """(B·N, T, D)."""
         return torch.unflatten(x_BTH, 2, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
 
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # Runs from before there was a bias go on without one.
-        for layer in range(self.num_layers if self.bias else 0):
-            name = f"bias_qkv_l{layer}"
-            state.setdefault(prefix + name, torch.zeros_like(self._weight("bias_qkv", layer)))
-        super()._load_from_state_dict(state, prefix, *rest)
-
     def _split(self, state: DeltaState, x_BTI: Tensor) -> list[Any]:
         size_D = self.hidden_size // self.heads
         every = self.num_layers, len(x_BTI)
@@ -185,3 +180,10 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, heads={self.heads}"
+
+
+def _add_missing_bias(layers: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let runs from before there was a bias go on without one."""
+    for name, parameter in layers.named_parameters(prefix.removesuffix(".")):
+        if "bias_qkv" in name:
+            state.setdefault(name, torch.zeros_like(parameter))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from firetree.fastweights.reads import BlockGradients, blocks
+from firetree.torch_private import layer_norm_backward, relu_backward, tanh_backward
 
 EPSILON = 1e-5
 """Added to the variance in layer normalisation, as torch.nn.LayerNorm does."""
@@ -164,7 +165,7 @@ class _Stretch(torch.autograd.Function):
         dnormal_TSBH, dz_BTH = torch.empty_like(normal_TSBH), torch.empty_like(dh_BTH)
         dfade_T, dweight_T = weight_T.new_zeros(size_T), weight_T.new_zeros(size_T)
         dA_BHH: Tensor | None = None
-        activation_backward = _THROUGH_RELU if rule.relu else _THROUGH_TANH
+        activation_backward = relu_backward if rule.relu else tanh_backward
         outputs, doutputs, dzs = h_BTH.unbind(1), dh_BTH.unbind(1), dz_BTH.unbind(1)
         sums, dsums = _sums(normal_TSBH, steps), _sums(dnormal_TSBH, steps)
         guesses = _apart(guess_TSBH)
@@ -216,15 +217,13 @@ def _normal_backward(
     dv: Tensor, u: Tensor, moments: tuple[Tensor, Tensor], gain_H: Tensor, of_input: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of layer normalisation: of its input, or else of gain and bias."""
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_layer_norm_backward(
+    gradients: tuple[Tensor, Tensor, Tensor] = layer_norm_backward(
         dv, u, gain_H.shape, *moments, gain_H, gain_H, (of_input, not of_input, not of_input)
     )
     return gradients
 
 
 _RELU = partial(torch.clamp_min, min=0)
-_THROUGH_RELU = partial(torch.ops.aten.threshold_backward.grad_input, threshold=0)
-_THROUGH_TANH = torch.ops.aten.tanh_backward.grad_input
 
 
 def _apart(x_TSBH: Tensor) -> list[tuple[Tensor, ...]]:

@@ -11,7 +11,7 @@ import time
 from datetime import timedelta
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import Store
+from torch.distributed import Store
 
 from firetree.errors import RunFailedError, UserError
 from firetree.launch.place import Place

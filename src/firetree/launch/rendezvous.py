@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import HashStore
+from torch.distributed import HashStore
 
 from firetree.errors import RunFailedError
 from firetree.launch.network import check_transport, speak_over, speak_over_one_network

@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore
 
 from firetree.errors import RunFailedError, UserError
 from firetree.launch.place import STORE_SOCKET, Place, port_refused

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from firetree.errors import UserError
 from firetree.models.inputs import Inputs, batch_of, call, shapes_of
 from firetree.models.outputs import tensors
+from firetree.torch_private import shapes_alone
 
 FLOAT_BYTES = 4
 
@@ -79,7 +79,7 @@ def cost(module: nn.Module, example: Inputs) -> Cost:
         example = example.to(first.device)
     with kept_buffers(module):
         try:
-            seen = _watched_forward(module, example, FakeTensorMode(allow_non_fake_inputs=True))
+            seen = _watched_forward(module, example, shapes_alone())
         except Exception:
             seen = _real_forward(module, example)
     return Cost(tuple(_layers(module, seen, batch=batch_of(example))))

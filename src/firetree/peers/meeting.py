@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from typing import NoReturn, TypeVar
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import _get_process_group_store
 
 from firetree.errors import CollectiveError
 from firetree.peers.exchange import Json
+from firetree.torch_private import group_store
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ class Meeting:
         self.ranks = dist.get_process_group_ranks(group)
         self._rank = group.rank()
         self._place, self._timeout_s = place, timeout_s
-        self._store = _get_process_group_store(group)
+        self._store = group_store(group)
         # Counted in the store: it lives as long as what earlier meetings left there.
         self.number = self._asking_store(
             lambda: self._store.add(f"{place}/meetings of {self._rank}", 1)

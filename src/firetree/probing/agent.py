@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-from torch._C._distributed_c10d import TCPStore
+from torch.distributed import TCPStore
 
 from firetree.errors import RunFailedError
 from firetree.probing.costs import Costs, measure_costs

@@ -7,14 +7,14 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from statistics import fmean, median
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import HashStore, ProcessGroupGloo, Store
+from torch.distributed import HashStore, Store
+
+from firetree.torch_private import gloo_group
 
 _TIMEOUT_S = 5.0
 _TINY_BYTES, _LARGE_BYTES, _POOL_BYTES = 4, 1 << 18, 1 << 24
@@ -34,7 +34,7 @@ def ring_message_s(
     receives, as in a ring all-reduce. None if a host does not take part.
     """
     with contextlib.suppress(RuntimeError):
-        group = _rank(store, address, index, size, limit_s)
+        group = gloo_group(store, address, index, size, limit_s)
         after, before = (index + 1) % size, (index - 1) % size
         outgoing, incoming = torch.zeros(2, RING_BYTES // 4)
         messages_s = []
@@ -64,17 +64,9 @@ def message_costs() -> tuple[float, float, float]:
 def _two_ranks() -> Sequence[dist.ProcessGroup]:
     store = HashStore()
     with ThreadPoolExecutor(2) as threads:
-        return [*threads.map(lambda rank: _rank(store, "127.0.0.1", rank, 2, _TIMEOUT_S), range(2))]
-
-
-def _rank(store: Store, address: str, rank: int, size: int, timeout_s: float) -> dist.ProcessGroup:
-    gloo: Any = ProcessGroupGloo  # its stubs lack the options
-    options = gloo._Options()
-    options._devices = [gloo.create_device(hostname=address)]
-    options._timeout = timedelta(seconds=timeout_s)
-    options._threads = 1
-    group: dist.ProcessGroup = gloo(store, rank, size, options)
-    return group
+        return [
+            *threads.map(lambda rank: gloo_group(store, "127.0.0.1", rank, 2, _TIMEOUT_S), range(2))
+        ]
 
 
 def _tensors(size_bytes: int) -> Sequence[Tensor]:

@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed import PrefixStore, Store
 
 from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.launch import Place, call, find_place, launch, open_store, share_cores
@@ -24,6 +24,7 @@ from firetree.probing.result import Probe
 from firetree.probing.survey import Survey
 from firetree.probing.team import Team
 from firetree.progress import Progress, log
+from firetree.torch_private import group_store
 
 JOIN_S = 60.0
 """How long to wait for hosts that have not come yet."""
@@ -56,7 +57,7 @@ def probe(
     """
     if dist.is_initialized():
         _refuse_others(workers, dist.get_world_size())
-        store = PrefixStore("firetree.probe", dist.distributed_c10d._get_default_store())
+        store = PrefixStore("firetree.probe", group_store())
         return _among(store, dist.get_rank(), dist.get_world_size(), brief, seed, progress)
     place = find_place(os.environ)
     if place is not None:

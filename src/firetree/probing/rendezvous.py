@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from torch._C._distributed_c10d import Store
+from torch.distributed import Store
 
 from firetree.errors import RunFailedError
 from firetree.peers import reach

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-from torch._C._distributed_c10d import TCPStore
+from torch.distributed import TCPStore
 
 from firetree.network.fair import fair_rates
 from firetree.peers.reach import listening_at

@@ -5,14 +5,19 @@ DDP reads the hook's annotations as objects, so this file evaluates them (no `an
 
 import weakref
 
-import torch
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket
-from torch.autograd import Variable
+from torch.distributed import GradBucket
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.sync.synchroniser import Synchroniser
+from firetree.torch_private import (
+    after_backward,
+    averages_who_is_left,
+    in_backward,
+    register_own_hook,
+    skip_unused_parameters,
+)
 
 
 class Hook:
@@ -26,8 +31,7 @@ class Hook:
         """Let DDP call it. A copy of the model, also one from a file, sums as DDP does."""
         model = self._model()
         assert model is not None
-        model.register_comm_hook(None, self.firetree)
-        model._comm_hooks.clear()  # what copies take along; the reducer has the hook
+        register_own_hook(model, self.firetree)
 
     def firetree(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """Takes a bucket of gradients, promises their mean. DDP's logs have its name."""
@@ -39,9 +43,9 @@ class Hook:
     def _trains(self) -> bool | None:
         """Whether this rank has samples left, in a `Join` whose means are over those that have."""
         model = self._model()
-        if model is None or not model._join_config.enable or model._divide_by_initial_world_size:
+        if model is None or not averages_who_is_left(model):
             return None
-        return _in_backward_pass()
+        return in_backward()
 
     def _after_this_pass(self, last: Future[Tensor]) -> None:
         # An error in the future would reach the script as a RuntimeError of C++, without its type.
@@ -50,13 +54,12 @@ class Hook:
         def before() -> None:
             last.wait()
             if self._synchroniser.error is not None and not self._end_of_ddp_would_wait():
-                queue(self._end_where_failed)
+                after_backward(self._end_where_failed)
             else:
                 self._end_where_failed()
 
-        if _in_backward_pass():
-            queue = Variable._execution_engine.queue_callback
-            queue(before)
+        if in_backward():
+            after_backward(before)
         else:
             last.wait()
             self._end_where_failed()
@@ -66,7 +69,7 @@ class Hook:
         model = self._model()
         if model is None or not model.find_unused_parameters or model.static_graph:
             return False
-        model.reducer._reset_state()
+        skip_unused_parameters(model)
         return True
 
     def _end_where_failed(self) -> None:
@@ -75,8 +78,3 @@ class Hook:
             for parameter in model.parameters():
                 parameter.grad = None
         self._synchroniser.raise_failure()
-
-
-def _in_backward_pass() -> bool:
-    """Not so where `Join` calls the hook, on a rank that has no more samples."""
-    return torch._C._current_graph_task_id() != -1

@@ -17,14 +17,21 @@ from firetree.peers import Json, Meeting, agree, current, join, together
 from firetree.planning.compressions import Compression, parse_compression
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chunks
-from firetree.sync.groups import check_timeout, group_beside, timeout_of
 from firetree.sync.hook import Hook
 from firetree.sync.synchroniser import Synchroniser
+from firetree.torch_private import (
+    comm_hook_of,
+    group_timeout_s,
+    named_group,
+    own_parameters,
+    steps_in_backward,
+)
 
 # By name: whoever has one has imported it, which takes as long as to import torch.
 _SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
 _WHERE = "firetree.attach"
+_MOST_S = 1e6
 _REMEDY = (
     "call firetree.attach alike, and for the same models in the same order, on every rank; models "
     "wrapped with init_sync=False once their weights are alike"
@@ -72,14 +79,15 @@ def attach(
     _check_model(model)
     group, device = model.process_group, model.device
     if timeout_s is None:
-        timeout_s = timeout_of(group, device)
-    check_timeout(timeout_s)
+        timeout_s = group_timeout_s(group, device)
+    _check_timeout(timeout_s)
     meeting = Meeting(group, _WHERE, timeout_s)
     chosen, sent_as = together(lambda: _asked(model, algorithm, compression, chunks), meeting)
     agree(_description(model, chosen, compression), _REMEDY, meeting)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        beside = group_beside(group, meeting.number, backend, timeout_s)
+        name = f"firetree {meeting.number} beside {group.group_name}"
+        beside = named_group(name, backend, timeout_s, group)
     except RuntimeError as error:
         raise CollectiveError(f"{_WHERE}: the ranks cannot connect: {error}") from error
     roll = join(meeting.gather) if group.size() > 1 and current() is None else None
@@ -88,16 +96,24 @@ def attach(
     return synchroniser
 
 
+def _check_timeout(timeout_s: object) -> None:
+    """Raise UserError where it is no time that a backend can wait."""
+    number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if not number or not 0.001 <= timeout_s <= _MOST_S:  # type: ignore[operator]
+        raise UserError(
+            f"timeout_s is {timeout_s!r}; expected seconds, from 0.001 to {_MOST_S:.0f}"
+        )
+
+
 def _check_model(model: object) -> None:
     """Raise UserError where there is no DDP model that could take a hook."""
     kind = type(model).__name__
     if isinstance(model, DistributedDataParallel):
-        logged = model._get_ddp_logging_data()  # type: ignore[no-untyped-call]
-        if hook := logged.get("comm_hook"):
+        if hook := comm_hook_of(model):
             raise UserError(
                 f"the model has the communication hook {hook} already; expected one without"
             )
-        if any(hasattr(p, "_in_backward_optimizers") for p in model._module_parameters):
+        if steps_in_backward(model):
             raise UserError(
                 "the model's optimizer steps in the backward pass, by a communication hook of its own; "
                 "expected one that steps after it"
@@ -142,7 +158,7 @@ def gradient_bytes(model: nn.Module) -> int:
 
 def _trained(model: DistributedDataParallel) -> list[Tensor]:
     """The parameters whose gradients DDP sums: it may be told to ignore some."""
-    return [p for p in model._module_parameters if p.requires_grad]
+    return [p for p in own_parameters(model) if p.requires_grad]
 
 
 def _description(

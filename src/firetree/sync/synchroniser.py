@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket
+from torch.distributed import GradBucket
 from torch.futures import Future
 
 from firetree import collectives
@@ -33,6 +33,7 @@ from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
 from firetree.sync.wire import tcp_sent_bytes
+from firetree.torch_private import sparse_parts
 from firetree.trace import BucketSpan
 
 _NO_BUCKET = -1
@@ -304,7 +305,7 @@ class Synchroniser:
             with waiting():
                 averaged = mean()
             if self._compression.keeps_errors:
-                numbers = averaged._values() if averaged.is_sparse else averaged
+                numbers = sparse_parts(averaged)[1] if averaged.is_sparse else averaged
                 self._finite.append(torch.isfinite(numbers).all())
         except Exception as error:
             self.error = self._told(error, f"bucket {index}")
@@ -348,7 +349,7 @@ class Synchroniser:
 
 def _size_bytes(buffer: Tensor) -> int:
     if buffer.is_sparse:
-        return buffer._values().nbytes + buffer._indices().nbytes
+        return sum(part.nbytes for part in sparse_parts(buffer))
     return buffer.nbytes
 
 

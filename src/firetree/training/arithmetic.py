@@ -106,7 +106,8 @@ def compiled(
     DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
     """
     # Else it tells users what only its makers can change.
-    torch._logging.set_logs(all=logging.ERROR)  # type: ignore[attr-defined]
+    for compiler in ("torch._dynamo", "torch._inductor"):
+        logging.getLogger(compiler).setLevel(logging.ERROR)
     # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
     forward = torch.compile(parallel, dynamic=False)
     x = arithmetic.ordered(example)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -24,6 +23,7 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
         if averaged[0].is_floating_point():
             average_floats(averaged, latest, count)
         else:
-            torch._foreach_copy_(averaged, latest)
+            for kept, now in zip(averaged, latest, strict=True):
+                kept.copy_(now)
 
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)

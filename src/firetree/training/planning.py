@@ -20,6 +20,7 @@ from firetree.peers import broadcast_json, gather_json
 from firetree.planning.plan import BUCKETS_BYTES, Plan, Prices, load_plan, make_plan
 from firetree.probing import Probe, probe_ranks
 from firetree.sync import gradient_bytes
+from firetree.torch_private import group_store
 from firetree.trace import StepTrace
 
 AUTO = "auto"
@@ -113,8 +114,7 @@ def read_plan(path: str, model: nn.Module) -> Plan:
 
 def _probed() -> Probe:
     """Of all ranks (RunFailedError where one did not answer)."""
-    store = dist.distributed_c10d._get_default_store()
-    found = probe_ranks(store, dist.get_rank(), dist.get_world_size(), brief=True)
+    found = probe_ranks(group_store(), dist.get_rank(), dist.get_world_size(), brief=True)
     if found.unmeasured:
         raise RunFailedError(f"rank {found.unmeasured[0]} did not answer the probe; is it running?")
     return found
