@@ -10,7 +10,7 @@ from firetree.errors import UserError
 
 _BITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_IN_A_SECOND = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0}
 _NUMBER = r"(\d{1,17}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)"
 
 
@@ -47,7 +47,7 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(_NUMBER + r"\s?([num]?s)", text.strip().lower())
     if not found:
         raise UserError(f"duration {short(text)}; expected a number and us, ms or s, as in 80us")
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(found[1]) / _IN_A_SECOND[found[2]]
 
 
 def parse_bytes(text: str) -> int:
