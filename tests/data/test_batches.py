@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import digits_file
 import numpy as np
 import pytest
 import torch
 from reading import load
-from sklearn.datasets import load_digits
 
 from firetree.data import Augmentation, Batch, Loader, Splits
 from firetree.data.arrays import read_digits
@@ -26,11 +26,11 @@ BOTH = Augmentation(flip=True, crop_padding=2)
 
 
 def test_the_digits_are_those_of_scikit_learn() -> None:
-    theirs = load_digits()
+    theirs = digits_file.arrays()
     ours = read_digits().train
-    assert np.array_equal(ours.labels, theirs.target)
+    assert np.array_equal(ours.labels, theirs["labels"])
     assert ours.array_NHWC is not None
-    assert np.array_equal(np.rint(ours.array_NHWC[..., 0] * (16 / 255)), theirs.images)
+    assert np.array_equal(np.rint(ours.array_NHWC[..., 0] * (16 / 255)), theirs["images"])
 
 
 @pytest.fixture(scope="module")

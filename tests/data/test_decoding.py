@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from firetree.data import decoding
-from firetree.data.decoding import DamagedPictureError, decode, fit
+from firetree.data.damaged import DamagedPictureError
+from firetree.data.decoding import decode, fit
 from firetree.data.views import Cut, View
 
 simplejpeg = pytest.importorskip("simplejpeg", reason="needs simplejpeg")

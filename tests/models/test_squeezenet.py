@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from firetree import models
+from firetree.data.arrays import read_digits
 from firetree.errors import UserError
 from firetree.models.squeezenet import FireWidths, SqueezeNetShape, Stem
 
@@ -231,9 +231,10 @@ def test_what_no_network_can_have_is_refused_in_one_line(
 
 
 def test_the_small_network_learns_digits_from_scratch() -> None:
-    pictures, labels = load_digits(return_X_y=True)
-    x_BCHW = torch.tensor((pictures - pictures.mean()) / pictures.std()).float().view(-1, 1, 8, 8)
-    y_B = torch.tensor(labels)
+    digits = read_digits().train
+    x_BCHW = torch.tensor(digits.array_NHWC).float().view(-1, 1, 8, 8)
+    x_BCHW = (x_BCHW - x_BCHW.mean()) / x_BCHW.std()
+    y_B = torch.tensor(digits.labels)
     torch.manual_seed(0)
     train, test = torch.randperm(len(y_B)).split([1437, 360])
     model = models.build("squeezenet_small", classes=10, channels=1, size=8)

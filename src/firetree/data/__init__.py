@@ -19,17 +19,18 @@ import re
 import stat
 from pathlib import Path
 
-from firetree.data import arrays, shards, trees
+from firetree.data import arrays
 from firetree.data.account import Account
 from firetree.data.augmentation import Augmentation
 from firetree.data.batches import Batch, Loader
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.labels import with_numbers
 from firetree.data.order import epoch_steps
 from firetree.data.pictures import Dataset, Pictures
 from firetree.data.sequences import SequenceBatch, SequenceLoader, SequenceSplits
 from firetree.data.splits import Splits, make_splits
 from firetree.errors import UserError, nearest
+from firetree.extras import extra
 
 __all__ = [
     "Account",
@@ -139,12 +140,19 @@ def _read(
         case "npz":
             return arrays.read_npz(path)
         case "folder":
-            return trees.read_folder(path)
-        case "tar":
-            return trees.read_tar(path)
-        case "webdataset":
-            return shards.read_shards(path)
-        case _:
-            from firetree.data import parquet  # pyarrow takes a while to import
+            from firetree.data.trees import read_folder
 
-            return parquet.read_parquet(path, image_column, label_column)
+            return read_folder(path)
+        case "tar":
+            from firetree.data.trees import read_tar
+
+            return read_tar(path)
+        case "webdataset":
+            from firetree.data.shards import read_shards
+
+            return read_shards(path)
+        case _:
+            with extra("parquet", "read parquet files"):
+                from firetree.data.parquet import read_parquet
+
+            return read_parquet(path, image_column, label_column)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from firetree.data.augmentation import Augmentation, Draws, changed, draw
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
 from firetree.data.pictures import U8, Pictures
 from firetree.data.splits import Splits

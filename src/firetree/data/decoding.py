@@ -13,10 +13,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.views import View
+from firetree.extras import extra
 from firetree.foreign import ENOUGH_BYTES, foreign
+
+with extra("images", "decode images"):
+    from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 try:
     import simplejpeg
@@ -64,10 +68,6 @@ _TURNS: dict[Any, Turn] = {
 # Pixels or errors tell; of large images, those that Pillow refuses are named.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
-class DamagedPictureError(Exception):
-    """A picture that cannot be decoded; the text is the reason, without the picture's name."""
 
 
 def decode(content: bytes, view: View | None = None) -> Image.Image:

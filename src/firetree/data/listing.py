@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from firetree.data.account import checksum
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.output import printable
 
 Parts = tuple[str, ...]

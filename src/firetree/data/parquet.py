@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firetree.data.account import HELD_OUT, checksum
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.parquet_columns import Columns, find_columns
 from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.data.split_files import split_files

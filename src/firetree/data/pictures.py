@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from firetree.data.account import HELD_OUT
-from firetree.data.decoding import DamagedPictureError, decode, fit
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.order import Indices
 from firetree.data.views import Cut, View
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 U8 = npt.NDArray[np.uint8]
 
@@ -97,10 +99,14 @@ def encoded(
     checksum: int,
 ) -> Stored:
     """Pictures that are decoded from `content` whenever one is read."""
+    from firetree.data.decoding import decode
+
     return Stored(labels, name, lambda index, view: decode(content(index), view), checksum)
 
 
 def _image(x_HWC: U8) -> Image.Image:
+    from PIL import Image
+
     return Image.fromarray(x_HWC[:, :, 0] if x_HWC.shape[2] == 1 else x_HWC)
 
 
@@ -109,8 +115,13 @@ def fitted(stored: Stored, labels: Indices, size: int, channels: int) -> Picture
     array = stored.array_NHWC
     if array is not None and array.shape[1:] == (size, size, channels):
         return ArrayPictures(labels, stored.name, array)
+    from firetree.data.decoding import fit
+
+    def seen(index: int, view: View) -> U8:
+        return fit(stored.image(index, view), view, channels)
+
     kept = _Kept(len(labels), size, channels)
-    return FittedPictures(labels, stored.name, stored.image, size, channels, kept)
+    return FittedPictures(labels, stored.name, seen, size, channels, kept)
 
 
 def subset(whole: Pictures, rows: Indices) -> Pictures:
@@ -133,15 +144,22 @@ class ArrayPictures:
         x_HWC: U8 = self.array_NHWC[index]
         if cut is None:
             return x_HWC
-        return fit(_image(x_HWC), View(x_HWC.shape[0], cut), x_HWC.shape[2])
+        return _part(x_HWC, cut)
 
     def read_batch(
         self, indices_B: Indices, cuts_B: Sequence[Cut] | None = None
     ) -> tuple[U8, dict[int, str]]:
         x_BHWC = self.array_NHWC[indices_B]
         for x_HWC, cut in zip(x_BHWC, cuts_B or (), strict=cuts_B is not None):
-            x_HWC[...] = fit(_image(x_HWC), View(x_HWC.shape[0], cut), x_HWC.shape[2])
+            x_HWC[...] = _part(x_HWC, cut)
         return x_BHWC, {}
+
+
+def _part(x_HWC: U8, cut: Cut) -> U8:
+    """The part of a picture, in the picture's own size."""
+    from firetree.data.decoding import fit
+
+    return fit(_image(x_HWC), View(x_HWC.shape[0], cut), x_HWC.shape[2])
 
 
 class _Kept:
@@ -170,7 +188,8 @@ class FittedPictures:
 
     labels: Indices
     name: Callable[[int], str]
-    image: Callable[[int, View | None], Image.Image]
+    seen: Callable[[int, View], U8]
+    """x_HWC, what a view shows of a picture."""
     size: int
     channels: int
     kept: _Kept
@@ -182,8 +201,7 @@ class FittedPictures:
         known = self.kept[index] if cut is None else None
         if known is not None:
             return known
-        view = View(self.size, cut)
-        x_HWC = fit(self.image(index, view), view, self.channels)
+        x_HWC = self.seen(index, View(self.size, cut))
         if cut is None:
             self.kept[index] = x_HWC
         return x_HWC

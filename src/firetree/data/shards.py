@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from firetree.data.decoding import SUFFIXES, DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
+from firetree.data.decoding import SUFFIXES
 from firetree.data.labels import labels_of
 from firetree.data.listing import Member, checksum_of, suffix_of
 from firetree.data.pictures import Dataset, Stored, encoded

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firetree.data.account import Account, checksum, counts_as_text, remarks_on_labels
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.order import Indices, hold_out
 from firetree.data.pictures import Dataset, Pictures, Stored, fitted, subset
 from firetree.errors import UserError
@@ -136,6 +136,9 @@ def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:
 
 def _own_size(stored: Stored) -> int:
     """The size that the first readable pictures share, in pixels."""
+    array = stored.array_NHWC
+    if array is not None and array.shape[1] == array.shape[2]:
+        return int(array.shape[1])
     sizes: dict[str, tuple[int, int]] = {}
     for index in range(len(stored.labels)):
         try:

@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from firetree.data.listing import Listing, Member, Parts, is_hidden
 from firetree.errors import UserError
+from firetree.extras import extra
 from firetree.foreign import foreign_file
 
 TARS = (
@@ -154,7 +155,8 @@ def _unpacker(start: bytes) -> Opener | None:
 
 
 def _open_zstd(path: Path) -> BinaryIO:
-    import pyarrow as pa  # takes a while to import
+    with extra("parquet", "unpack zstd"):
+        import pyarrow as pa
 
     return cast(BinaryIO, pa.input_stream(str(path), compression="zstd"))
 

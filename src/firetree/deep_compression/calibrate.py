@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.data.pictures import Stored
 from firetree.errors import UserError
 from firetree.modelfiles import Preprocessing, Published, build

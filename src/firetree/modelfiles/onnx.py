@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from firetree.errors import UserError
+from firetree.extras import extra
 from firetree.modelfiles.external import read_beside, size_bytes
 from firetree.modelfiles.graphs import check_graph
 from firetree.modelfiles.kinds import network_like
@@ -39,10 +40,8 @@ def read_onnx(path: Path) -> Published:
     Raises:
         UserError: the onnx package is missing, a damaged file, or none of our networks.
     """
-    try:
+    with extra("onnx", "read ONNX"):
         import onnx
-    except ImportError as error:
-        raise UserError("reading ONNX needs its package; pip install 'firetree[onnx]'") from error
     if path.stat().st_size > _LARGEST_BYTES:
         raise UserError(f"{path} has over 2 GiB; expected a smaller ONNX file")
     with _one_line(path):

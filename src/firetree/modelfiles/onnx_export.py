@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from firetree.errors import UserError
+from firetree.extras import extra
 from firetree.modelfiles import Published, build, metadata
 
 INPUT, OUTPUT = "pictures", "logits"
@@ -28,10 +28,8 @@ def as_onnx(published: Published) -> bytes:
     Raises:
         UserError: the onnx extra is not installed.
     """
-    try:
+    with extra("onnx", "write ONNX"):
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError("ONNX needs its packages; pip install 'firetree[onnx]'") from error
     preprocessing = published.preprocessing
     network = build(published).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros(2, len(preprocessing.mean), preprocessing.crop, preprocessing.crop)
@@ -60,10 +58,8 @@ def session(published: Published, threads: int = 0) -> Any:
     Raises:
         UserError: the onnx extra is not installed.
     """
-    try:
+    with extra("onnx", "run ONNX"):
         import onnxruntime
-    except ImportError as error:
-        raise UserError("no onnxruntime here; pip install 'firetree[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

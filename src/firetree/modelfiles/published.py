@@ -10,17 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import isqrt
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from firetree import models
 from firetree.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Order = Literal["RGB", "BGR"]
 
@@ -78,6 +80,8 @@ class Preprocessing:
 
     def apply(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """x_HWC of a picture of mode L or RGB: its pixels, before mean and std."""
+        from PIL.Image import Resampling
+
         image = image.convert("RGB" if len(self.mean) == 3 else "L")
         width, height = image.size
         if self.squash:
@@ -90,7 +94,7 @@ class Preprocessing:
         left, top = (width - self.crop) // 2 * across, (height - self.crop) // 2 * down
         box = (left, top, left + self.crop * across, top + self.crop * down)
         size = (self.crop, self.crop)
-        scaled = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        scaled = image.resize(size, Resampling.BILINEAR, box=box)
         x_HWC = np.asarray(scaled).reshape(*size, len(self.mean))
         return x_HWC[:, :, ::-1].copy() if self.order == "BGR" else x_HWC.copy()
 

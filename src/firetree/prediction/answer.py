@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from firetree import tables
-from firetree.data.decoding import DamagedPictureError
+from firetree.data.damaged import DamagedPictureError
 from firetree.errors import UserError
 from firetree.modelfiles import Preprocessing
 from firetree.prediction.backends import Run

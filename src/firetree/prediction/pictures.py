@@ -12,7 +12,8 @@ from PIL import Image
 
 from firetree.data import trees
 from firetree.data.account import counts_as_text
-from firetree.data.decoding import SUFFIXES, DamagedPictureError, decode
+from firetree.data.damaged import DamagedPictureError
+from firetree.data.decoding import SUFFIXES, decode
 from firetree.data.folders import list_folder
 from firetree.data.labels import with_numbers
 from firetree.data.listing import Listing, Member

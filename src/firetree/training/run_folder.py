@@ -14,9 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, Any
 
 from firetree import trace
 from firetree.data import Account
@@ -31,12 +29,16 @@ from firetree.durable import (
 )
 from firetree.environment import describe_environment
 from firetree.errors import UserError
+from firetree.extras import extra
 from firetree.metrics import Metrics, metrics_file, read_metrics
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic
 from firetree.training.checkpoint import Checkpoint
 from firetree.training.recipe import Recipe
 from firetree.training.recipe_file import read_kept_recipe, write_kept_recipe
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 FIXED_ON_RESUME = (
     "model",
@@ -188,9 +190,18 @@ class RunFolder:
             write_json_lines(self._metrics, map(asdict, kept))
             for header in headers:
                 trace.begin_trace(self.path, header, first_step)
-            # TensorBoard drops what an earlier process wrote after the step that is gone back to.
-            self._board = SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
+            self._board = self._new_board(first_step)
         return kept[-1].accuracy if kept else None
+
+    def _new_board(self, first_step: int) -> SummaryWriter | None:
+        try:
+            with extra("tensorboard", "write TensorBoard events"):
+                from torch.utils.tensorboard import SummaryWriter
+        except UserError as error:
+            self.remarks.append(str(error))
+            return None
+        # TensorBoard drops what an earlier process wrote after the step that is gone back to.
+        return SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
 
     def add_account(self, account: Account) -> None:
         """What the run is trained and tested on, as data.json."""

@@ -8,7 +8,11 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, Template
+from firetree.extras import extra
+
+with extra("pages", "make pages"):
+    import plotly  # noqa: F401  # the pages beside this file draw with it
+    from jinja2 import Environment, PackageLoader, Template
 
 _HOMES = {"Forecast": "plan", "Network": "network", "Plan": "plan", "Probe": "probe"}
 """The module here that makes the fragment of a value, by the name of the value's class."""

@@ -1,0 +1,92 @@
+"""The core trains, and what needs an extra says which one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+PACKAGES = {
+    "images": {"PIL"},
+    "parquet": {"pyarrow"},
+    "pages": {"plotly", "jinja2", "PIL"},
+    "tensorboard": {"tensorboard"},
+    "onnx": {"onnx", "onnxscript", "onnxruntime"},
+    "fast": {"simplejpeg", "numba"},
+    "mpi": {"mpi4py"},
+}
+"""What is imported of each extra."""
+
+WITHOUT_EXTRAS = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *rest):
+        missing = name.partition(".")[0] in {set().union(*PACKAGES.values())}
+        return None if missing else super().find_spec(name, *rest)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+"""
+
+
+def without_extras(code: str, *arguments: object) -> str:
+    """What Python prints in a process to which no extra is installed."""
+    command = [sys.executable, "-c", WITHOUT_EXTRAS + code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_extras_are_those_that_the_project_declares() -> None:
+    declared = PROJECT["optional-dependencies"]
+    assert set(declared) == {*PACKAGES, "all", "dev"}
+    for extra, packages in PACKAGES.items():
+        names = {name.partition(">")[0].replace("Pillow", "PIL") for name in declared[extra]}
+        assert names == packages
+
+
+def test_the_core_trains_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    run = "from firetree.__main__ import main; main()"
+    told = without_extras(run, "train", "digits", "--optim.steps", 2, "--run-dir", tmp_path / "run")
+    reason = "No module named 'tensorboard'; pip install 'firetree[tensorboard]'"
+    assert f"cannot write TensorBoard events: {reason}" in told
+    assert "test accuracy" in told
+
+
+NEEDS = {
+    "images": ("load('folder')", "cannot decode images: No module named 'PIL'"),
+    "parquet": ("load('parquet')", "cannot read parquet files: No module named 'pyarrow'"),
+    "pages": ("import firetree.commands.pages", "cannot make pages: No module named 'plotly'"),
+    "onnx": ("read_onnx(Path())", "cannot read ONNX: No module named 'onnx'"),
+}
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    code = f"""
+from functools import partial
+from pathlib import Path
+from firetree import data
+from firetree.errors import UserError
+from firetree.modelfiles.onnx import read_onnx
+chosen = dict(path=Path(), classes=None, size=None, channels=None, test_fraction=0.5, seed=0)
+load = partial(data.load, **chosen)
+for statement in {[statement for statement, _ in NEEDS.values()]}:
+    try:
+        exec(statement)
+    except UserError as error:
+        print(error)
+"""
+    return without_extras(code).splitlines()
+
+
+@pytest.mark.parametrize("extra", NEEDS)
+def test_what_is_missing_is_named_with_its_extra(told: list[str], extra: str) -> None:
+    assert f"{NEEDS[extra][1]}; pip install 'firetree[{extra}]'" in told
