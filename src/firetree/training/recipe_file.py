@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from firetree.documents import from_document, parse_toml, read_text
 from firetree.durable import write_durably
@@ -110,16 +111,8 @@ def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
 
 def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML that `parse_recipe` reads back; None is left out."""
-    top, tables = [], []
-    for name, value in asdict(recipe).items():
-        if isinstance(value, dict):
-            rows = [f"{key} = {_toml(v)}" for key, v in value.items() if v is not None]
-            tables.append("\n".join([f"[{name}]", *rows]))
-        elif value is not None:
-            top.append(f"{name} = {_toml(value)}")
-    return "\n\n".join(["\n".join(top), *tables]) + "\n"
+    return tomli_w.dumps(asdict(recipe, dict_factory=_without_nones))
 
 
-def _toml(value: str | float) -> str:
-    # TOML's strings and numbers are JSON's, except that it has no surrogate pairs.
-    return json.dumps(value, ensure_ascii=False)
+def _without_nones(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value is not None}
