@@ -38,7 +38,7 @@ def test_json_gives_back_the_same_plan() -> None:
 
 
 def test_a_file_of_version_1_is_read() -> None:
-    kept = load_plan(Path(__file__).with_name("golden") / "plan-v1.json")
+    kept = load_plan(Path(__file__).parents[1] / "golden" / "plan-v1.json")
     assert kept == replace(MADE, candidates=(*MADE.candidates, Candidate(GLOO, 1 << 20, 0.9)))
 
 
