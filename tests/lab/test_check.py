@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firetree.lab import Lab, LinkCheck, check, describe, render
+from firetree.commands.lab import as_text
+from firetree.lab import Lab, LinkCheck, check, describe
 from firetree.lab.check import _loads, _rounds
 from firetree.lab.traffic import measure
 from firetree.network import Host, Network, Rack, rack_of
@@ -104,7 +105,7 @@ def test_the_table_says_what_is_off() -> None:
         LinkCheck("host 1 up", 25e6, None, "the rest of the way carries 100 Mbit/s only"),
     ]
     assert [link.within for link in checks] == [True, False, None]
-    assert render(checks).splitlines() == [
+    assert as_text(checks).splitlines() == [
         "link              asked      measured  off by",
         "host 0 up    200 Mbit/s  200.8 Mbit/s  +0.4%",
         "host 0 down  200 Mbit/s    160 Mbit/s  -20.0%  TOO FAR",
@@ -125,7 +126,7 @@ def test_the_table_says_what_is_off() -> None:
 def test_every_link_carries_its_rate_within_three_per_cent(network: Network) -> None:
     with Lab(network) as lab:
         checks = check(lab)
-    print(render(checks))
+    print(as_text(checks))
     assert all(link.within for link in checks)
     asked = {link.link: link.asked_bytes_s for link in checks}
     for number, host in enumerate(network.hosts):

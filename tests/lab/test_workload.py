@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import time
@@ -34,6 +35,15 @@ def test_host_0_speaks_for_itself_and_the_others_by_name(
     named = [f"host {host}: {line}" for host in (1, 2) for line in (f'{{"rank": {host}}}', "end")]
     assert sorted(out.splitlines()) == sorted([*named, *own])
     assert sorted(err.splitlines()) == ["host 1: trouble", "host 2: trouble", "trouble"]
+
+
+def test_what_hosts_print_can_be_had_as_a_value(lab: Lab) -> None:
+    out, err = io.BytesIO(), io.BytesIO()
+    run_command(lab, shell("[ $RANK = 0 ] && echo first || echo other >&2"), out=out, err=err)
+    assert out.getvalue() == b"first\n"
+    assert sorted(err.getvalue().splitlines()) == [
+        f"host {host}: other".encode() for host in range(1, lab.network.size)
+    ]
 
 
 def test_whole_lines_never_interleave(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,29 +2,101 @@
 
 from __future__ import annotations
 
-from firetree import lab, output
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from firetree import lab, output, tables
 from firetree.arguments import parse, split_at
 from firetree.errors import RunFailedError, UserError
+from firetree.network import Network, format_rate
+
+
+@dataclass(frozen=True)
+class LabOptions:
+    """Run a command once a host on an emulated cluster: `firetree lab --hosts 4 -- COMMAND`.
+
+    Hosts are network namespaces of this Linux machine, joined by links of the rates you name; root,
+    `ip` and `tc` are needed. Each host's command gets torchrun's environment variables.
+    """
+
+    hosts: int = 4
+    """Number of hosts."""
+    rate: str = "200mbit"
+    """Rate of every host's link, each direction, of payload."""
+    slow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A host with another rate, as in 3=50mbit, or 3=50mbit:200mbit for one up and one down; can be
+    given several times."""
+    rack: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """The hosts of a rack, as in 0-3 or 0,2,4,6; once a rack."""
+    uplink: str | None = None
+    """Rate of each rack's uplink."""
+    network: str | None = None
+    """All of these at once: '3 x 200mbit + 1 x 50mbit:200mbit', '4 x 1gbit | 4 x 1gbit / 1gbit' for
+    two racks and their uplinks, perhaps a latency behind a comma, or a network's JSON file."""
+    latency_ms: float = 0.0
+    """Delay of every packet, where the kernel has netem."""
+    tcp: str = lab.CONGESTION_CONTROL
+    """The hosts' congestion control; reno holds a shaped link's rate most steadily."""
+    fault: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """What happens after how many seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0';
+    also link up, pause and resume. Can be given several times."""
+    check: bool = False
+    """Measure every link's rate with plain sockets; fails where one is off by over 3 %."""
+    clean: bool = False
+    """Take down what labs that were killed have left behind."""
 
 
 def run(arguments: list[str]) -> None:
+    """Run `firetree lab` with these arguments."""
     ours, _, command = split_at(arguments, "--")
-    options = parse(lab.LabOptions, "firetree lab", ours)
+    options = parse(LabOptions, "firetree lab", ours)
     if options.clean:
         removed = lab.clean()
         output.show("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
         return
-    network, latency_s = lab.network_of(options)
+    network, latency_s = _network(options)
     faults = [lab.parse_fault(text, network.size) for text in options.fault]
-    if not options.check:
-        lab.require_command(command)
-    elif command:
+    if options.check and command:
         raise UserError("--check and a command; expected one of them")
+    if not options.check:
+        if not command:
+            raise UserError("no command for the hosts; expected one after --")
+        lab.require_command(command)
     with lab.Lab(network, latency_s, options.tcp) as cluster:
         if options.check:
             checks = lab.check(cluster)
-            output.show(lab.render(checks))
+            output.show(as_text(checks))
             if any(check.within is False for check in checks):
                 raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
         else:
             lab.run_command(cluster, command, faults)
+
+
+def _network(options: LabOptions) -> tuple[Network, float]:
+    """The network to emulate and its latency in seconds, from one text or from an option for each."""
+    latency_s = options.latency_ms / 1e3
+    if options.network is None:
+        described = options.hosts, options.rate, options.slow, options.rack, options.uplink
+        return lab.describe(*described), latency_s
+    for name in ("hosts", "rate", "slow", "rack", "uplink"):
+        if getattr(options, name) != getattr(LabOptions, name):
+            raise UserError(f"--network and --{name}; expected one of them")
+    network, own_latency_s = lab.load_description(options.network)
+    if own_latency_s and latency_s:
+        raise UserError("--network with a latency and --latency-ms; expected one of them")
+    return network, own_latency_s or latency_s
+
+
+def as_text(checks: Sequence[lab.LinkCheck]) -> str:
+    """A plain table of the links: asked, measured, and by how much they differ."""
+    rows = []
+    for link in checks:
+        asked, measured, off = format_rate(link.asked_bytes_s), "-", link.reason
+        if link.measured_bytes_s is not None:
+            measured = format_rate(link.measured_bytes_s)
+            off = f"{link.measured_bytes_s / link.asked_bytes_s - 1:+.1%}"
+            off += "" if link.within else "  TOO FAR"
+        rows.append((link.link, asked, measured, off))
+    return tables.as_text(("link", "asked", "measured", "off by"), rows, left=("link", "off by"))

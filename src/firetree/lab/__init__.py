@@ -5,27 +5,23 @@ Linux only, as root. What a network would allow is priced elsewhere; here real c
 
 from __future__ import annotations
 
-from firetree.lab.check import LinkCheck, check, render
+from firetree.lab.check import LinkCheck, check
 from firetree.lab.description import describe, load_description
 from firetree.lab.faults import Fault, parse_fault
 from firetree.lab.lab import CONGESTION_CONTROL, Lab
 from firetree.lab.namespaces import clean
-from firetree.lab.options import LabOptions, network_of
 from firetree.lab.workload import require_command, run_command
 
 __all__ = [
     "CONGESTION_CONTROL",
     "Fault",
     "Lab",
-    "LabOptions",
     "LinkCheck",
     "check",
     "clean",
     "describe",
     "load_description",
-    "network_of",
     "parse_fault",
-    "render",
     "require_command",
     "run_command",
 ]

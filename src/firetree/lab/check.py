@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,24 +67,6 @@ def check(lab: Lab) -> list[LinkCheck]:
     return [
         LinkCheck(load.link, load.rate_bytes_s, measured.get(load), load.reason) for load in loads
     ]
-
-
-def render(checks: Sequence[LinkCheck]) -> str:
-    """A plain table of the links: asked, measured, and by how much they differ."""
-    rows = [("link", "asked", "measured", "off by")]
-    for link in checks:
-        asked = format_rate(link.asked_bytes_s)
-        if link.measured_bytes_s is None:
-            rows.append((link.link, asked, "-", link.reason))
-        else:
-            off = f"{link.measured_bytes_s / link.asked_bytes_s - 1:+.1%}"
-            verdict = off if link.within else f"{off}  TOO FAR"
-            rows.append((link.link, asked, format_rate(link.measured_bytes_s), verdict))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        f"{link:<{widths[0]}}  {asked:>{widths[1]}}  {measured:>{widths[2]}}  {verdict}"
-        for link, asked, measured, verdict in rows
-    )
 
 
 def _loads(network: Network) -> Iterator[Load]:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from firetree.errors import UserError
+from firetree.errors import ArgumentError, UserError
 from firetree.lab.topology import MOST_HOSTS
 from firetree.network import (
     Host,
@@ -42,7 +42,8 @@ def describe(
     port_bytes_s = parse_rate(rate)
     described = [Host(port_bytes_s, port_bytes_s)] * hosts
     slow_hosts = [_slow_host(text, hosts) for text in slow]
-    _refuse_repeated("--slow", [number for number, _ in slow_hosts])
+    if repeated := _repeated([number for number, _ in slow_hosts]):
+        raise ArgumentError("slow", f"names host {repeated[0]} twice; expected once")
     for number, host in slow_hosts:
         described[number] = host
     members = tuple(_rack(text, hosts) for text in racks)
@@ -129,18 +130,21 @@ def _check_racks(racks: tuple[tuple[int, ...], ...], hosts: int, uplink: str | N
     if not racks and uplink is None:
         return
     if not racks:
-        raise UserError(f"--uplink {uplink} without racks; add --rack for each, as in --rack 0-3")
+        raise ArgumentError(
+            "uplink", f"is {uplink} without racks; name each one's hosts, as in 0-3"
+        )
     if uplink is None:
-        raise UserError("racks without the rate of their uplinks; add it, as in --uplink 100mbit")
+        raise ArgumentError(
+            "uplink", "is missing; expected the rate of racks' uplinks, as in 100mbit"
+        )
     if len(racks) == 1:
         raise UserError("one rack alone; expected two or more, or none")
     racked = [host for rack in racks for host in rack]
-    _refuse_repeated("--rack", racked)
+    if repeated := _repeated(racked):
+        raise UserError(f"host {repeated[0]} is named twice in racks; expected once")
     if missing := sorted(set(range(hosts)) - set(racked)):
-        raise UserError(f"host {missing[0]} is in no rack; expected each host in one --rack")
+        raise UserError(f"host {missing[0]} is in no rack; expected each host in one rack")
 
 
-def _refuse_repeated(option: str, hosts: Sequence[int]) -> None:
-    repeated = [host for host, times in Counter(hosts).items() if times > 1]
-    if repeated:
-        raise UserError(f"host {repeated[0]} is named twice in {option}; expected once")
+def _repeated(hosts: Sequence[int]) -> list[int]:
+    return [host for host, times in Counter(hosts).items() if times > 1]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, TextIO, cast
 
 from firetree.errors import RunFailedError, UserError
 from firetree.lab.faults import Fault
@@ -32,15 +32,23 @@ GRACE_S = 60.0
 def require_command(command: Sequence[str]) -> None:
     """See that the command can be started (UserError where it cannot)."""
     if not command:
-        raise UserError("no command for the hosts; expected one after --")
+        raise UserError("no command for the hosts; expected a program and its arguments")
     if shutil.which(command[0]) is None:
         raise UserError(f"no command '{command[0]}'; expected a program on PATH, or a path to one")
 
 
 def run_command(
-    lab: Lab, command: Sequence[str], faults: Sequence[Fault] = (), grace_s: float = GRACE_S
+    lab: Lab,
+    command: Sequence[str],
+    faults: Sequence[Fault] = (),
+    grace_s: float = GRACE_S,
+    *,
+    out: BinaryIO | None = None,
+    err: BinaryIO | None = None,
 ) -> None:
     """Run the command once a host until all have ended, with the faults at their seconds.
+
+    What hosts print goes to `out` and `err`, by default this process's own.
 
     Once a host failed, the others are ended after `grace_s`; where only hosts are left that a fault
     paused for good, at once. That a fault killed or paused a host is no failure of it.
@@ -52,18 +60,33 @@ def run_command(
     """
     require_command(command)
     with contextlib.ExitStack() as files:
-        run = _Run(lab, grace_s, files)
+        run = _Run(lab, grace_s, files, (out or _own(sys.stdout), err or _own(sys.stderr)))
         for host in range(lab.network.size):
             run.start(host, command)
         run.finish(faults)
 
 
+def _own(stream: TextIO) -> BinaryIO:
+    """The bytes behind one of this process's outputs; a notebook's has none, but the system's."""
+    stream.flush()
+    if not hasattr(stream, "buffer"):
+        stream = cast(TextIO, sys.__stdout__)
+    return stream.buffer
+
+
 class _Run:
     """The command on all hosts, from its start to the last host's end."""
 
-    def __init__(self, lab: Lab, grace_s: float, files: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        grace_s: float,
+        files: contextlib.ExitStack,
+        sinks: tuple[BinaryIO, BinaryIO],
+    ) -> None:
         self._lab = lab
         self._grace_s = grace_s
+        self._sinks = sinks
         self._files = files
         self._selector = files.enter_context(selectors.DefaultSelector())
         self._running: dict[int, subprocess.Popen[bytes]] = {}
@@ -87,9 +110,8 @@ class _Run:
         assert process.stderr is not None
         self._running[host] = process
         mark = f"host {host}: ".encode() if host else b""
-        for pipe, sink in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-            sink.flush()
-            output = _Output(pipe, sink.buffer, mark)
+        for pipe, sink in zip((process.stdout, process.stderr), self._sinks, strict=True):
+            output = _Output(pipe, sink, mark)
             self._outputs.append(output)
             self._files.enter_context(pipe)
             self._selector.register(pipe, selectors.EVENT_READ, partial(self._forward, output))
