@@ -10,7 +10,7 @@ import pytest
 WITHOUT_TORCH = {
     "the package": "import firetree",
     "a network": "from firetree.network import parse_network; parse_network('8 x 1gbit')",
-    "a schedule and its proof": "from firetree import collectives as c; c.prove(c.build('ring', 4))",
+    "a schedule and its proof": "from firetree import collectives as c\nc.prove(c.build('ring', 4)); c.build('ring', 4)._repr_html_()",
     "a price": (
         "from firetree.planning.candidates import known\n"
         "from firetree.network import parse_network\n"

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firetree import collectives
-from firetree.bench.explain import MOST_BARS, Message, explain_html, explain_text, steps
 from firetree.collectives import Schedule, ScheduleError
 from firetree.collectives.schedule import recv, send
+from firetree.collectives.steps import Message, steps
+from firetree.commands.pages.explain import as_page
+from firetree.commands.text.explain import MOST_BARS, as_text
 from firetree.errors import UserError
 
 ARROW = re.compile(r"(\d+) ─\((\d+)\)→ (\d+) (add later|add|copy)")
@@ -80,7 +83,7 @@ def test_a_broadcast_can_be_shown_although_it_sums_nothing() -> None:
     chain = Schedule(3, 1, ((send(1, 0),), (recv(0, 0), send(2, 0)), (recv(1, 0),)))
     told = steps(chain)
     assert [step.messages[0].carries for step in told[1:]] == [(0,), (0,)]
-    assert "Rank 1 sends chunk 0 of rank 0 to rank 2" in explain_html("broadcast", chain)
+    assert "Rank 1 sends chunk 0 of rank 0 to rank 2" in as_page("broadcast", chain)
 
 
 def test_a_schedule_that_waits_for_itself_is_refused() -> None:
@@ -89,7 +92,7 @@ def test_a_schedule_that_waits_for_itself_is_refused() -> None:
         steps(both_wait)
 
 
-@pytest.mark.parametrize("show", [explain_text, explain_html])
+@pytest.mark.parametrize("show", [as_text, as_page])
 @pytest.mark.parametrize(("world_size", "chunks"), [(65, 1), (8, 400)])
 def test_too_large_a_schedule_is_refused_with_a_way_out(
     show: Callable[[str, Schedule], str], world_size: int, chunks: int
@@ -106,7 +109,7 @@ def test_text_has_each_transfer_once_in_a_hundred_columns(
     name: str, world_size: int, chunks: int
 ) -> None:
     schedule = collectives.build(name, world_size, chunks)
-    text = explain_text(name, schedule)
+    text = as_text(name, schedule)
     moves = [message for step in steps(schedule) for message in step.messages]
     assert sorted((a, c, b) for a, c, b, _ in ARROW.findall(text)) == sorted(
         (str(move.sender), str(move.chunk), str(move.receiver)) for move in moves
@@ -115,7 +118,7 @@ def test_text_has_each_transfer_once_in_a_hundred_columns(
 
 
 def test_text_says_what_is_held_after_a_step() -> None:
-    lines = explain_text("binomial_tree", collectives.build("binomial_tree", 4, 1)).splitlines()
+    lines = as_text("binomial_tree", collectives.build("binomial_tree", 4, 1)).splitlines()
     assert lines[0] == (
         "binomial_tree: 4 ranks, 1 chunk, 4 steps, 6 transfers; the busiest rank sends 2 × the buffer"
     )
@@ -125,7 +128,7 @@ def test_text_says_what_is_held_after_a_step() -> None:
 
 def test_a_long_text_says_how_much_is_left_out() -> None:
     schedule = collectives.build("ring", 16, 16)
-    text = explain_text("ring", schedule)
+    text = as_text("ring", schedule)
     shown = len(ARROW.findall(text))
     assert 200 <= shown < 220
     assert f"… and {480 - shown} more transfers in 17 more steps" in text
@@ -133,10 +136,21 @@ def test_a_long_text_says_how_much_is_left_out() -> None:
 
 def test_a_name_cannot_end_the_data_of_the_page() -> None:
     name = "</script><script>alert(1)</script>"
-    page = explain_html(name, collectives.build("ring", 2, 2))
+    page = as_page(name, collectives.build("ring", 2, 2))
     data = page.split('type="application/json">')[1].split("</script>")[0]
     assert json.loads(data)["name"] == name
     assert "alert" not in page.replace(data, "")
+
+
+def test_a_notebook_shows_the_page_in_a_frame_or_why_it_cannot() -> None:
+    shown = collectives.build("ring", 2, 2)._repr_html_()
+    assert shown.startswith("<iframe sandbox=")
+    whole = shown.partition('srcdoc="')[2].removesuffix('"></iframe>')
+    assert unescape(whole) == as_page("all_reduce", collectives.build("ring", 2, 2))
+    assert '"' not in whole
+    crowd = collectives.build("ring", 65, 65)
+    assert repr(crowd) == "Schedule(all_reduce on 65 ranks: 65 chunks, 8320 transfers)"
+    assert "too many to look at" in crowd._repr_html_()
 
 
 @dataclass
@@ -195,7 +209,7 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
 
     def open_page(name: str, world_size: int, chunks: int, *, motion: str = "reduce") -> Page:
         path = tmp_path / "explain.html"
-        page = explain_html(name, collectives.build(name, world_size, chunks))
+        page = as_page(name, collectives.build(name, world_size, chunks))
         path.write_text(page, encoding="utf-8")
         features = [{"name": "prefers-reduced-motion", "value": motion}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from firetree.bench.allreduce import Row, Settings, measure
-from firetree.bench.explain import explain_html, explain_text
 from firetree.bench.options import (
     AllreduceOptions,
     check_repeats,
@@ -22,8 +21,6 @@ __all__ = [
     "as_json",
     "as_text",
     "check_repeats",
-    "explain_html",
-    "explain_text",
     "items",
     "measure",
     "parse_world_size",

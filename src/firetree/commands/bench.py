@@ -11,6 +11,8 @@ from pathlib import Path
 from firetree import bench, collectives, launch, output
 from firetree.arguments import parse, split_at
 from firetree.bench import accuracy
+from firetree.commands.pages import explain as explain_page
+from firetree.commands.text import explain
 from firetree.commands.workloads import WorkloadOptions
 from firetree.durable import check_writable, make_folder, write_durably
 from firetree.errors import UserError
@@ -88,9 +90,9 @@ def _bench_allreduce(arguments: list[str]) -> None:
 def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
     world_size = bench.parse_world_size(options.world_size or "8")
     schedule = collectives.build(name, world_size, options.chunks)
-    output.show(bench.explain_text(name, schedule))
+    output.show(explain.as_text(name, schedule))
     page = options.html or Path(f"{name.replace(':', '-')}-{world_size}.html")
-    write_durably(page, bench.explain_html(name, schedule).encode())
+    write_durably(page, explain_page.as_page(name, schedule).encode())
     output.show(f"\nThe same as an animated page: {page}")
 
 

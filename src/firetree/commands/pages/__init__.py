@@ -14,7 +14,13 @@ with extra("pages", "make pages"):
     import plotly  # noqa: F401  # the pages beside this file draw with it
     from jinja2 import Environment, PackageLoader, Template
 
-_HOMES = {"Forecast": "plan", "Network": "network", "Plan": "plan", "Probe": "probe"}
+_HOMES = {
+    "Forecast": "plan",
+    "Network": "network",
+    "Plan": "plan",
+    "Probe": "probe",
+    "Schedule": "explain",
+}
 """The module here that makes the fragment of a value, by the name of the value's class."""
 
 
