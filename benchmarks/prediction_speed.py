@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firetree import deep_compression, modelfiles
-from firetree.modelfiles import Published, onnx_export
-from firetree.prediction.answer import predict
+from firetree.deep_compression.compress import compress
+from firetree.modelfiles import Model, as_safetensors, load_model, onnx_export
 from firetree.prediction.backends import start
-from firetree.prediction.pictures import Picture, find_pictures
+from firetree.prediction.classification import classify
+from firetree.prediction.images import ImageInput, find_images
 from results import median_and_spread, tell, write_section
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -44,9 +44,9 @@ def main() -> None:
     path = options.shared / "imagenet_sample" / "validation-00000-of-00001.parquet"
     rows = [["network", "way", "pictures/s", "firetree's speed for it"]]
     for name in (V1_1, V1_0):
-        published = modelfiles.load(options.shared / "weights" / name)
-        ways = predicting(published, lambda: find_pictures([path], None, tell)[: options.pictures])
-        rows += rates(published.network, options.pictures, timed(ways, options.repeats))
+        model = load_model(options.shared / "weights" / name)
+        ways = predicting(model, lambda: find_images([path])[: options.pictures])
+        rows += rates(model.network, options.pictures, timed(ways, options.repeats))
     write_section(
         "Prediction",
         "python benchmarks/prediction_speed.py",
@@ -70,15 +70,13 @@ def main() -> None:
 
 
 def predicting(
-    published: Published, pictures: Callable[[], list[Picture]]
+    model: Model, pictures: Callable[[], list[ImageInput]]
 ) -> dict[str, Callable[[], object]]:
     """Ways to classify all pictures, each ready to start."""
-    names, preprocessing = published.class_names, published.preprocessing
-    ours = {
-        f"firetree, {backend}": start(backend, published) for backend in ("onnxruntime", "torch")
-    }
-    session = onnx_export.session(published)
-    network = modelfiles.build(published).to(memory_format=torch.contiguous_format)
+    names, preprocessing = model.class_names, model.preprocessing
+    ours = {f"firetree, {backend}": start(backend, model) for backend in ("onnxruntime", "torch")}
+    session = onnx_export.session(model)
+    network = model.build().to(memory_format=torch.contiguous_format)
 
     def by_onnxruntime(x_BCHW: Tensor) -> np.ndarray:
         return session.run(None, {onnx_export.INPUT: x_BCHW.numpy()})[0].argmax(1)
@@ -90,13 +88,13 @@ def predicting(
     def loop(run: Callable[[Tensor], np.ndarray], batch: int) -> list[int]:
         found, waiting = [], pictures()
         for k in range(0, len(waiting), batch):
-            x_BHWC = np.stack([preprocessing.apply(one.image()) for one in waiting[k : k + batch]])
+            x_BHWC = np.stack([preprocessing.apply(one.read()) for one in waiting[k : k + batch]])
             found += run(preprocessing.normalise(x_BHWC).contiguous()).tolist()
         return found
 
     return {
         **{
-            way: lambda run=run: predict(run, preprocessing, names, pictures())
+            way: lambda run=run: classify(run, preprocessing, names, pictures())
             for way, run in ours.items()
         },
         "onnxruntime, one by one": partial(loop, by_onnxruntime, 1),
@@ -140,16 +138,14 @@ def making(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
     model, pictures = shared / "weights" / V1_0, shared / "flowers" / "flowers.tar"
     out = folder / "small.fire"
     ways = {
-        "lossless": deep_compression.CompressOptions(model, out, lossless=True),
-        "to 470 kB": deep_compression.CompressOptions(
-            model, out, budget="470kB", pictures=pictures
-        ),
+        "lossless": partial(compress, model, out, lossless=True),
+        "to 470 kB": partial(compress, model, out, budget="470kB", images=pictures),
     }
-    for way, options in ways.items():
+    for way, make in ways.items():
         seconds = []
         for _ in range(repeats):
             begun_s = time.perf_counter()
-            deep_compression.compress(options, lambda _: None)
+            make()
             seconds.append(time.perf_counter() - begun_s)
         size_bytes = out.stat().st_size
         yield [
@@ -163,14 +159,14 @@ def making(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
 def opening(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
     """`folder` has a `.fire`, which `making` left there."""
     fire, plain = folder / "small.fire", folder / "plain.safetensors"
-    plain.write_bytes(modelfiles.as_safetensors(deep_compression.open_model(fire)))
+    plain.write_bytes(as_safetensors(load_model(fire)))
     times_s: Times = {"safetensors": [], ".fire": []}
     for _ in range(repeats):
         for way, path in (("safetensors", plain), (".fire", fire)):
             tries = []
             for _ in range(OPENED):
                 begun_s = time.perf_counter()
-                modelfiles.build(deep_compression.open_model(path))
+                load_model(path).build()
                 tries.append(time.perf_counter() - begun_s)
             times_s[way].append(min(tries))
     for way, path in (("safetensors", plain), (".fire", fire)):

@@ -21,12 +21,13 @@ from page import tell, write_table
 from safetensors.torch import save
 from torch import Tensor
 
-from firetree import deep_compression, modelfiles, models
+from firetree import models
 from firetree.deep_compression.share import prune_and_share, share
-from firetree.modelfiles import CAFFE, Published
-from firetree.modelfiles.fire.shared import Compressed, Shared
+from firetree.modelfiles import CAFFE, Model, as_safetensors, load_model
+from firetree.modelfiles.fire.fire import write
+from firetree.modelfiles.fire.shared import Compressed, Shared, keep_exactly
 from firetree.models.pruning import largest
-from firetree.prediction.pictures import Picture, find_pictures
+from firetree.prediction.images import ImageInput, find_images
 
 ALEXNET = "alexnet_grouped"
 SVD_TIMES = 5
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("v1_0", type=Path)
     parser.add_argument("pictures", type=Path)
     options = parser.parse_args()
-    rows = [*alexnet(), *squeezenet(options.v1_0, find_pictures([options.pictures], None, tell))]
+    rows = [*alexnet(), *squeezenet(options.v1_0, find_images([options.pictures]))]
     whole_bytes, whole_mb = rows[0].size_bytes, rows[0].paper_mb
     table = [
         [
@@ -99,22 +100,22 @@ def main() -> None:
 def alexnet() -> Iterator[Row]:
     torch.manual_seed(0)
     net = models.build(ALEXNET, classes=1000, channels=3, size=CAFFE.crop)
-    published = Published(ALEXNET, dict(net.state_dict()), CAFFE)
+    model = Model(ALEXNET, dict(net.state_dict()), CAFFE)
     unknown = "no weights"
     tell("AlexNet")
-    size_bytes = len(modelfiles.as_safetensors(published))
+    size_bytes = len(as_safetensors(model))
     yield Row("AlexNet", "safetensors, float32", size_bytes, unknown, 240, "57.2/80.3")
     tell("its factors")
-    size_bytes = len(save(dict(factors(published.state))))
+    size_bytes = len(save(dict(factors(model.state))))
     yield Row("AlexNet", "factors of each matrix", size_bytes, unknown, 48, "56.0/79.4")
     tell("its largest weights")
-    state = pruned(published.state)
+    state = pruned(model.state)
     yield Row("AlexNet", "pruned", pruned_bytes(state), unknown, 27, "57.2/80.3")
     tell("what they share")
-    compressed = Compressed(replace(published, state={}), dict(shared(state)))
-    content = deep_compression.write(compressed, "huffman")
+    compressed = Compressed(replace(model, state={}), dict(shared(state)))
+    content = write(compressed, "huffman")
     yield Row("AlexNet", "pruned, shared, Huffman", len(content), unknown, 6.9, "57.2/80.3")
-    content = deep_compression.write(compressed)
+    content = write(compressed)
     yield Row("AlexNet", "the same, rANS", len(content), unknown, 6.9, "57.2/80.3")
 
 
@@ -144,28 +145,28 @@ def shared(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Shared | Tensor]]
         yield name, share(tensor, 2**bits - 1) if tensor.dim() > 1 else tensor.half().float()
 
 
-def squeezenet(v1_0: Path, pictures: list[Picture]) -> Iterator[Row]:
-    published = modelfiles.load(v1_0)
+def squeezenet(v1_0: Path, pictures: list[ImageInput]) -> Iterator[Row]:
+    model = load_model(v1_0)
     net = "SqueezeNet v1.0"
     tell(net)
-    size_bytes = len(modelfiles.as_safetensors(published))
-    whole = scores(published, pictures)
+    size_bytes = len(as_safetensors(model))
+    whole = scores(model, pictures)
     yield Row(net, "safetensors, float32", size_bytes, whole, 4.8, "57.5/80.3")
     size_bytes = v1_0.stat().st_size
     yield Row(net, "8 bits, `.net` as published", size_bytes, whole, 0.66, "57.5/80.3")
-    lossless = deep_compression.keep_exactly(published)
+    lossless = keep_exactly(model)
     for coder in ("huffman", "rans"):
-        size_bytes = len(deep_compression.write(lossless, coder))
+        size_bytes = len(write(lossless, coder))
         yield Row(net, f"the same, `.fire`, {coder}", size_bytes, whole, 0.66, "57.5/80.3")
-    compressed = prune_and_share(published, 1.0, 6)
+    compressed = prune_and_share(model, 1.0, 6)
     found = scores(compressed.expand(), pictures)
     for coder in ("huffman", "rans"):
-        size_bytes = len(deep_compression.write(compressed, coder))
+        size_bytes = len(write(compressed, coder))
         yield Row(net, f"6 bits, `.fire`, {coder}", size_bytes, found, 0.47, "57.5/80.3")
 
 
-def scores(published: Published, pictures: list[Picture]) -> str:
-    return "/".join(f"{percent:.1f}" for percent in accuracy(published, pictures))
+def scores(model: Model, pictures: list[ImageInput]) -> str:
+    return "/".join(f"{percent:.1f}" for percent in accuracy(model, pictures))
 
 
 if __name__ == "__main__":

@@ -27,15 +27,15 @@ import torch
 from mutations import Mutate
 from PIL import Image
 
-from firetree import collectives, data, deep_compression, launch, modelfiles, reporting
+from firetree import collectives, data, launch, reporting
 from firetree.collectives import Schedule, prove
 from firetree.commands.main import main
 from firetree.data.texts import load_phonemes, load_translations
-from firetree.modelfiles import onnx_export
+from firetree.modelfiles import Model, as_safetensors, load_model, onnx_export, read_classes
 from firetree.models.profile import Gradient, Profile
 from firetree.network import Network, parse_network, to_json
 from firetree.planning.plan import GLOO, Prices, load_plan, make_plan
-from firetree.prediction.pictures import find_pictures
+from firetree.prediction.images import find_images
 from firetree.probing import Probe
 from firetree.training import check_recipe, known_recipes, load_recipe, read_run, recipe_toml
 
@@ -165,7 +165,7 @@ _CHECKPOINT = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 def _read_run(folder: Path) -> None:
     read_run(folder / "run")
-    modelfiles.load(folder / "run")
+    load_model(folder / "run")
 
 
 def _unzipped(content: bytes, dice: Random) -> bytes:
@@ -195,10 +195,10 @@ def _read_report(folder: Path) -> None:
 
 
 @cache
-def _published() -> modelfiles.Published:
+def _model() -> Model:
     with tempfile.TemporaryDirectory() as folder:
         write(_run(), Path(folder))
-        return modelfiles.load(Path(folder, "run"))
+        return load_model(Path(folder, "run"))
 
 
 def _fires() -> list[Case]:
@@ -214,9 +214,9 @@ def _fires() -> list[Case]:
 
 
 def _pth() -> list[Case]:
-    published = _published()
+    model = _model()
     cases: list[Case] = []
-    for state in (published.state, {"state_dict": published.state}):
+    for state in (model.state, {"state_dict": model.state}):
         page = io.BytesIO()
         torch.save(state, page)
         cases.append({"m.pth": page.getvalue()})
@@ -380,9 +380,9 @@ def _picture_cases() -> list[Case]:
 
 
 def _read_picture(folder: Path) -> None:
-    for picture in find_pictures([folder], None, _say_nothing):
+    for picture in find_images([folder]):
         try:
-            picture.image()
+            picture.read()
         except data.DamagedPictureError:
             continue
 
@@ -392,12 +392,8 @@ def _deep_compression() -> list[Case]:
     return [{"m.net": path.read_bytes()}] if path.is_file() else []
 
 
-def _say_nothing(line: str) -> None:
-    pass
-
-
 def _open(name: str) -> Callable[[Path], object]:
-    return lambda folder: deep_compression.open_model(folder / name, _say_nothing)
+    return lambda folder: load_model(folder / name)
 
 
 text, json_text, damaged = mutations.text, mutations.json_text, mutations.damaged
@@ -449,20 +445,18 @@ FORMATS: dict[str, Format] = {
     "launcher's environment": Format(_environments, text, _read_environment),
     ".fire, sums made anew": Format(_fires, mutations.fire, _open("m.fire"), ("inspect", "m.fire")),
     ".safetensors": Format(
-        lambda: [{"m.safetensors": modelfiles.as_safetensors(_published())}],
+        lambda: [{"m.safetensors": as_safetensors(_model())}],
         mutations.safetensors,
         _open("m.safetensors"),
         ("compress", "m.safetensors", "m.fire", "--lossless"),
     ),
     ".pth": Format(_pth, mutations.zipped, _open("m.pth")),
-    ".onnx": Format(
-        lambda: [{"m.onnx": onnx_export.as_onnx(_published())}], damaged, _open("m.onnx")
-    ),
+    ".onnx": Format(lambda: [{"m.onnx": onnx_export.as_onnx(_model())}], damaged, _open("m.onnx")),
     ".net": Format(_deep_compression, damaged, _open("m.net")),
     "class names": Format(
         single("names.txt", names),
         text,
-        lambda folder: modelfiles.read_classes(folder / "names.txt"),
+        lambda folder: read_classes(folder / "names.txt"),
     ),
     "pictures": Format(_picture_cases, damaged, _read_picture),
     "npz": Format(_npz, mutations.zipped, reading("npz", "d.npz")),

@@ -27,8 +27,10 @@ import mutations
 import torch
 from page import tell, write_table
 
-from firetree import deep_compression, modelfiles
 from firetree.errors import UserError
+from firetree.modelfiles import load_model
+from firetree.modelfiles.fire.fire import write
+from firetree.modelfiles.fire.shared import keep_exactly
 
 LIMIT_S = 2.0
 """Of processor time, so that others on the machine make no difference."""
@@ -93,12 +95,12 @@ def main() -> None:
 
 def samples(paths: list[Path]) -> dict[str, bytes]:
     """A file's bytes by suffix: those given, and what is made from the first."""
-    published = modelfiles.load(paths[0])
+    model = load_model(paths[0])
     page = io.BytesIO()
-    named = {re.sub(r"(?<=^fire\d)\.", "/", name): one for name, one in published.state.items()}
+    named = {re.sub(r"(?<=^fire\d)\.", "/", name): one for name, one in model.state.items()}
     torch.save(named, page)
     return {
-        ".fire": deep_compression.write(deep_compression.keep_exactly(published)),
+        ".fire": write(keep_exactly(model)),
         ".pth": page.getvalue(),
     } | {path.suffix: path.read_bytes() for path in paths}
 
@@ -133,7 +135,7 @@ def read(suffix: str, content: bytes, found: Found) -> int:
     before_bytes, start_s = resident_bytes("VmRSS"), time.process_time()
     weights_bytes = 0
     try:
-        state = deep_compression.open_model(target).state
+        state = load_model(target).state
         weights_bytes = 4 * sum(tensor.numel() for tensor in state.values())
         found.ends["a model"] += 1
     except UserError:

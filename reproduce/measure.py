@@ -9,19 +9,20 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from firetree.modelfiles import Published
-from firetree.prediction.answer import predict
+from firetree.modelfiles import Model
 from firetree.prediction.backends import Run, start
-from firetree.prediction.pictures import Picture
+from firetree.prediction.classification import classify, image_scores
+from firetree.prediction.images import ImageInput
 
 
 def accuracy(
-    published: Published, pictures: Sequence[Picture], run: Run | None = None
+    model: Model, pictures: Sequence[ImageInput], run: Run | None = None
 ) -> tuple[float, float]:
     """Top-1 and top-5 in percent, of the model or of another that answers for it."""
-    answering = run or start("torch", published)
-    found = predict(answering, published.preprocessing, published.class_names, pictures)
-    return 100 * found.top(1), 100 * found.top(5)
+    answering = run or start("torch", model)
+    found = classify(answering, model.preprocessing, model.class_names, pictures)
+    scores = image_scores(found, duration_s=0.0)
+    return scores.top1_percent, scores.top5_percent
 
 
 def pruned_bytes(state: Mapping[str, Tensor]) -> int:

@@ -26,14 +26,16 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from page import save_figure, tell, write_table
 from torch import Tensor
 
-from firetree import deep_compression, modelfiles
 from firetree.data import parquet, trees
 from firetree.deep_compression.allocate import fit_budget
-from firetree.deep_compression.calibrate import calibrate, inputs_of
-from firetree.deep_compression.retrain import retrain
-from firetree.modelfiles import Published, onnx_export
+from firetree.deep_compression.calibrate import calibrate
+from firetree.deep_compression.images import inputs_of
+from firetree.deep_compression.retrain import retrain_values
+from firetree.modelfiles import Model, load_model, onnx_export, read_classes
+from firetree.modelfiles.fire import fire
+from firetree.modelfiles.fire.shared import keep_exactly
 from firetree.prediction.backends import Run, start
-from firetree.prediction.pictures import Picture, find_pictures
+from firetree.prediction.images import ImageInput, find_images
 from points import add, read
 
 POINTS = Path(__file__).with_name("small_files.csv")
@@ -72,21 +74,19 @@ class Sources:
 
     shared: Path
 
-    def model(self, name: str) -> Published:
-        classes = modelfiles.read_classes(self.shared / "imagenet_sample" / "synset_words.txt")
-        return replace(modelfiles.load(self.shared / "weights" / FILES[name]), classes=classes)
+    def model(self, name: str) -> Model:
+        classes = read_classes(self.shared / "imagenet_sample" / "synset_words.txt")
+        return replace(load_model(self.shared / "weights" / FILES[name]), classes=classes)
 
-    def pictures(self) -> list[Picture]:
-        path = self.shared / "imagenet_sample/validation-00000-of-00001.parquet"
-        return find_pictures([path], None, tell)
+    def pictures(self) -> list[ImageInput]:
+        return find_images([self.shared / "imagenet_sample/validation-00000-of-00001.parquet"])
 
-    def others(self, published: Published, count: int, seed: int) -> Tensor:
+    def others(self, model: Model, count: int, seed: int) -> Tensor:
         """x_BCHW of other pictures, half of them flowers and half CIFAR-10's."""
         flowers = trees.read_tar(self.shared / "flowers" / "flowers.tar").train
         cifar = parquet.read_parquet(self.shared / "cifar10").train
         halves = [
-            inputs_of(published.preprocessing, stored, count // 2, seed)
-            for stored in (flowers, cifar)
+            inputs_of(model.preprocessing, stored, count // 2, seed) for stored in (flowers, cifar)
         ]
         mixed = torch.cat(halves)
         return mixed[torch.randperm(len(mixed), generator=torch.Generator().manual_seed(seed))]
@@ -138,28 +138,24 @@ def wanted(model: str, sources: Sources) -> Iterator[tuple[str, int, Callable[[]
             yield TAUGHT, budget_kb, partial(fitted, model, sources, budget_kb, STEPS)
 
 
-def lossless(published: Published) -> Made:
-    return len(deep_compression.write(deep_compression.keep_exactly(published))), start(
-        "torch", published
-    )
+def lossless(model: Model) -> Made:
+    return len(fire.write(keep_exactly(model))), start("torch", model)
 
 
 def fitted(model: str, sources: Sources, budget_kb: int, steps: int) -> Made:
-    published = sources.model(model)
-    calibration = calibrate(published, sources.others(published, CALIBRATED, seed=0))
-    compressed = fit_budget(
-        published, calibration, 1000 * budget_kb, tell, to_be_retrained=steps > 0
-    )
+    whole = sources.model(model)
+    calibration = calibrate(whole, sources.others(whole, CALIBRATED, seed=0))
+    compressed = fit_budget(whole, calibration, 1000 * budget_kb, tell, to_be_retrained=steps > 0)
     if steps:
-        x_BCHW = sources.others(published, TRAINED, seed=1)
-        compressed = retrain(compressed, published, x_BCHW, steps, tell)
-    content = deep_compression.write(compressed)
-    return len(content), start("torch", deep_compression.read(content).expand())
+        x_BCHW = sources.others(whole, TRAINED, seed=1)
+        compressed = retrain_values(compressed, whole, x_BCHW, steps, tell)
+    content = fire.write(compressed)
+    return len(content), start("torch", fire.read(content).expand())
 
 
-def int8(published: Published, sources: Sources) -> Made:
+def int8(model: Model, sources: Sources) -> Made:
     """By onnxruntime's static quantiser, with the same pictures."""
-    x_BCHW = sources.others(published, CALIBRATED, seed=0)
+    x_BCHW = sources.others(model, CALIBRATED, seed=0)
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -171,7 +167,7 @@ def int8(published: Published, sources: Sources) -> Made:
 
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder, name) for name in ("plain.onnx", "ready", "small"))
-        plain.write_bytes(onnx_export.as_onnx(published))
+        plain.write_bytes(onnx_export.as_onnx(model))
         quant_pre_process(plain, ready)
         quantize_static(ready, small, Reader(), per_channel=True)
         content = small.read_bytes()

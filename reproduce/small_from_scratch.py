@@ -18,16 +18,16 @@ from pathlib import Path
 from measure import accuracy, pruned_bytes
 from page import tell, write_table
 
-from firetree import deep_compression, modelfiles
 from firetree.data import parquet
 from firetree.deep_compression.allocate import fit_budget
-from firetree.deep_compression.calibrate import calibrate, inputs_of
-from firetree.deep_compression.options import CALIBRATION_PICTURES
-from firetree.deep_compression.retrain import retrain
+from firetree.deep_compression.calibrate import calibrate
+from firetree.deep_compression.images import CALIBRATION_IMAGES, inputs_of
+from firetree.deep_compression.retrain import retrain_values
 from firetree.deep_compression.share import prune_and_share
-from firetree.modelfiles import Published
+from firetree.modelfiles import Model, as_safetensors, load_model
+from firetree.modelfiles.fire.fire import write
 from firetree.modelfiles.fire.shared import Compressed
-from firetree.prediction.pictures import Picture, find_pictures
+from firetree.prediction.images import ImageInput, find_images
 from firetree.sweeps import Trial, train_all
 from firetree.training import load_recipe, with_fields
 
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     path = options.cifar10
     nets = trained(path, options.epochs)
-    pictures = find_pictures(sorted(path.glob("test-*.parquet")), None, tell)
+    pictures = find_images(sorted(path.glob("test-*.parquet")))
     rows = [*table(nets, path, pictures)]
     write_table(
         "Small from scratch",
@@ -61,7 +61,7 @@ def main() -> None:
     )
 
 
-def trained(path: Path, epochs: int) -> dict[str, Published]:
+def trained(path: Path, epochs: int) -> dict[str, Model]:
     """The nets of all runs, which are completed first, one thread each."""
     trials = []
     for name, own in sparse(epochs).items():
@@ -73,7 +73,7 @@ def trained(path: Path, epochs: int) -> dict[str, Published]:
         recipe = with_fields(load_recipe("cifar-squeezenet"), values)
         trials.append(Trial(f"{name}-{epochs}", values, recipe))
     train_all(trials, RUNS, len(trials), tell)
-    return {name: modelfiles.load(RUNS / f"{name}-{epochs}") for name in sparse(epochs)}
+    return {name: load_model(RUNS / f"{name}-{epochs}") for name in sparse(epochs)}
 
 
 def sparse(epochs: int) -> dict[str, dict[str, str]]:
@@ -92,27 +92,25 @@ def sparse(epochs: int) -> dict[str, dict[str, str]]:
     }
 
 
-def small(
-    nets: dict[str, Published], path: Path, whole_bytes: int
-) -> Iterator[tuple[str, Compressed]]:
+def small(nets: dict[str, Model], path: Path, whole_bytes: int) -> Iterator[tuple[str, Compressed]]:
     """Each small net, with its values taught: the pruned one shared, and the dense one for each budget."""
     dense, pruned = nets["dense"], nets["pruned"]
     stored = parquet.read_parquet(path).train
     x_BCHW = inputs_of(dense.preprocessing, stored, TAUGHT_PICTURES, seed=1)
 
     def taught(untaught: Compressed) -> Compressed:
-        return retrain(untaught, dense, x_BCHW, TAUGHT_STEPS, tell)
+        return retrain_values(untaught, dense, x_BCHW, TAUGHT_STEPS, tell)
 
     yield "pruned, shared", taught(prune_and_share(pruned, 1.0, BITS))
-    calibration = calibrate(dense, x_BCHW[:CALIBRATION_PICTURES])
+    calibration = calibrate(dense, x_BCHW[:CALIBRATION_IMAGES])
     for times in SMALLER:
         untaught = fit_budget(dense, calibration, whole_bytes // times, tell, to_be_retrained=True)
         yield f"dense, budget of a {times}th", taught(untaught)
 
 
-def table(nets: dict[str, Published], path: Path, pictures: list[Picture]) -> Iterator[list[str]]:
-    whole_bytes = len(modelfiles.as_safetensors(nets["dense"]))
-    top1 = {name: accuracy(published, pictures)[0] for name, published in nets.items()}
+def table(nets: dict[str, Model], path: Path, pictures: list[ImageInput]) -> Iterator[list[str]]:
+    whole_bytes = len(as_safetensors(nets["dense"]))
+    top1 = {name: accuracy(model, pictures)[0] for name, model in nets.items()}
 
     def row(name: str, file: str, size_bytes: int) -> list[str]:
         smaller, lost = whole_bytes / size_bytes, top1["dense"] - top1[name]
@@ -124,7 +122,7 @@ def table(nets: dict[str, Published], path: Path, pictures: list[Picture]) -> It
     for name, compressed in small(nets, path, whole_bytes):
         top1[name], _ = accuracy(compressed.expand(), pictures)
         for coder in ("huffman", "rans"):
-            yield row(name, f"`.fire`, {coder}", len(deep_compression.write(compressed, coder)))
+            yield row(name, f"`.fire`, {coder}", len(write(compressed, coder)))
 
 
 if __name__ == "__main__":

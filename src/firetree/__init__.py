@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firetree import bench, collectives, errors, lab
     from firetree.collectives import Schedule
+    from firetree.deep_compression.compress import compress
+    from firetree.deep_compression.scan import scan
     from firetree.errors import CollectiveError
+    from firetree.modelfiles import Model
+    from firetree.modelfiles.fire.file import decompress
+    from firetree.modelfiles.inspection import inspect
+    from firetree.modelfiles.onnx_export import export
     from firetree.network import Network
     from firetree.planning.forecast import plan
     from firetree.planning.plan import Plan, load_plan
+    from firetree.prediction import predict
     from firetree.probing import probe
     from firetree.sync import attach
 
 __version__ = "0.1.0"
 __all__ = [
     "CollectiveError",
+    "Model",
     "Network",
     "Plan",
     "Schedule",
@@ -25,11 +33,17 @@ __all__ = [
     "attach",
     "bench",
     "collectives",
+    "compress",
+    "decompress",
     "errors",
+    "export",
+    "inspect",
     "lab",
     "load_plan",
     "plan",
+    "predict",
     "probe",
+    "scan",
 ]
 
 _MODULES = ("bench", "collectives", "errors", "lab")
@@ -37,12 +51,19 @@ _MODULES = ("bench", "collectives", "errors", "lab")
 _HOMES = {
     "CollectiveError": "errors",
     "Network": "network",
+    "Model": "modelfiles",
     "Plan": "planning.plan",
     "Schedule": "collectives",
     "attach": "sync",
+    "compress": "deep_compression.compress",
+    "decompress": "modelfiles.fire.file",
+    "export": "modelfiles.onnx_export",
+    "inspect": "modelfiles.inspection",
     "load_plan": "planning.plan",
     "plan": "planning.forecast",
     "probe": "probing",
+    "predict": "prediction",
+    "scan": "deep_compression.scan",
 }
 
 

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from command import resumed_weights
 from ranks import run_on_ranks
 
-from firetree import modelfiles
 from firetree.launch import Place
+from firetree.modelfiles import load_model
 from firetree.training.recipe import ModelRecipe, OptimRecipe, Recipe
 from firetree.training.worker import build_worker, load_task, settle, train_step
 
@@ -45,9 +45,9 @@ def test_a_resumed_run_ends_with_the_same_bits_and_its_folder_predicts_what_was_
     asked += ("--checkpoint-steps", 20, "--run-dir", run_dir)
     resumed_weights(asked, run_dir, step=20, steps=40, ranks=2)
 
-    published = modelfiles.load(run_dir)
+    published = load_model(run_dir)
     assert not any("norm" in name for name in published.state)
-    network = modelfiles.build(published).eval()
+    network = published.build().eval()
     task = load_task(Recipe())
     right = 0
     for batch in task.loader(batch_size=64, seed=0, rank=0, world_size=1).test_batches():

@@ -18,7 +18,7 @@ LONG = {
     "accuracy": ("bench", "time-to-accuracy", "digits", "--network", "2 x 1gbit", "--html"),
     "network": ("probe", "--workers", 2, "-o"),
     "compress": ("compress", "none.net", "--lossless"),
-    "scan": ("scan", "none.net", "--pictures", "none", "--html"),
+    "scan": ("scan", "none.net", "--images", "none", "--html"),
     "export": ("export", "none.net"),
     "sweep": ("sweep", "digits", "--vary", "optim.lr=0.1", "--html"),
 }

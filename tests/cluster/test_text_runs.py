@@ -6,7 +6,6 @@ import json
 import subprocess
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,9 +13,8 @@ from command import COMMAND, firetree
 from PIL import Image
 from safetensors.torch import load_file
 
-from firetree import prediction
+from firetree import predict, prediction
 from firetree.errors import UserError
-from firetree.prediction import PredictOptions
 from firetree.training import load_recipe, recipe_toml
 
 SOUNDS = {"a": "AA1", "b": "B", "c": "K", "d": "D", "e": "EH0"}
@@ -57,8 +55,8 @@ def newest_weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return load_file(newest / "model.safetensors")
 
 
-def predicted(run_dir: Path, *inputs: str, **options: Any) -> str:
-    return prediction.run(PredictOptions(run_dir, inputs, **options), print)
+def predicted(run_dir: Path, *inputs: str) -> list[str]:
+    return [one.output for one in predict(run_dir, inputs)]
 
 
 def test_two_workers_end_with_the_weights_of_one(dictionary: Path, tmp_path: Path) -> None:
@@ -80,8 +78,10 @@ def test_two_workers_end_with_the_weights_of_one(dictionary: Path, tmp_path: Pat
 
 
 def test_phonemes_of_unseen_words_are_predicted_from_a_run_s_folder(run_dir: Path) -> None:
-    assert predicted(run_dir, "bad", "edcba") == "B AA D\nEH D K B AA"
-    [answer] = json.loads(predicted(run_dir, "EDCBA", beam=3, json=True))
+    assert predicted(run_dir, "bad", "edcba") == ["B AA D", "EH D K B AA"]
+    code, out, _ = firetree("predict", run_dir, "EDCBA", "--beam", 3, "--json")
+    assert code == 0
+    [answer] = json.loads(out)
     assert (answer["input"], answer["output"]) == ("EDCBA", "EH D K B AA")
     assert -1 < answer["score"] < 0
 
@@ -91,7 +91,7 @@ def test_lines_come_from_standard_input_or_a_file_and_stay_in_order(
 ) -> None:
     lines, expected = "abcde\n\nab\n", "AA B K D EH\n\nAA B"
     (tmp_path / "words.txt").write_text(lines)
-    assert predicted(run_dir, file=tmp_path / "words.txt") == expected
+    assert firetree("predict", run_dir, "--file", tmp_path / "words.txt")[1] == f"{expected}\n"
     piped = subprocess.run(
         [*COMMAND, "predict", str(run_dir)],
         input=lines,
@@ -103,28 +103,29 @@ def test_lines_come_from_standard_input_or_a_file_and_stay_in_order(
 
 
 def test_the_words_held_out_are_scored(run_dir: Path) -> None:
-    scores = json.loads(predicted(run_dir, labels=True, json=True))
-    assert scores["phoneme_error_percent"] <= scores["word_error_percent"] < 10
-    assert f" of {scores['texts']} words; " in predicted(run_dir, labels=True, beam=2)
+    scores = prediction.score(run_dir)
+    assert scores.phoneme_error_percent <= scores.word_error_percent < 10
+    text = firetree("predict", run_dir, "--labels", "--beam", 2)[1]
+    assert f" of {scores.texts} words; " in text
 
 
 @pytest.mark.parametrize(
-    ("inputs", "options", "message"),
+    ("options", "message"),
     [
-        (("1234",), {}, "nothing in '1234' was in the training texts"),
-        (("a",), {"beam": 0}, "--beam 0; expected 1 or more"),
-        (("a",), {"backend": "torch"}, "--backend torch, but"),
-        (("a",), {"file": Path("a.txt")}, "texts and --file; expected one of them"),
-        ((), {"file": Path("nowhere.txt")}, "file nowhere.txt cannot be read: "),
-        (("a",), {"labels": True}, "--labels and texts; expected one of them"),
+        (["1234"], "nothing in '1234' was in the training texts"),
+        (["a", "--beam", 0], "--beam is 0; expected 1 or more"),
+        (["a", "--backend", "torch"], "--backend is torch, but the model is not for images"),
+        (["a", "--file", "a.txt"], "texts and --file; expected one of them"),
+        (["--file", "nowhere.txt"], "file nowhere.txt cannot be read: "),
+        (["a", "--labels"], "--labels and texts; expected one of them"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(
-    run_dir: Path, inputs: tuple[str, ...], options: dict[str, Any], message: str
+    run_dir: Path, options: list[object], message: str
 ) -> None:
-    with pytest.raises(UserError) as refusal:
-        predicted(run_dir, *inputs, **options)
-    assert str(refusal.value).startswith(message)
+    code, _, err = firetree("predict", run_dir, *options)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"firetree: {message}")
 
 
 def test_a_folder_that_is_no_run_s_is_refused(tmp_path: Path) -> None:
@@ -165,8 +166,9 @@ def test_lines_are_translated_and_scored(tmp_path: Path) -> None:
         *("--optim.steps", 60, "--optim.warmup-epochs", 1),
     )
     assert (code, err) == (0, "")
-    assert predicted(run_dir, *pairs) == "\n".join(pairs.values())
-    assert predicted(run_dir, labels=True, beam=3).startswith("BLEU 100.00 of 3 lines; ")
+    assert predicted(run_dir, *pairs) == list(pairs.values())
+    text = firetree("predict", run_dir, "--labels", "--beam", 3)[1]
+    assert text.startswith("BLEU 100.00 of 3 lines; ")
 
 
 def test_pictures_are_classified_from_a_run_s_folder(tmp_path: Path) -> None:
@@ -179,9 +181,11 @@ def test_pictures_are_classified_from_a_run_s_folder(tmp_path: Path) -> None:
         *("--run-dir", tmp_path / "run", "--optim.batch-size", 8, "--optim.epochs", 10),
     )
     assert (code, err) == (0, "")
-    answers = json.loads(predicted(tmp_path / "run", str(tmp_path / "pictures"), json=True))
+    answers = predict(tmp_path / "run", tmp_path / "pictures")
     assert len(answers) == 16
     for answer in answers:
-        assert answer["top5"][0]["name"] == Path(answer["picture"]).parent.name
-    with pytest.raises(UserError, match=r"--beam 2, but .* is not for texts; leave it out"):
-        predicted(tmp_path / "run", "a.png", beam=2)
+        assert answer.top5[0].name == Path(answer.image).parent.name
+    with pytest.raises(UserError, match=r"beam is 2, but the model is not for texts; leave it out"):
+        predict(tmp_path / "run", "a.png", beam=2)
+    code, _, err = firetree("predict", tmp_path / "run", "a.png", "--file", "a.txt")
+    assert (code, err.startswith("firetree: --file a.txt, but ")) == (2, True)

@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("inspect", [], "fire2.squeeze1x1"),
         ("compress", ["{out}.fire", "--bits", "4"], "times smaller"),
         ("export", ["{out}.onnx"], ""),
-        ("scan", ["--pictures", "{pictures}"], "fire2.squeeze1x1"),
+        ("scan", ["--images", "{pictures}"], "fire2.squeeze1x1"),
     ],
 )
 def test_each_command_takes_it_and_says_what_it_assumes(

@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from firetree import deep_compression, modelfiles, models
+from firetree import models
 from firetree.deep_compression.allocate import fit_budget
 from firetree.deep_compression.calibrate import calibrate
 from firetree.deep_compression.scan import scan_layers
 from firetree.deep_compression.share import prune_and_share
 from firetree.errors import UserError
-from firetree.modelfiles import Preprocessing, Published
-from firetree.modelfiles.fire.shared import keep_exactly
+from firetree.modelfiles import Model, Preprocessing
+from firetree.modelfiles.fire.fire import read, write
+from firetree.modelfiles.fire.shared import Compressed, keep_exactly
+from firetree.modelfiles.model import check
 
 CHANGED = "fire3.expand3x3.weight"
 LARGEST = 3.4e38
@@ -41,17 +43,17 @@ ODD: dict[str, Callable[[Tensor], object]] = {
 }
 
 
-def odd_model(kind: str, classes: int = 3, channels: int = 3) -> Published:
+def odd_model(kind: str, classes: int = 3, channels: int = 3) -> Model:
     torch.manual_seed(0)
     built = models.build("squeezenet_small", classes=classes, channels=channels, size=16)
     ODD[kind](built.state_dict()[CHANGED])
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * channels, (64.0,) * channels)
-    return Published("squeezenet_small", dict(built.state_dict()), preprocessing)
+    return Model("squeezenet_small", dict(built.state_dict()), preprocessing)
 
 
-def packed(compressed: deep_compression.Compressed, coder: str = "rans") -> Published:
-    opened = deep_compression.read(deep_compression.write(compressed, coder)).expand()
-    modelfiles.check(opened)
+def packed(compressed: Compressed, coder: str = "rans") -> Model:
+    opened = read(write(compressed, coder)).expand()
+    check(opened)
     return opened
 
 
@@ -85,7 +87,7 @@ def test_odd_weights_are_pruned_to_one_bit(kind: str, scope: str) -> None:
 def test_odd_weights_meet_a_budget(kind: str) -> None:
     model, x_BCHW = odd_model(kind), torch.randn(3, 3, 16, 16)
     fitted = fit_budget(model, calibrate(model, x_BCHW), 20_000, lambda _: None)
-    assert len(deep_compression.write(fitted)) <= 20_000
+    assert len(write(fitted)) <= 20_000
     if kind in ("tiny", "denormal"):
         assert packed(fitted).state[CHANGED].abs().max() <= 2 * model.state[CHANGED].abs().max()
 
@@ -96,7 +98,7 @@ def test_one_class_and_grey_pictures_are_packed_every_way(classes: int, channels
     fitted = fit_budget(model, calibrate(model, x_BCHW), 20_000, lambda _: None)
     for compressed in (keep_exactly(model), prune_and_share(model, 0.5, 4), fitted):
         opened = packed(compressed)
-        assert modelfiles.build(opened)(x_BCHW).shape == (3, classes)
+        assert opened.build()(x_BCHW).shape == (3, classes)
     assert all(len(curve.nats) for curve in scan_layers(model, x_BCHW, lambda _: None))
 
 

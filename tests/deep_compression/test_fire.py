@@ -15,24 +15,27 @@ from hypothesis import strategies as st
 from mutations import damaged
 from published_files import V1_0, V1_1, needs_weights
 
-from firetree import deep_compression, modelfiles, models
+from firetree import models
+from firetree.commands.text.layers import as_text
 from firetree.deep_compression.share import prune_and_share
 from firetree.errors import UserError
-from firetree.modelfiles import Preprocessing, Published
+from firetree.modelfiles import Model, Preprocessing, load_model
+from firetree.modelfiles.fire.coders import CODERS, CoderName
 from firetree.modelfiles.fire.container import frame, unframe
-from firetree.modelfiles.fire.fire import CODERS, TAGS
+from firetree.modelfiles.fire.file import FireFile
+from firetree.modelfiles.fire.fire import TAGS, read, write
 from firetree.modelfiles.fire.numbers import join, pack, split
-from firetree.modelfiles.fire.shared import share_exactly
+from firetree.modelfiles.fire.shared import keep_exactly, share_exactly
 
 
-def small_model(classes: tuple[str, ...] = ("cat", "dog", "eel")) -> Published:
+def small_model(classes: tuple[str, ...] = ("cat", "dog", "eel")) -> Model:
     torch.manual_seed(0)
     state = models.build("squeezenet_small", classes=3, channels=1, size=16).state_dict()
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,), (64.0,))
-    return Published("squeezenet_small", dict(state), preprocessing, {"dropout": 0.2}, classes)
+    return Model("squeezenet_small", dict(state), preprocessing, {"dropout": 0.2}, classes)
 
 
-def same_bits(one: Published, other: Published) -> bool:
+def same_bits(one: Model, other: Model) -> bool:
     return list(one.state) == list(other.state) and all(
         torch.equal(one.state[name].view(torch.int32), other.state[name].view(torch.int32))
         for name in one.state
@@ -41,9 +44,9 @@ def same_bits(one: Published, other: Published) -> bool:
 
 @pytest.mark.parametrize("coder", CODERS)
 @pytest.mark.parametrize("density", [0.01, 0.33, 1.0])
-def test_a_model_survives_its_file_to_the_last_bit(coder: str, density: float) -> None:
+def test_a_model_survives_its_file_to_the_last_bit(coder: CoderName, density: float) -> None:
     compressed = prune_and_share(small_model(), density, bits=5)
-    again = deep_compression.read(deep_compression.write(compressed, coder))
+    again = read(write(compressed, coder))
     assert same_bits(again.expand(), compressed.expand())
     assert again.model.classes == ("cat", "dog", "eel")
     assert again.model.preprocessing == small_model().preprocessing
@@ -52,7 +55,7 @@ def test_a_model_survives_its_file_to_the_last_bit(coder: str, density: float) -
 
 def test_weights_that_share_nothing_are_kept_as_they_are() -> None:
     model = small_model(())
-    again = deep_compression.read(deep_compression.write(deep_compression.keep_exactly(model)))
+    again = read(write(keep_exactly(model)))
     assert same_bits(again.expand(), model)
 
 
@@ -67,31 +70,33 @@ def test_sharing_is_exact_for_signed_zeros_too(values: list[float]) -> None:
 
 @needs_weights
 @pytest.mark.parametrize(("coder", "most_bytes"), [("rans", 533_000), ("huffman", 536_000)])
-def test_the_published_compressed_v1_0_takes_a_fifth_less(coder: str, most_bytes: int) -> None:
-    published = modelfiles.load(V1_0)
-    content = deep_compression.write(deep_compression.keep_exactly(published), coder)
+def test_the_published_compressed_v1_0_takes_a_fifth_less(
+    coder: CoderName, most_bytes: int
+) -> None:
+    model = load_model(V1_0)
+    content = write(keep_exactly(model), coder)
     assert len(content) < most_bytes < 0.8 * V1_0.stat().st_size
-    assert same_bits(deep_compression.read(content).expand(), published)
+    assert same_bits(read(content).expand(), model)
 
 
 @needs_weights
 def test_the_published_v1_1_is_kept_to_the_last_bit() -> None:
-    published = modelfiles.load(V1_1)
-    content = deep_compression.write(deep_compression.keep_exactly(published))
+    model = load_model(V1_1)
+    content = write(keep_exactly(model))
     assert len(content) < V1_1.stat().st_size
-    assert same_bits(deep_compression.read(content).expand(), published)
+    assert same_bits(read(content).expand(), model)
 
 
 @needs_weights
 def test_the_papers_bits_and_density_give_less_than_half_a_megabyte() -> None:
-    content = deep_compression.write(prune_and_share(modelfiles.load(V1_0), 0.33, 6))
+    content = write(prune_and_share(load_model(V1_0), 0.33, 6))
     assert len(content) < 480_000
 
 
 def test_what_a_file_takes_is_told_layer_by_layer() -> None:
     compressed = prune_and_share(small_model(), 0.33, 4)
-    content = deep_compression.write(compressed)
-    found = deep_compression.inspect(compressed, len(content))
+    content = write(compressed)
+    found = FireFile(content, compressed)
     assert [layer.name for layer in found.layers] == [
         name for name, tensor in small_model().state.items() if tensor.dim() > 1
     ]
@@ -100,20 +105,21 @@ def test_what_a_file_takes_is_told_layer_by_layer() -> None:
     streams = sum(layer.mask_bytes + layer.code_bytes for layer in found.layers)
     held = sum(map(len, unframe(content, TAGS)[3:]))
     assert streams < held < streams + 1024
-    assert deep_compression.as_text(found).splitlines()[-1].startswith("squeezenet_small: ")
+    assert as_text(found).splitlines()[-1].startswith("squeezenet_small: ")
+    assert found.model.parameter_count == small_model().parameter_count
 
 
 def test_a_changed_file_is_refused_in_one_line() -> None:
-    content, dice = deep_compression.write(prune_and_share(small_model(), 0.33, 4)), Random(0)
+    content, dice = write(prune_and_share(small_model(), 0.33, 4)), Random(0)
     for changed in (damaged(content, dice) for _ in range(300)):
         if changed != content:
             with pytest.raises(UserError) as refusal:
-                deep_compression.read(changed)
+                read(changed)
             assert "\n" not in str(refusal.value)
 
 
 def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
-    sections = unframe(deep_compression.write(prune_and_share(small_model(), 0.33, 4)), TAGS)
+    sections = unframe(write(prune_and_share(small_model(), 0.33, 4)), TAGS)
     dice, start_s = Random(0), time.monotonic()
     for k in range(len(TAGS)):
         for changed in (damaged(sections[k], dice) for _ in range(60)):
@@ -121,7 +127,7 @@ def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
                 dict(zip(TAGS, [*sections[:k], changed, *sections[k + 1 :]], strict=True))
             )
             with contextlib.suppress(UserError):
-                modelfiles.build(deep_compression.read(forged).expand())
+                read(forged).expand().build()
     assert time.monotonic() - start_s < 300
 
 
@@ -142,24 +148,24 @@ def test_a_forged_file_with_right_checksums_gives_an_error_or_a_model() -> None:
     ],
 )
 def test_a_head_that_is_made_up_is_refused(change: tuple[bytes, bytes], message: str) -> None:
-    sections = unframe(deep_compression.write(prune_and_share(small_model(), 0.33, 4)), TAGS)
+    sections = unframe(write(prune_and_share(small_model(), 0.33, 4)), TAGS)
     head = zlib.decompress(sections[0], -15)
     assert change[0] in head
     sections[0] = pack(head.replace(*change))
     with pytest.raises(UserError, match=re.escape(message)):
-        deep_compression.read(frame(dict(zip(TAGS, sections, strict=True))))
+        read(frame(dict(zip(TAGS, sections, strict=True))))
 
 
 def test_codebooks_of_no_known_width_are_refused() -> None:
-    sections = unframe(deep_compression.write(prune_and_share(small_model(), 0.33, 4)), TAGS)
+    sections = unframe(write(prune_and_share(small_model(), 0.33, 4)), TAGS)
     *plain, books = split(sections[2], 3)
     sections[2] = join(*plain, b"\2" + books[1:])
     with pytest.raises(UserError, match="no width; expected 0 or 1"):
-        deep_compression.read(frame(dict(zip(TAGS, sections, strict=True))))
+        read(frame(dict(zip(TAGS, sections, strict=True))))
 
 
 def test_another_version_says_so() -> None:
-    content = bytearray(deep_compression.write(prune_and_share(small_model(), 0.33, 4)))
+    content = bytearray(write(prune_and_share(small_model(), 0.33, 4)))
     content[4] = 1
     with pytest.raises(UserError, match=r"version 1; expected 2"):
-        deep_compression.read(bytes(content))
+        read(bytes(content))

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from firetree import modelfiles, models
+from firetree import models
 from firetree.errors import UserError
-from firetree.modelfiles import Published
+from firetree.modelfiles import Model, as_safetensors, load_model
 
 State = dict[str, Tensor]
 
@@ -30,15 +30,15 @@ def state() -> State:
     return torchvisions("squeezenet_v1_1")
 
 
-def loaded(folder: Path, held: object, name: str = "weights.pth") -> Published:
+def loaded(folder: Path, held: object, name: str = "weights.pth") -> Model:
     torch.save(held, folder / name)
-    return modelfiles.load(folder / name)
+    return load_model(folder / name)
 
 
-def same(published: Published, state: State) -> bool:
+def same(model: Model, state: State) -> bool:
     return all(
         torch.equal(ours, theirs)
-        for ours, theirs in zip(published.state.values(), state.values(), strict=True)
+        for ours, theirs in zip(model.state.values(), state.values(), strict=True)
     )
 
 
@@ -62,10 +62,10 @@ def test_what_stands_before_all_names_is_left_out(
         torch.save(behind(prefix, state), path)
     else:
         save_file(behind(prefix, state), path)
-    published = modelfiles.load(path)
-    assert same(published, state)
-    assert published.network == "squeezenet_v1_1"
-    assert not any("left out" in note for note in published.notes)
+    model = load_model(path)
+    assert same(model, state)
+    assert model.network == "squeezenet_v1_1"
+    assert not any("left out" in note for note in model.notes)
 
 
 @pytest.mark.parametrize("network", ["squeezenet_v1_0", "squeezenet_v1_1"])
@@ -74,12 +74,12 @@ def test_what_stands_before_all_names_is_left_out(
 def test_classes_and_channels_are_those_of_the_file(
     tmp_path: Path, network: str, classes: int, channels: int
 ) -> None:
-    published = loaded(tmp_path, behind("module.", torchvisions(network, classes, channels)))
-    assert (published.network, published.class_count) == (network, classes)
-    assert modelfiles.build(published)(modelfiles.example(published)).shape == (1, classes)
-    assert len(published.preprocessing.mean) == channels
+    model = loaded(tmp_path, behind("module.", torchvisions(network, classes, channels)))
+    assert (model.network, model.class_count) == (network, classes)
+    assert model.build()(model.example()).shape == (1, classes)
+    assert len(model.preprocessing.mean) == channels
     if channels == 1:
-        assert published.preprocessing.mean[0] == pytest.approx(116.9, abs=0.5)
+        assert model.preprocessing.mean[0] == pytest.approx(116.9, abs=0.5)
 
 
 def test_other_channels_than_grey_and_colour_are_refused(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def test_a_checkpoint_of_lightning_is_read(tmp_path: Path, state: State) -> None
         "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3, 3)}}, "param_groups": []}],
         "hyper_parameters": {"lr": 0.1, "path": Path("data"), "args": argparse.Namespace(a=1)},
     }
-    published = loaded(tmp_path, checkpoint, "last.ckpt")
-    assert same(published, state)
+    model = loaded(tmp_path, checkpoint, "last.ckpt")
+    assert same(model, state)
     assert "left out 2 tensors that squeezenet_v1_1 lacks: criterion.weight, accuracy.total" in (
-        published.notes
+        model.notes
     )
 
 
@@ -150,16 +150,16 @@ def test_a_checkpoint_of_timm_is_read_and_its_average_named(tmp_path: Path, stat
         "config": Options(),
         "metric": np.float64(71.5),
     }
-    published = loaded(tmp_path, checkpoint)
-    assert same(published, state)
-    assert "took 'state_dict', not 'state_dict_ema'" in published.notes
+    model = loaded(tmp_path, checkpoint)
+    assert same(model, state)
+    assert "took 'state_dict', not 'state_dict_ema'" in model.notes
 
 
 def test_one_of_two_networks_is_taken_and_said(tmp_path: Path, state: State) -> None:
     teacher = {name: tensor + 1 for name, tensor in state.items()}
-    published = loaded(tmp_path, behind("student.", state) | behind("their_teacher.", teacher))
-    assert same(published, state)
-    assert "took 'student.', not 'their_teacher.'" in published.notes
+    model = loaded(tmp_path, behind("student.", state) | behind("their_teacher.", teacher))
+    assert same(model, state)
+    assert "took 'student.', not 'their_teacher.'" in model.notes
 
 
 @pytest.mark.parametrize("name", ["squeezenet_small", "squeezenet_v1_0", "squeezenet_v1_1", "nin"])
@@ -172,28 +172,26 @@ def test_our_own_networks_are_read_from_a_script_of_theirs(
     torch.save(behind("module.", own), path) if suffix == ".pth" else save_file(
         behind("module.", own), path
     )
-    published = modelfiles.load(path)
-    assert published.network == name
-    assert all(torch.equal(published.state[key], own[key]) for key in own)
-    assert any("assumed: the shorter side to" in note for note in published.notes)
+    model = load_model(path)
+    assert model.network == name
+    assert all(torch.equal(model.state[key], own[key]) for key in own)
+    assert any("assumed: the shorter side to" in note for note in model.notes)
 
 
 def test_batch_normalisation_of_ours_is_folded(tmp_path: Path) -> None:
     torch.manual_seed(0)
     built = models.build("squeezenet_small", classes=4, channels=3, size=32, batch_norm=True)
     built(torch.randn(8, 3, 32, 32))
-    published = loaded(tmp_path, behind("_orig_mod.", built.state_dict()))
+    model = loaded(tmp_path, behind("_orig_mod.", built.state_dict()))
     x = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(
-        modelfiles.build(published)(x), built.eval()(x), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(model.build()(x), built.eval()(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_floats_of_any_width_are_read(tmp_path: Path, state: State, dtype: torch.dtype) -> None:
-    published = loaded(tmp_path, {name: tensor.to(dtype) for name, tensor in state.items()})
+    model = loaded(tmp_path, {name: tensor.to(dtype) for name, tensor in state.items()})
     expected = {name: tensor.to(dtype).float() for name, tensor in state.items()}
-    assert same(published, expected)
+    assert same(model, expected)
 
 
 def test_tensors_that_share_memory_or_lie_across_it_are_read(tmp_path: Path, state: State) -> None:
@@ -202,10 +200,10 @@ def test_tensors_that_share_memory_or_lie_across_it_are_read(tmp_path: Path, sta
     views = {name: parts[name].view_as(tensor) for name, tensor in state.items()}
     across = views["features.3.squeeze.weight"].transpose(0, 1).contiguous().transpose(0, 1)
     views["features.3.squeeze.weight"] = nn.Parameter(across)
-    published = loaded(tmp_path, views)
-    assert same(published, state)
-    (tmp_path / "again.safetensors").write_bytes(modelfiles.as_safetensors(published))
-    assert same(modelfiles.load(tmp_path / "again.safetensors"), state)
+    model = loaded(tmp_path, views)
+    assert same(model, state)
+    (tmp_path / "again.safetensors").write_bytes(as_safetensors(model))
+    assert same(load_model(tmp_path / "again.safetensors"), state)
 
 
 def test_weights_in_whole_numbers_are_refused_by_name(tmp_path: Path, state: State) -> None:
@@ -243,8 +241,8 @@ def test_a_script_with_ddp_saves_what_every_command_reads(
         save_file(DistributedDataParallel(net).state_dict(), tmp_path / "mine.safetensors")
     finally:
         torch.distributed.destroy_process_group()
-    published = modelfiles.load(tmp_path / "mine.safetensors")
-    assert all(torch.equal(published.state[n], t) for n, t in net.state_dict().items())
+    model = load_model(tmp_path / "mine.safetensors")
+    assert all(torch.equal(model.state[n], t) for n, t in net.state_dict().items())
 
 
 def archive(*names: str) -> bytes:
@@ -322,7 +320,7 @@ def test_what_is_not_read_is_named_by_its_content(
     (tmp_path / f"x{suffix}").write_bytes(make())
     recwarn.clear()
     with pytest.raises(UserError, match=re.escape(message)) as refusal:
-        modelfiles.load(tmp_path / f"x{suffix}")
+        load_model(tmp_path / f"x{suffix}")
     assert "\n" not in str(refusal.value)
     assert f"x{suffix}" in str(refusal.value)
     assert not recwarn.list
@@ -334,14 +332,14 @@ def test_a_file_is_read_by_its_content_whatever_its_name(
 ) -> None:
     torch.save(state, tmp_path / f"weights{suffix}")
     save_file(state, tmp_path / f"other{suffix}")
-    assert same(modelfiles.load(tmp_path / f"weights{suffix}"), state)
-    assert same(modelfiles.load(tmp_path / f"other{suffix}"), state)
+    assert same(load_model(tmp_path / f"weights{suffix}"), state)
+    assert same(load_model(tmp_path / f"other{suffix}"), state)
 
 
 def test_a_legacy_file_with_options_is_read(tmp_path: Path, state: State) -> None:
     held = {"state_dict": state, "args": argparse.Namespace(lr=0.1)}
     torch.save(held, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert same(modelfiles.load(tmp_path / "old.pth"), state)
+    assert same(load_model(tmp_path / "old.pth"), state)
 
 
 class Runs:
@@ -356,7 +354,7 @@ def test_code_beside_weights_is_left_out_and_never_run(
     assert same(loaded(tmp_path, {"state_dict": state, "callback": Runs()}), state)
     (tmp_path / "raw.pth").write_bytes(pickle.dumps({"state_dict": Runs()}))
     with pytest.raises(UserError, match=r"cannot read .*raw\.pth"):
-        modelfiles.load(tmp_path / "raw.pth")
+        load_model(tmp_path / "raw.pth")
     assert not Path("ran").exists()
 
 
@@ -367,7 +365,7 @@ def test_a_byte_that_has_changed_is_noticed(tmp_path: Path, state: State) -> Non
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"pth is damaged: weights/data/\d+ has another checksum"):
-        modelfiles.load(path)
+        load_model(path)
 
 
 def test_weights_come_before_their_average_whatever_is_longer(tmp_path: Path, state: State) -> None:
@@ -391,4 +389,4 @@ def test_tensors_without_values_are_refused_by_name(tmp_path: Path, state: State
 def test_a_newer_pickle_is_named_so(tmp_path: Path, state: State) -> None:
     torch.save(state, tmp_path / "weights.pth", pickle_protocol=4)
     with pytest.raises(UserError, match="pickled by a protocol above 2"):
-        modelfiles.load(tmp_path / "weights.pth")
+        load_model(tmp_path / "weights.pth")

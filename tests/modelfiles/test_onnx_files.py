@@ -14,9 +14,8 @@ import torch
 from layouts import fresh, torchvisions
 from torch import Tensor
 
-from firetree import modelfiles
 from firetree.errors import UserError
-from firetree.modelfiles import Published
+from firetree.modelfiles import Model, load_model
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 DATA = "net.onnx.data"
@@ -27,7 +26,9 @@ def state() -> dict[str, Tensor]:
     return torchvisions("squeezenet_v1_1")
 
 
-def model(state: dict[str, Tensor], kind: Any = np.float32, op: str = "Conv", side: int = 0) -> Any:
+def onnx_model(
+    state: dict[str, Tensor], kind: Any = np.float32, op: str = "Conv", side: int = 0
+) -> Any:
     """A graph of these layers in a row, whose input has pictures of this size if any."""
     names = list(state)
     held = [onnx.numpy_helper.from_array(t.numpy().astype(kind), n) for n, t in state.items()]
@@ -49,7 +50,7 @@ def saved(folder: Path, made: Any) -> Path:
 def beside(folder: Path, state: dict[str, Tensor], **changed: str) -> Path:
     """With all tensors in `DATA`; the first one's place is changed."""
     folder.mkdir(exist_ok=True)
-    made = model(state)
+    made = onnx_model(state)
     onnx.save(made, str(folder / "net.onnx"), save_as_external_data=True, location=DATA)
     made = onnx.load(str(folder / "net.onnx"), load_external_data=False)
     first = made.graph.initializer[0]
@@ -58,8 +59,8 @@ def beside(folder: Path, state: dict[str, Tensor], **changed: str) -> Path:
     return saved(folder, made)
 
 
-def same(published: Published, state: dict[str, Tensor]) -> bool:
-    pairs = zip(published.state.values(), state.values(), strict=True)
+def same(model: Model, state: dict[str, Tensor]) -> bool:
+    pairs = zip(model.state.values(), state.values(), strict=True)
     return all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
@@ -69,9 +70,9 @@ def test_weights_beside_a_file_are_read_from_any_folder(
     beside(tmp_path / "one", state)
     beside(tmp_path / "other", {name: tensor + 1 for name, tensor in state.items()})
     monkeypatch.chdir(tmp_path / "other")
-    assert same(modelfiles.load(Path("../one/net.onnx")), state)
+    assert same(load_model(Path("../one/net.onnx")), state)
     monkeypatch.chdir(tmp_path / "one")
-    assert same(modelfiles.load(Path("net.onnx")), state)
+    assert same(load_model(Path("net.onnx")), state)
 
 
 def outside(folder: Path) -> Path:
@@ -131,7 +132,7 @@ def test_a_place_that_is_not_in_the_folder_is_refused_with_tensor_and_file(
     path = beside(tmp_path / "net", state, **changed)
     prepare(tmp_path / "net")
     with pytest.raises(UserError, match=message) as refusal:
-        modelfiles.load(path)
+        load_model(path)
     assert str(refusal.value).startswith(f"features.0.weight of {path} lies in ")
 
 
@@ -142,7 +143,7 @@ def test_more_beside_a_file_than_memory_allows_is_refused(
     made = onnx.load(str(path), load_external_data=False)
     made.graph.initializer[0].dims[0] = 1 << 40
     with pytest.raises(UserError, match=r"has 118,747,.* bytes of tensors; expected at most 2 GiB"):
-        modelfiles.load(saved(tmp_path / "net", made))
+        load_model(saved(tmp_path / "net", made))
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float64, ml_dtypes.bfloat16])
@@ -151,13 +152,13 @@ def test_floats_of_any_width_are_read(tmp_path: Path, state: dict[str, Tensor], 
         name: torch.from_numpy(tensor.numpy().astype(kind).astype(np.float32))
         for name, tensor in state.items()
     }
-    assert same(modelfiles.load(saved(tmp_path, model(state, kind))), expected)
+    assert same(load_model(saved(tmp_path, onnx_model(state, kind))), expected)
 
 
 def test_constants_casts_and_shared_biases_are_weights_too(
     tmp_path: Path, state: dict[str, Tensor]
 ) -> None:
-    made = model(state, np.float16)
+    made = onnx_model(state, np.float16)
     graph = made.graph
     for one in list(graph.initializer):
         constant = onnx.helper.make_node("Constant", [], [f"{one.name}_half"], value=one)
@@ -166,7 +167,7 @@ def test_constants_casts_and_shared_biases_are_weights_too(
         graph.node.insert(0, constant)
     del graph.initializer[:]
     expected = {name: tensor.half().float() for name, tensor in state.items()}
-    assert same(modelfiles.load(saved(tmp_path, made)), expected)
+    assert same(load_model(saved(tmp_path, made)), expected)
 
 
 def test_a_matrix_that_lies_the_other_way_is_turned(tmp_path: Path) -> None:
@@ -179,17 +180,17 @@ def test_a_matrix_that_lies_the_other_way_is_turned(tmp_path: Path) -> None:
         held += [onnx.numpy_helper.from_array(tensor.contiguous().numpy(), weight)]
         held += [onnx.numpy_helper.from_array(made[bias].numpy(), bias)]
     graph = onnx.helper.make_graph(nodes, "", [], [], held)
-    published = modelfiles.load(saved(tmp_path, onnx.helper.make_model(graph)))
-    assert published.network == "alexnet_one_tower"
-    assert same(published, made)
+    model = load_model(saved(tmp_path, onnx.helper.make_model(graph)))
+    assert model.network == "alexnet_one_tower"
+    assert same(model, made)
 
 
 def test_pictures_are_as_large_as_the_graphs_input(
     tmp_path: Path, state: dict[str, Tensor]
 ) -> None:
-    published = modelfiles.load(saved(tmp_path, model(state, side=227)))
-    assert (published.preprocessing.resize, published.preprocessing.crop) == (259, 227)
-    assert modelfiles.load(saved(tmp_path, model(state))).preprocessing.crop == 224
+    model = load_model(saved(tmp_path, onnx_model(state, side=227)))
+    assert (model.preprocessing.resize, model.preprocessing.crop) == (259, 227)
+    assert load_model(saved(tmp_path, onnx_model(state))).preprocessing.crop == 224
 
 
 @pytest.mark.parametrize(
@@ -197,10 +198,10 @@ def test_pictures_are_as_large_as_the_graphs_input(
     ["DynamicQuantizeLinear", "QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"],
 )
 def test_a_quantised_file_is_named_so(tmp_path: Path, state: dict[str, Tensor], kind: str) -> None:
-    made = model(state)
+    made = onnx_model(state)
     made.graph.node.insert(0, onnx.helper.make_node(kind, ["x"], ["y"]))
     with pytest.raises(UserError, match=rf"net\.onnx is quantised \({kind}\); expected the ONNX"):
-        modelfiles.load(saved(tmp_path, made))
+        load_model(saved(tmp_path, made))
 
 
 def test_a_graph_that_computes_its_weights_is_named_so(tmp_path: Path) -> None:
@@ -211,11 +212,11 @@ def test_a_graph_that_computes_its_weights_is_named_so(tmp_path: Path) -> None:
     held = [onnx.numpy_helper.from_array(np.array([64, 3, 3, 3]), "shape")]
     graph = onnx.helper.make_graph(nodes, "", [], [], held)
     with pytest.raises(UserError, match=r"computes its weights \(ConstantOfShape\)"):
-        modelfiles.load(saved(tmp_path, onnx.helper.make_model(graph)))
+        load_model(saved(tmp_path, onnx.helper.make_model(graph)))
 
 
 def with_nodes(state: dict[str, Tensor], side: int, *nodes: Any) -> Any:
-    made = model(state, side=side)
+    made = onnx_model(state, side=side)
     made.graph.node.extend(nodes)
     return made
 
@@ -226,7 +227,7 @@ def test_operators_that_the_network_lacks_are_named(
 ) -> None:
     made = with_nodes(state, 224, onnx.helper.make_node(op, ["x"], ["x"]))
     with pytest.raises(UserError, match=rf"also computes {op}, which squeezenet_v1_1 does not"):
-        modelfiles.load(saved(tmp_path, made))
+        load_model(saved(tmp_path, made))
 
 
 @pytest.mark.parametrize(
@@ -247,10 +248,10 @@ def test_a_pool_that_leaves_out_a_row_is_refused(
     )
     made = with_nodes(state, side)
     made.graph.node.clear()
-    made.graph.node.extend([pool, *model(state).graph.node])
+    made.graph.node.extend([pool, *onnx_model(state).graph.node])
     path = saved(tmp_path, made)
     if not cut:
-        assert same(modelfiles.load(path), state)
+        assert same(load_model(path), state)
         return
     with pytest.raises(UserError, match=r"pool1 of .* leaves out the last row"):
-        modelfiles.load(path)
+        load_model(path)

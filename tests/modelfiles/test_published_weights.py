@@ -18,10 +18,11 @@ from published_files import V1_0, V1_1, needs_weights
 from safetensors.torch import save_file
 from torch import Tensor
 
-from firetree import modelfiles, models
+from firetree import models
 from firetree.errors import UserError
-from firetree.modelfiles import Preprocessing, Published
-from firetree.modelfiles.published import CAFFE, TORCHVISION
+from firetree.modelfiles import Model, Preprocessing, as_safetensors, load_model
+from firetree.modelfiles.model import check, metadata
+from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION
 
 
 @needs_weights
@@ -30,21 +31,21 @@ from firetree.modelfiles.published import CAFFE, TORCHVISION
     [(V1_0, "squeezenet_v1_0", 1_248_424), (V1_1, "squeezenet_v1_1", 1_235_496)],
 )
 def test_the_published_files_are_recognised(path: Path, network: str, parameters: int) -> None:
-    published = modelfiles.load(path)
-    assert published.network == network
-    assert published.preprocessing == CAFFE
-    assert models.parameter_count(modelfiles.build(published)) == parameters
-    assert published.class_names[999] == "class 999"
+    model = load_model(path)
+    assert model.network == network
+    assert model.preprocessing == CAFFE
+    assert models.parameter_count(model.build()) == parameters
+    assert model.class_names[999] == "class 999"
 
 
 @pytest.mark.parametrize("network", PLACES)
 def test_torchvisions_squeezenets_are_read_from_pth(tmp_path: Path, network: str) -> None:
     torch.save(torchvisions(network), tmp_path / "weights.pth")
-    published = modelfiles.load(tmp_path / "weights.pth")
-    assert (published.network, published.preprocessing) == (network, TORCHVISION)
+    model = load_model(tmp_path / "weights.pth")
+    assert (model.network, model.preprocessing) == (network, TORCHVISION)
     expected = fresh(network)
-    assert all(torch.equal(published.state[name], expected[name]) for name in expected)
-    assert modelfiles.build(published).get_submodule("conv10").padding == (0, 0)
+    assert all(torch.equal(model.state[name], expected[name]) for name in expected)
+    assert model.build().get_submodule("conv10").padding == (0, 0)
 
 
 def test_torchvisions_alexnet_is_read_from_pth(tmp_path: Path) -> None:
@@ -58,9 +59,9 @@ def test_torchvisions_alexnet_is_read_from_pth(tmp_path: Path) -> None:
         layer, _, kind = name.partition(".")
         renamed[f"{places[layer]}.{kind}"] = tensor
     torch.save(renamed, tmp_path / "alexnet.pth")
-    published = modelfiles.load(tmp_path / "alexnet.pth")
-    assert published.network == "alexnet_one_tower"
-    assert torch.equal(published.state["fc8.weight"], state["fc8.weight"])
+    model = load_model(tmp_path / "alexnet.pth")
+    assert model.network == "alexnet_one_tower"
+    assert torch.equal(model.state["fc8.weight"], state["fc8.weight"])
 
 
 def test_a_model_survives_its_own_safetensors_with_preprocessing_and_classes(
@@ -68,11 +69,9 @@ def test_a_model_survives_its_own_safetensors_with_preprocessing_and_classes(
 ) -> None:
     preprocessing = Preprocessing(32, True, 32, "RGB", (128.0,), (64.0,))
     state = models.build("squeezenet_small", classes=3, channels=1, size=32).state_dict()
-    published = Published(
-        "squeezenet_small", dict(state), preprocessing, {"dropout": 0.1}, ("a", "b", "ü")
-    )
-    (tmp_path / "ours.safetensors").write_bytes(modelfiles.as_safetensors(published))
-    again = modelfiles.load(tmp_path / "ours.safetensors")
+    model = Model("squeezenet_small", dict(state), preprocessing, {"dropout": 0.1}, ("a", "b", "ü"))
+    (tmp_path / "ours.safetensors").write_bytes(as_safetensors(model))
+    again = load_model(tmp_path / "ours.safetensors")
     assert list(again.state) == list(state)
     assert all(torch.equal(again.state[name], state[name]) for name in state)
     assert (again.preprocessing, again.fields, again.classes) == (
@@ -82,11 +81,11 @@ def test_a_model_survives_its_own_safetensors_with_preprocessing_and_classes(
     )
 
 
-def small_published() -> Published:
+def small_model() -> Model:
     torch.manual_seed(0)
     state = models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict()
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
-    return Published("squeezenet_small", dict(state), preprocessing)
+    return Model("squeezenet_small", dict(state), preprocessing)
 
 
 def write_onnx(
@@ -111,71 +110,71 @@ def test_weights_that_are_not_finite_are_refused_by_name(
     tmp_path: Path, suffix: str, number: float
 ) -> None:
     path = tmp_path / f"model{suffix}"
-    published = small_published()
-    published.state["fire3.expand1x1.bias"][2] = number
+    model = small_model()
+    model.state["fire3.expand1x1.bias"][2] = number
     match suffix:
         case ".safetensors":
-            path.write_bytes(modelfiles.as_safetensors(published))
+            path.write_bytes(as_safetensors(model))
         case ".onnx":
-            write_onnx(path, published.state, modelfiles.metadata(published), [0])
+            write_onnx(path, model.state, metadata(model), [0])
         case _:
             state = torchvisions("squeezenet_v1_1")
             state["features.4.expand1x1.bias"][2] = number
             torch.save(state, path)
     with pytest.raises(UserError, match=r"fire3\.expand1x1\.bias holds NaN or infinity"):
-        modelfiles.load(path)
+        load_model(path)
 
 
 def test_as_many_class_names_as_classes_are_expected(tmp_path: Path) -> None:
-    published = replace(small_published(), classes=("a", "b"))
-    (tmp_path / "ours.safetensors").write_bytes(modelfiles.as_safetensors(published))
+    model = replace(small_model(), classes=("a", "b"))
+    (tmp_path / "ours.safetensors").write_bytes(as_safetensors(model))
     with pytest.raises(UserError, match="names 2 classes; expected 3"):
-        modelfiles.load(tmp_path / "ours.safetensors")
+        load_model(tmp_path / "ours.safetensors")
 
 
 def test_channels_without_a_mean_of_their_own_are_refused(tmp_path: Path) -> None:
     grey = Preprocessing(16, True, 16, "RGB", (128.0,), (64.0,))
-    content = modelfiles.as_safetensors(replace(small_published(), preprocessing=grey))
+    content = as_safetensors(replace(small_model(), preprocessing=grey))
     (tmp_path / "ours.safetensors").write_bytes(content)
     with pytest.raises(
         UserError, match=r"\(48, 3, 3, 3\) for conv1.weight; expected \(48, 1, 3, 3\)"
     ):
-        modelfiles.load(tmp_path / "ours.safetensors")
+        load_model(tmp_path / "ours.safetensors")
 
 
 @pytest.mark.parametrize(
     ("size", "fields"), [(4096, {"base_e": 1024}), (2048, {"base_e": 4096, "squeeze_ratio": 0.001})]
 )
-def test_pictures_too_large_for_any_memory_are_refused(
+def test_images_too_large_for_any_memory_are_refused(
     tmp_path: Path, size: int, fields: dict[str, float]
 ) -> None:
     state = models.build(
         "squeezenet_small", classes=3, channels=3, size=size, **fields
     ).state_dict()
     preprocessing = Preprocessing(size, True, size, "RGB", (128.0,) * 3, (64.0,) * 3)
-    published = Published("squeezenet_small", dict(state), preprocessing, fields)
-    (tmp_path / "ours.safetensors").write_bytes(modelfiles.as_safetensors(published))
-    with pytest.raises(UserError, match=f"filters for pictures of {size} pixels a side"):
-        modelfiles.load(tmp_path / "ours.safetensors")
+    model = Model("squeezenet_small", dict(state), preprocessing, fields)
+    (tmp_path / "ours.safetensors").write_bytes(as_safetensors(model))
+    with pytest.raises(UserError, match=f"filters for images of {size} pixels a side"):
+        load_model(tmp_path / "ours.safetensors")
 
 
-def test_pictures_of_many_pixels_are_no_reason_to_refuse() -> None:
+def test_images_of_many_pixels_are_no_reason_to_refuse() -> None:
     large = Preprocessing(1024, True, 1024, "RGB", (128.0,) * 3, (64.0,) * 3)
-    modelfiles.check(Published("squeezenet_v1_1", fresh("squeezenet_v1_1"), large))
+    check(Model("squeezenet_v1_1", fresh("squeezenet_v1_1"), large))
 
 
 @pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "two\nlines", "half \ud800"])
 def test_class_names_that_steer_a_terminal_are_refused(tmp_path: Path, name: str) -> None:
-    content = modelfiles.as_safetensors(replace(small_published(), classes=(name, "b", "c")))
+    content = as_safetensors(replace(small_model(), classes=(name, "b", "c")))
     (tmp_path / "ours.safetensors").write_bytes(content)
     with pytest.raises(UserError, match="class names with signs that steer a terminal"):
-        modelfiles.load(tmp_path / "ours.safetensors")
+        load_model(tmp_path / "ours.safetensors")
 
 
 def test_a_layer_numbered_by_no_digits_is_refused(tmp_path: Path) -> None:
     save_file({"conv\u00b2/x.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError):
-        modelfiles.load(tmp_path / "a.safetensors")
+        load_model(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,7 @@ def test_tensors_that_no_layer_has_are_refused(
     else:
         save_file(tensors, path)
     with pytest.raises(UserError, match="holds 1 layers that are none of squeezenet_v1_0"):
-        modelfiles.load(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
@@ -206,22 +205,22 @@ def test_tensors_that_no_layer_has_are_refused(
 def test_a_described_model_with_tensors_of_another_shape_is_refused(
     tmp_path: Path, suffix: str, tensor: Tensor
 ) -> None:
-    path, published = tmp_path / f"model{suffix}", small_published()
-    published.state["conv10.weight"] = tensor
-    published.state["conv10.bias"] = tensor.clone()
+    path, model = tmp_path / f"model{suffix}", small_model()
+    model.state["conv10.weight"] = tensor
+    model.state["conv10.bias"] = tensor.clone()
     if suffix == ".onnx":
-        write_onnx(path, published.state, modelfiles.metadata(published), [0])
+        write_onnx(path, model.state, metadata(model), [0])
     else:
-        path.write_bytes(modelfiles.as_safetensors(published))
+        path.write_bytes(as_safetensors(model))
     with pytest.raises(UserError):
-        modelfiles.load(path)
+        load_model(path)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="no file that cannot be read")
 def test_a_net_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.net").symlink_to("/proc/self/mem")
     with pytest.raises(UserError, match=r"the .net .*model\.net cannot be read: "):
-        modelfiles.load(tmp_path / "model.net")
+        load_model(tmp_path / "model.net")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,7 @@ def test_a_net_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_description_is_refused(tmp_path: Path, told: dict[str, str]) -> None:
     save_file({"conv1.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "ours.safetensors", told)
     with pytest.raises(UserError, match="description"):
-        modelfiles.load(tmp_path / "ours.safetensors")
+        load_model(tmp_path / "ours.safetensors")
 
 
 class Runs:
@@ -253,7 +252,7 @@ def test_a_pickle_that_would_run_a_command_is_refused(
     torch.save({"conv1.weight": Runs()}, "worse.pth")
     for name in ("bad.pth", "worse.pth"):
         with pytest.raises(UserError, match=f"cannot read {name}"):
-            modelfiles.load(Path(name))
+            load_model(Path(name))
     assert not Path("ran").exists()
 
 
@@ -275,7 +274,7 @@ def test_a_file_that_is_cut_off_or_changed_gives_a_clear_error_or_a_model(
         target = tmp_path / f"damaged{path.suffix}"
         target.write_bytes(damaged)
         with contextlib.suppress(UserError):
-            modelfiles.build(modelfiles.load(target))
+            load_model(target).build()
 
 
 @pytest.mark.parametrize(
@@ -288,13 +287,13 @@ def test_what_is_no_model_is_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     Path("what.txt").write_text("weights")
     with pytest.raises(UserError, match=re.escape(message)):
-        modelfiles.load(Path(name))
+        load_model(Path(name))
 
 
 def test_layers_of_no_network_of_ours_are_refused(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="holds 1 layers that are none of squeezenet_v1_0"):
-        modelfiles.load(tmp_path / "other.safetensors")
+        load_model(tmp_path / "other.safetensors")
 
 
 def test_squash_gives_up_proportions_and_bgr_turns_channels_round() -> None:

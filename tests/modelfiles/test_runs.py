@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from firetree import modelfiles
 from firetree.errors import UserError
+from firetree.modelfiles import load_model
 from firetree.training import Recipe, checkpoint, load_task
 from firetree.training.checkpoint import Checkpoint, State
 from firetree.training.recipe_file import write_kept_recipe
@@ -30,7 +30,7 @@ def run_of(folder: Path, data: dict[str, Any], tensors: dict[str, torch.Tensor])
 
 
 def test_a_run_is_a_model(tmp_path: Path) -> None:
-    assert modelfiles.load(run_of(tmp_path / "run", {}, {})).class_count == 10
+    assert load_model(run_of(tmp_path / "run", {}, {})).class_count == 10
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_what_makes_no_network_is_refused(
     tmp_path: Path, data: dict[str, Any], tensors: dict[str, torch.Tensor], fault: str
 ) -> None:
     with pytest.raises(UserError, match=fault):
-        modelfiles.load(run_of(tmp_path / "run", data, tensors))
+        load_model(run_of(tmp_path / "run", data, tensors))

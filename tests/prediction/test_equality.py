@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from published_files import PICTURES, V1_0, V1_1, needs_pictures, needs_weights
 
-from firetree import deep_compression, modelfiles
-from firetree.modelfiles import Published, onnx_export
-from firetree.prediction.answer import predict
+from firetree.modelfiles import Model, load_model, onnx_export
+from firetree.modelfiles.fire.fire import write
+from firetree.modelfiles.fire.shared import keep_exactly
 from firetree.prediction.backends import Backend, start
-from firetree.prediction.pictures import Picture, find_pictures
+from firetree.prediction.classification import classify
+from firetree.prediction.images import ImageInput, find_images
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
@@ -25,21 +26,19 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 def test_the_most_probable_class_is_the_same_from_every_format(
     tmp_path: Path, path: Path, count: int
 ) -> None:
-    published = modelfiles.load(path)
+    model = load_model(path)
     fire, onnx = tmp_path / "model.fire", tmp_path / "model.onnx"
-    fire.write_bytes(deep_compression.write(deep_compression.keep_exactly(published)))
-    onnx.write_bytes(onnx_export.as_onnx(published))
-    pictures = find_pictures([PICTURES], None, print)[:count]
-    original = most_probable(published, "torch", pictures)
+    fire.write_bytes(write(keep_exactly(model)))
+    onnx.write_bytes(onnx_export.as_onnx(model))
+    pictures = find_images([PICTURES], None, print)[:count]
+    original = most_probable(model, "torch", pictures)
     assert len(set(original)) > count // 2
-    assert most_probable(deep_compression.open_model(fire, print), "torch", pictures) == original
-    assert most_probable(modelfiles.load(onnx), "torch", pictures) == original
-    assert (
-        most_probable(deep_compression.open_model(fire, print), "onnxruntime", pictures) == original
-    )
+    assert most_probable(load_model(fire), "torch", pictures) == original
+    assert most_probable(load_model(onnx), "torch", pictures) == original
+    assert most_probable(load_model(fire), "onnxruntime", pictures) == original
 
 
-def most_probable(published: Published, backend: Backend, pictures: Sequence[Picture]) -> list[int]:
-    run = start(backend, published)
-    found = predict(run, published.preprocessing, published.class_names, pictures)
-    return [answer.top5[0].index for answer in found.answers]
+def most_probable(model: Model, backend: Backend, pictures: Sequence[ImageInput]) -> list[int]:
+    run = start(backend, model)
+    found = classify(run, model.preprocessing, model.class_names, pictures)
+    return [answer.top5[0].index for answer in found]

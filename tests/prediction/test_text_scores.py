@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firetree.commands.predict import lines_of
 from firetree.prediction.text_scores import bleu, edit_distance, error_rates
-from firetree.prediction.texts import lines_of
 
 WORDS = st.text("abc", max_size=6)
 

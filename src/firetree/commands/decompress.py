@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from firetree import deep_compression
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
 from firetree.arguments import parse
+from firetree.modelfiles.fire.file import decompress
+
+
+@dataclass(frozen=True)
+class DecompressOptions:
+    """Write the model of a .fire as safetensors, with the same weights to the last bit."""
+
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.fire")]
+    """The compressed model."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.safetensors")]
+    """The file to write."""
 
 
 def run(arguments: list[str]) -> None:
-    """Run `firetree decompress` with these arguments."""
-    deep_compression.decompress(
-        parse(deep_compression.DecompressOptions, "firetree decompress", arguments)
-    )
+    options = parse(DecompressOptions, "firetree decompress", arguments)
+    decompress(options.file, options.output)

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from firetree import deep_compression, output
+from firetree import output
 from firetree.arguments import parse
-from firetree.durable import check_writable, write_durably
-from firetree.modelfiles import onnx_export
+from firetree.modelfiles.onnx_export import export
 
 
 @dataclass(frozen=True)
@@ -19,14 +18,11 @@ class ExportOptions:
     """Write a model as ONNX, with its preprocessing and class names in the file's metadata."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A .fire, or weights: .safetensors, .net or .pth."""
+    """The folder of a run, or a file: .fire, .safetensors, .net, .pth or .onnx."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.onnx")]
     """The file to write."""
 
 
 def run(arguments: list[str]) -> None:
     options = parse(ExportOptions, "firetree export", arguments)
-    check_writable(options.output)
-    write_durably(
-        options.output, onnx_export.as_onnx(deep_compression.open_model(options.model, output.tell))
-    )
+    export(options.model, options.output, progress=output.tell)

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
-from firetree import deep_compression, modelfiles, models, output
+import tyro
+
+from firetree import output
 from firetree.arguments import parse
-from firetree.models import inspection
+from firetree.commands.text.layers import as_text
+from firetree.modelfiles.fire.file import FireFile
+from firetree.modelfiles.inspection import Inspection, inspect
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """Parameters, arithmetic and activations of a network and of each of its layers."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = "squeezenet_v1_1"
+    """A network's name, module:function that returns a torch module, a .fire, a file of weights or a
+    run's folder."""
+    size: int | None = None
+    """Height and width of the images; by default the network's own."""
+    batch: int = 1
+    """Samples that the activations are counted for."""
+    json: bool = False
+    """Print JSON."""
 
 
 def run(arguments: list[str]) -> None:
-    options = parse(inspection.InspectOptions, "firetree inspect", arguments)
-    path = Path(options.model)
-    if deep_compression.is_fire(path):
-        held = deep_compression.inspect(deep_compression.open_fire(path), path.stat().st_size)
-        output.show(
-            deep_compression.as_json(held) if options.json else deep_compression.as_text(held)
-        )
-        return
-    if path.exists() and options.model not in models.names():
-        published = deep_compression.open_model(path, output.tell)
-        network, example = modelfiles.build(published), modelfiles.example(published, options.size)
-        found = inspection.inspect_network(options, network, example)
-    else:
-        found = inspection.inspect(options)
-    output.show(inspection.as_json(found) if options.json else inspection.as_text(found))
+    options = parse(InspectOptions, "firetree inspect", arguments)
+    found = inspect(options.model, options.size, options.batch, progress=output.tell)
+    output.show(json.dumps(_as_dict(found), indent=1) if options.json else as_text(found))
+
+
+def _as_dict(found: Inspection | FireFile) -> dict[str, object]:
+    if isinstance(found, FireFile):
+        return {
+            "network": found.network,
+            "file_bytes": len(found.content),
+            "other_numbers": found.other_numbers,
+            "layers": [asdict(layer) for layer in found.layers],
+        }
+    return {
+        "model": found.model,
+        "batch": found.batch,
+        "parameters": found.parameters,
+        "weight_bytes": found.cost.weight_bytes,
+        "activation_bytes": found.activation_bytes,
+        "flops": found.cost.flops,
+        "layers": [asdict(layer) for layer in found.cost.layers],
+    }

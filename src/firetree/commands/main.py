@@ -26,7 +26,7 @@ usage: firetree COMMAND …
   probe          what the network between the hosts carries, and what is wrong with it
   sweep RECIPE   a recipe trained with every combination of some fields' values
   inspect MODEL  what a network's layers weigh and compute, or take in a .fire
-  predict        which classes pictures belong to, or what words and lines become
+  predict        which classes images belong to, or what words and lines become
   compress       a model into a small file that predicts; decompress gives the weights back
   scan           how much each layer can be pruned
   export         a model as ONNX

@@ -1,12 +1,139 @@
-"""`firetree predict`: which classes pictures belong to, or what words and lines become."""
+"""`firetree predict`: which classes images belong to, or what words and lines become."""
 
 from __future__ import annotations
 
-from firetree import output, prediction
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from firetree import output, tables
 from firetree.arguments import parse
+from firetree.data.texts import split_lines
+from firetree.documents import read_text
+from firetree.errors import UserError
+from firetree.prediction import (
+    ImagePrediction,
+    ImageScores,
+    TextModel,
+    TextPrediction,
+    TextScores,
+    load_predictor,
+    predict,
+    score,
+)
+from firetree.prediction.backends import Backend
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Classify images, give phonemes of words, or translate lines; all that it takes comes with MODEL.
+
+    Texts are INPUT, the lines of --file, or else those of standard input; for each there is a line.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """The folder of a run, or a file: .fire, .safetensors, .net, .pth or .onnx."""
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT")]
+    """Images, folders of them, a tar or a parquet; or words, or lines to translate."""
+    classes: Path | None = None
+    """A file with a class's name a line, where the model brings none."""
+    backend: Backend | None = None
+    """By default torch; for many images onnxruntime, where it is installed."""
+    file: Path | None = None
+    """A file with a text a line."""
+    beam: int | None = None
+    """Hypotheses that are kept at each step of a text; by default 1, which is greedy."""
+    labels: bool = False
+    """Print how good the answers are, and how many there are in a second, alone: for a parquet with
+    labels, or a folder or tar of class folders (of several splits those images that training would be
+    tested on), or for the texts that the run held out, without INPUT."""
+    json: bool = False
+    """Print JSON."""
 
 
 def run(arguments: list[str]) -> None:
-    """Run `firetree predict` with these arguments."""
-    options = parse(prediction.PredictOptions, "firetree predict", arguments)
-    output.show(prediction.run(options, output.tell))
+    options = parse(PredictOptions, "firetree predict", arguments)
+    model = load_predictor(options.model, progress=output.tell)
+    how = {name: getattr(options, name) for name in ("classes", "backend", "beam")}
+    inputs: Sequence[str] = options.inputs
+    if isinstance(model, TextModel):
+        if options.labels and (inputs or options.file):
+            raise UserError("--labels and texts; expected one of them")
+        inputs = () if options.labels else lines_of(inputs, options.file)
+    elif options.file:
+        raise UserError(
+            f"--file {options.file}, but {options.model} is not for texts; leave it out"
+        )
+    if options.labels:
+        scores = score(model, inputs, **how, progress=output.tell)
+        output.show(json.dumps(asdict(scores)) if options.json else _scores_as_text(scores))
+        return
+    found = predict(model, inputs, **how, progress=output.tell)
+    if options.json:
+        rows = [_as_dict(one) for one in found]
+        output.show(json.dumps(rows, ensure_ascii=False, indent=1))
+    else:
+        output.show(_as_text(found))
+
+
+def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
+    """The texts named, or the lines of the file, or else those of standard input.
+
+    Raises:
+        UserError: texts and a file, or a file that cannot be read.
+    """
+    if texts and file is not None:
+        raise UserError("texts and --file; expected one of them")
+    if texts:
+        return list(texts)
+    try:
+        return split_lines(sys.stdin.read() if file is None else read_text(file, "file"))
+    except UnicodeDecodeError as error:
+        raise UserError("standard input is not in UTF-8; expected texts in UTF-8") from error
+
+
+def _as_dict(one: ImagePrediction | TextPrediction) -> dict[str, object]:
+    """`{"image", "top5": [{"index", "name", "probability"}]}`, and "damage" where there is some; or
+    `{"input", "output", "score"}`."""
+    if isinstance(one, TextPrediction):
+        return asdict(one)
+    found: dict[str, object] = {"image": one.image, "top5": [asdict(guess) for guess in one.top5]}
+    return found | ({"damage": one.damage} if one.damage else {})
+
+
+def _as_text(found: Sequence[ImagePrediction | TextPrediction]) -> str:
+    """A line an image, its classes with their probabilities in percent; or a line a text."""
+    images = [
+        (one.image, one.damage or ", ".join(map(repr, one.top5)))
+        for one in found
+        if isinstance(one, ImagePrediction)
+    ]
+    if images:
+        return tables.as_text(("image", "classes"), images, left=("image", "classes"))
+    return "\n".join(one.output for one in found if isinstance(one, TextPrediction))
+
+
+def _scores_as_text(scores: ImageScores | TextScores) -> str:
+    """One line: how good, of how many, how fast."""
+    if isinstance(scores, ImageScores):
+        rate = scores.images / scores.duration_s
+        but = f"; {scores.damaged} more cannot be decoded" if scores.damaged else ""
+        return (
+            f"top-1 {scores.top1_percent:.1f} %, top-5 {scores.top5_percent:.1f} % of "
+            f"{scores.labelled} images; {rate:.1f} images a second{but}"
+        )
+    if scores.bleu is not None:
+        good, what = f"BLEU {scores.bleu:.2f}", "lines"
+    else:
+        good = (
+            f"phoneme error rate {scores.phoneme_error_percent:.2f} %, "
+            f"word error rate {scores.word_error_percent:.2f} %"
+        )
+        what = "words"
+    rate = scores.texts / scores.duration_s
+    return f"{good} of {scores.texts:,} {what}; {rate:,.0f} {what} a second"

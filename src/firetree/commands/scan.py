@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from firetree import deep_compression, output
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from firetree import output, tables
 from firetree.arguments import parse
-from firetree.durable import check_writable
+from firetree.deep_compression.scan import DENSITIES, Scan, scan
+from firetree.durable import check_writable, write_durably
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """Prune one layer after the other, and say how far the answer departs from the unpruned one."""
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """The folder of a run, or a file: .safetensors, .net, .pth, .onnx or .fire."""
+    images: Path
+    """Images such as the model will see, without labels: a tar or folder of classes, or a parquet."""
+    html: Path | None = None
+    """Write a page with a plot to this file."""
 
 
 def run(arguments: list[str]) -> None:
-    """Run `firetree scan` with these arguments."""
-    options = parse(deep_compression.ScanOptions, "firetree scan", arguments)
+    options = parse(ScanOptions, "firetree scan", arguments)
     check_writable(options.html)
-    output.show(deep_compression.scan(options, output.tell))
+    found = scan(options.model, options.images, progress=output.tell)
+    if options.html:
+        from firetree.commands.pages import fragment, page
+
+        html = page("What pruning one layer does", [fragment(found)], scripts=True)
+        write_durably(options.html, html.encode())
+    output.show(_as_text(found))
+
+
+def _as_text(found: Scan) -> str:
+    """A line a layer: the nats at each density."""
+    rows = [
+        (curve.name, f"{curve.weights:,}", *(f"{nats:.3f}" for nats in curve.nats))
+        for curve in found.curves
+    ]
+    headings = ("layer", "weights", *(f"{density:.0%}" for density in DENSITIES))
+    return tables.as_text(headings, rows, left=("layer",))

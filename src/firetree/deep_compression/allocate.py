@@ -25,27 +25,29 @@ from firetree.deep_compression.quantise import (
     quantise,
     whole_step,
 )
-from firetree.errors import UserError
-from firetree.modelfiles import Published
+from firetree.errors import ArgumentError
+from firetree.modelfiles import Model
 from firetree.modelfiles.fire import fire
+from firetree.modelfiles.fire.coders import CoderName
 from firetree.modelfiles.fire.numbers import is_half, pack_floats
 from firetree.modelfiles.fire.shared import Compressed, Shared, halved, keep_exactly
 from firetree.modelfiles.fire.tables import entropy_bits
+from firetree.progress import Progress
 
 _TRIES = 6
 _CLOSE = 0.004
 """Of the budget, left unused at most where there are tries left."""
 
-_APART = 0.5
+_OCTAVES = 0.5
 
 
 def fit_budget(
-    published: Published,
+    model: Model,
     calibration: Calibration,
     budget_bytes: int,
-    tell: Callable[[str], None],
+    progress: Progress,
     *,
-    coder: str = "rans",
+    coder: CoderName = "rans",
     to_be_retrained: bool = False,
 ) -> Compressed:
     """The model rounded as finely as `budget_bytes` for the whole file allow.
@@ -59,17 +61,17 @@ def fit_budget(
     """
     found = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
     made_up = {name: order for name, order in found.items() if order is not None}
-    relative = relative_steps(published.state, calibration.sensitivity)
-    scale_of = _scales(published.state, relative)
-    least_bytes = _least_bytes(published, coder)
+    relative = relative_steps(model.state, calibration.sensitivity)
+    scale_of = _scales(model.state, relative)
+    least_bytes = _least_bytes(model, coder)
     wanted_bytes = float(budget_bytes - least_bytes)
     best: Compressed | None = None
     best_bytes, last_bytes = 0, 0
     for _ in range(_TRIES):
-        tried = rounded(published, relative, scale_of(wanted_bytes), made_up)
+        tried = rounded(model, relative, scale_of(wanted_bytes), made_up)
         growth_bytes = _growth_bytes(tried) if to_be_retrained else 0
         size_bytes = len(fire.write(tried, coder)) + growth_bytes
-        tell(f"{size_bytes:,} bytes of {budget_bytes:,} …")
+        progress(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
         # Where a size comes again, steps are as small as a code of one byte allows, or all weights 0.
@@ -79,33 +81,35 @@ def fit_budget(
         aimed_bytes = (1 - _CLOSE / 2) * budget_bytes
         wanted_bytes *= max(aimed_bytes - least_bytes, 0) / max(size_bytes - least_bytes, 1)
     if best is None:
-        raise UserError(
-            f"--budget {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached"
+        raise ArgumentError(
+            "budget",
+            f"is {budget_bytes:,} bytes; expected more, {size_bytes:,} is what was reached",
         )
     return best
 
 
-def check_budget(published: Published, budget_bytes: int, coder: str) -> None:
+def check_budget(model: Model, budget_bytes: int, coder: CoderName) -> None:
     """Before anything is measured.
 
     Raises:
         UserError: the file takes as much with all weights at 0.
     """
-    least_bytes = _least_bytes(published, coder)
+    least_bytes = _least_bytes(model, coder)
     if budget_bytes <= least_bytes:
-        raise UserError(
-            f"--budget {budget_bytes:,} bytes; expected more than {least_bytes:,}, which the file "
-            "takes with all weights at 0"
+        raise ArgumentError(
+            "budget",
+            f"is {budget_bytes:,} bytes; expected more than {least_bytes:,}, which the file takes with "
+            "all weights at 0",
         )
 
 
-def _least_bytes(published: Published, coder: str) -> int:
+def _least_bytes(model: Model, coder: CoderName) -> int:
     """Of the file with all weights at 0."""
     state = {
         name: torch.zeros_like(tensor) if tensor.dim() > 1 else halved(tensor)
-        for name, tensor in published.state.items()
+        for name, tensor in model.state.items()
     }
-    return len(fire.write(keep_exactly(replace(published, state=state)), coder))
+    return len(fire.write(keep_exactly(replace(model, state=state)), coder))
 
 
 def _growth_bytes(compressed: Compressed) -> int:
@@ -126,7 +130,7 @@ def relative_steps(
 
 
 def rounded(
-    published: Published,
+    model: Model,
     relative: Mapping[str, float],
     scale: float,
     made_up: Mapping[str, Compensation],
@@ -136,15 +140,15 @@ def rounded(
         name: quantise(tensor, scale * relative[name], made_up.get(name))
         if name in relative
         else halved(tensor)
-        for name, tensor in published.state.items()
+        for name, tensor in model.state.items()
     }
-    return Compressed(replace(published, state={}), tensors)
+    return Compressed(replace(model, state={}), tensors)
 
 
 def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Callable[[float], float]:
     """From the bytes of all codes to the scale where rounding each weight on its own takes so many.
 
-    Measured at scales `_APART` octaves apart, from the one where every code has its byte in full to
+    Measured at scales `_OCTAVES` octaves from each other, from the one where every code has its byte in full to
     the one where all weights are 0.
     """
     smallest = (
@@ -155,7 +159,7 @@ def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Calla
     while not sizes or sizes[-1] > 0:
         scale = 2 ** exponents[-1]
         sizes.append(sum(_bits(state[n], scale * step) for n, step in relative.items()) / 8)
-        exponents.append(exponents[-1] + _APART)
+        exponents.append(exponents[-1] + _OCTAVES)
     known = np.array(sizes[::-1]), np.array(exponents[-2::-1])
     return lambda size_bytes: float(2 ** np.interp(size_bytes, *known))
 

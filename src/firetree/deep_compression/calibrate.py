@@ -1,7 +1,7 @@
-"""What pictures tell about a network's layers: the second moments of their inputs, and how much its
+"""What images tell about a network's layers: the second moments of their inputs, and how much its
 answer depends on their weights.
 
-Letters in names: B pictures, C channels, P places that a filter is laid at, H and W its height and
+Letters in names: B images, C channels, P positions of a filter, H and W its height and
 width, F all its weights.
 """
 
@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firetree.data.damaged import DamagedPictureError
-from firetree.data.pictures import Stored
 from firetree.errors import UserError
-from firetree.modelfiles import Preprocessing, Published, build
+from firetree.modelfiles import Model
 
-_PLACES = 512
-"""Places of a picture whose inputs count; all of them would hardly say more."""
+_POSITIONS = 512
+"""Positions in an image whose inputs count; all of them would hardly say more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +32,23 @@ class Calibration:
     fast the answer departs as a weight does (the diagonal of Fisher's information)."""
 
 
-def inputs_of(preprocessing: Preprocessing, stored: Stored, count: int, seed: int) -> Tensor:
-    """x_BCHW of up to `count` pictures drawn at random.
-
-    Raises:
-        UserError: none of them can be decoded.
-    """
-    drawn = np.random.default_rng(seed).permutation(len(stored.labels))[:count]
-    found = []
-    for index in drawn.tolist():
-        try:
-            found.append(preprocessing.apply(stored.image(index, None)))
-        except DamagedPictureError:
-            continue
-    if not found:
-        raise UserError("none of the pictures to calibrate with can be decoded")
-    return preprocessing.normalise(np.stack(found))
-
-
-def check_answers(published: Published, logits_BK: Tensor) -> None:
-    """Raise UserError where answers to pictures are not finite: nothing can be compared with them."""
+def check_answers(model: Model, logits_BK: Tensor) -> None:
+    """Raise UserError where answers to images are not finite: nothing can be compared with them."""
     if not bool(logits_BK.isfinite().all()):
-        name, tensor = max(published.state.items(), key=lambda item: float(item[1].abs().max()))
+        name, tensor = max(model.state.items(), key=lambda item: float(item[1].abs().max()))
         raise UserError(
-            f"the model answers a picture by NaN or infinity; expected weights of usual size, the "
+            f"the model answers an image by NaN or infinity; expected weights of usual size, the "
             f"largest is {float(tensor.abs().max()):.3g} in {name}"
         )
 
 
-def calibrate(published: Published, x_BCHW: Tensor) -> Calibration:
-    """Send the pictures through the network and back, one by one: no two gradients cancel out.
+def calibrate(model: Model, x_BCHW: Tensor) -> Calibration:
+    """Send the images through the network and back, one by one: no two gradients cancel out.
 
     Raises:
         UserError: an answer that is not finite.
     """
-    network = build(published).requires_grad_(True)
+    network = model.build().requires_grad_(True)
     layers: dict[str, nn.Conv2d | nn.Linear] = {
         f"{name}.weight": layer
         for name, layer in network.named_modules()
@@ -86,7 +65,7 @@ def calibrate(published: Published, x_BCHW: Tensor) -> Calibration:
     ]
     for one_BCHW in torch.split(x_BCHW, 1):
         logits_BK = network(one_BCHW)
-        check_answers(published, logits_BK.detach())
+        check_answers(model, logits_BK.detach())
         with torch.no_grad():
             label_B = torch.multinomial(logits_BK.softmax(1), 1, generator=generator)[:, 0]
         network.zero_grad()
@@ -117,16 +96,16 @@ def _adder(
 
 
 def _patches(layer: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
-    """x_PF: what a filter sees at some of its places."""
+    """x_PF: what a filter sees at some of its positions."""
     if isinstance(layer, nn.Linear):
         return x
     assert isinstance(layer, nn.Conv2d)
     assert not isinstance(layer.padding, str)
     (down, across), (height, width) = layer.padding, layer.kernel_size
     padded = F.pad(x, (across, across, down, down))
-    # A view of all places: only those that are drawn are ever copied.
+    # A view of all positions: only those that are drawn are ever copied.
     windows = padded.unfold(2, height, layer.stride[0]).unfold(3, width, layer.stride[1])
     rows, columns = windows.shape[2:4]
-    place_P = torch.randperm(rows * columns, generator=generator)[:_PLACES]
-    x_BCPHW = windows[:, :, place_P // columns, place_P % columns]
+    position_P = torch.randperm(rows * columns, generator=generator)[:_POSITIONS]
+    x_BCPHW = windows[:, :, position_P // columns, position_P % columns]
     return x_BCPHW.transpose(1, 2).flatten(2).flatten(0, 1)

@@ -6,7 +6,7 @@ that share it (Han et al. 2016, figure 3). The teacher is the model itself (Hint
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from firetree.deep_compression.calibrate import check_answers
-from firetree.modelfiles import Published, build
+from firetree.modelfiles import Model
 from firetree.modelfiles.fire.shared import Compressed, Shared, halved
+from firetree.progress import Progress
 
 BATCH = 16
 RATE = 2e-4
@@ -24,21 +25,21 @@ _SOFTNESS = 2.0
 """Temperature of both answers."""
 
 
-def retrain(
+def retrain_values(
     compressed: Compressed,
-    teacher: Published,
+    teacher: Model,
     x_BCHW: Tensor,
     steps: int,
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> Compressed:
     """Train codebooks and unshared tensors on batches drawn from these inputs, by Adam.
 
-    The rate falls to 0 in a straight line. Pictures are mirrored half of the time.
+    The rate falls to 0 in a straight line. Images are mirrored half of the time.
 
     Raises:
         UserError: a teacher whose answer is not finite.
     """
-    network, answer = build(compressed.expand()), build(teacher)
+    network, answer = compressed.expand().build(), teacher.build()
     trained = {
         name: torch.nn.Parameter(
             torch.from_numpy(t.codebook.copy()) if isinstance(t, Shared) else t.clone()
@@ -69,7 +70,7 @@ def retrain(
         optimizer.step()
         fall.step()
         if step % 50 == 0:
-            tell(f"step {step} of {steps}: {loss.item():.4f} nats from the uncompressed answer …")
+            progress(f"step {step} of {steps}: {loss.item():.4f} nats from the uncompressed answer")
     return Compressed(compressed.model, _kept(compressed, trained))
 
 
@@ -96,9 +97,9 @@ def _kept(compressed: Compressed, trained: Mapping[str, Tensor]) -> dict[str, Sh
         values = halved(trained[name].detach())
         if isinstance(tensor, Shared):
             order = np.argsort(values.numpy(), kind="stable")
-            place = np.zeros(len(order) + 1, np.uint8)
-            place[order + 1] = np.arange(1, len(order) + 1)
-            kept[name] = Shared(tensor.shape, place[tensor.codes], values.numpy()[order])
+            code = np.zeros(len(order) + 1, np.uint8)
+            code[order + 1] = np.arange(1, len(order) + 1)
+            kept[name] = Shared(tensor.shape, code[tensor.codes], values.numpy()[order])
         else:
             kept[name] = values
     return kept

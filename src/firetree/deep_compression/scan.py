@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from firetree import tables
 from firetree.deep_compression.calibrate import check_answers
-from firetree.modelfiles import Published, build
+from firetree.deep_compression.images import CALIBRATION_IMAGES, inputs_of, read_images
+from firetree.modelfiles import Model, as_model
 from firetree.models.pruning import largest
+from firetree.progress import Progress, log
+from firetree.shown import Shown
 
 DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 
@@ -24,27 +26,60 @@ class Curve:
     name: str
     weights: int
     nats: tuple[float, ...]
-    """From the unpruned answer (Kullback and Leibler's divergence), mean of the pictures."""
+    """From the unpruned answer (Kullback and Leibler's divergence), mean of the images."""
     agreement: tuple[float, ...]
-    """The share of pictures whose most probable class stays, 0 to 1."""
+    """The share of images whose most probable class stays, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Scan(Shown):
+    """What pruning each layer alone does to a model's answers."""
+
+    network: str
+    images: int
+    curves: tuple[Curve, ...]
+
+    def __repr__(self) -> str:
+        return f"Scan({self.network}, {len(self.curves)} layers, {self.images} images)"
+
+
+def scan(model: Model | str | Path, images: str | Path, *, progress: Progress = log) -> Scan:
+    """Prune one layer after the other, and compare the answers with the unpruned model's.
+
+    ```python
+    firetree.scan("net.safetensors", "photos.tar").curves[0].nats
+    ```
+
+    Args:
+        model: as `load_model` takes it, or a model.
+        images: such as the model will see, without labels: a tar or folder of classes, or a parquet.
+        progress: hears which layer's turn it is.
+
+    Raises:
+        UserError: the model or the images cannot be read, or an answer is not finite.
+    """
+    model = as_model(model, progress)
+    stored = read_images(images, progress)
+    x_BCHW = inputs_of(model.preprocessing, stored, CALIBRATION_IMAGES, seed=0)
+    return Scan(model.network, len(x_BCHW), scan_layers(model, x_BCHW, progress))
 
 
 @torch.inference_mode()
-def scan_layers(published: Published, x_BCHW: Tensor, tell: Callable[[str], None]) -> list[Curve]:
+def scan_layers(model: Model, x_BCHW: Tensor, progress: Progress) -> tuple[Curve, ...]:
     """Prune each layer's smallest weights and restore them, one layer after the other.
 
     Raises:
         UserError: an answer that is not finite.
     """
-    network = build(published)
+    network = model.build()
     logits_BK = network(x_BCHW)
-    check_answers(published, logits_BK)
+    check_answers(model, logits_BK)
     before_BK = logits_BK.log_softmax(1)
     curves = []
     for name, parameter in network.named_parameters():
         if parameter.dim() < 2:
             continue
-        tell(f"{name} …")
+        progress(name)
         whole = parameter.clone()
         found = []
         for density in DENSITIES:
@@ -53,20 +88,10 @@ def scan_layers(published: Published, x_BCHW: Tensor, tell: Callable[[str], None
         parameter.copy_(whole)
         nats, agreement = zip(*found, strict=True)
         curves.append(Curve(name, whole.numel(), nats, agreement))
-    return curves
+    return tuple(curves)
 
 
 def _departed(before_BK: Tensor, after_BK: Tensor) -> tuple[float, float]:
     nats = F.kl_div(after_BK, before_BK, reduction="batchmean", log_target=True)
     same = (before_BK.argmax(1) == after_BK.argmax(1)).float().mean()
     return float(nats), float(same)
-
-
-def as_text(curves: Sequence[Curve]) -> str:
-    """A line a layer: the nats at each density."""
-    rows = [
-        (curve.name, f"{curve.weights:,}", *(f"{nats:.3f}" for nats in curve.nats))
-        for curve in curves
-    ]
-    headings = ("layer", "weights", *(f"{density:.0%}" for density in DENSITIES))
-    return tables.as_text(headings, rows, left=("layer",))

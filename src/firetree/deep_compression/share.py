@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.errors import UserError
-from firetree.modelfiles import Published
+from firetree.errors import ArgumentError
+from firetree.modelfiles import Model
 from firetree.modelfiles.fire.numbers import to_half
 from firetree.modelfiles.fire.shared import Compressed, Shared, halved
 from firetree.models.pruning import Scope, largest
@@ -21,9 +21,7 @@ _ROUNDS = 30
 Rows = npt.NDArray[np.float32]
 
 
-def prune_and_share(
-    published: Published, density: float, bits: int, scope: Scope = "layer"
-) -> Compressed:
+def prune_and_share(model: Model, density: float, bits: int, scope: Scope = "layer") -> Compressed:
     """The largest weights, `density` of them, in 2^bits - 1 values a layer; all else in 16 bits.
 
     Only a tensor with a number beyond the floats of 16 bits keeps its 32.
@@ -32,14 +30,14 @@ def prune_and_share(
         UserError: a density or a number of bits outside its range.
     """
     if not 0 < density <= 1:
-        raise UserError(f"--density {density}; expected above 0 and at most 1")
+        raise ArgumentError("density", f"is {density}; expected above 0 and at most 1")
     if not 1 <= bits <= 8:
-        raise UserError(f"--bits {bits}; expected 1 to 8")
+        raise ArgumentError("bits", f"is {bits}; expected 1 to 8")
     tensors: Mapping[str, Shared | Tensor] = {
         name: share(tensor, 2**bits - 1) if tensor.dim() > 1 else halved(tensor)
-        for name, tensor in prune(published.state, density, scope).items()
+        for name, tensor in prune(model.state, density, scope).items()
     }
-    return Compressed(replace(published, state={}), tensors)
+    return Compressed(replace(model, state={}), tensors)
 
 
 def prune(state: Mapping[str, Tensor], density: float, scope: Scope) -> dict[str, Tensor]:

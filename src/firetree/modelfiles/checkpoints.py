@@ -20,8 +20,9 @@ from firetree.errors import UserError
 from firetree.modelfiles import caffe, own, torchvision
 from firetree.modelfiles.kinds import network_like
 from firetree.modelfiles.layers import recognise, refusal, with_biases
+from firetree.modelfiles.model import Model, shapes
+from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION, Preprocessing
 from firetree.modelfiles.pth import Inert
-from firetree.modelfiles.published import CAFFE, TORCHVISION, Preprocessing, Published, shapes
 
 _FIRST = ("state_dict", "model_state_dict", "model", "net", "network")
 """Where weights are looked for before anywhere else."""
@@ -41,7 +42,7 @@ _DEEPEST = 4
 _EXPECTED = "expected weights, as torch.save(model.state_dict(), …) writes them"
 
 
-def read_checkpoint(held: object, source: str) -> Published:
+def read_checkpoint(held: object, source: str) -> Model:
     """The model in what a file holds: a state dict, or containers around one.
 
     Args:
@@ -54,11 +55,11 @@ def read_checkpoint(held: object, source: str) -> Published:
     if not found:
         raise UserError(f"cannot read {source}: it {_instead_of_weights(held)}; {_EXPECTED}")
     for key, state in found:
-        published = _read_state(state, source)
-        if published is not None:
+        model = _read_state(state, source)
+        if model is not None:
             others = ", ".join(f"'{other}'" for other, _ in found if other != key)
             notes = [f"took '{key}', not {others}"] if others else []
-            return replace(published, notes=(*notes, *published.notes))
+            return replace(model, notes=(*notes, *model.notes))
     _, state = found[0]
     layers = with_biases(state, [n.removesuffix(".weight") for n in state if n.endswith(".weight")])
     raise refusal(layers, source, network_like(state))
@@ -98,19 +99,19 @@ def _instead_of_weights(held: object) -> str:
     return f"holds no state dict, but a {type(held).__name__}"
 
 
-def _read_state(state: Mapping[str, Tensor], source: str) -> Published | None:
+def _read_state(state: Mapping[str, Tensor], source: str) -> Model | None:
     """The model whose tensors' names follow some prefix; None where no network of ours fits."""
     bare = {_WRAPPERS.sub("", name).lstrip("."): tensor for name, tensor in state.items()}
     fitting = {prefix: fit for prefix in _prefixes(bare) if (fit := _fit(bare, prefix, source))}
     if not fitting:
         return None
-    (prefix, (published, used)), *others = fitting.items()
+    (prefix, (model, used)), *others = fitting.items()
     notes = [f"took '{prefix}', not '{other}'" for other, _ in others]
     left_out = [name for name in bare if name not in used]
     if left_out:
         some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
-        notes.append(f"left out {len(left_out)} tensors that {published.network} lacks: {some}")
-    return replace(published, notes=(*notes, *published.notes))
+        notes.append(f"left out {len(left_out)} tensors that {model.network} lacks: {some}")
+    return replace(model, notes=(*notes, *model.notes))
 
 
 def _prefixes(names: Mapping[str, Tensor]) -> list[str]:
@@ -130,9 +131,7 @@ def _first_layers() -> tuple[str, ...]:
     return ("features.0.weight", *sorted(own_first))
 
 
-def _fit(
-    names: Mapping[str, Tensor], prefix: str, source: str
-) -> tuple[Published, set[str]] | None:
+def _fit(names: Mapping[str, Tensor], prefix: str, source: str) -> tuple[Model, set[str]] | None:
     """The model behind a prefix, and the tensors that it has.
 
     A tensor that stands in one of the network's own modules, and that it does not have, makes it
@@ -141,22 +140,22 @@ def _fit(
     state = {n.removeprefix(prefix): t for n, t in names.items() if n.startswith(prefix)}
     state = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
     try:
-        published, used = _recognised(state)
+        model, used = _recognised(state)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     modules = {re.split(r"[./]", name)[0] for name in used}
-    if published is None or any(re.split(r"[./]", n)[0] in modules for n in state.keys() - used):
+    if model is None or any(re.split(r"[./]", n)[0] in modules for n in state.keys() - used):
         return None
-    return published, {prefix + name for name in used}
+    return model, {prefix + name for name in used}
 
 
-def _recognised(state: Mapping[str, Tensor]) -> tuple[Published | None, set[str]]:
-    published = own.read_state(state)
-    if published is not None:
-        return published, {n for n in state if n in published.state or ".norm." in n}
+def _recognised(state: Mapping[str, Tensor]) -> tuple[Model | None, set[str]]:
+    model = own.read_state(state)
+    if model is not None:
+        return model, {n for n in state if n in model.state or ".norm." in n}
     for layers_of, preprocessing, fields in _LAYOUTS:
         layers = with_biases(state, layers_of(state))
-        published = recognise(layers, preprocessing, fields)
-        if published is not None:
-            return published, {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
+        model = recognise(layers, preprocessing, fields)
+        if model is not None:
+            return model, {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
     return None, set()

@@ -25,7 +25,7 @@ _OURS = {
 
 
 def check_graph(graph: Any, network: str, side: int, source: str) -> None:
-    """Refuse a graph that has other layers than the network, for pictures of `side` pixels.
+    """Refuse a graph that has other layers than the network, for images of `side` pixels.
 
     Raises:
         UserError: operators that would change the numbers, or pools that leave out the last row.

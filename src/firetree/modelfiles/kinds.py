@@ -8,9 +8,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from firetree.foreign import foreign
+from firetree.errors import UserError
+from firetree.foreign import ENOUGH_BYTES, foreign
 
-Format = Literal["torch", "safetensors", "fire", "unknown"]
+Format = Literal["fire", "safetensors", "net", "torch", "onnx"]
+
+SUFFIXES: dict[str, Format] = {
+    ".fire": "fire",
+    ".safetensors": "safetensors",
+    ".net": "net",
+    ".pth": "torch",
+    ".pt": "torch",
+    ".onnx": "onnx",
+}
+_EXPECTED = f"expected a model ({', '.join(SUFFIXES)})"
 
 _FORMATS: tuple[tuple[bytes, Format], ...] = (
     (b"PK\x03\x04", "torch"),
@@ -42,19 +53,38 @@ _NETWORKS = (
 )
 
 
-def format_of(start: bytes) -> Format:
-    """Which reader a file is for, by its first bytes; protobuf and `.net` have none that tell."""
+def format_of(path: Path) -> Format:
+    """Which reader a file is for: by its first bytes, and by its name where these do not tell.
+
+    Raises:
+        UserError: no such file, or one of another kind.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}; {_EXPECTED}")
+    if path.suffix == ".net":
+        return "net"
+    try:
+        with path.open("rb") as file:
+            start = file.read(ENOUGH_BYTES)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; {_EXPECTED}") from error
+    if (what := _stranger(path, start)) is not None:
+        raise UserError(f"{path} is {what}; {_EXPECTED}")
+    found = _by_content(start) or SUFFIXES.get(path.suffix)
+    if found is None:
+        raise UserError(f"'{path.suffix}' of {path}; expected one of {', '.join(SUFFIXES)}")
+    return found
+
+
+def _by_content(start: bytes) -> Format | None:
+    """Protobuf and `.net` have no first bytes that tell."""
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 40:
         return "safetensors"
-    return next((found for magic, found in _FORMATS if start.startswith(magic)), "unknown")
+    return next((found for magic, found in _FORMATS if start.startswith(magic)), None)
 
 
-def stranger(path: Path, start: bytes) -> str | None:
-    """What a file is that nothing here reads; None for one that may be read.
-
-    Args:
-        start: its first bytes, as `foreign` takes them.
-    """
+def _stranger(path: Path, start: bytes) -> str | None:
+    """What a file is that nothing here reads; None for one that may be read."""
     if (what := foreign(start, "a zip", "a pickle")) is not None:
         return what
     if start.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from firetree.errors import UserError
-from firetree.modelfiles.published import Preprocessing, Published, for_channels, in_words, shapes
+from firetree.modelfiles.model import Model, shapes
+from firetree.modelfiles.preprocessing import Preprocessing, for_channels, in_words
 
 Layers = Mapping[str, tuple[Tensor, Tensor]]
 """Weight and bias of each layer by its name in the file, in the order of the forward pass."""
@@ -25,7 +26,7 @@ _CANDIDATES = (
 
 def recognise(
     layers: Layers, preprocessing: Preprocessing, fields: Mapping[str, Any]
-) -> Published | None:
+) -> Model | None:
     """The model whose layers have these weights and biases; None where none of our networks has.
 
     Classes and channels are those of the file, colours are made grey for one channel.
@@ -46,7 +47,7 @@ def recognise(
             state = {n: as_floats(*item) for n, item in zip(expected, found.items(), strict=True)}
             prepared = for_channels(preprocessing, channels)
             own = fields if network.startswith("squeezenet") else {}
-            return Published(network, state, prepared, own, notes=(assumed(prepared),))
+            return Model(network, state, prepared, own, notes=(assumed(prepared),))
     return None
 
 
@@ -87,8 +88,8 @@ def as_floats(name: str, tensor: Tensor) -> Tensor:
 
 
 def assumed(preprocessing: Preprocessing) -> str:
-    """What is said of a file that does not tell how its pictures are prepared."""
-    return f"it does not say how pictures are prepared; assumed: {in_words(preprocessing)}"
+    """What is said of a file that does not tell how its images are prepared."""
+    return f"it does not say how images are prepared; assumed: {in_words(preprocessing)}"
 
 
 _KINDS = ("weight", "bias")

@@ -20,22 +20,16 @@ from firetree.modelfiles.external import read_beside, size_bytes
 from firetree.modelfiles.graphs import check_graph
 from firetree.modelfiles.kinds import network_like
 from firetree.modelfiles.layers import Layers, recognise, refusal
-from firetree.modelfiles.published import (
-    TORCHVISION,
-    Preprocessing,
-    Published,
-    check_shapes,
-    from_metadata,
-    shapes_of,
-)
+from firetree.modelfiles.model import Model, check_shapes, from_metadata, shapes_of
+from firetree.modelfiles.preprocessing import TORCHVISION, Preprocessing
 from firetree.modelfiles.torchvision import FIELDS
 
 _LARGEST_BYTES = 2 << 30
 _LARGEST_SIDE = 2048
 
 
-def read_onnx(path: Path) -> Published:
-    """A file of ours says all by itself; for others pictures are prepared as for torchvision.
+def read_onnx(path: Path) -> Model:
+    """A file of ours says all by itself; for others images are prepared as for torchvision.
 
     Raises:
         UserError: the onnx package is missing, a damaged file, or none of our networks.
@@ -45,21 +39,21 @@ def read_onnx(path: Path) -> Published:
     if path.stat().st_size > _LARGEST_BYTES:
         raise UserError(f"{path} has over 2 GiB; expected a smaller ONNX file")
     with _one_line(path):
-        model = onnx.load(str(path), load_external_data=False)
-        kinds = {node.op_type for node in model.graph.node}
+        loaded = onnx.load(str(path), load_external_data=False)
+        kinds = {node.op_type for node in loaded.graph.node}
         _refuse_quantised(kinds, path)
-        tensors = _tensors(model.graph, path)
-    told = {entry.key: entry.value for entry in model.metadata_props}
+        tensors = _tensors(loaded.graph, path)
+    told = {entry.key: entry.value for entry in loaded.metadata_props}
     described = from_metadata(told, str(path))
     if described is not None:
-        return replace(described, state=_state(described, _named(model.graph, tensors)))
-    layers, fields = _layers(model.graph, tensors)
-    published = recognise(layers, _prepared(model.graph), fields)
-    if published is None:
+        return replace(described, state=_state(described, _named(loaded.graph, tensors)))
+    layers, fields = _layers(loaded.graph, tensors)
+    model = recognise(layers, _prepared(loaded.graph), fields)
+    if model is None:
         raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
     with _one_line(path):
-        check_graph(model.graph, published.network, published.preprocessing.crop, str(path))
-    return published
+        check_graph(loaded.graph, model.network, model.preprocessing.crop, str(path))
+    return model
 
 
 @contextmanager
@@ -149,7 +143,7 @@ def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _state(described: Published, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _state(described: Model, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The network's tensors by their names, with 0 for those that exporters leave out.
 
     These are biases that are 0 everywhere, and classifiers that only help to train.

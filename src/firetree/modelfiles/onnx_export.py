@@ -1,7 +1,4 @@
-"""A model as ONNX, by torch's own exporter, with all that firetree needs to read it again.
-
-A `.fire` becomes an onnxruntime session by `session(compress.open_model(path, print))`.
-"""
+"""A model as ONNX, by torch's own exporter, with all that firetree needs to read it again."""
 
 from __future__ import annotations
 
@@ -10,18 +7,46 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from firetree.durable import check_writable, write_durably
 from firetree.extras import extra
-from firetree.modelfiles import Published, build, metadata
+from firetree.modelfiles.loading import as_model
+from firetree.modelfiles.model import Model, metadata
+from firetree.progress import Progress, log
 
-INPUT, OUTPUT = "pictures", "logits"
+INPUT, OUTPUT = "images", "logits"
 
 
-def as_onnx(published: Published) -> bytes:
-    """The bytes of an ONNX file: input `pictures` (B, C, H, W), output `logits` (B, classes).
+def export(model: Model | str | Path, output: str | Path, *, progress: Progress = log) -> Model:
+    """Write a model as ONNX, with its preprocessing and class names in the file's metadata.
+
+    ```python
+    firetree.export("small.fire", "small.onnx")
+    ```
+
+    Args:
+        model: as `load_model` takes it, or a model.
+        output: the file to write.
+        progress: as of `load_model`.
+
+    Returns:
+        The model that was written.
+
+    Raises:
+        UserError: the model cannot be read, the file not be written, or the onnx extra is not installed.
+    """
+    check_writable(Path(output))
+    model = as_model(model, progress)
+    write_durably(Path(output), as_onnx(model))
+    return model
+
+
+def as_onnx(model: Model) -> bytes:
+    """The bytes of an ONNX file: input `images` (B, C, H, W), output `logits` (B, classes).
 
     Any batch; preprocessing and class names are in the file's metadata.
 
@@ -30,8 +55,8 @@ def as_onnx(published: Published) -> bytes:
     """
     with extra("onnx", "write ONNX"):
         import onnxscript  # noqa: F401
-    preprocessing = published.preprocessing
-    network = build(published).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    preprocessing = model.preprocessing
+    network = model.build().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros(2, len(preprocessing.mean), preprocessing.crop, preprocessing.crop)
     with _silence():
         program = torch.onnx.export(
@@ -44,12 +69,12 @@ def as_onnx(published: Published) -> bytes:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props.update(metadata(published))
+    program.model.metadata_props.update(metadata(model))
     content: bytes = program.model_proto.SerializeToString()
     return content
 
 
-def session(published: Published, threads: int = 0) -> Any:
+def session(model: Model, threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession` of the model, with the names of `as_onnx`.
 
     Args:
@@ -63,9 +88,7 @@ def session(published: Published, threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(
-        as_onnx(published), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(as_onnx(model), options, providers=["CPUExecutionProvider"])
 
 
 @contextlib.contextmanager

@@ -9,17 +9,18 @@ from torch import Tensor
 
 from firetree import models
 from firetree.modelfiles.layers import as_floats, assumed
-from firetree.modelfiles.published import TORCHVISION, Published, for_channels, shapes
+from firetree.modelfiles.model import Model, shapes
+from firetree.modelfiles.preprocessing import TORCHVISION, for_channels
 from firetree.models.batch_norm import folded
 
 _SMALL_SIZE = 32
 _SMALL = replace(TORCHVISION, resize=_SMALL_SIZE, crop=_SMALL_SIZE)
 
 
-def read_state(state: Mapping[str, Tensor]) -> Published | None:
+def read_state(state: Mapping[str, Tensor]) -> Model | None:
     """The model with these tensors, its batch normalisation folded; None for none of our networks.
 
-    Sizes do not follow from weights: it is for pictures of 224 pixels a side where that is possible,
+    Sizes do not follow from weights: it is for images of 224 pixels a side where that is possible,
     else for small ones.
 
     Raises:
@@ -28,7 +29,7 @@ def read_state(state: Mapping[str, Tensor]) -> Published | None:
     plain = folded(state)
     for network in models.names():
         for preprocessing in (_SMALL,) if network == "squeezenet_small" else (TORCHVISION, _SMALL):
-            described = Published(network, {}, preprocessing)
+            described = Model(network, {}, preprocessing)
             names = list(shapes(network, {}, 1, 3, preprocessing.crop))
             if not plain.keys() >= {*names}:
                 break

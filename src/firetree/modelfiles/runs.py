@@ -1,4 +1,4 @@
-"""The pictures' networks that `firetree train` has trained, from the folders of their runs."""
+"""The networks for images that `firetree train` has trained, from the folders of their runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from firetree import models
 from firetree.documents import from_document
 from firetree.errors import UserError
-from firetree.modelfiles.published import FIELDS, Preprocessing, Published, check_shapes, shapes
+from firetree.modelfiles.model import FIELDS, Model, check_shapes, shapes
+from firetree.modelfiles.preprocessing import Preprocessing
 from firetree.models.batch_norm import folded
 from firetree.output import printable
 from firetree.training import read_run
@@ -18,8 +19,8 @@ _WHITE = 255.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictures:
-    """What a run says about its pictures."""
+class _Images:
+    """What a run says about its images."""
 
     classes: tuple[str, ...]
     size: int
@@ -28,11 +29,11 @@ class _Pictures:
     std: tuple[float, ...]
 
 
-def read_published(folder: Path) -> Published:
+def read_run_model(folder: Path) -> Model:
     """The network of a run's newest whole checkpoint, with its preprocessing and class names.
 
     Raises:
-        UserError: no run's folder, or not one of a network that classifies whole pictures.
+        UserError: no run's folder, or not one of a network that classifies whole images.
     """
     trained = read_run(folder)
     model, data = trained.recipe.model, trained.data
@@ -42,9 +43,9 @@ def read_published(folder: Path) -> Published:
         )
     fields = {name: getattr(model, name) for name in FIELDS if getattr(model, name) is not None}
     known = {
-        field.name: data[field.name] for field in dataclass_fields(_Pictures) if field.name in data
+        field.name: data[field.name] for field in dataclass_fields(_Images) if field.name in data
     }
-    about = from_document(_Pictures, known, f"newest checkpoint of {folder}: data")
+    about = from_document(_Images, known, f"newest checkpoint of {folder}: data")
     preprocessing = Preprocessing(
         resize=about.size,
         squash=False,
@@ -63,4 +64,4 @@ def read_published(folder: Path) -> Published:
     state = {name: weights[name] for name in order if name in weights}
     check_shapes(model.name, state, order)
     classes = tuple(map(printable, about.classes))
-    return Published(model.name, state, preprocessing, fields, classes)
+    return Model(model.name, state, preprocessing, fields, classes)

@@ -1,5 +1,17 @@
-"""`firetree predict`: which classes pictures belong to, and what texts become."""
+"""What finished models answer: which classes images belong to, and what texts become."""
 
-from firetree.prediction.options import PredictOptions, run
+from firetree.prediction.classification import Guess, ImagePrediction, ImageScores
+from firetree.prediction.predictor import load_predictor, predict, score
+from firetree.prediction.texts import TextModel, TextPrediction, TextScores
 
-__all__ = ["PredictOptions", "run"]
+__all__ = [
+    "Guess",
+    "ImagePrediction",
+    "ImageScores",
+    "TextModel",
+    "TextPrediction",
+    "TextScores",
+    "load_predictor",
+    "predict",
+    "score",
+]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from firetree.modelfiles import Published, build, onnx_export
+from firetree.errors import ArgumentError
+from firetree.modelfiles import Model, onnx_export
 
 Backend = Literal["torch", "onnxruntime"]
 Run = Callable[[Tensor], Tensor]
@@ -21,24 +22,26 @@ Run = Callable[[Tensor], Tensor]
 _MANY = 1000
 
 
-def fastest(pictures: int) -> Backend:
-    """onnxruntime where it is installed and so many pictures repay the seconds of an onnx_export."""
+def fastest(images: int) -> Backend:
+    """onnxruntime where it is installed and so many images repay the seconds of an export."""
     needed = ("onnxruntime", "onnx", "onnxscript")
     installed = all(map(importlib.util.find_spec, needed))
-    return "onnxruntime" if installed and pictures >= _MANY else "torch"
+    return "onnxruntime" if installed and images >= _MANY else "torch"
 
 
-def start(backend: Backend, published: Published) -> Run:
+def start(backend: Backend, model: Model) -> Run:
     """The model, ready to run.
 
     Raises:
-        UserError: the backend is not installed.
+        UserError: the backend is not installed, or there is no such one.
     """
-    return _torch(published) if backend == "torch" else _onnxruntime(published)
+    if backend not in get_args(Backend):
+        raise ArgumentError("backend", f"is {backend}; expected {' or '.join(get_args(Backend))}")
+    return _torch(model) if backend == "torch" else _onnxruntime(model)
 
 
-def _torch(published: Published) -> Run:
-    network = build(published)
+def _torch(model: Model) -> Run:
+    network = model.build()
 
     def run(x_BCHW: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -48,8 +51,8 @@ def _torch(published: Published) -> Run:
     return run
 
 
-def _onnxruntime(published: Published) -> Run:
-    session = onnx_export.session(published, threads=1)
+def _onnxruntime(model: Model) -> Run:
+    session = onnx_export.session(model, threads=1)
 
     def run(x_BCHW: Tensor) -> Tensor:
         logits_BK = session.run(None, {onnx_export.INPUT: x_BCHW.contiguous().numpy()})[0]

@@ -15,10 +15,11 @@ with extra("pages", "make pages"):
     from jinja2 import Environment, PackageLoader, Template
 
 _HOMES = {
-    "Forecast": "plan",
+    **dict.fromkeys(("FireFile", "Inspection", "Model"), "layers"),
+    **dict.fromkeys(("Forecast", "Plan"), "plan"),
     "Network": "network",
-    "Plan": "plan",
     "Probe": "probe",
+    "Scan": "scan",
     "Schedule": "explain",
 }
 """The module here that makes the fragment of a value, by the name of the value's class."""

@@ -39,18 +39,18 @@ def unframe(content: bytes, tags: tuple[bytes, ...]) -> list[bytes]:
         raise UserError(f"a .fire of version {version}; expected {VERSION}, as this firetree reads")
     if count != len(tags):
         raise UserError(f"the .fire has {count} sections; expected {len(tags)}")
-    found, place = [], _FRONT.size
+    found, offset = [], _FRONT.size
     for tag in tags:
-        section = content[place : place + _SECTION.size]
+        section = content[offset : offset + _SECTION.size]
         if len(section) < _SECTION.size:
             raise UserError(f"the .fire is cut off before section {tag.decode()}")
         name, length, checksum = _SECTION.unpack(section)
-        place += _SECTION.size
-        body = content[place : place + length]
+        offset += _SECTION.size
+        body = content[offset : offset + length]
         if name != tag or len(body) < length or zlib.crc32(body, zlib.crc32(tag)) != checksum:
             raise UserError(f"section {tag.decode()} of the .fire is damaged or cut off")
         found.append(body)
-        place += length
-    if place != len(content):
-        raise UserError(f"{len(content) - place} bytes behind the end of the .fire")
+        offset += length
+    if offset != len(content):
+        raise UserError(f"{len(content) - offset} bytes behind the end of the .fire")
     return found

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from firetree.errors import UserError
-from firetree.modelfiles import Published, describe, from_description, shapes_of
-from firetree.modelfiles.fire import huffman, rans
+from firetree.modelfiles.fire.coders import CODERS, CoderName
 from firetree.modelfiles.fire.container import frame, unframe
 from firetree.modelfiles.fire.numbers import (
     Floats,
@@ -42,8 +41,7 @@ from firetree.modelfiles.fire.streams import (
     write_codes,
 )
 from firetree.modelfiles.fire.tables import ALPHABET, Ints
-
-CODERS = {"rans": rans, "huffman": huffman}
+from firetree.modelfiles.model import Model, describe, from_description, shapes_of
 
 TAGS = (b"HEAD", b"CLAS", b"NUMS", b"CODE")
 _MARKS = {2: -2, 4: -1}
@@ -55,7 +53,7 @@ _MOST_WEIGHTS_A_BYTE = 256
 """A smaller file of so large a model is a trap."""
 
 
-def write(compressed: Compressed, coder: str = "rans") -> bytes:
+def write(compressed: Compressed, coder: CoderName = "rans") -> bytes:
     """The bytes of the file, by one of `CODERS`."""
     model = compressed.model
     shared = [tensor for tensor in compressed.tensors.values() if isinstance(tensor, Shared)]
@@ -91,7 +89,7 @@ def read(content: bytes) -> Compressed:
     """
     head, names, numbers, codes = unframe(content, TAGS)
     told = _read_head(head)
-    model = from_description(told, {}, _read_classes(names))
+    model = from_description(told, _read_classes(names))
     expected = _expected_shapes(model, told, len(content))
     values: list[int] = told["values"]
     if len(values) != len(expected):
@@ -108,8 +106,8 @@ def read(content: bytes) -> Compressed:
         plain |= _read_plain(kept, marked, width)
     sizes = [count for count in values if count >= 0]
     codebooks = _unpack_codebooks(book_bytes, sizes)
-    places = [int(np.prod(shape)) for shape in shared_shapes.values()]
-    found = read_codes(codes, places, sizes, CODERS[told["coder"]])
+    weights = [int(np.prod(shape)) for shape in shared_shapes.values()]
+    found = read_codes(codes, weights, sizes, CODERS[told["coder"]])
     shared = {
         name: Shared(shape, ungroup(mask, code, shape, turned), codebook)
         for (name, shape), (mask, code), turned, codebook in zip(
@@ -150,7 +148,7 @@ def _read_classes(names: bytes) -> Sequence[str]:
 
 
 def _expected_shapes(
-    model: Published, told: dict[str, Any], file_bytes: int
+    model: Model, told: dict[str, Any], file_bytes: int
 ) -> dict[str, tuple[int, ...]]:
     channels = len(model.preprocessing.mean)
     if told["channels"] != channels:
@@ -223,7 +221,7 @@ def _unpack_codebooks(content: bytes, sizes: list[int]) -> list[Floats]:
 
 
 def _rank(values: Floats, bits: int) -> Ints:
-    """The place of each among all floats of so many bits, from the least."""
+    """The rank of each among all floats of so many bits, from the least."""
     patterns = values.astype(f"<f{bits // 8}").view(f"<u{bits // 8}").astype(np.int64)
     sign = 1 << (bits - 1)
     return np.where(patterns & sign, 2 * sign - 1 - patterns, patterns + sign)

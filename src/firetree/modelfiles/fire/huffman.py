@@ -90,29 +90,29 @@ class Decoder:
         self._end_L = np.cumsum(size_L) * 8
         if self._end_L[-1] != 8 * (len(content) - 4 * lanes):
             raise UserError("codes do not end where they should")
-        self._place_L = self._end_L - 8 * size_L
+        self._offset_L = self._end_L - 8 * size_L
         data = np.frombuffer(content + bytes(4), np.uint8, offset=4 * lanes).astype(np.int32)
-        # 15 bits from any place lie within three bytes.
+        # 15 bits from any offset lie within three bytes.
         self._windows = (data[:-2] << 16) | (data[1:-1] << 8) | data[2:]
 
     def take(self, table_N: Tables, freq_TA: Ints) -> Symbols:
         """symbol_N of the next message."""
         entries = _entries(freq_TA)
         found_N = np.empty(len(table_N), np.uint8)
-        lanes = len(self._place_L)
+        lanes = len(self._offset_L)
         for begin in range(0, len(table_N), lanes):
             base = table_N[begin : begin + lanes] << _LONGEST
-            place = self._place_L[: len(base)]
-            window = self._windows.take(place >> 3, mode="clip")
-            peek = (window >> (24 - _LONGEST - (place & 7))) & ((1 << _LONGEST) - 1)
+            offset = self._offset_L[: len(base)]
+            window = self._windows.take(offset >> 3, mode="clip")
+            peek = (window >> (24 - _LONGEST - (offset & 7))) & ((1 << _LONGEST) - 1)
             entry = entries.take(peek + base, mode="clip")
             found_N[begin : begin + lanes] = entry & 255
-            place += entry >> 8
+            offset += entry >> 8
         return found_N
 
     def end(self) -> None:
         """After the last message."""
-        spare_L = self._end_L - self._place_L
+        spare_L = self._end_L - self._offset_L
         if ((spare_L < 0) | (spare_L > 7)).any():
             raise UserError("codes do not end where they should")
 

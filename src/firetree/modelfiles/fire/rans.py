@@ -54,13 +54,13 @@ class Decoder:
             )
         self._state_L = np.frombuffer(content, "<u4", lanes).astype(np.int64)
         self._words = np.frombuffer(content, "<u2", offset=4 * lanes).astype(np.int64)
-        self._place = 0
+        self._offset = 0
 
     def take(self, table_N: Tables, freq_TA: Ints) -> Symbols:
         """symbol_N of the next message."""
         entries = _entries(freq_TA)
         found_N = np.empty(len(table_N), np.uint8)
-        lanes, words, place = len(self._state_L), self._words, self._place
+        lanes, words, offset = len(self._state_L), self._words, self._offset
         for begin in range(0, len(table_N), lanes):
             base = table_N[begin : begin + lanes] << PRECISION_BITS
             state = self._state_L[: len(base)]
@@ -70,22 +70,22 @@ class Decoder:
             state *= (entry >> _SYMBOL_BITS) & ((1 << _FREQ_BITS) - 1)
             state += entry >> (_SYMBOL_BITS + _FREQ_BITS)
             (low,) = (state < _LOW).nonzero()
-            fresh = words[place : place + len(low)]
+            fresh = words[offset : offset + len(low)]
             if len(fresh) < len(low):
                 raise UserError("codes end too early")
             state[low] = (state[low] << 16) | fresh
-            place += len(low)
-        self._place = place
+            offset += len(low)
+        self._offset = offset
         return found_N
 
     def end(self) -> None:
         """After the last message."""
-        if self._place != len(self._words) or (self._state_L != _LOW).any():
+        if self._offset != len(self._words) or (self._state_L != _LOW).any():
             raise UserError("codes do not end where they should")
 
 
 def _entries(freq_TA: Ints) -> Ints:
-    """For each value of a state's low bits: symbol, frequency, and place within the frequency."""
+    """For each value of a state's low bits: symbol, frequency, and offset within the frequency."""
     start_TA = np.cumsum(freq_TA, axis=1) - freq_TA
     offset_TA = (freq_TA << _SYMBOL_BITS) - (start_TA << (_SYMBOL_BITS + _FREQ_BITS))
     entry_TA = offset_TA + np.arange(freq_TA.shape[1])

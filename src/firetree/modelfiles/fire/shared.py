@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.modelfiles import Published
 from firetree.modelfiles.fire.numbers import Floats, to_half
+from firetree.modelfiles.model import Model
 
 MOST_VALUES = 255
 """Beside zero, whose code is 0; a code is a byte."""
@@ -43,10 +43,10 @@ class Shared:
 class Compressed:
     """A model as a `.fire` holds it. `model.state` is empty; tensors are shared or as they are."""
 
-    model: Published
+    model: Model
     tensors: Mapping[str, Shared | Tensor]
 
-    def expand(self) -> Published:
+    def expand(self) -> Model:
         """The model with all its weights."""
         return replace(
             self.model,
@@ -71,19 +71,19 @@ def share_exactly(tensor: Tensor) -> Shared | None:
     # By bits, -0.0 is a value of its own; it goes before 0.0, which no codebook holds.
     codebook = values[np.argsort(values, kind="stable")]
     order = np.argsort(codebook.view(np.uint32))
-    places = order[np.searchsorted(codebook.view(np.uint32)[order], bits[bits != 0])]
+    indices = order[np.searchsorted(codebook.view(np.uint32)[order], bits[bits != 0])]
     codes = np.zeros(len(bits), np.uint8)
-    codes[bits != 0] = places + 1
+    codes[bits != 0] = indices + 1
     return Shared(tuple(tensor.shape), codes, codebook)
 
 
-def keep_exactly(published: Published) -> Compressed:
+def keep_exactly(model: Model) -> Compressed:
     """The model to the last bit: weights that share few values by codes, all else as it is."""
     tensors = {
         name: (share_exactly(tensor) if tensor.dim() > 1 else None)
-        for name, tensor in published.state.items()
+        for name, tensor in model.state.items()
     }
     return Compressed(
-        replace(published, state={}),
-        {name: published.state[name] if it is None else it for name, it in tensors.items()},
+        replace(model, state={}),
+        {name: model.state[name] if it is None else it for name, it in tensors.items()},
     )

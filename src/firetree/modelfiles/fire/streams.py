@@ -5,13 +5,13 @@ Letters in names: N symbols, T tensors with codes (each has a table of its own),
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from firetree.errors import UserError
+from firetree.modelfiles.fire.coders import Coder, Decoder
 from firetree.modelfiles.fire.numbers import join, pack, split, unpack
 from firetree.modelfiles.fire.shared import Codes, Shared
 from firetree.modelfiles.fire.tables import (
@@ -57,8 +57,8 @@ def ungroup(groups: Symbols, found: Symbols, shape: tuple[int, ...], across: boo
     return codes
 
 
-def write_codes(masks: list[Ints], found: list[Ints], sizes: list[int], coder: ModuleType) -> bytes:
-    """Section CODE: what `groups` gave for each tensor, and places in codebooks of these sizes."""
+def write_codes(masks: list[Ints], found: list[Ints], sizes: list[int], coder: Coder) -> bytes:
+    """Section CODE: what `groups` gave for each tensor, and indices into codebooks of these sizes."""
     shares, levels_TA = mask_shares(masks), code_levels(found)
     told = [row[:size] for row, size in zip(levels_TA, sizes, strict=True)]
     steps = [np.diff(row.astype(np.int64), prepend=0) % LEVELS for row in told]
@@ -74,18 +74,18 @@ def write_codes(masks: list[Ints], found: list[Ints], sizes: list[int], coder: M
 
 
 def read_codes(
-    content: bytes, places: list[int], sizes: list[int], coder: ModuleType
+    content: bytes, weights: list[int], sizes: list[int], coder: Coder
 ) -> list[tuple[Symbols, Symbols]]:
-    """For tensors of so many places: what `groups` gave, and places in codebooks of these sizes.
+    """For tensors of so many weights: what `groups` gave, and indices into codebooks of these sizes.
 
     Raises:
         UserError: damaged content.
     """
     mask_tables, code_tables, encoded = split(content, 3)
-    lengths = [-(-count // GROUP) for count in places]
-    decoder = coder.Decoder(encoded, lanes(GROUP * sum(lengths), coder))
-    masks = _parts(decoder, lengths, mask_frequencies(_read_shares(mask_tables, len(places))))
-    for mask, count in zip(masks, places, strict=True):
+    lengths = [-(-count // GROUP) for count in weights]
+    decoder = coder.decoder(encoded, lanes(GROUP * sum(lengths), coder))
+    masks = _parts(decoder, lengths, mask_frequencies(_read_shares(mask_tables, len(weights))))
+    for mask, count in zip(masks, weights, strict=True):
         if len(mask) and mask[-1] & ((1 << -count % GROUP) - 1):
             raise UserError("a mask of the .fire goes on behind its tensor")
     counts = [int(ONES[mask].sum()) for mask in masks]
@@ -97,11 +97,10 @@ def read_codes(
     return list(zip(masks, found, strict=True))
 
 
-def lanes(weights: int, coder: ModuleType) -> int:
+def lanes(weights: int, coder: Coder) -> int:
     """One for each 1,024 weights, in a power of two: a lane costs bytes, a row of them time."""
-    most: int = coder.MOST_LANES
     wanted = max(weights // _LANE_WEIGHTS, _LEAST_LANES)
-    return min(most, 1 << wanted.bit_length() - 1)
+    return min(coder.most_lanes, 1 << wanted.bit_length() - 1)
 
 
 def mask_shares(masks: list[Ints]) -> Ints:
@@ -144,7 +143,7 @@ def _message(parts: list[Ints], freq_TA: Ints) -> Message:
     return Message(_row(parts), _tables([len(part) for part in parts]), freq_TA)
 
 
-def _parts(decoder: Any, counts: list[int], freq_TA: Ints) -> list[Symbols]:
+def _parts(decoder: Decoder, counts: list[int], freq_TA: Ints) -> list[Symbols]:
     """The next message, cut into so many symbols for each tensor."""
     return _split(decoder.take(_tables(counts), freq_TA), counts)
 

@@ -1,4 +1,4 @@
-"""The pictures that a prediction is for: files, folders of them, tars and parquets."""
+"""The images that a prediction is for: files, folders of them, tars and parquets."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from firetree.data.split_names import split_of
 from firetree.data.tars import TARS, list_tar
 from firetree.errors import UserError
 from firetree.output import printable
+from firetree.progress import Progress, log
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture that is decoded when it is needed; `label` is its class's place among the model's."""
+class ImageInput:
+    """An image that is decoded when it is needed; `label` is its class's index among the model's."""
 
     name: str
-    image: Callable[[], Image.Image]
+    read: Callable[[], Image.Image]
     """Raises DamagedPictureError."""
     label: int | None = None
 
 
-def find_pictures(
-    paths: Sequence[Path], class_names: Sequence[str] | None, tell: Callable[[str], None]
-) -> list[Picture]:
+def find_images(
+    paths: Sequence[str | Path], class_names: Sequence[str] | None = None, progress: Progress = log
+) -> list[ImageInput]:
     """All images of files, folders and what lies below them, tars and parquets, in order.
 
     A parquet's images have labels, which are the model's classes by their names or else their numbers.
@@ -46,29 +47,29 @@ def find_pictures(
             splits these are then those to test on alone, as no score on what a model learned from says
             how good it is. A class is known by its folder's name; where the model has none of these
             names, folders in the order of their names are its classes.
-        tell: is given a line on what was passed over, and on which split is scored.
+        progress: hears what was passed over, and which split is scored.
 
     Raises:
         UserError: no such path, one without images, none at all, or data of other classes.
     """
     if not paths:
         raise UserError("no images named; expected files, folders, a tar or a parquet")
-    pictures, passed_over = [], Counter[str]()
+    images, passed_over = [], Counter[str]()
     for path in paths:
-        found = _below(path, class_names)
-        pictures += found.pictures
+        found = _below(Path(path), class_names)
+        images += found.images
         passed_over.update(found.passed_over)
         if found.split:
-            tell(f"{path}: scored by its {len(found.pictures):,} images {found.split}")
+            progress(f"{path}: scored by its {len(found.images):,} images {found.split}")
     if +passed_over:
-        tell(f"passed over: {counts_as_text(+passed_over)}")
-    return pictures
+        progress(f"passed over: {counts_as_text(+passed_over)}")
+    return images
 
 
 class _Found(NamedTuple):
-    """Pictures, how much was passed over for which reason, and of several splits which one it is."""
+    """Images, how much was passed over for which reason, and of several splits which one it is."""
 
-    pictures: list[Picture]
+    images: list[ImageInput]
     passed_over: Mapping[str, int]
     split: str = ""
 
@@ -81,7 +82,7 @@ def _below(path: Path, class_names: Sequence[str] | None) -> _Found:
     if path.name.lower().endswith(".parquet"):
         return _of_parquet(path, class_names)
     if not path.name.lower().endswith(TARS):
-        return _Found([Picture(printable(str(path)), lambda: _read(path))], {})
+        return _Found([ImageInput(printable(str(path)), lambda: _read(path))], {})
     if class_names is not None:
         return _labelled(path, trees.read_tar(path), class_names)
     listing = list_tar(path)
@@ -101,16 +102,16 @@ def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
             return _labelled(path, trees.read_folder(path), class_names)
     files = {parts: listing.files.pop(parts) for parts in parquets}
     files |= trees.images_of(listing)
-    pictures = []
+    images = []
     for parts, member in sorted(files.items()):
         file = path.joinpath(*parts)
         if parts in parquets:
-            pictures += _of_parquet(file, class_names).pictures
+            images += _of_parquet(file, class_names).images
         else:
-            pictures.append(_of_member(printable(str(file)), member))
-    if not pictures:
+            images.append(_of_member(printable(str(file)), member))
+    if not images:
         raise _no_images(path, listing)
-    return _Found(pictures, listing.passed_over)
+    return _Found(images, listing.passed_over)
 
 
 def _no_images(path: Path, listing: Listing) -> UserError:
@@ -121,8 +122,8 @@ def _no_images(path: Path, listing: Listing) -> UserError:
     )
 
 
-def _of_member(name: str, member: Member) -> Picture:
-    return Picture(name, lambda: decode(member.content()))
+def _of_member(name: str, member: Member) -> ImageInput:
+    return ImageInput(name, lambda: decode(member.content()))
 
 
 def _of_parquet(path: Path, class_names: Sequence[str] | None) -> _Found:
@@ -133,20 +134,20 @@ def _of_parquet(path: Path, class_names: Sequence[str] | None) -> _Found:
 
 
 def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _Found:
-    """The pictures to test on, with the places of their labels among the model's classes."""
+    """The images to test on, with the indices of their labels among the model's classes."""
     held = with_numbers(read)
     stored = held.test or held.train
     labels = stored.labels.tolist()
     if class_names is None:
-        return _Found(_pictures(stored, labels), held.passed_over)
+        return _Found(_inputs(stored, labels), held.passed_over)
     numbers = _numbers(path, held.classes, class_names) if held.classes else range(len(class_names))
     if not all(0 <= label < len(numbers) for label in labels):
         raise UserError(
             f"{path} has labels from {min(labels)} to {max(labels)}; expected 0 to "
             f"{len(numbers) - 1}, the model's classes"
         )
-    pictures = _pictures(stored, [numbers[label] for label in labels])
-    return _Found(pictures, held.passed_over, held.test_from if held.test else "")
+    images = _inputs(stored, [numbers[label] for label in labels])
+    return _Found(images, held.passed_over, held.test_from if held.test else "")
 
 
 def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> Sequence[int]:
@@ -162,11 +163,11 @@ def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> 
     )
 
 
-def _pictures(stored: Stored, labels: Sequence[int | None]) -> list[Picture]:
+def _inputs(stored: Stored, labels: Sequence[int | None]) -> list[ImageInput]:
     def opener(index: int) -> Callable[[], Image.Image]:
         return lambda: stored.image(index, None)
 
-    return [Picture(stored.name(k), opener(k), label) for k, label in enumerate(labels)]
+    return [ImageInput(stored.name(k), opener(k), label) for k, label in enumerate(labels)]
 
 
 def _read(path: Path) -> Image.Image:

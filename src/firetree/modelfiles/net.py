@@ -18,13 +18,14 @@ from torch import Tensor
 
 from firetree.documents import read_bytes
 from firetree.errors import UserError
-from firetree.modelfiles.published import CAFFE, Published, shapes
+from firetree.modelfiles.model import Model, shapes
+from firetree.modelfiles.preprocessing import CAFFE
 
 NETWORK = "squeezenet_v1_0"
 _CODEBOOK = 256
 
 
-def read_net(path: Path) -> Published:
+def read_net(path: Path) -> Model:
     """Read the file.
 
     Raises:
@@ -53,7 +54,7 @@ def read_net(path: Path) -> Published:
         raise UserError(
             f"{path} is damaged: {len(content)} bytes; expected {reader.place} by its counts"
         )
-    return Published(NETWORK, state, CAFFE)
+    return Model(NETWORK, state, CAFFE)
 
 
 class _Reader:

@@ -10,27 +10,29 @@ import pytest
 import torch
 from published_files import V1_0, V1_1, needs_weights
 
-from firetree import deep_compression, modelfiles, models
-from firetree.modelfiles import Preprocessing, Published, onnx_export
+from firetree import models
+from firetree.modelfiles import Model, Preprocessing, load_model, onnx_export
+from firetree.modelfiles.fire.fire import write
+from firetree.modelfiles.fire.shared import keep_exactly
 from firetree.prediction.backends import start
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 
-def same_answers(published: Published, batch: int) -> None:
-    crop, channels = published.preprocessing.crop, len(published.preprocessing.mean)
+def same_answers(model: Model, batch: int) -> None:
+    crop, channels = model.preprocessing.crop, len(model.preprocessing.mean)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch, crop, crop, channels), np.uint8)
-    x_BCHW = published.preprocessing.normalise(pixels)
-    answers = [start(backend, published)(x_BCHW) for backend in ("torch", "onnxruntime")]
+    x_BCHW = model.preprocessing.normalise(pixels)
+    answers = [start(backend, model)(x_BCHW) for backend in ("torch", "onnxruntime")]
     torch.testing.assert_close(*answers, rtol=0, atol=1e-4)
 
 
 @needs_weights
 @pytest.mark.parametrize("path", [V1_0, V1_1])
 def test_onnxruntime_answers_as_torch_does(path: Path) -> None:
-    same_answers(modelfiles.load(path), batch=3)
+    same_answers(load_model(path), batch=3)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +50,12 @@ def test_an_exported_file_of_any_network_is_read_again(
     torch.manual_seed(0)
     built = models.build(network, classes=3, channels=3, size=16, **fields)
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
-    published = Published(network, dict(built.state_dict()), preprocessing, fields)
-    (tmp_path / "model.onnx").write_bytes(onnx_export.as_onnx(published))
-    again = modelfiles.load(tmp_path / "model.onnx")
+    model = Model(network, dict(built.state_dict()), preprocessing, fields)
+    (tmp_path / "model.onnx").write_bytes(onnx_export.as_onnx(model))
+    again = load_model(tmp_path / "model.onnx")
     assert (again.network, again.fields) == (network, fields)
     x_BCHW = torch.randn(2, 3, 16, 16)
-    assert torch.equal(modelfiles.build(again)(x_BCHW), modelfiles.build(published)(x_BCHW))
+    assert torch.equal(again.build()(x_BCHW), model.build()(x_BCHW))
 
 
 def test_equal_tensors_that_an_exporter_merges_are_found_again(tmp_path: Path) -> None:
@@ -66,9 +68,9 @@ def test_equal_tensors_that_an_exporter_merges_are_found_again(tmp_path: Path) -
         state[f"{layer}.bias"] = torch.randn_like(state[f"{layer}.bias"])
     preprocessing = Preprocessing(16, True, 16, "RGB", (128.0,) * 3, (64.0,) * 3)
     (tmp_path / "model.onnx").write_bytes(
-        onnx_export.as_onnx(Published("squeezenet_small", state, preprocessing))
+        onnx_export.as_onnx(Model("squeezenet_small", state, preprocessing))
     )
-    again = modelfiles.load(tmp_path / "model.onnx").state
+    again = load_model(tmp_path / "model.onnx").state
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
@@ -80,14 +82,14 @@ def test_an_exported_file_is_read_with_all_it_tells_and_answers_as_a_fire_of_it(
         "squeezenet_v1_0", classes=3, channels=1, size=100, conv10_padding=0
     ).state_dict()
     preprocessing = Preprocessing(128, True, 100, "RGB", (128.0,), (64.0,))
-    published = Published(
+    model = Model(
         "squeezenet_v1_0", dict(state), preprocessing, {"conv10_padding": 0}, ("a", "b", "c")
     )
-    (tmp_path / "model.onnx").write_bytes(onnx_export.as_onnx(published))
-    again = modelfiles.load(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(onnx_export.as_onnx(model))
+    again = load_model(tmp_path / "model.onnx")
     assert (again.network, again.fields) == ("squeezenet_v1_0", {"conv10_padding": 0})
     assert (again.preprocessing, again.classes) == (preprocessing, ("a", "b", "c"))
     assert all(torch.equal(again.state[name], tensor) for name, tensor in state.items())
     fire = tmp_path / "model.fire"
-    fire.write_bytes(deep_compression.write(deep_compression.keep_exactly(again)))
-    same_answers(deep_compression.open_model(fire, print), batch=1)
+    fire.write_bytes(write(keep_exactly(again)))
+    same_answers(load_model(fire), batch=1)

@@ -1,23 +1,21 @@
-"""A scan as a page with a plot; on its own because the plotting library is slow to import."""
+"""A scan's plot."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from firetree.deep_compression.scan import DENSITIES, Curve
+from firetree.deep_compression.scan import DENSITIES, Scan
 
 
-def as_html(curves: Sequence[Curve]) -> str:
+def fragment(scan: Scan) -> str:
     """Distance from the unpruned answer, and answers that stay, by the layer's density."""
     figure = make_subplots(rows=1, cols=2)
     colours = sample_colorscale(
-        "Viridis", [k / max(len(curves) - 1, 1) for k in range(len(curves))]
+        "Viridis", [k / max(len(scan.curves) - 1, 1) for k in range(len(scan.curves))]
     )
-    for curve, colour in zip(curves, colours, strict=True):
+    for curve, colour in zip(scan.curves, colours, strict=True):
         panels = (curve.nats, [100 * share for share in curve.agreement])
         for column, values in enumerate(panels, start=1):
             line = go.Scatter(
@@ -32,6 +30,6 @@ def as_html(curves: Sequence[Curve]) -> str:
             figure.add_trace(line, 1, column)
     figure.update_xaxes(title="density of that layer, %")
     figure.update_yaxes(title="nats from the unpruned answer", type="log", col=1)
-    figure.update_yaxes(title="pictures with the same class, %", col=2)
-    figure.update_layout(title="What pruning one layer does")
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+    figure.update_yaxes(title="images with the same class, %", col=2)
+    figure.update_layout(title=f"What pruning one layer of {scan.network} does")
+    return str(figure.to_html(include_plotlyjs=True, full_html=False))

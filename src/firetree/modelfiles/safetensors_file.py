@@ -1,0 +1,49 @@
+"""Safetensors: a file of ours says all about its model, others hold a state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from firetree.errors import UserError
+from firetree.modelfiles.checkpoints import read_checkpoint
+from firetree.modelfiles.model import Model, from_metadata, metadata, shapes_of
+
+
+def as_safetensors(model: Model) -> bytes:
+    """A file that says all about the model by itself."""
+    state = {name: tensor.contiguous() for name, tensor in model.state.items()}
+    return save(state, metadata(model))
+
+
+def read_safetensors(path: Path) -> Model:
+    """The model of a file, ours or another's.
+
+    Raises:
+        UserError: a damaged file, or none of our networks.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read {path}: {reason}; expected whole safetensors") from error
+    described = from_metadata(told, str(path))
+    if described is None:
+        return read_checkpoint(state, str(path))
+    ordered = {name: state[name].float() for name in _module_order(described, state)}
+    return replace(described, state=ordered)
+
+
+def _module_order(described: Model, state: Mapping[str, Tensor]) -> list[str]:
+    """The tensors' names as the network has them; safetensors sort by size."""
+    expected = shapes_of(described, classes=1)
+    if expected.keys() != state.keys():
+        raise UserError(f"the tensors are not those of {described.network}")
+    return list(expected)
