@@ -19,7 +19,7 @@ from statistics import median
 
 from firetree.lab import Lab
 from firetree.network import parse_network, parse_rate
-from firetree.trace import StepTrace, read_traces
+from firetree.trace import StepTrace, read_trace
 from results import write_section
 
 HOSTS, VICTIM, RATE, DROPPED = 4, 2, "200mbit", "50mbit"
@@ -57,7 +57,7 @@ def trained() -> tuple[list[float], list[int], Sequence[StepTrace]]:
             lab.set_rate(VICTIM, parse_rate(rate))
         said, _ = first.communicate()
         print(said)
-        return changes_s, [*map(int, NEW_PLAN.findall(said))], read_traces(Path(folder))[0].steps
+        return changes_s, [*map(int, NEW_PLAN.findall(said))], read_trace(folder).ranks[0].steps
 
 
 def table(

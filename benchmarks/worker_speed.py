@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from firetree.trace import read_traces
+from firetree.trace import read_trace
 from loops import step_s
 from results import median_and_spread, write_section
 
@@ -74,7 +74,7 @@ def firetree(_: str, workers: int, path: Path) -> float:
         ]
         command += ["--run-dir", str(run_dir), "--optim.lr", "0.01"]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        return step_s([step.start_s for step in read_traces(run_dir)[0].steps])
+        return step_s([step.start_s for step in read_trace(run_dir).ranks[0].steps])
 
 
 def loop(name: str, workers: int, path: Path) -> float:

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
 
 from firetree.durable import read_json_lines
+from firetree.training import load_recipe, with_fields
 from firetree.training.apart import log_of, train_apart
 from points import add, part, read
 
@@ -41,7 +42,7 @@ SEARCH_SIZE, SEARCH_SEED = 16, 100
 SEEDS = range(5)
 LEARNED = 0.9
 
-_FAST_WEIGHTS = {"model.name": "fast_weights", "model.normalise-first": True}
+_FAST_WEIGHTS = {"model.name": "fast_weights", "model.normalise_first": True}
 MODELS: dict[str, dict[str, object]] = {
     "lstm": {"model.name": "lstm"},
     "fast_weights": _FAST_WEIGHTS | {"model.decay": 0.5},
@@ -121,15 +122,15 @@ def run(curve: Curve) -> list[Point]:
     values = MODELS[curve.model] | {
         "model.hidden": HIDDEN,
         "data.size": curve.size,
-        "data.blank-after": BLANK_AFTER[curve.size],
+        "data.blank_after": BLANK_AFTER[curve.size],
         "data.examples": GAMES,
         "optim.lr": curve.rate,
         "optim.epochs": EPOCHS[curve.size],
         "seed": curve.seed,
     }
-    options = [text for field, value in values.items() for text in (f"--{field}", str(value))]
     folder = RUNS / "-".join(map(str, asdict(curve).values()))
-    if train_apart("catch", folder, options, environ={"OMP_NUM_THREADS": "1"}):
+    recipe = with_fields(load_recipe("catch"), values)
+    if train_apart(recipe, folder, environ={"OMP_NUM_THREADS": "1"}):
         raise SystemExit(f"{curve} failed; its last words are in {log_of(folder)}")
     found = [
         Point(

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
 
-from firetree.sweeps.command import Row, SweepOptions, sweep
+from firetree.commands.sweep import varied
+from firetree.sweeps import Row, sweep
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "design-space.png"
 EPOCHS = 6
@@ -42,15 +43,17 @@ def main() -> None:
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     panels = figure.subplots(1, len(SWEEPS))
     table = [["varied", "value", "parameters", "top-1", "least to most", "paper (ImageNet)"]]
-    for panel, (name, varied) in zip(panels, SWEEPS.items(), strict=True):
-        options = SweepOptions(
+    for panel, (name, texts) in zip(panels, SWEEPS.items(), strict=True):
+        asked = (*texts, *NET, f"data.path={data / 'cifar10'}", f"optim.epochs={EPOCHS}")
+        rows = sweep(
             "cifar-squeezenet",
-            (*varied, *NET, f"data.path={data / 'cifar10'}", f"optim.epochs={EPOCHS}"),
+            varied(asked),
             seeds=3,
             jobs=2,
             runs=Path("runs/design-space", name.replace(" ", "-")),
-        )
-        field, rows = varied[0].partition("=")[0], sweep(options, tell)
+            progress=tell,
+        ).rows
+        field = texts[0].partition("=")[0]
         draw(panel, name, field, rows)
         table += cells(name, field, rows)
     save_figure(figure, FIGURE)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from page import save_figure
 
 from firetree.memory import Reading, readings
+from firetree.training import load_recipe, with_fields
 from firetree.training.apart import log_of, train_apart
 
 HERE = Path(__file__).parent
@@ -26,7 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--input", default="c9k8j3f1??c")
     options = parser.parse_args()
-    if train_apart("associative-retrieval", RUN, ["--optim.epochs", str(EPOCHS)]):
+    recipe = with_fields(load_recipe("associative-retrieval"), {"optim.epochs": EPOCHS})
+    if train_apart(recipe, RUN):
         raise SystemExit(f"the training failed; see {log_of(RUN)}")
     (reading,) = readings(RUN, [options.input])
     save_figure(drawn(reading), FIGURE)

@@ -30,6 +30,7 @@ from PIL import Image
 from firetree import collectives, data, launch, reporting
 from firetree.collectives import Schedule, prove
 from firetree.commands.main import main
+from firetree.commands.text.report import as_text
 from firetree.data.texts import load_phonemes, load_translations
 from firetree.modelfiles import Model, as_safetensors, load_model, onnx_export, read_classes
 from firetree.models.profile import Gradient, Profile
@@ -188,10 +189,9 @@ def by_suffix(name: str) -> Mutate:
 
 
 def _read_report(folder: Path) -> None:
-    summary = reporting.summarise(folder / "run")
-    reporting.render([summary], as_json=True)
-    reporting.render([summary], as_json=False)
-    reporting.render([summary, summary], as_json=False)
+    summary = reporting.report(folder / "run")
+    as_text([summary])
+    as_text([summary, summary])
 
 
 @cache

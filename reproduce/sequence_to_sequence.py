@@ -24,7 +24,7 @@ from statistics import median
 from page import tell, write_lines
 
 from firetree.errors import RunFailedError
-from firetree.training import load_recipe
+from firetree.training import load_recipe, with_fields
 from firetree.training.apart import FIRETREE, log_of, train_apart
 from points import add, least, part, read
 
@@ -118,15 +118,21 @@ def done(cell: Cell, shared: Path) -> Point:
 def run(cell: Cell, shared: Path) -> Point:
     tell(str(cell))
     folder = RUNS / "-".join(map(str, asdict(cell).values()))
-    options = ["--data.path", str(shared / PATHS[cell.data]), "--data.held-out", cell.held_out]
-    options += ["--model.name", f"seq2seq_{cell.model}"]
-    options += ["--model.parameters", str(cell.parameters)]
-    options += ["--optim.steps", str(cell.updates), "--optim.lr", str(cell.rate)]
-    options += ["--seed", str(cell.seed), "--keep-checkpoints", "1", "--checkpoint-steps", "500"]
+    recipe = load_recipe(cell.data)
+    fields = {
+        "data.path": str(shared / PATHS[cell.data]),
+        "data.held_out": cell.held_out,
+        "model.name": f"seq2seq_{cell.model}",
+        "model.parameters": cell.parameters,
+        "optim.steps": cell.updates,
+        "optim.lr": cell.rate,
+        "seed": cell.seed,
+        "keep_checkpoints": 1,
+        "checkpoint_steps": 500,
+    }
     if cell.held_out == "validation":
-        warmup_epochs = load_recipe(cell.data).optim.warmup_epochs / SEARCH_PART
-        options += ["--optim.warmup-epochs", str(warmup_epochs)]
-    if train_apart(cell.data, folder, options, environ=one_thread()):
+        fields["optim.warmup_epochs"] = recipe.optim.warmup_epochs / SEARCH_PART
+    if train_apart(with_fields(recipe, fields), folder, environ=one_thread()):
         raise RunFailedError(f"{cell} ended early; {log_of(folder)} says why")
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     scores = scored(folder) if cell.held_out == "test" else {}

@@ -13,7 +13,7 @@ from firetree.metrics import read_metrics
 from firetree.network import from_json, to_json
 from firetree.planning.plan import Plan
 from firetree.probing import Probe
-from firetree.trace import read_traces
+from firetree.trace import read_trace
 from firetree.training import checkpoint
 from firetree.training.recipe_file import read_kept_recipe
 
@@ -63,7 +63,7 @@ def test_the_recipe_of_a_run() -> None:
 
 
 def test_the_trace_of_version_1_of_a_run() -> None:
-    first, second = read_traces(RUN)
+    first, second = read_trace(RUN).ranks
     assert (first.header.rank, second.header.algorithm) == (0, "binomial_tree")
     assert [step.step for step in second.steps] == [0, 1, 2, 3, 4, 5]
     assert [bucket.size_bytes for bucket in second.steps[0].buckets] == [8104]

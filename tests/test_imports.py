@@ -23,6 +23,8 @@ WITHOUT_TORCH = {
     ),
     "a lab": "import firetree.lab",
     "the command": "import firetree.commands.main",
+    "a run": "import firetree; firetree.Run('none')._repr_html_()",
+    "a report": "import firetree.commands.report",
 }
 
 

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from firetree.planning.plan import Plan, load_plan
     from firetree.prediction import predict
     from firetree.probing import probe
+    from firetree.reporting import report
+    from firetree.runs import Run, train
+    from firetree.sweeps import sweep
     from firetree.sync import attach
+    from firetree.trace import Trace
+    from firetree.training import Recipe
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,7 +33,10 @@ __all__ = [
     "Model",
     "Network",
     "Plan",
+    "Recipe",
+    "Run",
     "Schedule",
+    "Trace",
     "__version__",
     "attach",
     "bench",
@@ -43,7 +51,10 @@ __all__ = [
     "plan",
     "predict",
     "probe",
+    "report",
     "scan",
+    "sweep",
+    "train",
 ]
 
 _MODULES = ("bench", "collectives", "errors", "lab")
@@ -53,7 +64,10 @@ _HOMES = {
     "Network": "network",
     "Model": "modelfiles",
     "Plan": "planning.plan",
+    "Recipe": "training",
+    "Run": "runs",
     "Schedule": "collectives",
+    "Trace": "trace",
     "attach": "sync",
     "compress": "deep_compression.compress",
     "decompress": "modelfiles.fire.file",
@@ -64,6 +78,9 @@ _HOMES = {
     "probe": "probing",
     "predict": "prediction",
     "scan": "deep_compression.scan",
+    "report": "reporting",
+    "sweep": "sweeps",
+    "train": "runs",
 }
 
 
@@ -74,3 +91,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"firetree.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'firetree' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """What a notebook completes."""
+    return __all__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -36,6 +37,22 @@ class CollectiveError(RunFailedError, RuntimeError):
     ):
         super().__init__(message)
         self.peer, self.where, self.within_s = peer, where, within_s
+
+
+class WorkerLostError(RunFailedError):
+    """A worker died, or lost another one: started again, the job may well go on."""
+
+
+class UnexpectedError(RunFailedError):
+    """A defect of firetree's own in a worker, whose traceback is the cause."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked for the end; the text may say what the work had come to."""
+
+    def __init__(self, number: int, message: str | None = None):
+        super().__init__(message or f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
 
 
 class ArgumentError(UserError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
 from typing import Annotated
 
@@ -101,6 +102,17 @@ class RankTrace:
     steps: tuple[StepTrace, ...]
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Trace:
+    """What all ranks of a run recorded, in the order of the ranks."""
+
+    ranks: tuple[RankTrace, ...]
+
+    def __repr__(self) -> str:
+        steps = max(len(rank.steps) for rank in self.ranks)
+        return f"<Trace of {len(self.ranks)} ranks over {steps} steps>"
+
+
 def shifted(step: StepTrace, offset_s: float) -> StepTrace:
     """The step with its points in time moved to another clock."""
     buckets = tuple(
@@ -124,7 +136,7 @@ def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
     new_folder(path.parent)
     kept: Iterable[StepTrace] = ()
     if path.exists():
-        earlier = _read_trace(path)
+        earlier = _read_rank(path)
         if _alike(earlier.header, header):
             kept = (step for step in earlier.steps if step.step < first_step)
     write_json_lines(path, [{"version": TRACE_VERSION, **asdict(header)}, *map(asdict, kept)])
@@ -140,7 +152,7 @@ def is_of_this_run(run_dir: Path, headers: Sequence[TraceHeader]) -> bool:
     Raises:
         UserError: a file is no trace of this version.
     """
-    earlier = {trace.header.rank: trace.header for trace in map(_read_trace, files(run_dir))}
+    earlier = {trace.header.rank: trace.header for trace in map(_read_rank, files(run_dir))}
     return all(rank < len(headers) and _alike(earlier[rank], headers[rank]) for rank in earlier)
 
 
@@ -149,16 +161,16 @@ def append_steps(run_dir: Path, rank: int, steps: Iterable[StepTrace]) -> None:
     append_json_lines(_path(run_dir, rank), map(asdict, steps))
 
 
-def read_traces(run_dir: Path) -> list[RankTrace]:
-    """The traces of all ranks, in the order of the ranks.
+def read_trace(run_dir: str | PathLike[str]) -> Trace:
+    """The trace of a run, from its folder.
 
     Raises:
         UserError: there are none, one is missing, or a file is no trace of this version.
     """
-    paths = files(run_dir)
+    paths = files(Path(run_dir))
     if not paths:
         raise UserError(f"no trace in {run_dir}; expected the folder of a run of `firetree train`")
-    traces = [_read_trace(path) for path in paths]
+    traces = [_read_rank(path) for path in paths]
     world_size = traces[0].header.world_size
     for rank, (path, trace) in enumerate(zip(paths, traces, strict=True)):
         header = trace.header
@@ -169,10 +181,10 @@ def read_traces(run_dir: Path) -> list[RankTrace]:
             )
     if len(traces) != world_size:
         raise UserError(f"{run_dir} has traces of {len(traces)} ranks; expected {world_size}")
-    return traces
+    return Trace(tuple(traces))
 
 
-def _read_trace(path: Path) -> RankTrace:
+def _read_rank(path: Path) -> RankTrace:
     lines = read_json_lines(path)
     if not lines:
         raise UserError(f"{path} is empty; expected a trace of version {TRACE_VERSION}")

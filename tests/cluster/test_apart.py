@@ -13,17 +13,19 @@ from pathlib import Path
 
 MAKER = """
 from pathlib import Path
+from firetree.training import load_recipe, with_fields
 from firetree.training.apart import train_apart
-train_apart("digits", Path({run!r}), ["--optim.steps", "1000000", "--checkpoint-steps", "1"])
+recipe = with_fields(load_recipe("digits"), {{"optim.steps": 1_000_000, "checkpoint_steps": 1}})
+train_apart(recipe, Path({run!r}))
 """
 
 
 def trainings(run: Path) -> list[int]:
-    """The processes that were started with this run's folder."""
+    """The processes that were started with this run's job."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(run).encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+            if f"{run}.job.json".encode() in (folder / "cmdline").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
 

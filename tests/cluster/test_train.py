@@ -18,9 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from firetree.durable import read_json_lines
 from firetree.launch import ALONE, Place
+from firetree.progress import log
 from firetree.sync import algorithm_names
 from firetree.training import load_recipe, train
 from firetree.training.learning_rate import learning_rate
+from firetree.training.progress import Lines
 from firetree.training.recipe import Recipe
 from firetree.training.worker import build_worker, load_task, settle, train_step
 
@@ -157,5 +159,5 @@ def test_no_network_outlives_the_group_of_its_ranks(
     monkeypatch.setattr(dist, "destroy_process_group", counted)
     recipe = load_recipe("digits")
     short = replace(recipe, optim=replace(recipe.optim, steps=1))
-    train(short, ALONE, tmp_path / "run", resume=False)
+    train(short, ALONE, tmp_path / "run", Lines(log))
     assert left == [0]

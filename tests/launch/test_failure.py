@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from firetree.errors import RunFailedError, UserError
-from firetree.launch.failure import Failure, Report, WorkerLostError, first_cause
+from firetree.errors import RunFailedError, UnexpectedError, UserError, WorkerLostError
+from firetree.launch.failure import Failure, Report, first_cause
 
 KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
 
@@ -23,6 +23,13 @@ def failure(
 ) -> Failure:
     report = None if message is None else Report(message, lost, peer, timestamp=0)
     return Failure(rank, code, told, report)
+
+
+def test_a_workers_traceback_is_the_cause_of_its_unexpected_error() -> None:
+    report = Report("unexpected KeyError: 'x'", False, None, 0, "Traceback: in worker.py")
+    cause = first_cause([Failure(0, 1, False, report)])
+    assert isinstance(cause, UnexpectedError)
+    assert "in worker.py" in str(cause.__cause__)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import torch
 from command import firetree
 from torch.optim import SGD
 
+from firetree.commands import pages
+from firetree.commands.pages.memory import most_read
 from firetree.errors import UserError
-from firetree.memory import Reading, as_html, readings
-from firetree.memory.page import most_read
+from firetree.memory import Reading, readings
 from firetree.tasks import load_recall
 from firetree.training import load_recipe, recipe_toml, with_fields
 from firetree.training.checkpoint import State, capture, write
@@ -119,7 +120,7 @@ def test_a_long_sequence_has_a_small_page(tmp_path: Path) -> None:
     fields = {"data.name": "multi_query_recall", "data.pairs": "32", "model.hidden": "64"}
     found = readings(made_run(tmp_path, fields))
     assert len(found[0].symbols) == 96
-    assert len(as_html([("", found[:1])])) < 500_000
+    assert len(pages.fragment(found[0])) < 500_000
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +130,11 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Reading:
 
 @pytest.fixture
 def page(browser: Any, reading: Reading, tmp_path: Path) -> Any:
-    """The browser with a page open, whose text and answer would end their elements if they could."""
+    """The browser with a page open, whose title and answer would end their elements if they could."""
     path = tmp_path / "report.html"
     odd = replace(reading, answer="<b>9</b>", expected="9")
-    path.write_text(as_html([("<script>alert(1)</script>", [odd])]), encoding="utf-8")
+    page = pages.page("</title><script>alert(1)</script>", [pages.fragment(odd)])
+    path.write_text(page, encoding="utf-8")
     browser.get_log("browser")
     browser.get(path.as_uri())
     return browser

@@ -6,50 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from command import firetree
+from traces import STEPS, step, write_run
 
+from firetree.commands.text.report import as_text
 from firetree.errors import UserError
-from firetree.reporting import render, summarise
-from firetree.trace import BucketSpan, StepTrace, TraceHeader, append_steps, begin_trace
-
-STEPS = 5
-
-
-def step(
-    number: int,
-    *,
-    data_wait_s: float = 0.1,
-    compute_s: float = 1.0,
-    communication_s: float = 0.5,
-    sent_bytes: int = 1000,
-) -> StepTrace:
-    """A step that computes, of which a quarter forward, then waits for its one bucket."""
-    start_s = 10.0 * number
-    ready_s = start_s + data_wait_s + compute_s
-    end_s = ready_s + communication_s
-    return StepTrace(
-        step=number,
-        start_s=start_s,
-        data_wait_s=data_wait_s,
-        forward_s=compute_s / 4,
-        backward_s=compute_s * 3 / 4 + communication_s,
-        optimizer_s=0.0,
-        samples=8,
-        sent_bytes=sent_bytes,
-        buckets=(BucketSpan(0, 500, ready_s, ready_s, end_s),),
-    )
-
-
-def write_run(run_dir: Path, *ranks: dict[str, float]) -> Path:
-    for rank, fields in enumerate(ranks):
-        begin_trace(run_dir, TraceHeader(rank, len(ranks), "ring", "executor", 500, 1000.0), 0)
-        append_steps(run_dir, rank, [step(k, **fields) for k in range(STEPS)])  # type: ignore[arg-type]
-    return run_dir
+from firetree.reporting import report
+from firetree.trace import TraceHeader, append_steps, begin_trace
 
 
 def test_the_four_parts_of_a_step_are_told_apart_and_add_up(tmp_path: Path) -> None:
     # Rank 1 computes 0.3 s longer, and both buckets end together: rank 0 waits 0.3 s for rank 1.
     slow = {"compute_s": 1.3, "communication_s": 0.2, "sent_bytes": 3000}
-    summary = summarise(write_run(tmp_path, {}, slow))
+    summary = report(write_run(tmp_path, {}, slow))
     assert summary.data_wait_s == pytest.approx(0.1)
     assert summary.compute_s == pytest.approx((1.0 + 1.3) / 2)
     assert summary.straggler_wait_s == pytest.approx((0.3 + 0.0) / 2)
@@ -74,11 +43,12 @@ def test_the_four_parts_of_a_step_are_told_apart_and_add_up(tmp_path: Path) -> N
 def test_one_sentence_names_what_holds_the_run_back(
     tmp_path: Path, ranks: list[dict[str, float]], sentence: str
 ) -> None:
-    assert summarise(write_run(tmp_path, *ranks)).bottleneck.startswith(sentence)
+    assert report(write_run(tmp_path, *ranks)).bottleneck.startswith(sentence)
 
 
 def test_json_has_the_promised_keys(tmp_path: Path) -> None:
-    document = json.loads(render([summarise(write_run(tmp_path, {}, {}))], as_json=True))
+    run_dir = write_run(tmp_path, {}, {})
+    document = json.loads(firetree("report", run_dir, "--json")[1])
     assert document.keys() >= {
         "accuracy",
         "samples_per_s",
@@ -97,24 +67,24 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
 def test_steps_that_not_all_ranks_recorded_are_left_out(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path, {}, {})
     append_steps(run_dir, 0, [step(STEPS)])
-    assert summarise(run_dir).steps == STEPS
+    assert report(run_dir).steps == STEPS
 
 
 def test_a_line_cut_off_by_a_sudden_death_is_left_out(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path, {}, {})
     path = run_dir / "trace" / "rank-0001.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    assert summarise(run_dir).steps == STEPS - 1
+    assert report(run_dir).steps == STEPS - 1
 
 
 def test_a_resumed_run_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:
     header = TraceHeader(0, 1, "ring", "executor", 500, 0.0)
     run_dir = write_run(tmp_path, {})
     begin_trace(run_dir, TraceHeader(0, 1, "ring", "executor", 500, 1000.0), first_step=2)
-    assert summarise(run_dir).steps == 2
+    assert report(run_dir).steps == 2
     begin_trace(run_dir, header, first_step=2)
     append_steps(run_dir, 0, [step(2)])
-    assert summarise(run_dir).steps == 1, "a trace of another kind of run is not mixed in"
+    assert report(run_dir).steps == 1, "a trace of another kind of run is not mixed in"
 
 
 def test_a_run_that_goes_on_by_a_new_plan_keeps_its_steps(tmp_path: Path) -> None:
@@ -122,7 +92,7 @@ def test_a_run_that_goes_on_by_a_new_plan_keeps_its_steps(tmp_path: Path) -> Non
     begin_trace(run_dir, TraceHeader(0, 1, "grown", "executor", 500, None), first_step=0)
     append_steps(run_dir, 0, map(step, range(3)))
     begin_trace(run_dir, TraceHeader(0, 1, "chain", "kernel", 500, None), first_step=2)
-    assert summarise(run_dir).steps == 2
+    assert report(run_dir).steps == 2
 
 
 @pytest.mark.parametrize(
@@ -142,7 +112,7 @@ def test_a_folder_without_a_readable_trace_is_refused(
         (tmp_path / "trace").mkdir()
         (tmp_path / "trace" / "rank-0000.jsonl").write_text(content)
     with pytest.raises(UserError, match=message):
-        summarise(tmp_path)
+        report(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +133,7 @@ def test_a_field_of_another_type_is_named_by_file_and_line(
     lines[2] |= line
     path.write_text("".join(json.dumps(each) + "\n" for each in lines))
     with pytest.raises(UserError, match=message):
-        summarise(tmp_path)
+        report(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +147,7 @@ def test_a_field_of_another_type_is_named_by_file_and_line(
 def test_a_line_that_is_no_evaluation_is_named(tmp_path: Path, text: str, message: str) -> None:
     (write_run(tmp_path, {}) / "metrics.jsonl").write_text(text)
     with pytest.raises(UserError, match=message):
-        summarise(tmp_path)
+        report(tmp_path)
 
 
 def test_a_run_has_the_traces_of_all_its_ranks(tmp_path: Path) -> None:
@@ -185,14 +155,14 @@ def test_a_run_has_the_traces_of_all_its_ranks(tmp_path: Path) -> None:
     text = last.read_text()
     last.write_text(text.replace('"world_size": 3', '"world_size": 4'))
     with pytest.raises(UserError, match=r"rank-0002.jsonl is of rank 2 of 4; expected rank 2 of 3"):
-        summarise(tmp_path)
+        report(tmp_path)
     last.unlink()
     with pytest.raises(UserError, match="has traces of 2 ranks; expected 3"):
-        summarise(tmp_path)
+        report(tmp_path)
 
 
 def test_several_runs_make_a_table_with_a_row_each(tmp_path: Path) -> None:
-    runs = [summarise(write_run(tmp_path / name, {}, {})) for name in ("one", "two")]
-    heading, *rows = render(runs, as_json=False).splitlines()
+    runs = report([write_run(tmp_path / name, {}, {}) for name in ("one", "two")])
+    heading, *rows = as_text(runs).splitlines()
     assert heading.split()[:2] == ["algorithm", "workers"]
     assert [row.split()[-1] for row in rows] == [str(tmp_path / "one"), str(tmp_path / "two")]

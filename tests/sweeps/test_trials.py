@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from firetree.errors import RunFailedError, UserError
-from firetree.sweeps import Result, Trial, grid, train_all
-from firetree.sweeps.command import Row, SweepOptions, _with_best, as_text, sweep
+from firetree.commands.sweep import varied
+from firetree.commands.text.sweep import as_text
+from firetree.errors import ArgumentError, RunFailedError, UserError
+from firetree.sweeps import Result, Row, Trial, grid, sweep, train_all
+from firetree.sweeps.combinations import _with_best
 from firetree.training import load_recipe, recipe_toml, with_fields
 
 QUICK = {"optim.epochs": "1", "optim.batch_size": "512"}
@@ -21,18 +25,18 @@ def trial(name: str, **values: str) -> Trial:
 
 
 def test_a_grid_has_every_combination_in_order() -> None:
-    found = [*grid(["model.bypass=none,simple", "optim.lr=0.1", "seed=0,1"])]
+    found = [*grid(varied(["model.bypass=none,simple", "optim.lr=0.1", "seed=0,1"]))]
     assert [tuple(values.values()) for values in found] == [
         ("none", "0.1", "0"),
         ("none", "0.1", "1"),
         ("simple", "0.1", "0"),
         ("simple", "0.1", "1"),
     ]
-    assert [*grid([])] == [{}]
+    assert [*grid({})] == [{}]
 
 
 @pytest.mark.parametrize(
-    ("varied", "message"),
+    ("texts", "message"),
     [
         (["optim.lr"], "--vary optim.lr; expected a field and values"),
         (["optim.lr=0.1,"], "expected a field and values"),
@@ -40,16 +44,28 @@ def test_a_grid_has_every_combination_in_order() -> None:
         (["seed=0", "seed=1"], "--vary seed twice"),
     ],
 )
-def test_what_is_no_grid_is_refused(varied: list[str], message: str) -> None:
+def test_what_is_no_grid_is_refused(texts: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        [*grid(varied)]
+        varied(texts)
 
 
-def test_fields_take_values_as_toml_has_them() -> None:
-    values = {"model.bypass": "complex", "optim.lr": "1", "optim.nesterov": "true", "seed": "7"}
+@pytest.mark.parametrize("values", [[], "0.1", 0.1])
+def test_values_that_are_no_list_are_refused(values: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"vary has optim\.lr = .*; expected a list of values"):
+        sweep("digits", {"optim.lr": values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model.bypass": "complex", "optim.lr": "1", "optim.nesterov": "true", "data.path": "2024"},
+        {"model.bypass": "complex", "optim.lr": 1, "optim.nesterov": True, "data.path": "2024"},
+    ],
+)
+def test_fields_take_values_and_their_toml(values: Mapping[str, Any]) -> None:
     recipe = with_fields(load_recipe("digits"), values)
     assert (recipe.model.bypass, recipe.optim.lr) == ("complex", 1.0)
-    assert (recipe.optim.nesterov, recipe.seed) == (True, 7)
+    assert (recipe.optim.nesterov, recipe.data.path) == (True, "2024")
     assert recipe.optim.epochs == load_recipe("digits").optim.epochs
 
 
@@ -67,7 +83,7 @@ def test_a_field_that_there_is_not_is_refused(field: str, text: str, message: st
         with_fields(load_recipe("digits"), {field: text})
 
 
-def test_trials_are_trained_once_and_a_loss_that_is_no_number_is_a_result(tmp_path: Path) -> None:
+def test_trials_are_trained_once_and_a_loss_of_nan_is_a_result(tmp_path: Path) -> None:
     said: list[str] = []
     trials = [trial("good"), trial("wild", optim__lr="1e30", optim__warmup_epochs="0")]
     found = train_all(trials, tmp_path, 2, said.append)
@@ -109,9 +125,8 @@ def test_a_result_from_before_a_field_was_added_is_trusted(tmp_path: Path) -> No
 
 
 def test_seeds_are_not_varied_by_hand(tmp_path: Path) -> None:
-    options = SweepOptions("digits", ("optim.lr=0.1", "seed=1,2,3"), runs=tmp_path / "runs")
-    with pytest.raises(UserError, match="--vary seed; give the number of seeds with --seeds"):
-        sweep(options, print)
+    with pytest.raises(UserError, match="vary has 'seed'; give the number of seeds instead"):
+        sweep("digits", {"optim.lr": [0.1], "seed": [1, 2, 3]}, runs=tmp_path / "runs")
 
 
 def test_a_failed_trial_names_its_log(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def images(path: Path, count: int = 20, shade: int = 0, classes: int = 3) -> str
     return str(path)
 
 
-def _loaded(arguments: list[tuple[str, int, str | None, bool]]) -> str:
+def _loaded(arguments: list[tuple[str, int, Plan | None, bool]]) -> str:
     path, batch_size, plan, find_lr = arguments[dist.get_rank()]
     recipe = Recipe(data=DataRecipe("npz", path))
     recipe = replace(recipe, optim=replace(recipe.optim, batch_size=batch_size))
@@ -88,10 +88,8 @@ def test_the_same_data_may_lie_elsewhere_on_each_host(tmp_path: Path) -> None:
     assert run_on_ranks(2, _loaded, ranks) == ["loaded"] * 2
 
 
-def plan_file(path: Path, algorithm: str) -> str:
-    plan = Plan("any", 2, 4, 4, ((4, Choice(algorithm, 2, (0, 1))),), 1.0, 1.0, "latency", ())
-    path.write_text(plan.to_json())
-    return str(path)
+def plan_for_two(algorithm: str) -> Plan:
+    return Plan("any", 2, 4, 4, ((4, Choice(algorithm, 2, (0, 1))),), 1.0, 1.0, "latency", ())
 
 
 @pytest.mark.parametrize(
@@ -108,8 +106,8 @@ def plan_file(path: Path, algorithm: str) -> str:
 )
 def test_what_else_differs_is_named_on_every_rank(tmp_path: Path, field: str, begin: str) -> None:
     first = images(tmp_path / "first.npz")
-    ring, chain = (plan_file(tmp_path / f"{name}.json", name) for name in ("ring", "chain"))
-    ranks: dict[str, list[tuple[str, int, str | None, bool]]] = {
+    ring, chain = plan_for_two("ring"), plan_for_two("chain")
+    ranks: dict[str, list[tuple[str, int, Plan | None, bool]]] = {
         "fewer images": [
             (first, 64, None, False),
             (images(tmp_path / "fewer.npz", 19), 64, None, False),

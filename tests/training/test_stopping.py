@@ -16,8 +16,9 @@ import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
 
+from firetree.commands.train import resume_command
 from firetree.peers import join
-from firetree.training.stopping import Stopping, resume_command
+from firetree.training.stopping import Stopping
 
 
 def _steps_until(signalled: dict[int, int], every: int) -> tuple[int, int | None]:

@@ -23,9 +23,9 @@ from firetree.metrics import read_metrics
 from firetree.network import Network
 from firetree.planning.compressions import parse_compression
 from firetree.sync import check_algorithm
-from firetree.trace import RankTrace, StepTrace, read_traces
+from firetree.trace import RankTrace, StepTrace, read_trace
 from firetree.training import Recipe, load_recipe, recipe_toml
-from firetree.training.apart import FIRETREE, log_of, train_apart
+from firetree.training.apart import FIRETREE, log_of, train_by_options
 
 _TARGET = "--optim.target-accuracy"
 
@@ -197,7 +197,7 @@ def _train(folder: Path, recipe: str, asked: Sequence[str]) -> None:
     if ended.is_file() and ended.read_text(encoding="utf-8") == shlex.join(asked):
         return
     in_lab = [*FIRETREE, "lab", "--network", network, "--"]
-    if train_apart(recipe, folder, options, within=in_lab):
+    if train_by_options(recipe, folder, options, within=in_lab):
         raise RunFailedError(f"a run failed; its last words are in {log_of(folder)}")
     write_durably(ended, shlex.join(asked).encode())
 
@@ -209,7 +209,7 @@ def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> A
         UserError: it has no evaluation.
         RunFailedError: its trace lacks steps, which were skipped or of a run that went on otherwise.
     """
-    traces = read_traces(folder)
+    traces = read_trace(folder).ranks
     curve = []
     for metrics in read_metrics(folder):
         steps, accuracy = metrics.step, metrics.accuracy

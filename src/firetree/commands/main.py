@@ -13,7 +13,7 @@ from pathlib import Path
 from firetree import __version__, launch, output
 from firetree.arguments import split_at
 from firetree.documents import shown
-from firetree.errors import ArgumentError, UserError, lack, nearest
+from firetree.errors import ArgumentError, Interrupted, UnexpectedError, UserError, lack, nearest
 
 USAGE = """\
 usage: firetree COMMAND …
@@ -65,21 +65,24 @@ def main() -> None:
 
 def _explain(error: BaseException) -> int:
     """Say in one line why the command ends; gives its exit code."""
+    lacking = lack(error)
+    unexpected = isinstance(error, UnexpectedError)
     if isinstance(error, UserError):
         message = error.as_option() if isinstance(error, ArgumentError) else str(error)
         code = error.exit_code
     elif isinstance(error, KeyboardInterrupt):
         message = str(error) or "interrupted"
-        code = error.exit_code if isinstance(error, launch.Interrupted) else 130
+        code = error.exit_code if isinstance(error, Interrupted) else 130
     elif isinstance(error, OSError) and error.errno in _NO_WAY_IN:
         message, code = f"cannot open {shown(error.filename)}: {error.strerror}; name another", 2
     else:
-        message = f"unexpected {type(error).__name__}: {error}; --debug shows where"
-        code = 1
-    message = output.printable(lack(error) or message)
-    if not launch.tell_launcher(error, message):
+        message, code, unexpected = f"unexpected {type(error).__name__}: {error}", 1, not lacking
+    message = output.printable(lacking or message)
+    trace = "".join(traceback.format_exception(error)) if unexpected else ""
+    if not launch.tell_launcher(error, message, trace):
+        hint = ["--debug shows where"] if unexpected else []
         notes = map(output.printable, getattr(error, "__notes__", ()))
-        output.tell(f"firetree: {'; '.join([message, *notes])}")
+        output.tell(f"firetree: {'; '.join([message, *hint, *notes])}")
     return code
 
 
@@ -87,13 +90,13 @@ def _run(arguments: list[str]) -> None:
     match arguments:
         case ["--version"]:
             output.show(f"firetree {__version__}")
-        case ["worker", folder]:
+        case ["serve", folder]:
             launch.serve(Path(folder))
         case ["-h" | "--help"]:
             output.show(USAGE)
         case []:
             raise UserError(f"no command; expected one of {', '.join(VERBS)}")
-        case [verb, *rest] if verb in VERBS:
+        case [verb, *rest] if verb in (*VERBS, "worker"):
             import_module(f"firetree.commands.{verb}").run(rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, VERBS)}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from firetree import memory, output, reporting
+from firetree import output, reporting
 from firetree.arguments import parse
+from firetree.commands.text.report import as_text
 from firetree.durable import check_writable, write_durably
 from firetree.errors import UserError
+from firetree.reporting import Summary
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,22 @@ def run(arguments: list[str]) -> None:
     if options.input and options.html is None:
         raise UserError(f"--input {options.input[0]} without a page to show it on; add --html PAGE")
     check_writable(options.html)
-    summaries = [reporting.summarise(folder) for folder in options.runs]
-    output.show(reporting.render(summaries, as_json=options.json))
+    summaries = reporting.report(options.runs)
+    output.show(_as_json(summaries) if options.json else as_text(summaries))
     if options.html:
-        texts = [reporting.render([summary], as_json=False) for summary in summaries]
-        readings = [memory.readings(folder, options.input) for folder in options.runs]
-        page = memory.as_html(list(zip(texts, readings, strict=True)))
-        write_durably(options.html, page.encode())
+        write_durably(options.html, _page(summaries, options.input).encode())
+
+
+def _as_json(summaries: Sequence[Summary]) -> str:
+    """An object, or a list for several runs."""
+    documents = [asdict(summary) for summary in summaries]
+    return json.dumps(documents[0] if len(documents) == 1 else documents, indent=1)
+
+
+def _page(summaries: Sequence[Summary], texts: Sequence[str]) -> str:
+    """Each run's report, and what its net holds in its memory."""
+    from firetree import memory  # with torch, which reports alone do without
+    from firetree.commands import pages
+
+    values = [(summary, *memory.readings(summary.run, texts)) for summary in summaries]
+    return pages.page("firetree: report", [pages.fragment(it) for each in values for it in each])

@@ -3,26 +3,86 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from firetree import output, sweeps
 from firetree.arguments import parse
+from firetree.commands.text.sweep import as_text
 from firetree.durable import check_writable, make_folder, write_durably
+from firetree.errors import UserError
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Train a recipe with every combination of some fields' values, and say what each net costs.
+
+    A repeated command goes on where the last one stopped.
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
+    """A ready recipe's name, or a TOML file."""
+    vary: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A field and its values, as in model.squeeze_ratio=0.125,0.5; can be given several times. One
+    value alone is the same for all."""
+    seeds: int = 1
+    """Trainings of each combination, with seeds from 0."""
+    jobs: int = 1
+    """Trainings at a time."""
+    network: str = "8 x 1gbit"
+    """The network for which a step is predicted: one line, or a JSON file."""
+    runs: Path = Path("runs/sweep")
+    """Where recipes, runs and results are kept."""
+    json: bool = False
+    """Print JSON: a list of combinations."""
+    html: Path | None = None
+    """Write a page with the plot: accuracy against parameters and against the step."""
 
 
 def run(arguments: list[str]) -> None:
     """Run `firetree sweep` with these arguments."""
-    options = parse(sweeps.SweepOptions, "firetree sweep", arguments)
+    options = parse(SweepOptions, "firetree sweep", arguments)
     if options.html:
         make_folder(options.runs)  # where the page may go
         check_writable(options.html)
-    rows = sweeps.sweep(options, output.tell_start)
+    found = sweeps.sweep(
+        options.name,
+        varied(options.vary),
+        seeds=options.seeds,
+        jobs=options.jobs,
+        network=options.network,
+        runs=options.runs,
+        progress=output.tell_start,
+    )
     output.show(
-        json.dumps([asdict(row) for row in rows], indent=1)
+        json.dumps([asdict(row) for row in found.rows], indent=1)
         if options.json
-        else sweeps.as_text(rows)
+        else as_text(found.rows)
     )
     if options.html:
-        from firetree.sweeps.plot import as_html
+        from firetree.commands import pages
+        from firetree.commands.pages.sweep import fragment, plot
 
-        write_durably(options.html, as_html(rows).encode())
+        page = pages.page("firetree: sweep", [plot(found.rows), fragment(found)], scripts=True)
+        write_durably(options.html, page.encode())
+
+
+def varied(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Fields and their values, from texts such as `model.squeeze_ratio=0.125,0.25`.
+
+    Raises:
+        UserError: a text without a field or without values, or a field that comes twice.
+    """
+    fields: dict[str, list[str]] = {}
+    for text in texts:
+        field, _, values = text.partition("=")
+        if not field or not all(values.split(",")):
+            raise UserError(f"--vary {text}; expected a field and values, as in optim.lr=0.05,0.1")
+        if field in fields:
+            raise UserError(f"--vary {field} twice; give all its values at once")
+        fields[field] = values.split(",")
+    return fields

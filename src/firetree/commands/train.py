@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from firetree import launch, output, tasks, training
+from firetree import launch, output, runs, tasks, training
 from firetree.arguments import parse
-from firetree.errors import UserError
-from firetree.planning.plan import load_plan
+from firetree.commands.display import Display
+from firetree.commands.worker import work
+from firetree.errors import RunFailedError, UserError
 from firetree.sync import algorithm_names
+from firetree.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -56,31 +60,19 @@ def run(arguments: list[str]) -> None:
     try:
         options = _options(arguments)
         _check(options, place)
+        job = _job(options)
     except UserError as error:
         if place is None or place.world_size == 1:
             raise
         training.refuse(place, error)
-    run_dir = options.run_dir or _new_run_dir(options.name)
     workers = options.workers or 1
-    if place is None and (workers > 1 or options.restarts):
-        training.check_world_size(options.recipe, workers)
-        if options.plan not in (None, training.AUTO):
-            load_plan(options.plan)
-        chosen = [] if options.run_dir else ["--run-dir", str(run_dir)]
-        output.show(f"starting {workers} worker{'s' * (workers > 1)}")
-        arguments = [*sys.argv[1:], *chosen]
-        with training.saying_how_to_go_on(run_dir):
-            launch.launch_again(options.restarts, workers, arguments, options.grace, output.tell)
-        return
-    if place is None and options.workers is None:
-        launch.refuse_idle_tasks(os.environ)
-    place = place or launch.ALONE
-    launch.keep_freed_memory()
-    if options.find_lr:
-        training.find_rate(options.recipe, place, run_dir, output.show)
-        return
-    with training.saying_how_to_go_on(run_dir):
-        training.train(options.recipe, place, run_dir, options.resume, options.plan, options.grace)
+    with _saying_how_to_go_on(Path(job.run_dir)), Display() as display:
+        if place is None and (workers > 1 or options.restarts):
+            runs.start(job, workers, options.restarts, display, output.tell)
+            return
+        if place is None and options.workers is None:
+            launch.refuse_idle_tasks(os.environ)
+        work(job, place or launch.ALONE, display)
 
 
 def _check(options: TrainOptions, place: launch.Place | None) -> None:
@@ -91,7 +83,7 @@ def _check(options: TrainOptions, place: launch.Place | None) -> None:
         raise UserError(
             f"--workers {options.workers} among {place.world_size} started workers; leave it out"
         )
-    if options.restarts < 0 or (options.restarts and place and not launch.started_here()):
+    if options.restarts < 0 or (options.restarts and place):
         raise UserError(
             f"--restarts {options.restarts}; expected 0 or more, and 0 for workers that others start: "
             "torchrun has --max-restarts, SLURM --requeue"
@@ -100,6 +92,17 @@ def _check(options: TrainOptions, place: launch.Place | None) -> None:
         raise UserError(f"--grace {options.grace:g}; expected seconds, 0 or more")
     if options.resume and options.run_dir is None:
         raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
+
+
+def _job(options: TrainOptions) -> Job:
+    return Job(
+        options.recipe,
+        str(options.run_dir or runs.new_run_dir(Path(options.name).stem)),
+        resume=options.resume,
+        plan=runs.plan_text(options.plan),
+        grace_s=options.grace,
+        find_lr=options.find_lr,
+    )
 
 
 def _options(arguments: list[str]) -> TrainOptions:
@@ -121,5 +124,23 @@ def _names() -> str:
     return f"Recipes: {recipes}. {kinds} Algorithms: {algorithms}."
 
 
-def _new_run_dir(recipe_name: str) -> Path:
-    return Path("runs", f"{Path(recipe_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+@contextmanager
+def _saying_how_to_go_on(run_dir: Path) -> Iterator[None]:
+    """Add the run's folder, and the command that goes on there, to an error that ends a run."""
+    try:
+        yield
+    except (RunFailedError, KeyboardInterrupt) as error:
+        if (run_dir / "recipe.toml").exists():
+            error.add_note(f"to go on: {resume_command(sys.argv[1:], run_dir)}")
+        raise
+
+
+def resume_command(arguments: list[str], run_dir: Path) -> str:
+    """The command that goes on with a run which these arguments have begun."""
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        if argument in ("--run-dir", "--run_dir"):
+            next(rest, None)
+        elif argument != "--resume" and not argument.startswith(("--run-dir=", "--run_dir=")):
+            kept.append(argument)
+    return shlex.join(["firetree", *kept, "--resume", "--run-dir", str(run_dir)])

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firetree.launch.calls import call, serve
-from firetree.launch.failure import Interrupted, started_here, tell_launcher
-from firetree.launch.launcher import follow_launcher, launch, launch_again
+from firetree.launch.failure import started_here, tell_launcher
+from firetree.launch.launcher import follow_launcher, launch
 from firetree.launch.malloc import keep_freed_memory
 from firetree.launch.place import ALONE, Place, find_place, refuse_idle_tasks
 from firetree.lazy import lazily
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALONE",
-    "Interrupted",
     "Place",
     "call",
     "find_device",
@@ -30,7 +29,6 @@ __all__ = [
     "joined",
     "keep_freed_memory",
     "launch",
-    "launch_again",
     "open_store",
     "refuse_idle_tasks",
     "serve",

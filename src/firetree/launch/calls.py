@@ -1,7 +1,7 @@
 """A function of firetree's own called on workers; the first worker's answer comes back.
 
 What is asked, what is answered and what is said meanwhile goes through files in a folder. Each worker is
-`firetree worker FOLDER`, which calls `serve`.
+`firetree serve FOLDER`, which calls `serve`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def call(
         }
         (folder / _CALL).write_text(json.dumps(document), encoding="utf-8")
         with _heard(folder / _PROGRESS, progress):
-            start(["worker", name])
+            start(["serve", name])
         return json.loads((folder / _ANSWER).read_text(encoding="utf-8"))
 
 

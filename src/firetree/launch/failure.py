@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from firetree.errors import CollectiveError, RunFailedError, UserError
+from firetree.errors import (
+    CollectiveError,
+    Interrupted,
+    RunFailedError,
+    UnexpectedError,
+    UserError,
+    WorkerLostError,
+)
 
 LAUNCHER = "FIRETREE_LAUNCHER"
 """The variable by which `launch` tells its workers that it looks at what they leave."""
@@ -26,26 +33,18 @@ _HEARING_S = 1.0
 """How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The command was asked to end by a signal; the text may say what it had come to."""
-
-    def __init__(self, number: int, message: str | None = None):
-        super().__init__(message or f"interrupted by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
-
-
-class WorkerLostError(RunFailedError):
-    """A worker died, or lost another one: started again, the job may well go on."""
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Why a worker ended, in its own words; `lost` where it lost a peer, perhaps known by its rank."""
+    """Why a worker ended, in its own words.
+
+    `lost` where it lost a peer, perhaps known by its rank; `traceback` of an error that nobody expects.
+    """
 
     message: str
     lost: bool
     peer: int | None
     timestamp: int
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,13 @@ def started_here() -> bool:
     return LAUNCHER in os.environ
 
 
-def tell_launcher(error: BaseException, message: str) -> bool:
+def tell_launcher(error: BaseException, message: str, traceback: str = "") -> bool:
     """Leave the reason of this worker's end to its launcher; False where nobody shows it."""
     if _REPORT not in os.environ:
         return False
     lost = isinstance(error, CollectiveError)
     peer = error.peer if isinstance(error, CollectiveError) else None
-    report = Report(message, lost, peer, int(time.time()))
+    report = Report(message, lost, peer, int(time.time()), traceback)
     Path(os.environ[_REPORT]).write_text(json.dumps(asdict(report)), encoding="utf-8")
     if lost:
         time.sleep(_HEARING_S)
@@ -125,11 +124,19 @@ def _first(failures: Sequence[Failure]) -> Failure:
     return min(failures, key=is_consequence)
 
 
+class _TracebackError(Exception):
+    """A worker's traceback, as the cause of the error that is raised for it."""
+
+
 def _error(failure: Failure) -> UserError:
     report = failure.report
     if report is not None:
         if report.lost:
             return WorkerLostError(report.message)
+        if report.traceback:
+            error = UnexpectedError(report.message)
+            error.__cause__ = _TracebackError(f"\n{report.traceback}")
+            return error
         ours = failure.code == UserError.exit_code
         return (UserError if ours else RunFailedError)(report.message)
     return WorkerLostError(f"worker {failure.rank} {_end(failure.code)}; the others were ended")

@@ -19,13 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
-from firetree.errors import UserError
+from firetree.errors import Interrupted, UserError
 from firetree.launch.failure import (
     LAUNCHER,
     Failure,
-    Interrupted,
-    WorkerLostError,
     first_cause,
     interruption,
     read_report,
@@ -47,10 +46,19 @@ _OPEN_FILES = 64
 """What a worker needs at least: Gloo and its store say nothing clear where they lack some."""
 
 
-def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None:
+Hear = Callable[[bytes], object]
+
+
+def launch(
+    workers: int,
+    arguments: Sequence[str],
+    grace_s: float = 0.0,
+    hear: Hear | None = None,
+) -> None:
     """Run `firetree arguments…` as `workers` local processes and wait for all of them.
 
-    After a signal the workers have `grace_s` and a little more to end by themselves.
+    After a signal the workers have `grace_s` and a little more to end by themselves. `hear` is told
+    each line that rank 0 writes to standard output, in its place.
 
     Raises:
         UserError: the first worker's own failure, the port in MASTER_PORT is in use, or too few open
@@ -61,7 +69,7 @@ def launch(workers: int, arguments: Sequence[str], grace_s: float = 0.0) -> None
     with ExitStack() as stack:
         signals = stack.enter_context(_arriving_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firetree-")))
-        job = stack.enter_context(_Job(folder, signals))
+        job = stack.enter_context(_Job(folder, signals, hear))
         job.start(workers, arguments)
         number = job.wait_for_trouble()
         if number is None:
@@ -86,10 +94,12 @@ def _check_open_files() -> None:
 class _Job:
     """The workers, from their start to the last one's end, and the failures in their order."""
 
-    def __init__(self, folder: Path, signals: socket.socket) -> None:
+    def __init__(self, folder: Path, signals: socket.socket, hear: Hear | None) -> None:
         self.failures: list[Failure] = []
-        self._folder, self._signals = folder, signals
+        self._folder, self._signals, self._hear = folder, signals, hear
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._output: IO[bytes] | None = None
+        self._rest = b""
         self._told = False
 
     def __enter__(self) -> _Job:
@@ -98,11 +108,14 @@ class _Job:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._hear = None  # whose failure may be what ends the job
         for process in self._running.values():
             process.kill()
         while self._running:
             self._wait(None)
         self._selector.close()
+        if self._output:
+            self._output.close()
 
     def start(self, workers: int, arguments: Sequence[str]) -> None:
         """Start all; rank 0 gets the socket where they meet."""
@@ -123,7 +136,9 @@ class _Job:
                 LAUNCHER: str(os.getpid()),
                 **store,
             },
+            bufsize=0,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._hear and rank == 0 else None,
             pass_fds=[listener.fileno()] if store else [],
             start_new_session=True,  # Ctrl-C reaches them once, through us
             preexec_fn=ending_with_us(signal.SIGKILL),
@@ -131,6 +146,10 @@ class _Job:
         self._running[rank] = process
         end = os.pidfd_open(process.pid)
         self._selector.register(end, selectors.EVENT_READ, rank)
+        if process.stdout:
+            self._output = process.stdout
+            os.set_blocking(self._output.fileno(), False)
+            self._selector.register(self._output, selectors.EVENT_READ)
 
     def _report_file(self, rank: int) -> Path:
         return self._folder / f"rank-{rank}.json"
@@ -151,6 +170,8 @@ class _Job:
         while self._running and (left_s := until_s - time.monotonic()) > 0:
             if self._wait(left_s):
                 break
+        while self._forward():
+            pass
 
     def _wait(self, limit_s: float | None) -> int | None:
         """Wait until something ends or a signal comes; gives the signal."""
@@ -158,11 +179,27 @@ class _Job:
         for key, _ in self._selector.select(limit_s):
             if key.fileobj is self._signals:
                 number = self._signals.recv(1)[0]
+            elif key.fileobj is self._output:
+                self._forward()
             else:
                 self._selector.unregister(key.fileobj)
                 os.close(key.fd)
                 self._note_end(key.data)
         return number
+
+    def _forward(self) -> bool:
+        """Tell `hear` the lines that have arrived; False where none has."""
+        if self._output is None or (data := self._output.read(1 << 16)) is None:
+            return False
+        if not data:
+            self._selector.unregister(self._output)
+            self._output.close()
+            self._output, data = None, b"\n" if self._rest else b""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._hear:
+                self._hear(line)
+        return bool(data)
 
     def _note_end(self, rank: int) -> None:
         code = self._running.pop(rank).wait()
@@ -195,18 +232,18 @@ def _listener(port: int) -> socket.socket:
 def _arriving_signals() -> Iterator[socket.socket]:
     """A socket from which each signal that asks for the job's end can be read as a byte.
 
-    Only the main thread can hear signals; in another one none comes.
+    Only the main thread gets signals; a job of another one ends with its process.
     """
     reader, writer = socket.socketpair()
     with reader, writer:
+        writer.setblocking(False)
         if threading.current_thread() is not threading.main_thread():
             yield reader
             return
-        writer.setblocking(False)
         handlers = {
             number: signal.signal(number, lambda *_: None)
             for number in _PASSED_ON
-            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)  # as nohup asks for
         }
         before = signal.set_wakeup_fd(writer.fileno())
         try:
@@ -215,29 +252,6 @@ def _arriving_signals() -> Iterator[socket.socket]:
             signal.set_wakeup_fd(before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-def launch_again(
-    restarts: int,
-    workers: int,
-    arguments: Sequence[str],
-    grace_s: float,
-    say: Callable[[str], None],
-) -> None:
-    """`launch`, and after a lost worker once more with --resume, as often as `restarts` allows.
-
-    Raises:
-        UserError: as `launch`; a mistake or a loss that is not finite would only come again.
-        Interrupted: a signal ended the job.
-    """
-    for restart in range(1, restarts + 1):
-        try:
-            return launch(workers, arguments, grace_s)
-        except WorkerLostError as error:
-            say(f"{error}; starting again from the newest checkpoint ({restart} of {restarts})")
-        if "--resume" not in arguments:
-            arguments = [*arguments, "--resume"]
-    return launch(workers, arguments, grace_s)
 
 
 def follow_launcher() -> None:

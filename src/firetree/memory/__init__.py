@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from firetree.memory.page import as_html
 from firetree.memory.reading import Reading, readings
 
-__all__ = ["Reading", "as_html", "readings"]
+__all__ = ["Reading", "readings"]

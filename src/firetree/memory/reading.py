@@ -1,4 +1,4 @@
-"""A run's net reads sequences once more with its memory open; `page` shows what was found.
+"""A run's net reads sequences once more with its memory open.
 
 Letters in names: T steps, D features of a matrix's side.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from firetree.errors import UserError
 from firetree.fastweights import DeltaFastWeights, FastWeightRNN
 from firetree.models.recurrent import SequenceClassifier
+from firetree.shown import Shown
 from firetree.tasks import Recall, load_recall, recall
 from firetree.training import read_kept_recipe, read_run
 
@@ -25,8 +27,8 @@ TEST_SEQUENCES = 3
 """Read where no others are chosen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+@dataclass(frozen=True, slots=True, repr=False)
+class Reading(Shown):
     """A sequence as a net has read it.
 
     Args:
@@ -44,8 +46,11 @@ class Reading:
     matrices: Mapping[str, Tensor]
     attention: Mapping[str, Tensor]
 
+    def __repr__(self) -> str:
+        return f"<Reading of {' '.join(self.symbols)} → {self.answer}>"
 
-def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
+
+def readings(run_dir: str | PathLike[str], texts: Sequence[str] = ()) -> tuple[Reading, ...]:
     """The first test sequences of a run, or others, read with its newest checkpoint.
 
     Nothing for a run whose net has no memory that can be seen.
@@ -58,6 +63,7 @@ def readings(run_dir: Path, texts: Sequence[str] = ()) -> tuple[Reading, ...]:
     Raises:
         UserError: no recipe or whole checkpoint yet, or a text that the net cannot read.
     """
+    run_dir = Path(run_dir)
     recipe = read_kept_recipe(run_dir / "recipe.toml")
     if recipe.data.name not in recall.MADE or recipe.model.name not in SEEN:
         if texts:

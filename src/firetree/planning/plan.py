@@ -167,7 +167,14 @@ def _check_choices(made: Plan) -> None:
 
 
 def load_plan(path: str | Path) -> Plan:
-    """Read a plan's file (UserError where it cannot be)."""
+    """Read a plan's file.
+
+    Args:
+        path: what `firetree plan -o` or `Plan.to_json` has written.
+
+    Raises:
+        UserError: it cannot be read, or is no plan.
+    """
     return Plan.from_json(read_text(Path(path), "plan"), f"plan {path}")
 
 

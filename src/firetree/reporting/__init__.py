@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from firetree.reporting.summary import Summary, summarise
-from firetree.reporting.text import render
+from firetree.reporting.summary import Summary, report
 
-__all__ = ["Summary", "render", "summarise"]
+__all__ = ["Summary", "report"]

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from statistics import fmean
+from typing import overload
 
 from firetree.errors import UserError
 from firetree.metrics import read_metrics
-from firetree.trace import RankTrace, StepTrace, read_traces
+from firetree.shown import Shown
+from firetree.trace import RankTrace, StepTrace, read_trace
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+@dataclass(frozen=True, slots=True, repr=False)
+class Summary(Shown):
     """Means over all steps and ranks; seconds and bytes are those of one step.
 
     `samples_per_s` counts the answers of all ranks, as a trace does: one a picture or game, one or
@@ -45,16 +48,44 @@ class Summary:
     formula_bytes: float | None
     bottleneck: str
 
+    def __repr__(self) -> str:
+        return (
+            f"<Summary of {self.run}: {self.world_size} workers, {self.algorithm}, {self.steps} steps "
+            f"of {self.step_s * 1e3:.3g} ms>"
+        )
 
-def summarise(run_dir: Path) -> Summary:
-    """Read a run's folder.
+
+@overload
+def report(runs: str | PathLike[str]) -> Summary: ...  # type: ignore[overload-overlap]
+@overload
+def report(runs: Sequence[str | PathLike[str]]) -> tuple[Summary, ...]: ...
+def report(
+    runs: str | PathLike[str] | Sequence[str | PathLike[str]],
+) -> Summary | tuple[Summary, ...]:
+    """Say where the time of a run went, and what holds it back.
+
+    Args:
+        runs: a run or its folder; or several of them.
+
+    Returns:
+        The run's summary; for several, one for each.
 
     Raises:
-        UserError: it holds no run, or a run without a whole step.
+        UserError: a folder holds no run, or a run without a whole step.
+
+    Example:
+        >>> firetree.report("runs/demo").bottleneck
+        'Computation holds the run back: it takes 83% of a step; the network is not the limit.'
     """
+    if isinstance(runs, str | PathLike):
+        return _summary(Path(runs))
+    return tuple(_summary(Path(run)) for run in runs)
+
+
+def _summary(run_dir: Path) -> Summary:
     if not run_dir.is_dir():
         raise UserError(f"no run folder {run_dir}; expected the folder of `firetree train`")
-    traces = read_traces(run_dir)
+    traces = read_trace(run_dir).ranks
     rounds = _rounds(traces)
     if not rounds:
         raise UserError(f"the trace in {run_dir} has no step of all ranks yet; let it run longer")

@@ -5,23 +5,25 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from firetree.documents import Finite, parse_json, read_text
 from firetree.durable import write_durably
-from firetree.errors import RunFailedError, UserError
+from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.metrics import read_metrics
+from firetree.progress import Progress, log
 from firetree.training import Recipe, load_recipe, recipe_toml
 from firetree.training.apart import log_of, train_apart
 
 _DIVERGED = "lower optim.lr"
 """What a run advises that ended because its numbers grew beyond bounds: a result too."""
 
-Values = Mapping[str, str]
-"""A field of a recipe, as in `model.squeeze_ratio`, to its value as TOML has it."""
+Values = Mapping[str, Any]
+"""A field of a recipe, as in `model.squeeze_ratio`, to its value, or to the TOML of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A trial's top-1 accuracy (0 to 1) at its end; None where its loss was no number."""
+    """A trial's top-1 accuracy (0 to 1) at its end; None where its loss was NaN or infinite."""
 
     trial: Trial
     accuracy: float | None
@@ -49,26 +51,21 @@ class _Kept:
     values: Values = field(default_factory=dict)
 
 
-def grid(varied: Sequence[str]) -> Iterator[Values]:
-    """Every combination of values, from texts such as `model.squeeze_ratio=0.125,0.25`.
+def grid(vary: Mapping[str, Sequence[Any]]) -> Iterator[Values]:
+    """Every combination of the fields' values, in order.
 
     Raises:
-        UserError: a text without a field or without values, or a field that comes twice.
+        ArgumentError: a field without a list of values.
     """
-    fields: dict[str, list[str]] = {}
-    for text in varied:
-        field, _, values = text.partition("=")
-        if not field or not all(values.split(",")):
-            raise UserError(f"--vary {text}; expected a field and values, as in optim.lr=0.05,0.1")
-        if field in fields:
-            raise UserError(f"--vary {field} twice; give all its values at once")
-        fields[field] = values.split(",")
-    for combination in itertools.product(*fields.values()):
-        yield dict(zip(fields, combination, strict=True))
+    for name, values in vary.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ArgumentError("vary", f"has {name} = {values!r}; expected a list of values")
+    for combination in itertools.product(*vary.values()):
+        yield dict(zip(vary, combination, strict=True))
 
 
 def train_all(
-    trials: Iterable[Trial], folder: Path, jobs: int, tell: Callable[[str], None]
+    trials: Iterable[Trial], folder: Path, jobs: int, progress: Progress = log
 ) -> list[Result]:
     """Train what has no result yet, `jobs` at a time on equal parts of the cores.
 
@@ -88,8 +85,8 @@ def train_all(
             for number, ended in enumerate(as_completed(running), start=1):
                 result = ended.result()
                 found[result.trial.name] = result
-                said = "no number" if result.accuracy is None else f"{result.accuracy:.2%}"
-                tell(f"{number} of {len(missing)}: {result.trial.name} {said}")
+                said = "NaN" if result.accuracy is None else f"{result.accuracy:.2%}"
+                progress(f"{number} of {len(missing)}: {result.trial.name} {said}")
         finally:
             pool.shutdown(cancel_futures=True)
     return [found[trial.name] for trial in trials]
@@ -102,9 +99,7 @@ def _known(trial: Trial, folder: Path) -> Result | None:
         return None
     # As data, since a file of an earlier version lacks the fields that have been added.
     if not recipe.exists() or load_recipe(str(recipe)) != trial.recipe:
-        raise UserError(
-            f"{folder} has a trial {trial.name} of another recipe; give another folder with --runs"
-        )
+        raise UserError(f"{folder} has a trial {trial.name} of another recipe; give another folder")
     if not result.exists():
         return None
     return Result(trial, parse_json(_Kept, read_text(result, "result"), str(result)).accuracy)
@@ -115,7 +110,7 @@ def _train(trial: Trial, folder: Path, jobs: int) -> Result:
     recipe, run_dir = folder / f"{trial.name}.toml", folder / trial.name
     write_durably(recipe, recipe_toml(trial.recipe).encode())
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    code = train_apart(str(recipe), run_dir, environ={"OMP_NUM_THREADS": str(threads)})
+    code = train_apart(trial.recipe, run_dir, environ={"OMP_NUM_THREADS": str(threads)})
     accuracy = None
     if not code:
         accuracy = read_metrics(run_dir)[-1].accuracy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from firetree.training.alike import check_world_size, refuse
 from firetree.training.loop import train
 from firetree.training.planning import AUTO
-from firetree.training.range_test import find_rate
+from firetree.training.range_test import RangeTest, find_rate
 from firetree.training.recipe import Recipe, check_recipe
 from firetree.training.recipe_file import (
     known_recipes,
@@ -14,12 +14,12 @@ from firetree.training.recipe_file import (
     recipe_toml,
     with_fields,
 )
-from firetree.training.stopping import saying_how_to_go_on
 from firetree.training.trained import Trained, read_run
 from firetree.training.worker import load_task
 
 __all__ = [
     "AUTO",
+    "RangeTest",
     "Recipe",
     "Trained",
     "check_recipe",
@@ -32,7 +32,6 @@ __all__ = [
     "read_run",
     "recipe_toml",
     "refuse",
-    "saying_how_to_go_on",
     "train",
     "with_fields",
 ]

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from firetree.errors import RunFailedError, UserError
 from firetree.launch import Place, joined
 from firetree.peers import agree, together
-from firetree.planning.plan import load_plan
+from firetree.planning.plan import Plan
 from firetree.tasks import Task
-from firetree.training.planning import AUTO
+from firetree.training.planning import PlanOrAuto
 from firetree.training.recipe import Recipe
 from firetree.training.worker import load_task
 
@@ -25,7 +25,7 @@ _REFUSAL_S = 10.0
 """How long one that cannot begin waits for the others, to tell them so."""
 
 
-def load_alike(recipe: Recipe, world_size: int, plan: str | None, find_lr: bool) -> Task:
+def load_alike(recipe: Recipe, world_size: int, plan: PlanOrAuto, find_lr: bool) -> Task:
     """The task, once all ranks have the same versions, recipe, plan and data; all call it together.
 
     Raises:
@@ -56,10 +56,10 @@ def contents(task: Task) -> Mapping[str, Any]:
     return {**about, **task.account.fingerprint}
 
 
-def _plan(plan: str | None) -> dict[str, Any]:
-    if plan in (None, AUTO):
-        return {"from": plan}
-    return {"from": "a file", **json.loads(load_plan(plan).to_json())}
+def _plan(plan: PlanOrAuto) -> dict[str, Any]:
+    if isinstance(plan, Plan):
+        return {"from": "a file", **json.loads(plan.to_json())}
+    return {"from": plan}
 
 
 def check_world_size(recipe: Recipe, world_size: int) -> None:

@@ -1,4 +1,4 @@
-"""`firetree train` in a process of its own, for those who make many runs."""
+"""Training in a process of its own, for those who make many runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from firetree.processes import ending_with_us
+from firetree.training.job import Job, write_job
+from firetree.training.recipe import Recipe
 
 _CLEAN_UP_S = 5.0
 
@@ -24,6 +26,29 @@ def log_of(run_dir: Path) -> Path:
 
 
 def train_apart(
+    recipe: Recipe,
+    run_dir: Path,
+    *,
+    plan: str | None = None,
+    within: Sequence[str] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Train, or go on where the run's folder is there already; gives the exit code.
+
+    Args:
+        recipe: what is trained.
+        run_dir: the run's folder; what is said goes to `log_of` it, and the job lies beside it.
+        plan: as a `Job` has it.
+        within: a command that runs another, as `firetree lab … --`.
+        environ: what the environment has beside this process's own.
+    """
+    job = run_dir.with_name(f"{run_dir.name}.job.json")
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    write_job(job, Job(recipe, str(run_dir), resume=run_dir.exists(), plan=plan))
+    return _run([*within, *FIRETREE, "worker", str(job)], log_of(run_dir), environ)
+
+
+def train_by_options(
     recipe: str,
     run_dir: Path,
     options: Sequence[str] = (),
@@ -31,22 +56,18 @@ def train_apart(
     within: Sequence[str] = (),
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Train, or go on where the run's folder is there already; gives the exit code.
-
-    Args:
-        recipe: a name or a file.
-        run_dir: the run's folder; what is said goes to `log_of` it.
-        options: more options of `firetree train`.
-        within: a command that runs another, as `firetree lab … --`.
-        environ: what the environment has beside this process's own.
-    """
+    """As `train_apart`, with options of `firetree train`."""
     resume = ["--resume"] * run_dir.exists()
     training = [*FIRETREE, "train", recipe, "--run-dir", str(run_dir), *resume, *options]
     run_dir.parent.mkdir(parents=True, exist_ok=True)
-    with log_of(run_dir).open("w", encoding="utf-8") as file:
-        print(shlex.join(training), file=file, flush=True)
+    return _run([*within, *training], log_of(run_dir), environ)
+
+
+def _run(command: Sequence[str], log: Path, environ: Mapping[str, str]) -> int:
+    with log.open("w", encoding="utf-8") as file:
+        print(shlex.join(command), file=file, flush=True)
         process = subprocess.Popen(
-            [*within, *training],
+            command,
             env={**os.environ, **environ},
             stdout=file,
             stderr=file,

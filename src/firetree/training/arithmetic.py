@@ -4,7 +4,6 @@ measurement finds fastest on this machine.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -16,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from firetree.models import Outputs, total
 from firetree.models.timing import measure
 from firetree.peers import broadcast_json
+from firetree.progress import without_warnings
 
 AUTO_PRECISION = "auto"
 
@@ -105,14 +105,12 @@ def compiled(
 
     DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
     """
-    # Else it tells users what only its makers can change.
-    for compiler in ("torch._dynamo", "torch._inductor"):
-        logging.getLogger(compiler).setLevel(logging.ERROR)
     # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
     forward = torch.compile(parallel, dynamic=False)
     x = arithmetic.ordered(example)
     try:
-        with parallel.no_sync():
+        # PyTorch warns of what only its makers can change.
+        with without_warnings(), parallel.no_sync():
             with arithmetic.computing(x.device):
                 outputs = forward(x)
             total(outputs).backward()  # type: ignore[no-untyped-call]

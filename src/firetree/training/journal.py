@@ -6,8 +6,7 @@ whenever something is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from textwrap import shorten
 
@@ -20,7 +19,7 @@ from firetree.trace import StepTrace, TraceHeader, shifted
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
 from firetree.training.clock import offset_to_rank_0_s
-from firetree.training.progress import Display
+from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
 from firetree.training.worker import Evaluation, Worker
@@ -41,12 +40,19 @@ class Measured:
 class Journal:
     """The record of one run; all methods but `add` are called by all ranks together."""
 
-    def __init__(self, folder: RunFolder | None, recipe: Recipe, worker: Worker, total_steps: int):
+    def __init__(
+        self,
+        folder: RunFolder | None,
+        recipe: Recipe,
+        worker: Worker,
+        total_steps: int,
+        watcher: Watcher,
+    ):
         self._folder = folder
         self._recipe = recipe
         self._worker = worker
         self._total_steps = total_steps
-        self._display = Display(total_steps) if folder else None
+        self._watcher = watcher if folder else None
         self._clock_offset_s = offset_to_rank_0_s(worker.rank, worker.world_size)
         self._steps: list[StepTrace] = []
         self._loss_sum = 0.0
@@ -115,25 +121,21 @@ class Journal:
                 raise UserError(
                     f"cannot resume: the run's data had {name} {before}, these "
                     f"{shorten(str(now), _SHOWN, placeholder=' …')}; "
-                    "use the same data, or choose another folder with --run-dir"
+                    "use the same data, or choose another folder"
                 )
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the run's progress while the block runs; say how it ended."""
-        if self._display is None or self._folder is None:
-            yield
-            return
-        with self._display.shown():
-            yield
-        self.say(f"run folder: {self._folder.path}")
+    def end(self) -> None:
+        """Say once more where the run is."""
+        if self._folder:
+            self.say(f"run folder: {self._folder.path}")
 
     def add(self, step: StepTrace, loss_sum: float) -> None:
         """One step of this rank, on its own clock, with the sum of its losses."""
         self._steps.append(shifted(step, self._clock_offset_s))
         self._loss_sum += loss_sum
-        if self._display:
-            self._display.step(step.step + 1, loss_sum / max(1, step.samples))
+        if self._watcher:
+            loss = loss_sum / max(1, step.samples)
+            self._watcher.step(step.step + 1, self._total_steps, loss)
 
     def add_evaluation(self, step: int, epoch: int, rate: float, evaluation: Evaluation) -> None:
         """The result after `step` steps, which ended epoch `epoch`, counted from 1."""
@@ -204,9 +206,9 @@ class Journal:
         self._worker.loader.note_damaged(damaged)
 
     def say(self, text: str) -> None:
-        """Show a line to whoever watches the run."""
-        if self._display:
-            self._display.say(text)
+        """Tell a line to whoever watches the run."""
+        if self._watcher:
+            self._watcher.say(text)
 
 
 @dataclass(slots=True)

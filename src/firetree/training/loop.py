@@ -10,7 +10,8 @@ from pathlib import Path
 from signal import Signals
 
 from firetree.data import epoch_steps
-from firetree.launch import Interrupted, Place, joined
+from firetree.errors import Interrupted
+from firetree.launch import Place, joined
 from firetree.peers import at, current, together
 from firetree.tasks import Task
 from firetree.training import statistics
@@ -19,6 +20,8 @@ from firetree.training.drift import CHECK_STEPS, check_weights
 from firetree.training.finite import NotFiniteError
 from firetree.training.journal import Journal
 from firetree.training.learning_rate import learning_rate
+from firetree.training.planning import PlanOrAuto
+from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
 from firetree.training.stopping import Stopping
@@ -38,13 +41,15 @@ def train(
     recipe: Recipe,
     place: Place,
     run_dir: Path,
-    resume: bool,
-    plan: str | None = None,
+    watcher: Watcher,
+    resume: bool = False,
+    plan: PlanOrAuto = None,
     grace_s: float = 10.0,
 ) -> None:
     """Train one rank of a job to the end of its recipe, along a plan where one is given.
 
-    Call it in the main thread. `grace_s` is how long a signal may wait for one more checkpoint.
+    Call it in the main thread. `watcher` hears of the run on rank 0; `grace_s` is how long a signal may
+    wait for one more checkpoint.
 
     Raises:
         UserError: the recipe, the data, the folder or the port cannot be used.
@@ -53,7 +58,7 @@ def train(
     """
     with joined(place, recipe.sync.timeout_s):
         task = load_alike(recipe, place.world_size, plan, find_lr=False)
-        _train(recipe, place, task, run_dir, resume, plan, grace_s)
+        _train(recipe, place, task, run_dir, watcher, resume, plan, grace_s)
 
 
 def _train(
@@ -61,8 +66,9 @@ def _train(
     place: Place,
     task: Task,
     run_dir: Path,
+    watcher: Watcher,
     resume: bool,
-    plan: str | None,
+    plan: PlanOrAuto,
     grace_s: float,
 ) -> None:
     optim = recipe.optim
@@ -75,9 +81,8 @@ def _train(
         settle(worker)
         steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
-        journal = Journal(folder, recipe, worker, total_steps)
+        journal = Journal(folder, recipe, worker, total_steps, watcher)
         step, accuracy = journal.begin(resume)
-        stack.enter_context(journal.shown())
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
 
@@ -123,6 +128,7 @@ def _train(
             if over or step % recipe.checkpoint_steps == 0:
                 journal.add_checkpoint(step)
                 saved = step
+    journal.end()
 
 
 def _is_evaluated(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:

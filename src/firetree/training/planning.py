@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -17,13 +18,15 @@ from firetree.errors import RunFailedError
 from firetree.models.profile import Profile
 from firetree.models.timing import measure
 from firetree.peers import broadcast_json, gather_json
-from firetree.planning.plan import BUCKETS_BYTES, Plan, Prices, load_plan, make_plan
+from firetree.planning.plan import BUCKETS_BYTES, Plan, Prices, make_plan
 from firetree.probing import Probe, probe_ranks
-from firetree.sync import gradient_bytes
 from firetree.torch_private import group_store
 from firetree.trace import StepTrace
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
+
+PlanOrAuto = Plan | Literal["auto"] | None
+"""A plan to follow, `auto` for one that the run makes itself, or none for the recipe's algorithm."""
 
 CHECK_STEPS = 5
 """Steps between two looks at whether links have changed; each costs a tiny broadcast."""
@@ -103,13 +106,6 @@ class Planner:
             prices = Prices(found.network)
             made = make_plan(self._model_name, self._profile, prices, buckets_bytes).to_json()
         return Plan.from_json(broadcast_json(made))
-
-
-def read_plan(path: str, model: nn.Module) -> Plan:
-    """A plan from a file, if it fits this model and these ranks (UserError where it does not)."""
-    plan = load_plan(path)
-    plan.check(dist.get_world_size(), gradient_bytes(model))
-    return plan
 
 
 def _probed() -> Probe:

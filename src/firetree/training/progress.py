@@ -1,52 +1,82 @@
-"""What a person watching sees: a live display on a terminal, plain lines elsewhere."""
+"""Who hears how far a run is: lines, a live display in `commands`, or the process that started it."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from threading import Lock
+from typing import Protocol, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from firetree.progress import Progress
 
-from firetree.output import printable, to_standard_output
+LINE_S = 10.0
+"""Seconds between two lines about steps."""
 
-PLAIN_LINE_S = 10.0
-"""Seconds between two plain lines."""
+_RELAY_S = 0.1
+"""Seconds between two steps that a display is told of."""
 
 
-class Display:
-    """Shows how far a run is; `say` adds a lasting line."""
+class Watcher(Protocol):
+    """Hears of a run, on rank 0 alone."""
 
-    def __init__(self, total_steps: int):
-        self._console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-        self._live = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._live.add_task("starting", total=total_steps)
-        self._total_steps = total_steps
-        self._said_s = time.monotonic()
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Draw while the block runs."""
-        with self._live:
-            yield
-
-    def say(self, text: str) -> None:
+    def say(self, line: str) -> None:
         """A line that stays."""
-        with to_standard_output():
-            self._console.print(printable(text))
+
+    def step(self, step: int, total_steps: int, loss: float) -> None:
+        """`step` steps are done; `loss` is rank 0's mean over the last batch."""
+
+
+class Lines:
+    """Tells all lines, and now and then a step."""
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
         self._said_s = time.monotonic()
 
-    def step(self, step: int, loss: float) -> None:
-        """`step` steps are done; `loss` is this rank's mean over the last batch."""
-        self._live.update(self._task, completed=step, description=f"loss {loss:.3f}")
-        if self._live.disable and time.monotonic() - self._said_s >= PLAIN_LINE_S:
-            self.say(f"step {step}/{self._total_steps}  loss {loss:.3f}")
+    def say(self, line: str) -> None:
+        self._progress(line)
+        self._said_s = time.monotonic()
+
+    def step(self, step: int, total_steps: int, loss: float) -> None:
+        if time.monotonic() - self._said_s >= LINE_S:
+            self.say(f"step {step}/{total_steps}  loss {loss:.3f}")
+
+
+class Relay:
+    """Tells the process that reads a stream by `relayed`."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._turn = Lock()
+        self._told_s = 0.0
+
+    def say(self, line: str) -> None:
+        self._send(line)
+
+    def step(self, step: int, total_steps: int, loss: float) -> None:
+        if time.monotonic() - self._told_s >= _RELAY_S:
+            self._told_s = time.monotonic()
+            self._send([step, total_steps, loss])
+
+    def _send(self, message: object) -> None:
+        with self._turn:
+            self._stream.write(json.dumps(message) + "\n")
+            self._stream.flush()
+
+
+def relayed(watcher: Watcher) -> Callable[[bytes], None]:
+    """What hears the lines of a `Relay`'s stream, and others that libraries print there."""
+
+    def hear(line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = line.decode(errors="replace")
+        match message:
+            case [step, total_steps, loss]:
+                watcher.step(step, total_steps, loss)
+            case _:
+                watcher.say(str(message))
+
+    return hear

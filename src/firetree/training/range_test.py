@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from firetree.durable import check_writable, make_folder, write_durably, write_json_lines
-from firetree.errors import UserError
+from firetree.durable import make_folder, write_json_lines
+from firetree.errors import ArgumentError, UserError
 from firetree.launch import Place, joined
 from firetree.tasks import Batch, Task, catch
 from firetree.training.alike import load_alike
@@ -22,7 +22,6 @@ from firetree.training.recipe import Recipe
 from firetree.training.worker import Worker, build_worker, settle, train_step
 
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
-_PAGE = "find-lr.html"
 _SMOOTHING = 0.9
 _DIVERGED = 4.0
 """A loss of so many times the least is the end."""
@@ -37,46 +36,59 @@ class Point:
     smoothed: float
 
 
-def find_rate(recipe: Recipe, place: Place, run_dir: Path, say: Callable[[str], None]) -> None:
-    """Train with ever higher rates, and say at which the loss falls fastest.
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """The losses at ever higher rates."""
 
-    All ranks call it; rank 0 writes `find-lr.jsonl` and the plot `find-lr.html` to the folder.
+    points: tuple[Point, ...]
+
+    @property
+    def steepest(self) -> float:
+        """The rate at which the smoothed loss falls fastest, by the logarithm of the rate."""
+        falls = [after.smoothed - before.smoothed for before, after in pairwise(self.points)]
+        return self.points[falls.index(min(falls))].rate if falls else LEAST_RATE
+
+    @property
+    def least(self) -> float:
+        """The rate at which the smoothed loss is least."""
+        return min(self.points, key=lambda point: point.smoothed).rate
+
+
+def find_rate(recipe: Recipe, place: Place, run_dir: Path) -> RangeTest | None:
+    """Train with ever higher rates.
+
+    All ranks call it; rank 0 writes `find-lr.jsonl` to the folder and gets the result.
 
     Raises:
         UserError: the recipe, the data or the folder cannot be used, or the loss says nothing.
     """
     if recipe.data.name == catch.NAME:
-        raise UserError(
-            "--find-lr follows the loss, and an actor–critic's does not say how well it plays; compare "
-            "short runs with different optim.lr instead"
+        raise ArgumentError(
+            "find_lr",
+            "follows the loss, and an actor–critic's does not say how well it plays; compare short "
+            "runs with different optim.lr instead",
         )
     with joined(place, recipe.sync.timeout_s):
         task = load_alike(recipe, place.world_size, None, find_lr=True)
         if place.rank == 0:
             make_folder(run_dir)
-            check_writable(run_dir / _PAGE)
         points = _measured(recipe, place, task)
     if not points:
         raise UserError(
             f"the loss or its gradient is not finite at a rate of {LEAST_RATE:g} already; look at the "
             "recipe's model and data"
         )
-    if place.rank == 0:
-        write_json_lines(run_dir / "find-lr.jsonl", map(asdict, points))
-        best = steepest(points)
-        write_durably(run_dir / _PAGE, _page(points, best).encode())
-        least = min(points, key=lambda point: point.smoothed)
-        say(
-            f"the loss falls fastest at a rate of {best:.2g} and is least at {least.rate:.2g}; "
-            f"plot: {run_dir / _PAGE}"
-        )
+    if place.rank != 0:
+        return None
+    write_json_lines(run_dir / "find-lr.jsonl", map(asdict, points))
+    return RangeTest(points)
 
 
-def _measured(recipe: Recipe, place: Place, task: Task) -> list[Point]:
+def _measured(recipe: Recipe, place: Place, task: Task) -> tuple[Point, ...]:
     worker = build_worker(recipe, place, task)
     settle(worker)
     with closing(worker.loader.batches(0)) as batches:
-        return list(_points(worker, batches))
+        return tuple(_points(worker, batches))
 
 
 def _points(worker: Worker, batches: Iterator[Batch]) -> Iterator[Point]:
@@ -96,25 +108,3 @@ def _points(worker: Worker, batches: Iterator[Batch]) -> Iterator[Point]:
         least = min(least, smoothed)
         if smoothed > _DIVERGED * least:
             return
-
-
-def steepest(points: list[Point]) -> float:
-    """The rate at which the smoothed loss falls fastest, by the logarithm of the rate."""
-    falls = [after.smoothed - before.smoothed for before, after in pairwise(points)]
-    return points[falls.index(min(falls))].rate if falls else LEAST_RATE
-
-
-def _page(points: list[Point], best: float) -> str:
-    import plotly.graph_objects as go
-
-    rates = [point.rate for point in points]
-    figure = go.Figure(
-        [
-            go.Scatter(x=rates, y=[p.loss for p in points], name="loss", opacity=0.4),
-            go.Scatter(x=rates, y=[p.smoothed for p in points], name="smoothed"),
-        ]
-    )
-    figure.add_vline(x=best, line_dash="dot", annotation_text=f"falls fastest at {best:.2g}")
-    figure.update_xaxes(type="log", title="learning rate")
-    figure.update_yaxes(title="loss")
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from importlib import resources
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import tomli_w
 
@@ -24,23 +25,23 @@ def known_recipes() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
+def load_recipe(name_or_path: str | PathLike[str]) -> Recipe:
     """Read a ready recipe by name, or any TOML file by path.
 
     Raises:
         UserError: no such recipe, not TOML, or a field or value that a recipe does not have.
     """
-    path = Path(name_or_path)
+    path, name = Path(name_or_path), str(name_or_path)
     if path.suffix == ".toml":
         if not path.is_file():
-            raise UserError(f"no recipe file '{name_or_path}'; expected a TOML file")
+            raise UserError(f"no recipe file '{name}'; expected a TOML file")
         text = read_text(path, "recipe")
-    elif name_or_path in known_recipes():
-        source = resources.files("firetree").joinpath("recipes", f"{name_or_path}.toml")
+    elif name in known_recipes():
+        source = resources.files("firetree").joinpath("recipes", f"{name}.toml")
         text = source.read_text(encoding="utf-8")
     else:
-        raise UserError(f"no recipe '{name_or_path}'{nearest(name_or_path, known_recipes())}")
-    return parse_recipe(text, name_or_path)
+        raise UserError(f"no recipe '{name}'{nearest(name, known_recipes())}")
+    return parse_recipe(text, name)
 
 
 def parse_recipe(text: str, source: str) -> Recipe:
@@ -86,27 +87,36 @@ def _whole_recipe(content: bytes, source: str) -> Recipe:
 _CHECKSUM = b"# SHA-256 of what stands above: "
 
 
-def with_fields(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
-    """The recipe with other values, as TOML has them, of fields named as in `optim.lr`.
+def with_fields(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values of fields named as in `optim.lr`.
 
-    A value that is no TOML is text.
+    A text is read as TOML, as in `0.1` or `true`, but for a field that takes texts.
 
     Raises:
         UserError: no such field, or not a value for it.
     """
     document = tomllib.loads(recipe_toml(recipe))
-    for field_path, text in values.items():
+    for field_path, value in values.items():
         table = document
         *parents, name = field_path.split(".")
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
                 raise UserError(f"no field '{field_path}' in a recipe")
-        try:
-            table[name] = tomllib.loads(f"value = {text}")["value"]
-        except (ValueError, RecursionError):
-            table[name] = text
+        table[name] = _value(field_path, value) if isinstance(value, str) else value
     return from_document(Recipe, document, "recipe with other values")
+
+
+def _value(field_path: str, text: str) -> Any:
+    """What TOML has for the text, where that is a value for the field; else the text."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+    kind: Any = Recipe
+    for part in field_path.split("."):
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    return value if isinstance(value, str) or str not in (kind, *get_args(kind)) else text
 
 
 def recipe_toml(recipe: Recipe) -> str:

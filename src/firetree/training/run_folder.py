@@ -104,7 +104,7 @@ class RunFolder:
         except BlockingIOError as error:
             raise UserError(
                 f"run folder {self.path} is in use by another process; "
-                "wait for it, or choose another with --run-dir"
+                "wait for it, or choose another"
             ) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -119,13 +119,12 @@ class RunFolder:
             if checkpoint.step_folders(self._checkpoints):
                 raise UserError(
                     f"run folder {self.path} has checkpoints and no recipe.toml; put it back from a "
-                    "copy, or choose another folder with --run-dir"
+                    "copy, or choose another folder"
                 )
             return
         if not resume:
             raise UserError(
-                f"run folder {self.path} holds a run already; "
-                "go on with --resume, or choose another with --run-dir"
+                f"run folder {self.path} holds a run already; resume it, or choose another"
             )
         before = read_kept_recipe(earlier)
         # Which weights are zero already follows from a sparse run's own schedule.
@@ -135,7 +134,7 @@ class RunFolder:
             if any(field == fixed or field.startswith(f"{fixed}.") for fixed in all_fixed):
                 raise UserError(
                     f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
-                    "use the same value, or choose another folder with --run-dir"
+                    "use the same value, or choose another folder"
                 )
             changed.append(f"{field} {old!r} to {new!r}")
         if changed:
@@ -151,7 +150,7 @@ class RunFolder:
             reason = error.strerror or str(error)
             raise UserError(
                 f"cannot write run folder {self.path}: {reason}; "
-                "see that it can be written, or choose another with --run-dir"
+                "see that it can be written, or choose another"
             ) from error
 
     def _is_here(self, folder: int) -> bool:
@@ -285,8 +284,7 @@ def _undamaged() -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(
-            f"cannot resume: {error}; put the file back from a copy, or choose another folder with "
-            "--run-dir"
+            f"cannot resume: {error}; put the file back from a copy, or choose another folder"
         ) from error
 
 

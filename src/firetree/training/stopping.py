@@ -6,20 +6,15 @@ Where that takes too long the process ends without it, whatever its threads wait
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 
 from firetree import output
-from firetree.errors import RunFailedError
-from firetree.launch import Interrupted, tell_launcher
+from firetree.errors import Interrupted
+from firetree.launch import tell_launcher
 from firetree.peers import RollCall, Stop
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -107,25 +102,3 @@ class Stopping:
         if not tell_launcher(error, str(error)):
             output.tell(f"firetree: {error}")
         os._exit(error.exit_code)
-
-
-@contextmanager
-def saying_how_to_go_on(run_dir: Path) -> Iterator[None]:
-    """Add the run's folder, and the command that goes on there, to an error that ends a run."""
-    try:
-        yield
-    except (RunFailedError, KeyboardInterrupt) as error:
-        if (run_dir / "recipe.toml").exists():
-            error.add_note(f"to go on: {resume_command(sys.argv[1:], run_dir)}")
-        raise
-
-
-def resume_command(arguments: list[str], run_dir: Path) -> str:
-    """The command that goes on with a run which these arguments have begun."""
-    kept, rest = [], iter(arguments)
-    for argument in rest:
-        if argument in ("--run-dir", "--run_dir"):
-            next(rest, None)
-        elif argument != "--resume" and not argument.startswith(("--run-dir=", "--run_dir=")):
-            kept.append(argument)
-    return shlex.join(["firetree", *kept, "--resume", "--run-dir", str(run_dir)])

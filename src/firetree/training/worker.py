@@ -21,7 +21,7 @@ from firetree.data import epoch_steps
 from firetree.launch import Place, find_device
 from firetree.peers import waiting
 from firetree.planning.plan import Plan
-from firetree.sync import Synchroniser, attach
+from firetree.sync import Synchroniser, attach, gradient_bytes
 from firetree.tasks import Batch, Loader, Task, kind_of
 from firetree.trace import StepTrace
 from firetree.training import statistics
@@ -30,7 +30,7 @@ from firetree.training.average import moving_average
 from firetree.training.finite import not_finite
 from firetree.training.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
 from firetree.training.optimizers import build_optimizer
-from firetree.training.planning import AUTO, Planner, read_plan
+from firetree.training.planning import AUTO, Planner, PlanOrAuto
 from firetree.training.recipe import OptimRecipe, Recipe
 from firetree.training.sparsity import Sparsity
 
@@ -89,12 +89,11 @@ def build_worker(
     recipe: Recipe,
     place: Place,
     task: Task,
-    plan: str | None = None,
+    plan: PlanOrAuto = None,
     earlier: Arithmetic | None = None,
 ) -> Worker:
     """Build the network from the recipe's seed and join it to those of the other ranks.
 
-    `plan` is a plan's file, or `auto` to probe and make one; by default the recipe's algorithm.
     `earlier` is what rank 0 knows of the arithmetic of a run that is resumed.
 
     Raises:
@@ -182,14 +181,15 @@ def _local_steps(recipe: Recipe, model: nn.Module, synchroniser: Synchroniser) -
 
 
 def _way(
-    recipe: Recipe, model: nn.Module, example: Tensor, plan: str | None
+    recipe: Recipe, model: nn.Module, example: Tensor, plan: PlanOrAuto
 ) -> tuple[Planner | None, str | Plan]:
     """How gradients are summed, and who looks after it."""
     world_size = dist.get_world_size()
     if plan is None or (plan == AUTO and world_size == 1):
         return None, recipe.sync.algorithm
-    if plan != AUTO:
-        return None, read_plan(plan, model)
+    if isinstance(plan, Plan):
+        plan.check(world_size, gradient_bytes(model))
+        return None, plan
     planner = Planner(model, example)
     return planner, planner.plan
 

@@ -21,6 +21,10 @@ _HOMES = {
     "Probe": "probe",
     "Scan": "scan",
     "Schedule": "explain",
+    "Reading": "memory",
+    "Run": "run",
+    "Summary": "report",
+    "Sweep": "sweep",
 }
 """The module here that makes the fragment of a value, by the name of the value's class."""
 

@@ -95,6 +95,10 @@ def decompress(file: str | Path, output: str | Path) -> Model:
     firetree.decompress("small.fire", "small.safetensors")
     ```
 
+    Args:
+        file: the `.fire`.
+        output: the file to write.
+
     Returns:
         The model that was written.
 

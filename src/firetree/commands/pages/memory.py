@@ -1,23 +1,19 @@
-"""A report as a page of its own: where the time went, and what nets with a memory do with it.
-
-Plain HTML without a script: attention is a table of shaded cells, fast weights are small pictures.
-"""
+"""What a net's fast weights hold, and what it looks at: shaded cells and small images, no script."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from firetree.memory.reading import Reading
+from firetree.memory import Reading
 
 MOST_MATRICES = 24
-"""Pictures of a matrix in a reading; of more steps, so many at equal distances."""
+"""Images of a matrix in a reading; of more steps, so many at equal distances."""
 
 LEAST_PART = 0.005
 """Cells with less of the largest number stay empty, which keeps pages of long sequences small."""
@@ -26,27 +22,26 @@ POSITIVE, NEGATIVE = (29, 95, 209), (196, 88, 10)
 """Red, green and blue of the largest number, and of the most negative one."""
 
 
-def as_html(runs: Sequence[tuple[str, Sequence[Reading]]]) -> str:
-    """One page that needs nothing else, with the text about each run and its readings."""
-    sections = "".join(
-        f"<pre>{escape(text)}</pre>{''.join(map(_reading, readings))}" for text, readings in runs
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>firetree: report</title>'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        'style-src \'unsafe-inline\'; img-src data:"><link rel="icon" href="data:,">'
-        f"<style>{_STYLE}</style></head><body>{sections}</body></html>\n"
-    )
-
-
 _STYLE = (
-    "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse;margin:.5em 0}"
-    "th,td{width:1.5em;height:1.5em;text-align:center;border:1px solid #ddd}"
-    "th,h2 span{font-family:monospace}.memory{overflow-x:auto}"
-    "figure{display:inline-block;margin:.3em;text-align:center}"
-    "img{width:9em;image-rendering:pixelated;border:1px solid #ddd}"
+    ".memory table{border-collapse:collapse;margin:.5em 0}"
+    ".memory :is(th,td){width:1.5em;height:1.5em;padding:0;text-align:center;border:1px solid #ddd}"
+    ".memory :is(th,h2 span){font-family:monospace}.memory{overflow-x:auto}"
+    ".memory figure{display:inline-block;margin:.3em;text-align:center}"
+    ".memory img{width:9em;image-rendering:pixelated;border:1px solid #ddd}"
 )
+
+
+def fragment(reading: Reading) -> str:
+    """A table of attention and the fast weights after each step."""
+    parts = [
+        *(_attention(reading, name) for name in reading.attention),
+        *(_matrices(reading, name) for name in reading.matrices),
+    ]
+    return (
+        f'<style>{_STYLE}</style><section class="memory">'
+        f"<h2><span>{escape(' '.join(reading.symbols))}</span> → "
+        f"<span>{escape(reading.answer)}</span>{_verdict(reading)}</h2>{''.join(parts)}</section>"
+    )
 
 
 def most_read(weights_T: Tensor) -> list[tuple[int, float]]:
@@ -54,17 +49,6 @@ def most_read(weights_T: Tensor) -> list[tuple[int, float]]:
     share_T = weights_T / weights_T.abs().sum()
     order = weights_T.abs().argsort(descending=True, stable=True).tolist()
     return [(step, float(share_T[step])) for step in order if weights_T[step]]
-
-
-def _reading(reading: Reading) -> str:
-    parts = [
-        *(_attention(reading, name) for name in reading.attention),
-        *(_matrices(reading, name) for name in reading.matrices),
-    ]
-    return (
-        f'<section class="memory"><h2><span>{escape(" ".join(reading.symbols))}</span> → '
-        f"<span>{escape(reading.answer)}</span>{_verdict(reading)}</h2>{''.join(parts)}</section>"
-    )
 
 
 def _verdict(reading: Reading) -> str:
@@ -110,14 +94,14 @@ def _matrices(reading: Reading, name: str) -> str:
     steps = np.unique(np.linspace(0, last, min(last + 1, MOST_MATRICES)).round().astype(int))
     figures = (
         f'<figure><img alt="{escape(name)} after step {step + 1}" '
-        f'src="{_picture(matrices_TDD[step], largest)}"><figcaption>{step + 1}: '
+        f'src="{_image(matrices_TDD[step], largest)}"><figcaption>{step + 1}: '
         f"{escape(reading.symbols[step])}</figcaption></figure>"
         for step in steps.tolist()
     )
     return f"<p>{escape(name)} after each step; the darkest is {largest:.3g}.</p>{''.join(figures)}"
 
 
-def _picture(matrix_DD: Tensor, largest: float) -> str:
+def _image(matrix_DD: Tensor, largest: float) -> str:
     """A pixel a number, from white for 0 to the colour of its sign for `largest`."""
     level_DD1 = (matrix_DD / (largest or 1.0)).numpy()[:, :, None]
     colour = np.where(level_DD1 > 0, POSITIVE, NEGATIVE)

@@ -1,16 +1,23 @@
-"""A sweep as a page with a plot; on its own because the plotting library is slow to import."""
+"""A sweep: its table, and accuracy against what nets cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from firetree.sweeps.command import Row
+from firetree.commands.text.sweep import as_text
+from firetree.sweeps import Row, Sweep
 
 
-def as_html(rows: Sequence[Row]) -> str:
+def fragment(sweep: Sweep) -> str:
+    """The table."""
+    return f"<pre>{escape(as_text(sweep.rows))}</pre>"
+
+
+def plot(rows: Sequence[Row]) -> str:
     """Accuracy against parameters, with the Pareto front, and against the predicted step."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True)
     for column, axis in ((1, [row.parameters for row in rows]), (2, [row.step_s for row in rows])):
@@ -27,7 +34,7 @@ def as_html(rows: Sequence[Row]) -> str:
     figure.update_xaxes(title="predicted step, s", col=2)
     figure.update_yaxes(title="test accuracy, %", col=1)
     figure.update_layout(title="What size buys", showlegend=False)
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+    return str(figure.to_html(include_plotlyjs=True, full_html=False))
 
 
 def _points(rows: Sequence[Row], axis: Sequence[float]) -> go.Scatter:

@@ -1,14 +1,12 @@
-"""Summaries as text for a person, or as JSON for a program."""
+"""A run's summary as lines, several as a table."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from firetree import tables
 from firetree.output import printable
-from firetree.reporting.summary import Summary
+from firetree.reporting import Summary
 
 _PARTS = {
     "data_wait_s": "waiting for data",
@@ -18,15 +16,12 @@ _PARTS = {
 }
 
 
-def render(summaries: Sequence[Summary], *, as_json: bool) -> str:
-    """One summary as a page, several as a table; as JSON an object or a list."""
-    if as_json:
-        documents = [asdict(summary) for summary in summaries]
-        return json.dumps(documents[0] if len(documents) == 1 else documents, indent=1)
-    return _page(summaries[0]) if len(summaries) == 1 else _table(summaries)
+def as_text(summaries: Sequence[Summary]) -> str:
+    """One summary line by line, several as a table."""
+    return _lines(summaries[0]) if len(summaries) == 1 else _table(summaries)
 
 
-def _page(summary: Summary) -> str:
+def _lines(summary: Summary) -> str:
     lines = [
         f"run                    {printable(summary.run)}",
         f"workers                {summary.world_size}, {summary.algorithm}",

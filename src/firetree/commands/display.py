@@ -1,0 +1,46 @@
+"""What a person watching a run sees: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from firetree.output import printable, to_standard_output
+from firetree.training.progress import Lines
+
+
+class Display(Lines):
+    """A run's watcher; leaving it takes the live display away."""
+
+    def __init__(self) -> None:
+        super().__init__(self._print)
+        self._console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._live.add_task("", total=None)
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def step(self, step: int, total_steps: int, loss: float) -> None:
+        if self._live.disable:
+            super().step(step, total_steps, loss)
+            return
+        self._live.start()  # here, as of several ranks only the first has steps to show
+        self._live.update(
+            self._task, completed=step, total=total_steps, description=f"loss {loss:.3f}"
+        )
+
+    def _print(self, line: str) -> None:
+        with to_standard_output():
+            self._console.print(printable(line))

@@ -1,0 +1,13 @@
+"""A run's report: where the time of a step went."""
+
+from __future__ import annotations
+
+from html import escape
+
+from firetree.commands.text.report import as_text
+from firetree.reporting import Summary
+
+
+def fragment(summary: Summary) -> str:
+    """The report's lines."""
+    return f"<pre>{escape(as_text([summary]))}</pre>"

@@ -1,0 +1,36 @@
+"""A run: its report, and its accuracy from evaluation to evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from firetree.commands.pages import report
+from firetree.errors import UserError
+from firetree.metrics import Metrics
+from firetree.runs import Run
+
+_WIDTH, _HEIGHT = 360, 120
+
+
+def fragment(run: Run) -> str:
+    """The report, or why there is none yet, and the curve."""
+    try:
+        told = report.fragment(run.report())
+    except UserError as error:
+        told = f"<p>{escape(str(error))}</p>"
+    return told + (_curve(run.evaluations) if run.evaluations else "")
+
+
+def _curve(evaluations: Sequence[Metrics]) -> str:
+    """Accuracy from 0 at the bottom to 1 at the top, by the step."""
+    last = evaluations[-1]
+    points = [(_WIDTH * it.step / last.step, _HEIGHT * (1 - it.accuracy)) for it in evaluations]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"/>' for x, y in points)
+    return (
+        f'<figure><svg width="{_WIDTH}" height="{_HEIGHT}" style="border:1px solid #ddd">'
+        f'<polyline points="{line}" fill="none" stroke="#4c78a8"/>{dots}</svg>'
+        f"<figcaption>test accuracy, 0 to 1, over {last.step} steps: "
+        f"{last.accuracy:.2%} at the end</figcaption></figure>"
+    )

@@ -1,0 +1,17 @@
+"""Runs as values: trained from Python or by the command, reported, resumed, and opened as a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firetree.lazy import lazily
+from firetree.runs.run import Run
+
+if TYPE_CHECKING:
+    from firetree.runs.starting import new_run_dir, plan_text, start, train
+
+__all__ = ["Run", "new_run_dir", "plan_text", "start", "train"]
+
+__getattr__ = lazily(
+    __name__, dict.fromkeys(("new_run_dir", "plan_text", "start", "train"), "starting")
+)

@@ -1,0 +1,125 @@
+"""A run by its folder, whoever trained it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firetree import reporting
+from firetree.documents import parse_json, read_text
+from firetree.metrics import Metrics, read_metrics
+from firetree.progress import Progress, log
+from firetree.shown import Shown
+from firetree.trace import Trace, read_trace
+
+if TYPE_CHECKING:
+    from firetree.modelfiles import Model
+    from firetree.planning.plan import Plan
+    from firetree.training import Recipe
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Run(Shown):
+    """A run of `firetree.train` or of the command; it may still go on.
+
+    Every verb that takes a run's folder takes a `Run`.
+
+    Args:
+        folder: the run's folder.
+
+    Example:
+        >>> run = firetree.Run("runs/demo")
+        >>> run.accuracy, run.report().bottleneck
+    """
+
+    folder: Path
+
+    def __init__(self, folder: str | PathLike[str]):
+        object.__setattr__(self, "folder", Path(folder))
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was trained (UserError where the folder holds no run)."""
+        from firetree.training import read_kept_recipe
+
+        return read_kept_recipe(self.folder / "recipe.toml")
+
+    @property
+    def evaluations(self) -> tuple[Metrics, ...]:
+        """All evaluations so far (UserError where the file is damaged)."""
+        return tuple(read_metrics(self.folder))
+
+    @property
+    def accuracy(self) -> float | None:
+        """Top-1 accuracy (0 to 1) on the test set, or what a task has in its place; None before the
+        first evaluation."""
+        evaluations = self.evaluations
+        return evaluations[-1].accuracy if evaluations else None
+
+    def report(self) -> reporting.Summary:
+        """Where the time of a step went: `firetree.report`."""
+        return reporting.report(self)
+
+    def trace(self) -> Trace:
+        """What every rank recorded in each step (UserError where there is none)."""
+        return read_trace(self)
+
+    def model(self) -> Model:
+        """The network of the newest checkpoint.
+
+        Raises:
+            UserError: no run's folder, no whole checkpoint, or not a network that classifies images.
+        """
+        from firetree import modelfiles
+
+        return modelfiles.load_model(self.folder)
+
+    def resume(
+        self,
+        *,
+        workers: int | None = None,
+        plan: Plan | str | PathLike[str] | None = None,
+        restarts: int = 0,
+        grace_s: float = 10.0,
+        fields: Mapping[str, Any] | None = None,
+        progress: Progress = log,
+    ) -> Run:
+        """Go on from the newest whole checkpoint, to the end of the recipe.
+
+        Args:
+            workers: by default as many as before.
+            plan: as for `firetree.train`; none is remembered.
+            restarts: as for `firetree.train`.
+            grace_s: as for `firetree.train`.
+            fields: as for `firetree.train`; what weights depend on stays.
+            progress: hears how far the run is.
+
+        Raises:
+            UserError: as `firetree.train`.
+        """
+        from firetree.runs.starting import train
+
+        return train(
+            self.recipe,
+            workers=workers or self._world_size(),
+            run_dir=self.folder,
+            plan=plan,
+            restarts=restarts,
+            resume=True,
+            grace_s=grace_s,
+            fields=fields,
+            progress=progress,
+        )
+
+    def _world_size(self) -> int:
+        path = self.folder / "environment.json"
+        return int(parse_json(dict[str, Any], read_text(path, "file"), str(path))["world_size"])

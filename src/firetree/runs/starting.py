@@ -1,0 +1,131 @@
+"""From Python to a run: its workers are processes of their own, which end with their caller."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from firetree import launch
+from firetree.errors import ArgumentError, RunFailedError, UserError, WorkerLostError
+from firetree.planning.plan import Plan, load_plan
+from firetree.progress import Progress, log
+from firetree.runs.run import Run
+from firetree.training import AUTO, Recipe, check_recipe, check_world_size, load_recipe, with_fields
+from firetree.training.job import Job, write_job
+from firetree.training.progress import Lines, Watcher, relayed
+
+
+def train(
+    recipe: Recipe | str | PathLike[str],
+    *,
+    workers: int = 1,
+    run_dir: str | PathLike[str] | None = None,
+    plan: Plan | str | PathLike[str] | None = None,
+    restarts: int = 0,
+    resume: bool = False,
+    grace_s: float = 10.0,
+    fields: Mapping[str, Any] | None = None,
+    progress: Progress = log,
+) -> Run:
+    """Train a recipe on this machine, and wait for it.
+
+    The workers are processes that this function starts, so that it can be called in a notebook, and in a
+    script without a main guard. They end with the caller; Ctrl-C ends them with one more checkpoint. On
+    several machines, start the command `firetree train` by torchrun, srun or mpirun.
+
+    Args:
+        recipe: a ready recipe's name, a TOML file, or a `Recipe`.
+        workers: how many processes train.
+        run_dir: the run's folder; by default `runs/RECIPE-TIME`.
+        plan: a `Plan`, its file, or `"auto"` to probe, plan, and plan anew when links change. Replaces
+            the recipe's `sync.algorithm` and `sync.bucket_bytes`.
+        restarts: how often all workers are started again after one was lost.
+        resume: go on from the newest whole checkpoint in `run_dir`, if there is one.
+        grace_s: seconds after a signal in which the run may write one more checkpoint.
+        fields: other values of the recipe's fields, as in `{"optim.lr": 0.1}`.
+        progress: hears how far the run is, line by line.
+
+    Returns:
+        The run, with its accuracy, report and model.
+
+    Raises:
+        UserError: the recipe, an argument, the data or the folder cannot be used.
+        RunFailedError: the run began and could not go on.
+        WorkerLostError: a worker died, or was lost by another, more often than `restarts` allows.
+        KeyboardInterrupt: it was interrupted; there is a checkpoint.
+
+    Example:
+        >>> run = firetree.train("digits", workers=2, fields={"optim.epochs": 2})
+        >>> run.accuracy > 0.5
+        True
+    """
+    place = launch.find_place(os.environ)
+    if place and place.world_size > 1:
+        raise UserError(
+            f"this process is rank {place.rank} of {place.world_size} that others started; start the "
+            "command firetree train so, or call firetree.train in a process of its own"
+        )
+    name = "run" if isinstance(recipe, Recipe) else Path(recipe).stem
+    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    found = with_fields(found, fields or {})
+    check_recipe(found)
+    if not 0 <= grace_s < 1e6:
+        raise ArgumentError("grace_s", f"is {grace_s:g}; expected seconds, 0 or more")
+    if resume and run_dir is None:
+        raise ArgumentError("run_dir", "is missing; expected the folder of the run to resume")
+    folder = Path(run_dir or new_run_dir(name))
+    job = Job(found, str(folder), resume, plan_text(plan), grace_s)
+    try:
+        start(job, workers, restarts, Lines(progress), progress)
+    except (RunFailedError, KeyboardInterrupt) as error:
+        if (folder / "recipe.toml").exists():
+            error.add_note(f"to go on: firetree.Run({str(folder)!r}).resume()")
+        raise
+    return Run(folder)
+
+
+def start(job: Job, workers: int, restarts: int, watcher: Watcher, warn: Progress) -> None:
+    """Start a job's local workers, and again after a lost one as often as `restarts` allows.
+
+    `watcher` hears of the run, `warn` that it starts again.
+
+    Raises:
+        UserError: as `train`.
+    """
+    if workers < 1:
+        raise ArgumentError("workers", f"is {workers}; expected 1 or more")
+    if restarts < 0:
+        raise ArgumentError("restarts", f"is {restarts}; expected 0 or more")
+    check_world_size(job.recipe, workers)
+    watcher.say(f"starting {workers} worker{'s' * (workers > 1)}")
+    with tempfile.TemporaryDirectory(prefix="firetree-") as folder:
+        path = Path(folder, "job.json")
+        for attempt in range(1, restarts + 2):
+            write_job(path, job)
+            try:
+                launch.launch(workers, ["worker", str(path)], job.grace_s, relayed(watcher))
+                return
+            except WorkerLostError as error:
+                if attempt > restarts:
+                    raise
+                how_often = f"{attempt} of {restarts}"
+                warn(f"{error}; starting again from the newest checkpoint ({how_often})")
+            job = replace(job, resume=True)
+
+
+def new_run_dir(name: str) -> Path:
+    """The folder of a run that nobody named, by the recipe's name and the time."""
+    return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def plan_text(plan: Plan | str | PathLike[str] | None) -> str | None:
+    """A plan as a job has it."""
+    if plan is None or plan == AUTO:
+        return plan
+    return (plan if isinstance(plan, Plan) else load_plan(str(plan))).to_json()

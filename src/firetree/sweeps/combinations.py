@@ -1,0 +1,152 @@
+"""Cost and accuracy of every combination of some fields' values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from firetree.errors import ArgumentError
+from firetree.models.cost import FLOAT_BYTES, cost
+from firetree.models.timing import measure
+from firetree.network import Network
+from firetree.planning.plan import Prices, make_plan
+from firetree.progress import Progress, log
+from firetree.shown import Shown
+from firetree.sweeps.trials import Result, Trial, Values, grid, train_all
+from firetree.tasks import Task
+from firetree.training import Recipe, check_recipe, load_recipe, load_task, with_fields
+
+Costs = tuple[int, float, float]
+"""|W| in bytes, flops of a sample, and the predicted step in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A combination: its values, what its net costs, and its top-1 accuracies, one a seed.
+
+    `flops` are those of a sample forward; `step_s` is predicted for one batch of the recipe on each
+    host of the network. `best` says that no smaller net of the sweep is as good.
+    """
+
+    values: Values
+    parameters: int
+    weight_bytes: int
+    flops: float
+    step_s: float
+    accuracies: tuple[float, ...]
+    accuracy: float
+    best: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sweep(Shown):
+    """The combinations, smallest net first."""
+
+    rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        best = max(self.rows, key=lambda row: row.accuracy)
+        return f"<Sweep of {len(self.rows)}: {best.accuracy:.2%} with {_name(best.values)}>"
+
+
+def sweep(
+    recipe: Recipe | str | PathLike[str],
+    vary: Mapping[str, Sequence[Any]],
+    *,
+    seeds: int = 1,
+    jobs: int = 1,
+    network: Network | str | Path = "8 x 1gbit",
+    runs: str | PathLike[str] = "runs/sweep",
+    progress: Progress = log,
+) -> Sweep:
+    """Train a recipe with every combination of some fields' values, and count what each net costs.
+
+    Called again, it goes on where it stopped.
+
+    Args:
+        recipe: a ready recipe's name, a TOML file, or a `Recipe`.
+        vary: the values of each field, as in `{"optim.lr": [0.05, 0.1]}`.
+        seeds: trainings of each combination, with seeds from 0.
+        jobs: trainings at a time.
+        network: the network for which a step is predicted: a `Network`, one line, or a JSON file.
+        runs: the folder of recipes, runs and results.
+        progress: hears how far the work is, line by line.
+
+    Raises:
+        UserError: a recipe, field or number that cannot be.
+        RunFailedError: a training failed.
+
+    Example:
+        >>> found = firetree.sweep("digits", {"optim.lr": [0.05, 0.1]}, seeds=3)
+        >>> [row.accuracy for row in found.rows]
+    """
+    for argument, number in (("seeds", seeds), ("jobs", jobs)):
+        if number < 1:
+            raise ArgumentError(argument, f"is {number}; expected 1 or more")
+    if "seed" in vary:
+        raise ArgumentError("vary", "has 'seed'; give the number of seeds instead")
+    base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    combinations = {_name(values): values for values in grid(vary)}
+    recipes = {name: with_fields(base, values) for name, values in combinations.items()}
+    for one in recipes.values():
+        check_recipe(one)
+    prices = Prices(network if isinstance(network, Network) else Network.load(network))
+    # Costs first: trainings would disturb the measurement of a step.
+    tasks, known, costs = dict[Any, Task](), dict[Any, Costs](), dict[str, Costs]()
+    for name, one in recipes.items():
+        data, net = (one.data, one.seed), (one.model, one.optim.batch_size)
+        if (data, net) not in known:
+            progress(f"counting what {name} costs")
+            tasks[data] = tasks.get(data) or load_task(one)
+            known[data, net] = _costs(one, tasks[data], prices)
+        costs[name] = known[data, net]
+    trials = [
+        Trial(f"{name}-{seed}", combinations[name], replace(one, seed=seed))
+        for seed in range(seeds)
+        for name, one in recipes.items()
+    ]
+    results = train_all(trials, Path(runs), jobs, progress)
+    return Sweep(tuple(_with_best(_rows(combinations, costs, results))))
+
+
+def _name(values: Values) -> str:
+    """A file's name: the last parts of the fields, and the values."""
+    parts = (f"{field.rpartition('.')[2]}={value}" for field, value in values.items())
+    return ",".join(parts).replace("/", "|") or "recipe"
+
+
+def _costs(recipe: Recipe, task: Task, prices: Prices) -> Costs:
+    net, batch = task.build(asdict(recipe.model)), task.example(recipe.optim.batch_size)
+    found = cost(net, batch[:1])
+    plan = make_plan(recipe.model.name, measure(net, batch), prices)
+    return found.weight_bytes, found.flops, plan.step_s
+
+
+def _rows(
+    combinations: Mapping[str, Values],
+    costs: Mapping[str, Costs],
+    results: Sequence[Result],
+) -> list[Row]:
+    rows = []
+    for name, values in combinations.items():
+        weight_bytes, flops, step_s = costs[name]
+        # A net whose loss was no number has learnt nothing.
+        accuracies = tuple(r.accuracy or 0.0 for r in results if r.trial.values == values)
+        parameters = weight_bytes // FLOAT_BYTES
+        accuracy = median(accuracies)
+        rows.append(
+            Row(values, parameters, weight_bytes, flops, step_s, accuracies, accuracy, False)
+        )
+    return rows
+
+
+def _with_best(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows by size, the Pareto front marked."""
+    most = 0.0
+    for row in sorted(rows, key=lambda row: (row.parameters, -row.accuracy)):
+        yield replace(row, best=row.accuracy > most)
+        most = max(most, row.accuracy)
