@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from firetree import collectives
 
-WITH_MEMORY = ("int8", "topk:0.1", "powersgd:2")
-COMPRESSIONS = ("fp16", *WITH_MEMORY)
+COMPRESSIONS = ("fp16", "int8", "topk:0.1", "powersgd:2")
 WAYS = (
     *((name, "none") for name in collectives.names()),
     *(("gloo", "none"),) * 3,

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import points
 from fault_ranks import FORKS, SHOW_STACKS, run_command, train_attached
-from fault_trials import FAULTS, WITH_MEMORY, Outcome, Trial, draw
+from fault_trials import FAULTS, Outcome, Trial, draw
 from firetree.lab import Lab, describe
 from firetree.lab.namespaces import path as namespace_file
 from results import write_section
@@ -199,8 +199,7 @@ def in_run(ranks: Ranks, folder: Path) -> Outcome:
         now = checkpoints(run_dir)
         outcome.lost = bool(kept) and f"resumed at step {kept[-1]}" not in ranks.said(0)
         outcome.wrong |= not now or now[-1] != STEPS
-        if not (trial.fault == "SIGTERM" and trial.way[1] in WITH_MEMORY):
-            outcome.wrong |= weights(run_dir) != run_reference(trial)
+        outcome.wrong |= weights(run_dir) != run_reference(trial)
     return outcome
 
 
@@ -362,9 +361,7 @@ def write_table(results: Sequence[Row], seed: int) -> None:
         "in the lab at 200 Mbit/s, every way to sum drawn at random, the fault up to a second after "
         f"training began. A hang is a rank that has not ended {MARGIN_S:g} s after the timeout of "
         f"{TIMEOUT_S:g} s. A result is wrong where its bits are not those of a run without the fault, "
-        "after resuming where the fault ended it; after SIGTERM with compressions that keep back what "
-        "they lose only the steps are compared, since the checkpoint in between averages that. `slow` "
-        "faults must be survived.",
+        "after resuming where the fault ended it. `slow` faults must be survived.",
         rows,
     )
 

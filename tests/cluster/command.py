@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "firetree")
@@ -24,16 +24,20 @@ _STARTED: list[subprocess.Popen[str]] = []
 
 
 def firetree(
-    *arguments: object, ranks: int = 1, environ: Mapping[str, str] | None = None
+    *arguments: object,
+    ranks: int = 1,
+    environ: Mapping[str, str] | None = None,
+    meanwhile: Callable[[list[int]], object] | None = None,
 ) -> tuple[int, str, str]:
     """Run to the end: exit code, standard output and standard error.
 
     Without variables of its own, which a fresh interpreter might read, the command is forked from a
     process that has imported it before: most of a short command's time is its imports. As one of
-    several `ranks` it finds the others as under mpirun; the answer is that of rank 0.
+    several `ranks` it finds the others as under mpirun; the answer is that of rank 0. `meanwhile` is
+    given the processes while they run.
     """
     if environ is None:
-        return _forked([*map(str, arguments)], ranks)
+        return _forked([*map(str, arguments)], ranks, meanwhile)
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
@@ -44,7 +48,9 @@ def firetree(
     return done.returncode, done.stdout, done.stderr
 
 
-def _forked(arguments: list[str], ranks: int) -> tuple[int, str, str]:
+def _forked(
+    arguments: list[str], ranks: int, meanwhile: Callable[[list[int]], object] | None
+) -> tuple[int, str, str]:
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         outputs = [(out, err), *[(Path(os.devnull),) * 2] * (ranks - 1)]
@@ -54,6 +60,8 @@ def _forked(arguments: list[str], ranks: int) -> tuple[int, str, str]:
         ]
         for process in processes:
             process.start()
+        if meanwhile:
+            meanwhile([process.pid for process in processes])
         deadline_s = time.monotonic() + LIMIT_S
         for process in processes:
             process.join(deadline_s - time.monotonic())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.mark.parametrize(
     ("number", "to"),
     [
-        (signal.SIGTERM, "launcher"),
+        pytest.param(signal.SIGTERM, "launcher", marks=pytest.mark.slow),
+        (signal.SIGTERM, "launcher twice"),
         pytest.param(signal.SIGINT, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "worker", marks=pytest.mark.slow),
@@ -38,7 +40,10 @@ def test_a_signal_costs_no_step(
     run_dir = tmp_path / "run"
     job = start(*arguments(run_dir, "ring", STEPS), *TWO)
     wait_for_workers(job.pid, run_dir)
-    os.kill(job.pid if to == "launcher" else descendants(job.pid)[-1], number)
+    os.kill(descendants(job.pid)[-1] if to == "worker" else job.pid, number)
+    if to == "launcher twice":  # as `timeout` does
+        time.sleep(0.05)
+        job.send_signal(number)
     out, err = job.communicate(timeout=60)
     assert job.returncode == 128 + number, err
     assert f"run folder: {run_dir}\n" in out

@@ -125,9 +125,11 @@ def with_sums(path: Path, state: str) -> Path:
 
 def test_one_of_another_version_is_not_gone_back_behind(tmp_path: Path) -> None:
     write(tmp_path, 1)
-    newer = with_sums(write(tmp_path, 2), '{"version": 2, "shards": []}')
+    newer = with_sums(write(tmp_path, 2), '{"version": 3, "shards": []}')
     (newer / "optimizer.safetensors").unlink()  # whatever that version has instead
-    with pytest.raises(UserError, match=r"step-00000002 is of version 2, .* reads version 1; use"):
+    with pytest.raises(
+        UserError, match=r"step-00000002 is of version 3, .* reads those up to 2; use"
+    ):
         checkpoint.newest(tmp_path)
 
 
@@ -168,6 +170,35 @@ def test_where_all_are_damaged_each_is_named(tmp_path: Path) -> None:
     assert "none of the 2 checkpoints" in str(refusal.value)
     assert "step-00000001 is damaged" in str(refusal.value)
     assert "step-00000002 lacks state.json" in str(refusal.value)
+
+
+def test_one_of_the_version_before_is_read(tmp_path: Path) -> None:
+    with_sums(write(tmp_path, 2), '{"version": 1, "step": 2, "model": {}, "data": {}}')
+    found, damaged = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert (found.state.step, found.state.ranks, damaged) == (2, 0, [])
+
+
+def with_parts(folder: Path) -> Path:
+    state = State(2, {"name": "net"}, {"size": 3}, ranks=2)
+    captured = checkpoint.capture(*trained(2), state, parts=(b"of one", b"of the other"))
+    return checkpoint.write(folder, captured, 9)
+
+
+def test_what_each_rank_had_comes_back_in_turn(tmp_path: Path) -> None:
+    with_parts(tmp_path)
+    found, damaged = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert (list(found.parts), damaged) == ([b"of one", b"of the other"], [])
+
+
+def test_one_that_lacks_what_a_rank_had_or_has_it_changed_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    part = with_parts(tmp_path) / "rank-0001.safetensors"
+    part.write_bytes(b"of another")
+    assert_first_is_used(tmp_path)
+    part.unlink()
+    assert_first_is_used(tmp_path)
 
 
 def test_tensors_of_another_network_are_named() -> None:

@@ -45,6 +45,7 @@ def _steps_until(signalled: dict[int, int], every: int) -> tuple[int, int | None
         (3, {2: 13}, 4, 20),
         (3, {0: 11, 2: 12}, 4, 20),
         (1, {0: 7}, 1, 8),
+        (1, {0: 9}, 4, 12),
         (2, {0: 199}, 1, 200),
         (2, {}, 1, 200),
     ],
@@ -56,6 +57,7 @@ def test_all_ranks_end_before_the_same_step(
     assert len(set(ends)) == 1
     step, number = ends[0]
     assert min(signalled.values(), default=0) < step <= last
+    assert step % every == 0
     assert number == (None if step == 200 else signal.SIGUSR1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firetree.launch.calls import call, serve
-from firetree.launch.failure import started_here, tell_launcher
+from firetree.launch.failure import ECHO_S, started_here, tell_launcher
 from firetree.launch.launcher import follow_launcher, launch
 from firetree.launch.malloc import keep_freed_memory
 from firetree.launch.place import ALONE, Place, find_place, refuse_idle_tasks
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALONE",
+    "ECHO_S",
     "Place",
     "call",
     "find_device",

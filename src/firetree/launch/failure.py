@@ -29,6 +29,9 @@ _REPORT = "TORCHELASTIC_ERROR_FILE"
 _SIGNALLED = 128
 """To this a worker that winds up after a signal adds its number, as its exit code."""
 
+ECHO_S = 0.5
+"""A second Ctrl-C within this time is the first one, passed on by a launcher too."""
+
 _HEARING_S = 1.0
 """How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
 

@@ -23,6 +23,7 @@ from typing import IO
 
 from firetree.errors import Interrupted, UserError
 from firetree.launch.failure import (
+    ECHO_S,
     LAUNCHER,
     Failure,
     first_cause,
@@ -162,13 +163,16 @@ class _Job:
         return None
 
     def end(self, number: int, limit_s: float) -> None:
-        """Send those that still run a signal; kill them after the limit, or when another signal comes."""
+        """Send those that still run a signal; kill them after the limit, or at Ctrl-C after that.
+
+        Other signals may come twice, as from `timeout`.
+        """
         self._told = True
         for process in self._running.values():
             process.send_signal(number)
-        until_s = time.monotonic() + limit_s
-        while self._running and (left_s := until_s - time.monotonic()) > 0:
-            if self._wait(left_s):
+        since_s = time.monotonic()
+        while self._running and (left_s := since_s + limit_s - time.monotonic()) > 0:
+            if self._wait(left_s) == signal.SIGINT and time.monotonic() > since_s + ECHO_S:
                 break
         while self._forward():
             pass

@@ -6,6 +6,7 @@ from firetree.peers.exchange import (
     broadcast_json,
     broadcast_tensors,
     gather_json,
+    hand_over,
 )
 from firetree.peers.meeting import Meeting
 from firetree.peers.rollcall import (
@@ -32,6 +33,7 @@ __all__ = [
     "broadcast_tensors",
     "current",
     "gather_json",
+    "hand_over",
     "is_backend_error",
     "join",
     "opened",

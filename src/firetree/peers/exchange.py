@@ -62,6 +62,25 @@ def broadcast_tensors(
     return safetensors.torch.load(_broadcast(lambda: safetensors.torch.save(dict(value)), group))
 
 
+def hand_over(content: bytes, source: int, target: int) -> bytes:
+    """What rank `source` gives, on rank `target`; both call it, of the default group.
+
+    What the target gives counts for nothing, unless it is the source too.
+    """
+    if source == target:
+        return content
+    length = torch.tensor([len(content)])
+    with waiting():
+        if dist.get_rank() == source:
+            dist.send(length, target)
+            dist.send(_bytes_of(content), target)
+            return content
+        dist.recv(length, source)
+        received = torch.empty(int(length), dtype=torch.uint8)
+        dist.recv(received, source)
+    return _content(received)
+
+
 def _broadcast(content: Callable[[], bytes], group: dist.ProcessGroup | None) -> bytes:
     """What `content` gives on the group's first rank, where alone it is called."""
     first = dist.get_rank(group) == 0

@@ -231,15 +231,20 @@ class Synchroniser:
         Each goes on with the mean of what all have kept back: the next averages see no more of it, so
         that any number of ranks can go on from it.
         """
-        self._forget_if_spoiled()
-        kept = self._compressor.memories()
-        for index, error in sorted(kept["error"].items()):
+        for name, error in self.kept_back().items():
             try:
                 dist.all_reduce(error, group=self._group)
             except RuntimeError as failure:
-                raise self._told(failure, f"what bucket {index} has kept back") from failure
-            kept["error"][index] = error.div_(self._world_size)
+                raise self._told(failure, f"the mean of compression's {name}") from failure
+            error.div_(self._world_size)
+        kept = self._compressor.memories()
         return {f"{name}.{i}": it for name, memory in kept.items() for i, it in memory.items()}
+
+    def kept_back(self) -> dict[str, Tensor]:
+        """What this rank has lost by compression and adds to later buckets, by the names in `state`."""
+        self._forget_if_spoiled()
+        errors = self._compressor.memories()["error"]
+        return {f"error.{index}": error for index, error in sorted(errors.items())}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on with what `state` gave, perhaps on another number of ranks."""

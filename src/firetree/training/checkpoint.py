@@ -1,8 +1,9 @@
 """Checkpoints: safetensors and JSON in one folder a step, never pickle, whole or not there.
 
 A folder holds `model.safetensors`, `optimizer.safetensors`, `state.json`, and `SHA256SUMS`, which
-`sha256sum -c` can check too. A folder that differs from its sums by one bit is not used, and never
-removed: only whole ones make room for newer ones.
+`sha256sum -c` can check too. Where a run was stopped off its schedule, `rank-0000.safetensors` and so
+on hold each rank's own state, and the other files its mean. A folder that differs from its sums by one
+bit is not used, and never removed: only whole ones make room for newer ones.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +29,8 @@ from firetree.documents import parse_json
 from firetree.durable import new_folder, sync_folder, write_synced
 from firetree.errors import UserError
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+"""Version 1, which is read too, has no rank's own state."""
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _SUMS = "SHA256SUMS"
 _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
@@ -35,21 +38,29 @@ _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a checkpoint says beside its tensors; `step` is the number of steps done."""
+    """What a checkpoint says beside its tensors; `step` is the number of steps done.
+
+    `ranks` is the world size where each rank's own state is kept, else 0.
+    """
 
     step: int
     model: dict[str, Any]
     data: dict[str, Any]
+    ranks: int = 0
     version: int = STATE_VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything a run needs to go on: the tensors by name, and how far it had come."""
+    """Everything a run needs to go on: the tensors by name, and how far it had come.
+
+    `parts` are the files with each rank's own state, by rank, read or received one at a time.
+    """
 
     state: State
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    parts: Iterable[bytes] = ()
 
     @property
     def sync(self) -> dict[str, Tensor]:
@@ -64,6 +75,7 @@ def capture(
     state: State,
     average: AveragedModel | None = None,
     sync: Mapping[str, Tensor] = MappingProxyType({}),
+    parts: Iterable[bytes] = (),
 ) -> Checkpoint:
     """The present weights and the optimiser's tensors, named `parameter/quantity`.
 
@@ -85,7 +97,7 @@ def capture(
         tensors[_AVERAGED] = average.n_averaged
         kept = average.module.state_dict()
         weights = {name: value.contiguous() for name, value in kept.items()}
-    return Checkpoint(state, weights, tensors)
+    return Checkpoint(state, weights, tensors, parts)
 
 
 def restore(
@@ -161,10 +173,11 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     aside = _aside(target)
     try:
         aside.mkdir()
-        contents = _contents(checkpoint)
-        for name, content in contents.items():
+        sums = b""
+        for name, content in _contents(checkpoint):
             write_synced(aside / name, content)
-        write_synced(aside / _SUMS, _sums(contents))
+            sums += _row(name, content)
+        write_synced(aside / _SUMS, sums)
         sync_folder(aside)
         aside.rename(target)
         sync_folder(folder)
@@ -204,7 +217,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
-class DamagedError(Exception):
+class DamagedError(UserError):
     """A checkpoint that is not as it was written."""
 
 
@@ -216,19 +229,22 @@ def read(folder: Path) -> Checkpoint:
         UserError: it is of another version, or cannot be read now.
     """
     sums, state_text = _content(folder / _SUMS), _content(folder / _STATE)
-    if _row(_STATE, state_text) in sums:  # else its version may be damage
-        _check_version(folder, state_text)
+    if _row(_STATE, state_text) not in sums:  # its version may be damage, too
+        raise _differing(folder)
+    state = _state(folder, state_text)
     files = {name: _content(folder / name) for name in (_MODEL, _OPTIMIZER)}
-    if sums != _sums({**files, _STATE: state_text}):
-        raise DamagedError(f"checkpoint {folder.name} is damaged: its files differ from {_SUMS}")
+    rows = (*files.items(), (_STATE, state_text))
+    if sums != b"".join(_row(*file) for file in chain(rows, _parts(folder, state))):
+        raise _differing(folder)
     try:
-        state = parse_json(State, state_text, _STATE)
-        found = Checkpoint(state, load(files[_MODEL]), load(files[_OPTIMIZER]))
-    except (UserError, SafetensorError) as error:
+        model, optimizer = map(load, files.values())
+    except SafetensorError as error:
         raise DamagedError(f"checkpoint {folder.name} is damaged: {error}") from error
-    if state.step != _step(folder):
-        raise DamagedError(f"checkpoint {folder.name} is damaged: it says step {state.step}")
-    return found
+    return Checkpoint(state, model, optimizer, (part for _, part in _parts(folder, state)))
+
+
+def _differing(folder: Path) -> DamagedError:
+    return DamagedError(f"checkpoint {folder.name} is damaged: its files differ from {_SUMS}")
 
 
 def _content(path: Path) -> bytes:
@@ -242,16 +258,37 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
+def _state(folder: Path, text: bytes) -> State:
+    _check_version(folder, text)
+    try:
+        state = parse_json(State, text, _STATE)
+    except UserError as error:
+        raise DamagedError(f"checkpoint {folder.name} is damaged: {error}") from error
+    if state.step != _step(folder):
+        raise DamagedError(f"checkpoint {folder.name} is damaged: it says step {state.step}")
+    return state
+
+
 def _check_version(folder: Path, state_text: bytes) -> None:
     try:
         version = json.loads(state_text).get("version")
     except (ValueError, AttributeError, RecursionError):
         return
-    if isinstance(version, int) and version != STATE_VERSION:
+    if isinstance(version, int) and not 1 <= version <= STATE_VERSION:
         raise UserError(
-            f"checkpoint {folder} is of version {version}, this firetree reads version "
+            f"checkpoint {folder} is of version {version}, this firetree reads those up to "
             f"{STATE_VERSION}; use the firetree that wrote it, which its run's environment.json names"
         )
+
+
+def _parts(folder: Path, state: State) -> Iterator[tuple[str, bytes]]:
+    """The files with each rank's own state by name, each read when it is asked for."""
+    for name in _part_names(state):
+        yield name, _content(folder / name)
+
+
+def _part_names(state: State) -> Iterator[str]:
+    return (f"rank-{rank:04d}.safetensors" for rank in range(state.ranks))
 
 
 def _is_whole(folder: Path) -> bool:
@@ -262,16 +299,12 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _contents(checkpoint: Checkpoint) -> dict[str, bytes]:
-    return {
-        _MODEL: save(checkpoint.model),
-        _OPTIMIZER: save(checkpoint.optimizer),
-        _STATE: json.dumps(asdict(checkpoint.state), indent=1).encode(),
-    }
-
-
-def _sums(contents: dict[str, bytes]) -> bytes:
-    return b"".join(_row(name, content) for name, content in contents.items())
+def _contents(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
+    """The files by name, each made when it is asked for."""
+    yield _MODEL, save(checkpoint.model)
+    yield _OPTIMIZER, save(checkpoint.optimizer)
+    yield _STATE, json.dumps(asdict(checkpoint.state), indent=1).encode()
+    yield from zip(_part_names(checkpoint.state), checkpoint.parts, strict=True)
 
 
 def _row(name: str, content: bytes) -> bytes:

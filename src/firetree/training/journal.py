@@ -6,14 +6,23 @@ whenever something is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from textwrap import shorten
+
+from safetensors.torch import load, save
 
 from firetree.documents import from_document
 from firetree.errors import UserError
 from firetree.metrics import Metrics
-from firetree.peers import broadcast_json, broadcast_tensors, current, gather_json, together
+from firetree.peers import (
+    broadcast_json,
+    broadcast_tensors,
+    current,
+    gather_json,
+    hand_over,
+    together,
+)
 from firetree.sync import gradient_bytes
 from firetree.trace import StepTrace, TraceHeader, shifted
 from firetree.training import checkpoint
@@ -22,7 +31,7 @@ from firetree.training.clock import offset_to_rank_0_s
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
-from firetree.training.worker import Evaluation, Worker
+from firetree.training.worker import Evaluation, Worker, share_statistics
 
 _SHOWN = 80
 """Letters of a description that are enough to see what it is about."""
@@ -68,6 +77,7 @@ class Journal:
             UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
         """
         newest, accuracy = together(self._begin)
+        parts = iter(newest.parts) if newest else iter(())
         state = broadcast_json(asdict(newest.state) if newest else None)
         if state is None:
             if resume:
@@ -82,6 +92,7 @@ class Journal:
         checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
         worker.restore_sync(newest.sync)
         self.say(f"resumed at step {newest.state.step} of {self._total_steps}")
+        self._restore_own(newest.state.ranks, parts)
         return newest.state.step, broadcast_json(accuracy)
 
     def _begin(self) -> tuple[Checkpoint | None, float | None]:
@@ -100,6 +111,20 @@ class Journal:
         for remark in (*self._worker.remarks, *self._folder.remarks):
             self.say(remark)
         return newest, accuracy
+
+    def _restore_own(self, ranks: int, parts: Iterator[bytes]) -> None:
+        """Return each rank's own state, which rank 0 reads one by one."""
+        worker = self._worker
+        if ranks != worker.world_size:
+            if ranks:
+                self.say(f"all ranks continue with the mean of the own state of {ranks}")
+            return
+        for rank in range(ranks):
+            part = together(lambda: next(parts, b""))
+            if worker.rank in (0, rank):
+                part = hand_over(part, 0, rank)
+            if worker.rank == rank:
+                worker.restore_own(load(part))
 
     def _headers(self) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser
@@ -162,18 +187,35 @@ class Journal:
 
         self._on_rank_0(write)
 
-    def add_checkpoint(self, step: int) -> None:
-        """Weights and optimiser after `step` steps; written when it returns, on whatever rank."""
+    def add_checkpoint(self, step: int, stopped: bool = False) -> None:
+        """Weights and optimiser after `step` steps; written when it returns, on whatever rank.
+
+        All ranks replace their own state by its mean, so that any number of ranks can go on. On
+        schedule that is part of the run. Where the run is `stopped` in between, each rank's own state
+        is kept too, for the same number of ranks.
+        """
         worker, everyone = self._worker, self._gathered()
+        own = worker.own() if stopped else {}
+        part = save({name: value.contiguous() for name, value in own.items()})
+        ranks = worker.world_size if own else 0
+        if stopped:
+            share_statistics(worker)
         sync = worker.sync_state()
+        if ranks and worker.rank:
+            hand_over(part, worker.rank, 0)
 
         def write(folder: RunFolder) -> None:
-            self._write_measured(folder, everyone)
-            state = checkpoint.State(step, asdict(self._recipe.model), worker.task.about)
-            captured = checkpoint.capture(
-                worker.model, worker.optimizer, state, worker.average, sync
-            )
-            folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
+            parts = (hand_over(part, rank, 0) for rank in range(ranks))
+            try:
+                self._write_measured(folder, everyone)
+                state = checkpoint.State(step, asdict(self._recipe.model), worker.task.about, ranks)
+                captured = checkpoint.capture(
+                    worker.model, worker.optimizer, state, worker.average, sync, parts
+                )
+                folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
+            finally:
+                for _ in parts:  # after a failure, other ranks still wait to hand theirs over
+                    pass
 
         self._on_rank_0(write)
 

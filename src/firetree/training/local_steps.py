@@ -83,17 +83,28 @@ class LocalSteps:
             )
 
 
-def share_moments(optimizer: torch.optim.Optimizer, group: dist.ProcessGroup) -> None:
+@torch.no_grad()
+def share_moments(
+    model: nn.Module, optimizer: torch.optim.Optimizer, group: dist.ProcessGroup
+) -> None:
     """Let all ranks go on with the mean of their optimisers' moments, which a checkpoint then holds.
 
-    Counts of steps are no tensors with axes, and alike on all ranks.
+    Counts of steps, which have no axes, stay as they are.
     """
-    parameters = [p for its in optimizer.param_groups for p in its["params"]]
-    for parameter in parameters:  # in an order that is alike on all ranks, also after a resume
-        for _, moment in sorted(optimizer.state.get(parameter, {}).items()):
-            if isinstance(moment, Tensor) and moment.ndim:
-                dist.all_reduce(moment, group=group)
-                moment.div_(group.size())
+    for moment in moments(model, optimizer).values():
+        if moment.ndim:
+            dist.all_reduce(moment, group=group)
+            moment.div_(group.size())
+
+
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments and counts by name, in an order that is alike on all ranks."""
+    return {
+        f"{name}/{quantity}": value
+        for name, parameter in model.named_parameters()
+        for quantity, value in sorted(optimizer.state.get(parameter, {}).items())
+        if isinstance(value, Tensor)
+    }
 
 
 def _flat(parameters: Sequence[Tensor]) -> Tensor:

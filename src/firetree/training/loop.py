@@ -90,8 +90,7 @@ def _train(
         while step < total_steps and not _good_enough(recipe, accuracy):
             if (number := stopping.asked(step)) is not None:
                 if step != saved:
-                    share_statistics(worker)
-                    journal.add_checkpoint(step)
+                    journal.add_checkpoint(step, stopped=True)
                 raise Interrupted(
                     number, f"{Signals(number).name}: ended with a checkpoint of step {step}"
                 )

@@ -14,21 +14,27 @@ _BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 @torch.no_grad()
 def share(model: nn.Module, group: dist.ProcessGroup) -> None:
     """Let all ranks go on with the mean of their running statistics; all call it together."""
-    for _, statistic in _statistics(model):
+    for statistic in running(model).values():
         dist.all_reduce(statistic, group=group)
         statistic.div_(group.size())
 
 
+def running(model: nn.Module) -> dict[str, Tensor]:
+    """The running statistics by name, as they are in the model."""
+    return {name: statistic for name, _, statistic in _statistics(model)}
+
+
 def forget_spoiled(model: nn.Module) -> None:
     """Begin anew where a step that is left out has put numbers that are not finite."""
-    for norm, statistic in _statistics(model):
+    for _, norm, statistic in _statistics(model):
         if not torch.isfinite(statistic).all():
             norm.reset_running_stats()
 
 
-def _statistics(model: nn.Module) -> Iterator[tuple[_BatchNorm, Tensor]]:
-    for module in model.modules():
+def _statistics(model: nn.Module) -> Iterator[tuple[str, _BatchNorm, Tensor]]:
+    for path, module in model.named_modules():
         if isinstance(module, _BatchNorm):
-            for statistic in (module.running_mean, module.running_var):
+            for name in ("running_mean", "running_var"):
+                statistic = getattr(module, name)
                 if statistic is not None:
-                    yield module, statistic
+                    yield f"{path}.{name}", module, statistic

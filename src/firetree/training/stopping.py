@@ -14,13 +14,10 @@ from types import TracebackType
 
 from firetree import output
 from firetree.errors import Interrupted
-from firetree.launch import tell_launcher
+from firetree.launch import ECHO_S, tell_launcher
 from firetree.peers import RollCall, Stop
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-
-_ECHO_S = 0.5
-"""A second Ctrl-C within this time is the first one, passed on by a launcher too."""
 
 
 class Stopping:
@@ -67,11 +64,11 @@ class Stopping:
 
     def asked(self, step: int) -> int | None:
         """The signal for which all ranks end before this step, if there is one; call it before each."""
+        if step % self._every:
+            return None
         roll = self._roll
         if roll is None:
             return self._number
-        if step % self._every:
-            return None
         if roll.stop is None and self._number is not None:
             roll.tell_stop(Stop(step + self._every, self._number))
         return roll.stop.number if roll.stop and roll.stop.step <= step else None
@@ -93,7 +90,7 @@ class Stopping:
                 break
             if not another:
                 return
-            if another[0] == signal.SIGINT and time.monotonic() > since_s + _ECHO_S:
+            if another[0] == signal.SIGINT and time.monotonic() > since_s + ECHO_S:
                 break
         name, after_s = signal.Signals(first[0]).name, time.monotonic() - since_s
         error = Interrupted(

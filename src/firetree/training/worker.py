@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import cast
@@ -28,7 +28,7 @@ from firetree.training import statistics
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
 from firetree.training.average import moving_average
 from firetree.training.finite import not_finite
-from firetree.training.local_steps import OUTER_MOMENTUM, LocalSteps, share_moments
+from firetree.training.local_steps import OUTER_MOMENTUM, LocalSteps, moments, share_moments
 from firetree.training.optimizers import build_optimizer
 from firetree.training.planning import AUTO, Planner, PlanOrAuto
 from firetree.training.recipe import OptimRecipe, Recipe
@@ -66,7 +66,7 @@ class Worker:
     def sync_state(self) -> dict[str, Tensor]:
         """What synchronisation keeps from step to step; all ranks call it together."""
         if self.local:
-            share_moments(self.optimizer, self.parallel.process_group)
+            share_moments(self.model, self.optimizer, self.parallel.process_group)
         return self.synchroniser.state() | (self.local.state() if self.local else {})
 
     def restore_sync(self, state: dict[str, Tensor]) -> None:
@@ -75,6 +75,31 @@ class Worker:
         self.synchroniser.restore(buckets)
         if self.local:
             self.local.restore(state.get(OUTER_MOMENTUM))
+
+    def own(self) -> dict[str, Tensor]:
+        """This rank's own state when a run may stop, by name; nothing where it is alone.
+
+        The weights are alike on all ranks then.
+        """
+        if self.world_size == 1:
+            return {}
+        found = self.synchroniser.kept_back() | statistics.running(self.model)
+        if self.average is not None:
+            averaged = statistics.running(self.average.module)
+            found |= {f"{name}/averaged": statistic for name, statistic in averaged.items()}
+        if self.local:
+            found |= moments(self.model, self.optimizer)
+        return found
+
+    @torch.no_grad()
+    def restore_own(self, own: Mapping[str, Tensor]) -> None:
+        """Go on with what `own` gave this rank, once all else is restored.
+
+        The state of a compression or of local steps that the run no longer has is left out.
+        """
+        for name, tensor in self.own().items():
+            if name in own:
+                tensor.copy_(own[name])
 
 
 @dataclass(frozen=True, slots=True)
