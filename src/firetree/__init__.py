@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from firetree.former_names import with_members
+
 if TYPE_CHECKING:
     from firetree import bench, collectives, errors, lab
     from firetree.collectives import Schedule
@@ -89,7 +91,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"firetree.{name}")
     if name in _HOMES:
-        return getattr(import_module(f"firetree.{_HOMES[name]}"), name)
+        return with_members(name, getattr(import_module(f"firetree.{_HOMES[name]}"), name))
     raise AttributeError(f"module 'firetree' has no attribute '{name}'")
 
 
