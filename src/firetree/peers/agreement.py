@@ -81,7 +81,8 @@ def _gather(mine: Json, peers: Peers) -> tuple[list[int], list[Json]]:
     """The global ranks of the peers, and what each of them says."""
     if isinstance(peers, Meeting):
         return peers.ranks, peers.gather(mine)
-    return dist.get_process_group_ranks(peers), gather_json(mine, peers)
+    # PyTorch 2.6 does not take None for the default group.
+    return dist.get_process_group_ranks(peers or dist.group.WORLD), gather_json(mine, peers)
 
 
 def first_difference(
