@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from firetree import collectives
-from firetree.bench.table import format_size
+from firetree.network.units import format_bytes
 from pictures import save_figure
 from results import write_section
 
@@ -76,7 +76,7 @@ def table(rows: Sequence[Row], with_form: bool) -> list[list[str]]:
     lines = [heading]
     for row in sorted(rows, key=lambda r: (r["world_size"], r["size_bytes"], r["median_s"])):
         ms, least, most = (1e3 * row[key] for key in ("median_s", "least_s", "most_s"))
-        line = [str(row["world_size"]), format_size(row["size_bytes"]), row["algorithm"]]
+        line = [str(row["world_size"]), format_bytes(row["size_bytes"]), row["algorithm"]]
         line += [str(row["chunks"]), f"{ms:.2f} ({least:.2f} to {most:.2f})"]
         line += [f"{row['ratio_to_gloo']:.2f}", f"{row['ratio_to_bound']:.2f}"]
         line.append(f"{row['cpu_s'] * 1e3:.1f}")
@@ -114,7 +114,7 @@ def draw(rows: Sequence[Row]) -> None:
             points = [row["world_size"] for row in mine], [row["median_s"] * 1e3 for row in mine]
             label = f"{name}, measured"
             panel.plot(*points, "o", color=line.get_color(), label=label)
-        panel.set(title=format_size(size), xlabel="ranks p", ylabel="ms", xticks=[2, 4, 8, 16])
+        panel.set(title=format_bytes(size), xlabel="ranks p", ylabel="ms", xticks=[2, 4, 8, 16])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("One all-reduce on equal links of 200 Mbit/s")
     save_figure(figure, FIGURE)

@@ -7,14 +7,14 @@ Needs root, `ip` and `tc`, and nothing else on the machine.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from firetree.bench.accuracy import HEADINGS, AccuracyOptions, AccuracyRun, compare, rows
-from firetree.network import Network
+from firetree import bench
+from firetree.commands.text.bench import ACCURACY_HEADINGS, accuracy_cells
 from results import tell, write_section
 
-WAYS = "gloo,parameter_server,plan,plan+int8,plan+topk:0.01,gloo+local:16"
+RECIPE, TARGET, NETWORK = "digits", 0.97, "4 x 50mbit"
+WAYS = ("gloo", "parameter_server", "plan", "plan+int8", "plan+topk:0.01", "gloo+local:16")
 
 
 def main() -> None:
@@ -22,19 +22,22 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/time-to-accuracy"))
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
-    options = AccuracyOptions("digits", target=0.97, ways=WAYS, seeds=asked.seeds, runs=asked.runs)
-    extra = ["--checkpoint-steps", "100000"]
-    write(options, compare(options, Network.load(options.network), extra, tell))
-
-
-def write(options: AccuracyOptions, runs: Sequence[AccuracyRun]) -> None:
+    runs = bench.time_to_accuracy(
+        [RECIPE],
+        target=TARGET,
+        ways=WAYS,
+        network=NETWORK,
+        seeds=asked.seeds,
+        runs=asked.runs,
+        options=["--checkpoint-steps", "100000"],
+        progress=tell,
+    )
     write_section(
         "Time to accuracy",
         "python benchmarks/time_to_accuracy.py",
-        f"`{options.recipes}` to {options.target:.0%} on `{options.network}`: medians of {options.seeds} "
-        "seeds; seconds are those of the steps alone, bytes those of all hosts. `gloo` is DDP's own "
-        "all-reduce.",
-        [list(HEADINGS), *map(list, rows(runs))],
+        f"`{RECIPE}` to {TARGET:.0%} on `{NETWORK}`: medians of {asked.seeds} seeds; seconds are those "
+        "of the steps alone, bytes those of all hosts. `gloo` is DDP's own all-reduce.",
+        [list(ACCURACY_HEADINGS), *map(list, accuracy_cells(runs))],
     )
 
 

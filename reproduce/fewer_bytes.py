@@ -14,10 +14,9 @@ from statistics import median
 
 from page import tell, write_table
 
-from firetree.bench.accuracy import AccuracyOptions, AccuracyRun, compare
-from firetree.network import Network
+from firetree.bench import AccuracyRun, time_to_accuracy
 
-EPOCHS, SIZE = 3, 14
+EPOCHS, SIZE, SEEDS = 3, 14, 3
 WAYS = (
     "ring",
     "ring+fp16",
@@ -38,21 +37,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     data = parser.parse_args().data
-    options = AccuracyOptions(
-        "fashion-squeezenet",
+    options = ["--data.path", str(data / "fashion.npz"), "--data.size", str(SIZE)]
+    options += ["--optim.epochs", str(EPOCHS), "--model.base-e", "24", "--model.incr-e", "24"]
+    runs = time_to_accuracy(
+        ["fashion-squeezenet"],
         target=NEVER,
-        ways=",".join(WAYS),
+        ways=WAYS,
         network="4 x 1gbit",
-        runs=Path("runs/fewer-bytes"),
+        seeds=SEEDS,
+        runs="runs/fewer-bytes",
+        options=options,
+        progress=tell,
     )
-    extra = ["--data.path", str(data / "fashion.npz"), "--data.size", str(SIZE)]
-    extra += ["--optim.epochs", str(EPOCHS), "--model.base-e", "24", "--model.incr-e", "24"]
-    runs = compare(options, Network.load(options.network), extra, tell)
     write_table(
         "Accuracy against bytes",
         "python reproduce/fewer_bytes.py",
         f"`fashion-squeezenet` of half the width at {SIZE}×{SIZE} pixels for {EPOCHS} epochs on four "
-        f"workers: top-1 accuracy (median, least to most of {options.seeds} seeds), and what all workers "
+        f"workers: top-1 accuracy (median, least to most of {SEEDS} seeds), and what all workers "
         "sent, all at the uncompressed run's learning rate.",
         [*table(runs)],
     )

@@ -1,23 +1,16 @@
 """Time to accuracy: what a way stands for, and what the folder of a run says about its way there."""
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from firetree.bench.accuracy import (
-    AccuracyOptions,
-    AccuracyRun,
-    compare,
-    read_run,
-    rows,
-    way_options,
-)
+from firetree.bench.accuracy import AccuracyRun, read_run, time_to_accuracy, way_options
+from firetree.commands.text.bench import accuracy_cells
 from firetree.durable import write_json_lines
 from firetree.errors import RunFailedError, UserError
 from firetree.metrics import Metrics, metrics_file
-from firetree.network import Network
 from firetree.trace import StepTrace, TraceHeader, append_steps, begin_trace
 from firetree.training import load_recipe, recipe_toml
 
@@ -113,31 +106,45 @@ def test_steps_that_were_not_measured_are_not_left_out(folder: Path, first: int)
 
 
 @pytest.fixture
-def ended(folder: Path) -> AccuracyOptions:
-    """What the run in the folder was made for; it was broken off on its way to 0.9."""
+def ended(folder: Path) -> Path:
+    """Where a run is that was broken off on its way to 0.9."""
     runs = folder / "runs"
     shutil.copytree(folder / "trace", runs / "digits-ring-0" / "trace")
     shutil.copy(folder / "metrics.jsonl", runs / "digits-ring-0")
     asked = "'2 x 1gbit' --sync.algorithm ring --seed 0 --optim.target-accuracy 0.9 --optim.lr 0.1"
     (runs / "digits-ring-0.asked").write_text(asked)
     (runs / "digits-ring-0.toml").write_text(recipe_toml(load_recipe("digits")))
-    return AccuracyOptions("digits", 0.9, "ring", "2 x 1gbit", seeds=1, runs=runs)
+    return runs
 
 
-def compared(options: AccuracyOptions, *extra: str) -> list[AccuracyRun]:
-    return compare(options, Network.load(options.network), extra, print)
+def compared(
+    runs: Path,
+    recipe: str = "digits",
+    network: str = "2 x 1gbit",
+    rate: str = "0.1",
+    target: float = 0.9,
+) -> list[AccuracyRun]:
+    return time_to_accuracy(
+        [recipe],
+        target=target,
+        ways=["ring"],
+        network=network,
+        seeds=1,
+        runs=runs,
+        options=["--optim.lr", rate],
+    )
 
 
-def test_a_run_is_read_again_and_for_a_lower_target_too(ended: AccuracyOptions) -> None:
+def test_a_run_is_read_again_and_for_a_lower_target_too(ended: Path) -> None:
     for target, seconds in ((0.9, 12.0), (0.8, 8.0), (0.5, 4.0)):
-        (found,) = compared(replace(ended, target=target), "--optim.lr", "0.1")
+        (found,) = compared(ended, target=target)
         assert (found.reached, found.seconds) == (True, seconds)
 
 
-def test_a_run_that_ended_before_recipes_were_kept_is_read(ended: AccuracyOptions) -> None:
-    (ended.runs / "digits-ring-0.toml").unlink()
-    (ended.runs / "digits-ring-0.asked").rename(ended.runs / "digits-ring-0.ended")
-    (found,) = compared(ended, "--optim.lr", "0.1")
+def test_a_run_that_ended_before_recipes_were_kept_is_read(ended: Path) -> None:
+    (ended / "digits-ring-0.toml").unlink()
+    (ended / "digits-ring-0.asked").rename(ended / "digits-ring-0.ended")
+    (found,) = compared(ended)
     assert found.seconds == 12.0
 
 
@@ -151,15 +158,14 @@ def test_a_run_that_ended_before_recipes_were_kept_is_read(ended: AccuracyOption
     ],
 )
 def test_a_run_of_another_network_recipe_or_options_is_refused(
-    ended: AccuracyOptions, lost: str, network: str, rate: str, recipe: str, tmp_path: Path
+    ended: Path, lost: str, network: str, rate: str, recipe: str, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
     text = recipe_toml(load_recipe("digits")).replace("batch_size = 64", "batch_size = 32")
     (tmp_path / "other/digits.toml").write_text(text)
-    (ended.runs / f"digits-ring-0.{lost}").unlink(missing_ok=True)
-    asked = replace(ended, network=network, recipes=recipe.replace("other", f"{tmp_path}/other"))
+    (ended / f"digits-ring-0.{lost}").unlink(missing_ok=True)
     with pytest.raises(UserError, match="has a run of another recipe, network or options; give"):
-        compared(asked, "--optim.lr", rate)
+        compared(ended, recipe.replace("other", f"{tmp_path}/other"), network, rate)
 
 
 def run(way: str, seed: int, seconds: float, sent_bytes: int, reached: bool = True) -> AccuracyRun:
@@ -169,6 +175,6 @@ def run(way: str, seed: int, seconds: float, sent_bytes: int, reached: bool = Tr
 def test_a_row_has_the_median_over_the_seeds_beside_the_first_way() -> None:
     runs = [run("gloo", 0, 30.0, 4_000_000), run("gloo", 1, 20.0, 4_000_000)]
     runs += [run("ring+int8", 0, 10.0, 1_000_000), run("ring+int8", 1, 99.0, 1_000_000, False)]
-    first, second = rows(runs)
+    first, second = accuracy_cells(runs)
     assert first[2:] == ("2 of 2", "90.00%", "40", "25.0", "20.0 to 30.0", "1.00", "4.0", "1.0")
     assert second[2:] == ("1 of 2", "90.00%", "40", "10.0", "10.0 to 10.0", "2.50", "1.0", "4.0")

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from firetree.bench import Row, as_json, as_text
-from firetree.bench.plot import as_html
-from firetree.bench.table import format_size
+from firetree.bench import Row
+from firetree.commands.bench import _rows_json as as_json
+from firetree.commands.pages import page as page_of
+from firetree.commands.pages.allreduce import fragment
+from firetree.commands.text.bench import allreduce_text as as_text
+from firetree.network.units import format_bytes
 
 NAMES = ("gloo", "ring", "kary_tree:2")
 
@@ -60,7 +63,7 @@ def test_the_table_has_a_line_a_row_with_the_fastest_first_of_each_size() -> Non
     ordered = sorted(ROWS, key=lambda row: (row.world_size, row.size_bytes, row.median_s))
     shown = [line.split()[:4] for line in lines]
     assert shown == [
-        [str(row.world_size), *format_size(row.size_bytes).split(), row.algorithm]
+        [str(row.world_size), *format_bytes(row.size_bytes).split(), row.algorithm]
         for row in ordered
     ]
 
@@ -83,7 +86,7 @@ def test_the_longest_names_and_numbers_stay_on_one_line() -> None:
     [(4, "4 B"), (1_000, "1 kB"), (64_000, "64 kB"), (1_500_000, "1.5 MB"), (2e9, "2 GB")],
 )
 def test_a_size_is_said_in_si_units(size_bytes: float, text: str) -> None:
-    assert format_size(size_bytes) == text
+    assert format_bytes(size_bytes) == text
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
     path = tmp_path_factory.mktemp("page") / "bench.html"
-    path.write_text(as_html(ROWS), encoding="utf-8")
+    path.write_text(page_of("All-reduces", [fragment(ROWS)], scripts=True), encoding="utf-8")
     browser.get_log("browser")
     browser.get(path.as_uri())
     for drawn_last in (".annotation-text", ".legendtext", ".cartesianlayer .point"):

@@ -36,8 +36,8 @@ def test_each_way_is_trained_to_the_target_and_a_repeat_takes_what_is_there(tmp_
     [
         (("digit",), "no recipe 'digit'"),
         (("digits", "--ways", "rings"), "no algorithm 'rings'"),
-        (("digits", "--target", "90"), "--target 90.0; expected above 0 and at most 1"),
-        (("digits", "--seeds", "0"), "--seeds 0; expected 1 or more"),
+        (("digits", "--target", "90"), "--target is 90.0; expected above 0 and at most 1"),
+        (("digits", "--seeds", "0"), "--seeds is 0; expected 1 or more"),
         (("digits", "--network", "four"), "'four'"),
     ],
 )

@@ -18,7 +18,7 @@ from command import COMMAND, LIMIT_S, firetree, free_port, start
 from ranks import run_on_ranks
 
 from firetree import collectives
-from firetree.bench import allreduce
+from firetree.bench import measure
 from firetree.collectives import Executor
 from firetree.commands.main import main
 from firetree.errors import RunFailedError
@@ -93,11 +93,15 @@ MISTAKES: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
         "no algorithm 'rings'; did you mean 'ring'?",
     ),
     "bad size": ((*BENCH, "--sizes", "5"), {}, "size '5'; expected a number and B, kB, MB or GB"),
-    "no ranks": ((*BENCH, "--world-size", "0"), {}, "--world-size 0; expected a number of ranks"),
+    "no ranks": (
+        (*BENCH, "--world-size", "0"),
+        {},
+        "--world-size is 0; expected a number of ranks",
+    ),
     "more ranks than were started": (
         (*BENCH, "--world-size", "2"),
         ALONE,
-        "--world-size 2 on 1 ranks; expected no more than there are",
+        "--world-size is 2 on 1 ranks; expected no more than there are",
     ),
     "unknown algorithm to explain": (
         (*BENCH, "--explain", "nothing"),
@@ -110,6 +114,14 @@ MISTAKES: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
         "smaller world size or fewer chunks",
     ),
 }
+
+
+def test_help_says_what_can_be_measured(tmp_path: Path) -> None:
+    code, out, err = firetree_loaded(tmp_path, "bench", "--help")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == [
+        *("allreduce", "step", "time-to-accuracy")
+    ]
 
 
 @pytest.mark.parametrize("case", MISTAKES)
@@ -151,11 +163,11 @@ def complaint_about_a_broadcast(sizes_bytes: tuple[int, ...]) -> list[str]:
     group = dist.group.WORLD
     assert group is not None
     executor = Executor(collectives.build("binomial_tree", 2, 1, "broadcast"), group)
-    contestant = allreduce._Contestant(executor.run, chunks=1)
+    contestant = measure._Contestant(executor.run, chunks=1)
     complaints = []
     for size_bytes in sizes_bytes:
         with pytest.raises(RunFailedError) as failure:
-            allreduce._take_turn("broadcast", contestant, group, size_bytes, "cpu")
+            measure._take_turn("broadcast", contestant, group, size_bytes, "cpu")
         complaints.append(str(failure.value))
     return complaints
 

@@ -57,7 +57,7 @@ def test_gpus_to_measure_on_that_are_not_there_are_named() -> None:
 
 def test_a_step_is_not_replayed_no_times() -> None:
     code, out, err = firetree("bench", "step", "--repeats", 0)
-    assert_one_line(code, err, "--repeats 0; expected 1 or more")
+    assert_one_line(code, err, "--repeats is 0; expected 1 or more")
     assert out == ""
 
 

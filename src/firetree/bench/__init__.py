@@ -1,32 +1,9 @@
-"""Measure collectives side by side with the libraries' own, and show how they work."""
+"""Measure on real ranks: all-reduces side by side, a step beside its prediction, time to an accuracy."""
 
 from __future__ import annotations
 
-from firetree.bench.allreduce import Row, Settings, measure
-from firetree.bench.options import (
-    AllreduceOptions,
-    check_repeats,
-    items,
-    parse_world_size,
-    settings_of,
-)
-from firetree.bench.step import StepRow, replay, replay_in_lab, steps_as_json
-from firetree.bench.table import as_json, as_text, steps_as_text
+from firetree.bench.accuracy import AccuracyRun, time_to_accuracy
+from firetree.bench.measure import Row, allreduce
+from firetree.bench.replay import StepRow, step
 
-__all__ = [
-    "AllreduceOptions",
-    "Row",
-    "Settings",
-    "StepRow",
-    "as_json",
-    "as_text",
-    "check_repeats",
-    "items",
-    "measure",
-    "parse_world_size",
-    "replay",
-    "replay_in_lab",
-    "settings_of",
-    "steps_as_json",
-    "steps_as_text",
-]
+__all__ = ["AccuracyRun", "Row", "StepRow", "allreduce", "step", "time_to_accuracy"]

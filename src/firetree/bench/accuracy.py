@@ -6,22 +6,17 @@ good enough, not how fast it takes a step.
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Annotated
 
-import tyro
-
-from firetree import tables
 from firetree.durable import write_durably
-from firetree.errors import RunFailedError, UserError
+from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.metrics import read_metrics
 from firetree.network import Network
 from firetree.planning.compressions import parse_compression
+from firetree.progress import Progress, log
 from firetree.sync import check_algorithm
 from firetree.trace import RankTrace, StepTrace, read_trace
 from firetree.training import Recipe, load_recipe, recipe_toml
@@ -33,32 +28,7 @@ PLAN = "plan"
 """Probe, plan, and follow the plan."""
 
 
-@dataclass(frozen=True)
-class AccuracyOptions:
-    """Train recipes with several ways to synchronise until they are good enough, in the lab.
-
-    What follows -- are options of firetree train for all runs. Runs that are there already go on, so
-    that a comparison can be made in several sittings, perhaps with another target. Needs root, ip and
-    tc, as firetree lab does.
-    """
-
-    recipes: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE,…")]
-    """Recipes with commas between."""
-    target: float = 0.9
-    """The top-1 accuracy (0 to 1) that ends a run; a run that never has it ends with its recipe."""
-    ways: str = "gloo,parameter_server,plan,plan+int8,gloo+local:16"
-    """Comma-separated: an algorithm or plan, and perhaps behind a + a compression, local:STEPS or
-    diloco:STEPS. The first is what others are compared with."""
-    network: str = "4 x 50mbit"
-    """A network in one line, or its JSON file."""
-    seeds: int = 3
-    """Runs of each, with seeds from 0."""
-    runs: Path = Path("runs/time-to-accuracy")
-    """Where the runs' folders are."""
-    json: bool = False
-    """Print JSON: a list of runs."""
-    html: Path | None = None
-    """Write a page with the plot."""
+WAYS = ("gloo", "parameter_server", "plan", "plan+int8", "gloo+local:16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,35 +78,58 @@ def way_options(way: str) -> list[str]:
     return options
 
 
-def compare(
-    options: AccuracyOptions, network: Network, extra: Sequence[str], tell: Callable[[str], None]
+def time_to_accuracy(
+    recipes: Sequence[str],
+    *,
+    target: float = 0.9,
+    ways: Sequence[str] = WAYS,
+    network: str | Path = "4 x 50mbit",
+    seeds: int = 3,
+    runs: str | Path = "runs/time-to-accuracy",
+    options: Sequence[str] = (),
+    progress: Progress = log,
 ) -> list[AccuracyRun]:
-    """Make all runs, in turn, so that what is compared was run within the same minutes.
+    """Train recipes with several ways to synchronise until they are good enough, in the lab.
+
+    Runs that are there already go on, so that a comparison can be made in several sittings, perhaps
+    with another target. They take turns, so that what is compared was run within the same minutes.
+    Needs Linux and root.
+
+    Args:
+        recipes: names or files.
+        target: the top-1 accuracy (0 to 1) that ends a run; a run that never has it ends with its recipe.
+        ways: each an algorithm or `plan`, and perhaps behind a + a compression, `local:STEPS` or
+            `diloco:STEPS`, as in `plan+int8`.
+        network: one line, or the path of a network's JSON.
+        seeds: runs of each, with seeds from 0.
+        runs: where the runs' folders are.
+        options: of `firetree train`, for all runs.
+        progress: called with a line a run.
 
     Raises:
         UserError: an unknown recipe or way, a target that is no accuracy, no seeds, or a run's folder
             that belongs to another recipe, network or options.
         RunFailedError: a run failed; its log is named. Or one was not measured whole.
     """
-    recipes, ways = options.recipes.split(","), options.ways.split(",")
-    if not 0 < options.target <= 1:
-        raise UserError(f"--target {options.target}; expected above 0 and at most 1")
-    if options.seeds < 1:
-        raise UserError(f"--seeds {options.seeds}; expected 1 or more")
+    if not 0 < target <= 1:
+        raise ArgumentError("target", f"is {target}; expected above 0 and at most 1")
+    if seeds < 1:
+        raise ArgumentError("seeds", f"is {seeds}; expected 1 or more")
+    hosts = Network.load(network).size
     for recipe in recipes:
         load_recipe(recipe)
     chosen = {way: way_options(way) for way in ways}
     found = []
-    for seed in range(options.seeds):
+    for seed in range(seeds):
         for recipe in recipes:
             for way in ways:
-                tell(f"{recipe}, {way}, seed {seed} on {network.size} hosts")
+                progress(f"{recipe}, {way}, seed {seed} on {hosts} hosts")
                 name = f"{Path(recipe).stem}-{way.replace(':', '-')}-{seed}"
-                goal = ["--seed", str(seed), _TARGET, str(options.target)]
-                folder = options.runs / name
-                asked = [options.network, *chosen[way], *goal, *extra]
+                goal = ["--seed", str(seed), _TARGET, str(target)]
+                folder = Path(runs, name)
+                asked = [str(network), *chosen[way], *goal, *options]
                 _claim(folder, load_recipe(recipe), asked)
-                known = (folder, recipe, way, seed, options.target)
+                known = (folder, recipe, way, seed, target)
                 if not _reached(*known):
                     _train(folder, recipe, asked)
                 found.append(read_run(*known))
@@ -153,8 +146,8 @@ def _claim(folder: Path, recipe: Recipe, asked: Sequence[str]) -> None:
         ended.unlink(missing_ok=True)
     elif not (_fits(kept, recipe) and _was_asked(begun if begun.exists() else ended, asked)):
         raise UserError(
-            f"{folder} has a run of another recipe, network or options; "
-            "give another folder with --runs, or the recipe another name"
+            f"{folder} has a run of another recipe, network or options; give another folder for runs, "
+            "or the recipe another name"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_durably(kept, recipe_toml(recipe).encode())
@@ -235,51 +228,3 @@ def _before(steps: int, trace: RankTrace, folder: Path) -> list[StepTrace]:
             f"{trace.header.rank}; remove that folder to train the run anew"
         )
     return some
-
-
-def as_json(runs: Sequence[AccuracyRun]) -> str:
-    """A list of objects with the fields of `AccuracyRun`."""
-    return json.dumps([asdict(run) for run in runs], indent=1)
-
-
-def as_text(runs: Sequence[AccuracyRun]) -> str:
-    """A table with the median over the seeds for every recipe and way."""
-    return tables.as_text(HEADINGS, rows(runs), left=("recipe", "way"))
-
-
-HEADINGS = (
-    "recipe",
-    "way",
-    "reached",
-    "accuracy",
-    "steps",
-    "seconds",
-    "least to most",
-    "times as soon",
-    "MB sent",
-    "× fewer bytes",
-)
-
-
-def rows(runs: Sequence[AccuracyRun]) -> Iterator[tuple[str, ...]]:
-    """The table's rows; ratios are to the first way's medians, for runs that reached the target."""
-    for recipe in dict.fromkeys(run.recipe for run in runs):
-        first: tuple[float, float] | None = None
-        for way in dict.fromkeys(run.way for run in runs):
-            mine = [run for run in runs if (run.recipe, run.way) == (recipe, way)]
-            reached = [run for run in mine if run.reached]
-            seconds = sorted(run.seconds for run in reached or mine)
-            taken = median(seconds), median(run.sent_bytes for run in reached or mine)
-            first = first or taken
-            yield (
-                recipe,
-                way,
-                f"{len(reached)} of {len(mine)}",
-                f"{median(run.accuracy for run in mine):.2%}",
-                f"{median(run.steps for run in reached or mine):.0f}",
-                f"{taken[0]:.1f}",
-                f"{seconds[0]:.1f} to {seconds[-1]:.1f}",
-                f"{first[0] / taken[0]:.2f}" if reached else "",
-                f"{taken[1] / 1e6:.1f}",
-                f"{first[1] / taken[1]:.1f}" if reached else "",
-            )

@@ -15,15 +15,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from firetree.planning.candidates import GLOO
+
 Way = Callable[[Tensor], None]
 
 OPEN_MPI = "openmpi"
 
 
-def peer_names(backend: str) -> tuple[str, ...]:
+def peer_names(device: str) -> tuple[str, ...]:
     """The libraries that can be compared with here: the backend's own, and Open MPI under mpirun."""
     under_mpirun = "OMPI_COMM_WORLD_SIZE" in os.environ and find_spec("mpi4py") is not None
-    return (backend, OPEN_MPI) if under_mpirun and backend == "gloo" else (backend,)
+    return (GLOO, OPEN_MPI) if under_mpirun and device == "cpu" else (GLOO,)
 
 
 def peer(name: str, group: dist.ProcessGroup) -> Way:

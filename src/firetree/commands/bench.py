@@ -4,23 +4,70 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from firetree import bench, collectives, launch, output
 from firetree.arguments import parse, split_at
-from firetree.bench import accuracy
 from firetree.commands.pages import explain as explain_page
+from firetree.commands.pages import page
 from firetree.commands.text import explain
+from firetree.commands.text.bench import accuracy_text, allreduce_text, steps_text
 from firetree.commands.workloads import WorkloadOptions
 from firetree.durable import check_writable, make_folder, write_durably
-from firetree.errors import UserError
-from firetree.models.workload import load_workload
-from firetree.network import Network
+from firetree.errors import ArgumentError, UserError
+from firetree.network import parse_rate
+from firetree.network.units import parse_bytes
 
-_LONG_S = 1800.0
-"""How long ranks that take no part wait for those that measure."""
+USAGE = """\
+usage: firetree bench WHAT …
+
+  allreduce         all-reduces side by side, each checked; --explain draws one
+  step              a model's training step replayed in the lab, beside its prediction
+  time-to-accuracy  recipes and ways to synchronise, trained in the lab until they are good enough
+
+`firetree bench WHAT --help` tells more."""
+
+
+@dataclass(frozen=True)
+class AllreduceOptions:
+    """Measure all-reduces side by side, each checked, or explain one.
+
+    Starts local processes on loopback, or takes its place among those that torchrun, srun, mpirun or
+    `firetree lab` started.
+    """
+
+    algorithms: str = ",".join(bench.measure.ALGORITHMS)
+    """Comma-separated; `all` for every one, `forest` for one found for the network once it has been
+    probed. The backend's own all-reduce is always beside them, as `gloo`."""
+    sizes: str = "1kB,64kB,1MB,5MB"
+    """Comma-separated sizes of the buffer, as in 64kB or 5MB."""
+    world_size: str | None = None
+    """Comma-separated numbers of ranks; by default all that were started, or 2 and 4 local ones."""
+    repeats: int = 7
+    """Timings of each, taken in turn."""
+    rate: str | None = None
+    """Rate of every host's link for the lower bound, as in 1gbit; by default measured."""
+    predict: bool = False
+    """Probe the network first, and print the predicted time beside the measured one."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the buffer lies; on `cuda`, `gloo` is NCCL's own all-reduce."""
+    timeout_s: float = 60.0
+    """How long to wait for another rank, in seconds."""
+    json: bool = False
+    """Print JSON: a list of rows."""
+    html: Path | None = None
+    """Write a page with the plot, or with the animated explanation."""
+    explain: str | None = None
+    """Draw this algorithm's schedule instead: who sends which chunk to whom at each step."""
+    chunks: int | None = None
+    """With --explain: parts that the buffer is cut into."""
 
 
 @dataclass(frozen=True)
@@ -43,96 +90,179 @@ class StepOptions(WorkloadOptions):
     """Print JSON: a list of rows."""
 
 
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """Train recipes with several ways to synchronise until they are good enough, in the lab.
+
+    What follows -- are options of firetree train for all runs. Runs that are there already go on, so
+    that a comparison can be made in several sittings, perhaps with another target. Needs root, ip and
+    tc, as firetree lab does.
+    """
+
+    recipes: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE,…")]
+    """Recipes with commas between."""
+    target: float = 0.9
+    """The top-1 accuracy (0 to 1) that ends a run; a run that never has it ends with its recipe."""
+    ways: str = ",".join(bench.accuracy.WAYS)
+    """Comma-separated: an algorithm or plan, and perhaps behind a + a compression, local:STEPS or
+    diloco:STEPS. The first is what others are compared with."""
+    network: str = "4 x 50mbit"
+    """A network in one line, or its JSON file."""
+    seeds: int = 3
+    """Runs of each, with seeds from 0."""
+    runs: Path = Path("runs/time-to-accuracy")
+    """Where the runs' folders are."""
+    json: bool = False
+    """Print JSON: a list of runs."""
+    html: Path | None = None
+    """Write a page with the plot."""
+
+
 def run(arguments: list[str]) -> None:
     """Run `firetree bench` with these arguments."""
     match arguments:
+        case ["-h" | "--help"]:
+            output.show(USAGE)
         case ["allreduce", *rest]:
-            _bench_allreduce(rest)
+            _allreduce(rest)
         case ["step", *rest]:
-            _bench_step(rest)
+            _step(rest)
         case ["time-to-accuracy", *rest]:
-            _bench_accuracy(rest)
-        case ["replay", part, result]:
-            _bench_replay(Path(part), Path(result))
+            _accuracy(rest)
         case _:
             raise UserError(
                 "expected what to measure: firetree bench allreduce, step or time-to-accuracy"
             )
 
 
-def _bench_allreduce(arguments: list[str]) -> None:
-    place = launch.find_place(os.environ)
+def _allreduce(arguments: list[str]) -> None:
     launch.follow_launcher()
-    options = parse(bench.AllreduceOptions, "firetree bench allreduce", arguments)
+    options = parse(AllreduceOptions, "firetree bench allreduce", arguments)
     if options.explain is not None:
-        _explain_allreduce(options, options.explain)
+        _explain(options, options.explain)
         return
-    settings = bench.settings_of(options, place.world_size if place else None)
-    if place is None and max(settings.world_sizes) > 1:
-        sizes = ",".join(map(str, settings.world_sizes))
-        chosen = [] if options.world_size else ["--world-size", sizes]
-        launch.launch(max(settings.world_sizes), [*sys.argv[1:], *chosen])
-        return
-    place = place or launch.ALONE
-    with launch.joined(place, timeout_s=_LONG_S):
-        if place.rank == 0:
-            check_writable(options.html)
-        launch.find_device(options.device, place)
-        rows = bench.measure(settings)
-        if place.rank == 0:
-            output.show(bench.as_json(rows) if options.json else bench.as_text(rows))
-            if options.html:
-                from firetree.bench.plot import as_html
-
-                write_durably(options.html, as_html(rows).encode())
+    if options.chunks is not None:
+        raise UserError("--chunks goes with --explain; a measurement cuts by each algorithm's rule")
+    asked = allreduce_arguments(options)
+    place = launch.find_place(os.environ)
+    first = place is None or place.rank == 0
+    if first:
+        check_writable(options.html)
+    rows = bench.allreduce(**asked)
+    if first:
+        output.show(_rows_json(rows) if options.json else allreduce_text(rows))
+        _write_plot(options.html, "All-reduces", "allreduce", rows)
 
 
-def _explain_allreduce(options: bench.AllreduceOptions, name: str) -> None:
-    world_size = bench.parse_world_size(options.world_size or "8")
+def allreduce_arguments(options: AllreduceOptions) -> dict[str, Any]:
+    """What `bench.allreduce` is called with (UserError where an option cannot be read)."""
+    named = (
+        collectives.names() if name == "all" else (name,) for name in items(options.algorithms)
+    )
+    return {
+        "algorithms": [name for some in named for name in some],
+        "sizes_bytes": [parse_size(text) for text in items(options.sizes)],
+        "world_size": parse_world_sizes(options.world_size),
+        "repeats": options.repeats,
+        "rate_bytes_s": None if options.rate is None else parse_rate(options.rate),
+        "predict": options.predict,
+        "device": options.device,
+        "timeout_s": options.timeout_s,
+    }
+
+
+def _explain(options: AllreduceOptions, name: str) -> None:
+    [world_size] = parse_world_sizes(options.world_size or "8") or [8]
     schedule = collectives.build(name, world_size, options.chunks)
     output.show(explain.as_text(name, schedule))
-    page = options.html or Path(f"{name.replace(':', '-')}-{world_size}.html")
-    write_durably(page, explain_page.as_page(name, schedule).encode())
-    output.show(f"\nThe same as an animated page: {page}")
+    path = options.html or Path(f"{name.replace(':', '-')}-{world_size}.html")
+    write_durably(path, explain_page.as_page(name, schedule).encode())
+    output.show(f"\nThe same as an animated page: {path}")
 
 
-def _bench_step(arguments: list[str]) -> None:
+def _step(arguments: list[str]) -> None:
     options = parse(StepOptions, "firetree bench step", arguments)
-    bench.check_repeats(options.repeats)
-    network = Network.load(options.network)
-    workload = load_workload(
-        options.model, batch=options.batch, size=options.size, compute_s=options.compute_s
+    rows = bench.step(
+        options.model,
+        options.network,
+        items(options.ways),
+        world_size=parse_world_sizes(options.world_size),
+        batch=options.batch,
+        size=options.size,
+        compute_s=options.compute_s,
+        repeats=options.repeats,
+        progress=output.tell_start,
     )
-    sizes = bench.items(options.world_size or str(network.size))
-    rows = bench.replay_in_lab(
-        workload,
-        network,
-        [bench.parse_world_size(size) for size in sizes],
-        bench.items(options.ways),
-        options.repeats,
-        output.tell_start,
-    )
-    output.show(bench.steps_as_json(rows) if options.json else bench.steps_as_text(rows))
+    output.show(_steps_json(rows) if options.json else steps_text(rows))
 
 
-def _bench_accuracy(arguments: list[str]) -> None:
+def _accuracy(arguments: list[str]) -> None:
     ours, _, extra = split_at(arguments, "--")
-    options = parse(accuracy.AccuracyOptions, "firetree bench time-to-accuracy", ours)
+    options = parse(AccuracyOptions, "firetree bench time-to-accuracy", ours)
     if options.html:
         make_folder(options.runs)  # where the page may go
         check_writable(options.html)
-    runs = accuracy.compare(options, Network.load(options.network), extra, output.tell_start)
-    output.show(accuracy.as_json(runs) if options.json else accuracy.as_text(runs))
-    if options.html:
-        from firetree.bench.accuracy_plot import as_html
+    runs = bench.time_to_accuracy(
+        items(options.recipes),
+        target=options.target,
+        ways=items(options.ways),
+        network=options.network,
+        seeds=options.seeds,
+        runs=options.runs,
+        options=extra,
+        progress=output.tell_start,
+    )
+    output.show(_rows_json(runs) if options.json else accuracy_text(runs))
+    _write_plot(options.html, "Time and bytes to an accuracy", "accuracy", runs)
 
-        write_durably(options.html, as_html(runs).encode())
+
+def _write_plot(path: Path | None, title: str, home: str, rows: Sequence[Any]) -> None:
+    if path is not None:
+        plot = import_module(f"firetree.commands.pages.{home}").fragment(rows)
+        write_durably(path, page(title, [plot], scripts=True).encode())
 
 
-def _bench_replay(part: Path, result: Path) -> None:
-    """What firetree bench step starts on every host."""
-    place = launch.find_place(os.environ) or launch.ALONE
-    with launch.joined(place, timeout_s=_LONG_S):
-        rows = bench.replay(part)
-        if place.rank == 0:
-            result.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
+def _rows_json(rows: Sequence[Any]) -> str:
+    return json.dumps([asdict(row) for row in rows], indent=1)
+
+
+def _steps_json(rows: Sequence[bench.StepRow]) -> str:
+    return json.dumps(
+        [
+            asdict(row) | {"speedup": row.speedup, "predicted_speedup": row.predicted_speedup}
+            for row in rows
+        ],
+        indent=1,
+    )
+
+
+def items(text: str) -> list[str]:
+    """What stands between commas."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise UserError(f"'{text}'; expected names or numbers with a comma between")
+    return items
+
+
+def parse_world_sizes(text: str | None) -> list[int] | None:
+    """Numbers of ranks, at least 1."""
+    if text is None:
+        return None
+    for item in items(text):
+        if not re.fullmatch(r"0*[1-9]\d{0,5}", item):
+            raise ArgumentError(
+                "world_size", f"is {item}; expected a number of ranks, as in 4 or 2,4,8"
+            )
+    return [int(item) for item in items(text)]
+
+
+def parse_size(text: str) -> int:
+    """Bytes, cut down to whole float32: `64kB`, `5MB`, `1MiB`.
+
+    Raises:
+        UserError: no such size, or below the 4 bytes of one element.
+    """
+    elements = parse_bytes(text) // 4
+    if elements < 1:
+        raise UserError(f"size '{text}'; expected at least 4B, one element")
+    return 4 * elements

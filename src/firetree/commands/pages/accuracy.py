@@ -1,4 +1,4 @@
-"""Accuracy against time and against bytes, a curve for each run, as a page of its own."""
+"""Accuracy against time and against bytes, a curve for each run, as a plot."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
-from firetree.bench.accuracy import AccuracyRun
+from firetree.bench import AccuracyRun
 
 
-def as_html(runs: Sequence[AccuracyRun]) -> str:
-    """The page; runs of one way have one colour, and one entry in the legend."""
+def fragment(runs: Sequence[AccuracyRun]) -> str:
+    """The plot; runs of one way have one colour, and one entry in the legend."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True)
     names = list(dict.fromkeys(f"{run.recipe}, {run.way}" for run in runs))
     shown: set[str] = set()
@@ -36,4 +36,4 @@ def as_html(runs: Sequence[AccuracyRun]) -> str:
     figure.update_xaxes(title="MB sent by all hosts", type="log", col=2)
     figure.update_yaxes(title="test accuracy, %", col=1)
     figure.update_layout(title="Time and bytes to an accuracy")
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+    return str(figure.to_html(include_plotlyjs=True, full_html=False))

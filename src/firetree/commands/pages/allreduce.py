@@ -1,7 +1,4 @@
-"""Rows of a benchmark as a page with a plot.
-
-On its own because the plotting library takes a tenth of a second to import, in every process.
-"""
+"""All-reduces as a plot."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from firetree.bench.allreduce import Row
+from firetree.bench import Row
 
 
-def as_html(rows: Sequence[Row]) -> str:
-    """A page of its own: time against size on logarithmic axes, a panel for each world size."""
+def fragment(rows: Sequence[Row]) -> str:
+    """Time against size on logarithmic axes, a panel for each world size."""
     world_sizes = sorted({row.world_size for row in rows})
     names = sorted({row.algorithm for row in rows})
     titles = [f"{world_size} ranks" for world_size in world_sizes]
@@ -41,7 +38,7 @@ def as_html(rows: Sequence[Row]) -> str:
     figure.update_xaxes(type="log", title="bytes")
     figure.update_yaxes(type="log", title="ms", col=1)
     figure.update_layout(title="All-reduce: median time, with the least and the most")
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+    return str(figure.to_html(include_plotlyjs=True, full_html=False))
 
 
 _COLOURS = [

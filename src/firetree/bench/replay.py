@@ -7,30 +7,39 @@ be checked for every model and network on one machine.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
-from firetree.errors import RunFailedError, UserError
+from firetree.bench.measure import LONG_S
+from firetree.documents import from_document
+from firetree.errors import ArgumentError, RunFailedError
 from firetree.lab import Lab, run_command
-from firetree.models.profile import Gradient, Profile, Workload
+from firetree.launch import Place, call, joined
+from firetree.models.profile import Profile
+from firetree.models.workload import load_workload
 from firetree.network import Network
 from firetree.peers import broadcast_json
 from firetree.planning.plan import Plan, Prices, make_plan, restricted
 from firetree.planning.step import Bucket, bucketed
 from firetree.probing import probe_ranks
+from firetree.progress import Progress, log
 from firetree.sync import Synchroniser
 from firetree.torch_private import group_store
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from firetree.models.inputs import Inputs
 
 _TIMEOUT_S = 300.0
 
@@ -64,55 +73,89 @@ class StepRow:
         return self.world_size * self.compute_s / self.predicted_s
 
 
-def replay_in_lab(
-    workload: Workload,
-    network: Network,
-    world_sizes: Sequence[int],
-    ways: Sequence[str],
-    repeats: int,
-    tell: Callable[[str], None],
+def step(
+    model: str | Callable[[], Any] | nn.Module = "squeezenet_v1_1",
+    network: str | Path | Network = "4 x 200mbit",
+    ways: Sequence[str] = (PLAN, "gloo"),
+    *,
+    world_size: int | Sequence[int] | None = None,
+    batch: int = 32,
+    size: int | None = None,
+    compute_s: float | None = None,
+    example: Inputs | None = None,
+    repeats: int = 3,
+    progress: Progress = log,
 ) -> list[StepRow]:
-    """Set up a lab for each number of hosts, whose ranks probe it, plan, and replay every way.
+    """Replay a model's training step on an emulated cluster, beside its prediction.
+
+    For each number of hosts, ranks in a lab probe it, plan, and replay every way. Needs Linux and root.
+
+    Args:
+        model, batch, size, compute_s, example: as `firetree.plan` takes them.
+        network: one line, the path of a network's JSON, or a `Network`.
+        ways: `plan` for the best way for each bucket, or an algorithm for all of them.
+        world_size: one number of hosts or several; by default all of the network's.
+        repeats: replays of each way, taken in turn.
+        progress: called with a line a number of hosts.
+
+    Returns:
+        A row for each way and number of hosts.
 
     Raises:
         UserError: more hosts than the network has, no such way, or a machine that can hold no lab.
         RunFailedError: a replay failed.
     """
-    rows: list[StepRow] = []
-    for world_size in world_sizes:
-        if not 2 <= world_size <= network.size:
-            raise UserError(f"{world_size} hosts; expected 2 to the network's {network.size}")
-        tell(f"replaying {', '.join(ways)} on {world_size} hosts")
-        with Lab(network.first(world_size)) as lab, tempfile.TemporaryDirectory() as folder:
-            part, result = Path(folder, "part.json"), Path(folder, "result.json")
-            part.write_text(json.dumps(_document(workload, ways, repeats)), encoding="utf-8")
-            replaying = ("bench", "replay", str(part), str(result))
-            run_command(lab, [sys.executable, "-m", "firetree", *replaying])
-            rows += [StepRow(**row) for row in json.loads(result.read_text(encoding="utf-8"))]
-    return rows
-
-
-def _document(workload: Workload, ways: Sequence[str], repeats: int) -> dict[str, Any]:
-    return {
+    if repeats < 1:
+        raise ArgumentError("repeats", f"is {repeats}; expected 1 or more")
+    found = network if isinstance(network, Network) else Network.load(network)
+    several = [world_size or found.size] if not isinstance(world_size, Sequence) else world_size
+    for hosts in several:
+        if not 2 <= hosts <= found.size:
+            raise ArgumentError(
+                "world_size", f"is {hosts}; expected 2 to the network's {found.size}"
+            )
+    workload = load_workload(model, batch=batch, size=size, compute_s=compute_s, example=example)
+    asked = {
         "model": workload.model,
         "profile": asdict(workload.profile),
         "ways": list(ways),
         "repeats": repeats,
     }
+    rows: list[StepRow] = []
+    for hosts in several:
+        progress(f"replaying {', '.join(ways)} on {hosts} hosts")
+        with Lab(found.first(hosts)) as lab:
+            rows += [StepRow(**row) for row in call(partial(_start, lab), _replay, asked, progress)]
+    return rows
 
 
-def replay(part: Path) -> list[StepRow]:
-    """On the ranks of the default process group: probe, plan, and replay what a part says."""
-    document: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
-    profile = _profile(document["profile"])
-    plans = _plans(document["model"], profile, document["ways"])
+def _start(lab: Lab, arguments: Sequence[str]) -> None:
+    run_command(lab, [sys.executable, "-m", "firetree", *arguments])
+
+
+def _replay(
+    place: Place,
+    progress: Progress,
+    model: str,
+    profile: dict[str, Any],
+    ways: Sequence[str],
+    repeats: int,
+) -> list[dict[str, Any]]:
+    known = from_document(Profile, profile, "the profile")
+    with joined(place, timeout_s=LONG_S):
+        return [asdict(row) for row in _rows(model, known, ways, repeats)]
+
+
+def _rows(model: str, profile: Profile, ways: Sequence[str], repeats: int) -> list[StepRow]:
+    """On the ranks of the default process group: probe, plan, and replay each way."""
+    plans = _plans(model, profile, ways)
     buckets = {way: bucketed(profile, plan.bucket_bytes) for way, plan in plans.items()}
     largest = max(bucket.size_bytes for several in buckets.values() for bucket in several)
     memory = torch.ones(-(-largest // 4))
     synchronisers = {way: _synchroniser(plan) for way, plan in plans.items()}
     seconds: dict[str, list[float]] = {way: [] for way in plans}
     # The first turn, in which connections are made and schedules proved, does not count.
-    for turn, way in itertools.product(range(document["repeats"] + 1), plans):
+    for turn, way in itertools.product(range(repeats + 1), plans):
         taken_s = _step(synchronisers[way], buckets[way], memory, profile)
         if turn:
             seconds[way].append(taken_s)
@@ -132,14 +175,6 @@ def _plans(model: str, profile: Profile, ways: Sequence[str]) -> dict[str, Plan]
             plan = make_plan(model, profile, prices if way == PLAN else restricted(prices, way))
             made[way] = plan.to_json()
     return {way: Plan.from_json(text) for way, text in broadcast_json(made).items()}
-
-
-def _profile(document: dict[str, Any]) -> Profile:
-    gradients = tuple(
-        Gradient(**{**gradient, "shape": tuple(gradient["shape"])})
-        for gradient in document["gradients"]
-    )
-    return Profile(document["forward_s"], document["backward_s"], gradients)
 
 
 def _row(plan: Plan, way: str, seconds: Sequence[float]) -> StepRow:
@@ -184,14 +219,3 @@ def _step(
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
     synchroniser.take_spans()
     return slowest.item()
-
-
-def steps_as_json(rows: Sequence[StepRow]) -> str:
-    """A list of objects with the fields of `StepRow` and both speed-ups."""
-    return json.dumps(
-        [
-            asdict(row) | {"speedup": row.speedup, "predicted_speedup": row.predicted_speedup}
-            for row in rows
-        ],
-        indent=1,
-    )

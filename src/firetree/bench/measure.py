@@ -1,34 +1,52 @@
 """Measure all-reduces side by side: every way takes its turn in every repeat, on the same ranks.
 
 Each repeat checks the sum, and times enough calls in a row to be long against the start of the ranks.
-The time is that of the slowest rank. `table` shows the rows, `plot` draws them.
+The time is that of the slowest rank.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from statistics import median
-from typing import cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import PrefixStore
 
+from firetree import collectives
 from firetree.bench.ways import Way, expected_sum, finish_peers, peer, peer_names
 from firetree.collectives import Executor
 from firetree.documents import from_document
-from firetree.errors import RunFailedError, UserError
+from firetree.errors import ArgumentError, RunFailedError, UserError
+from firetree.launch import (
+    ALONE,
+    Place,
+    call,
+    find_device,
+    find_place,
+    joined,
+    launch,
+)
 from firetree.network import Network, from_json
 from firetree.peers import broadcast_json
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.candidates import FOREST, GLOO, Choice, forest, known
 from firetree.probing import probe_ranks
+from firetree.progress import Progress, log
 from firetree.torch_private import group_store
+
+ALGORITHMS = ("binomial_tree", "chain", "double_binary_tree", "ring")
+SIZES_BYTES = (1_000, 64_000, 1_000_000, 5_000_000)
+
+LONG_S = 1800.0
+"""How long ranks that take no part wait for those that measure."""
 
 WINDOW_S = 0.03
 """How long the calls in one timing last at least, so that the ranks' uneven start does not count."""
@@ -36,21 +54,49 @@ WINDOW_S = 0.03
 MOST_CALLS = 30
 
 
+Device = Literal["cpu", "cuda"]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to measure; `network` is what the bound is computed for, None to measure the rate.
-
-    With `predict` the network is probed first, and each way's time predicted from what is found.
-    """
+    """What to measure, see `allreduce`."""
 
     algorithms: tuple[str, ...]
     sizes_bytes: tuple[int, ...]
     world_sizes: tuple[int, ...]
-    repeats: int = 7
-    device: str = "cpu"
-    timeout_s: float = 60.0
-    network: Network | None = None
-    predict: bool = False
+    repeats: int
+    rate_bytes_s: float | None
+    predict: bool
+    device: Device
+    timeout_s: float
+
+    def check(self) -> None:
+        """Raise UserError where nothing could be measured."""
+        for name in self.algorithms:
+            if name != FOREST:
+                collectives.find(name)
+        for size_bytes in self.sizes_bytes:
+            if size_bytes < 4:
+                raise ArgumentError("sizes", f"has {size_bytes}; expected 4 bytes or more")
+        for world_size in self.world_sizes:
+            if world_size < 1:
+                raise ArgumentError("world_size", f"is {world_size}; expected 1 or more")
+        if self.repeats < 1:
+            raise ArgumentError("repeats", f"is {self.repeats}; expected 1 or more")
+        if not 0 < self.timeout_s < 1e6:
+            raise ArgumentError("timeout_s", f"is {self.timeout_s}; expected seconds above 0")
+        self.network()
+
+    def network(self) -> Network | None:
+        """What the bound is computed for; None to measure the rate."""
+        hosts = max(self.world_sizes)
+        if self.rate_bytes_s is not None:
+            return Network.of_ports((self.rate_bytes_s,) * hosts)
+        text = os.environ.get("FIRETREE_NETWORK")  # of the lab around
+        network = from_json(text) if text else None
+        if network and network.size < hosts:
+            raise UserError(f"{hosts} ranks in a lab of {network.size} hosts; expected one a host")
+        return network
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,57 +130,155 @@ class _Contestant:
     cpu_s: list[float] = field(default_factory=list)
 
 
-def measure(settings: Settings) -> list[Row]:
-    """Measure on the ranks of the default process group; every rank gets the same rows.
+def allreduce(
+    algorithms: Sequence[str] = ALGORITHMS,
+    sizes_bytes: Sequence[int] = SIZES_BYTES,
+    world_size: int | Sequence[int] | None = None,
+    *,
+    repeats: int = 7,
+    rate_bytes_s: float | None = None,
+    predict: bool = False,
+    device: Device = "cpu",
+    timeout_s: float = 60.0,
+    progress: Progress = log,
+) -> list[Row]:
+    """Measure all-reduces side by side, each checked, on loopback or on the ranks of a job.
+
+        firetree.bench.allreduce(["ring", "binomial_tree"], [1_000_000], world_size=4)
+
+    Starts local processes, unless torchrun, srun, mpirun or `firetree lab` started this one: then all
+    ranks call it.
+
+    Args:
+        algorithms: names of `firetree.collectives`, or `forest` for one found for the network once it has
+            been probed. The backend's own all-reduce is always beside them, as `gloo`.
+        sizes_bytes: of the buffer, cut down to whole float32.
+        world_size: one number of ranks or several; by default all that were started, or 2 and 4.
+        repeats: timings of each, taken in turn.
+        rate_bytes_s: of every host's link, for the lower bound; by default the lab's, or measured.
+        predict: probe the network first, and predict each time.
+        device: where the buffer lies; on `cuda`, `gloo` is NCCL's own all-reduce.
+        timeout_s: how long to wait for another rank.
+        progress: called with a line a world size.
+
+    Returns:
+        A row for each algorithm, size and world size, on all ranks alike.
 
     Raises:
-        UserError: more ranks are asked for than there are.
+        UserError: no such algorithm, or more ranks than there are.
         RunFailedError: an all-reduce gave a wrong sum, or lost a rank.
     """
+    place = find_place(os.environ)
+    started: int | None = place.world_size if place else None
+    if dist.is_initialized():
+        started = dist.get_world_size()
+    settings = settings_of(
+        started,
+        algorithms,
+        sizes_bytes,
+        world_size,
+        repeats,
+        rate_bytes_s,
+        predict,
+        device,
+        timeout_s,
+    )
+    if dist.is_initialized():
+        return _measure(settings, progress)
+    most = max(settings.world_sizes)
+    if place is None and most > 1:
+        start = partial(launch, most)
+        rows = call(start, _as_worker, {"settings": asdict(settings)}, progress)
+        return [Row(**row) for row in rows]
+    return _at(place or ALONE, settings, progress)
+
+
+def settings_of(
+    started: int | None,
+    algorithms: Sequence[str],
+    sizes_bytes: Sequence[int],
+    world_size: int | Sequence[int] | None,
+    repeats: int,
+    rate_bytes_s: float | None,
+    predict: bool,
+    device: Device,
+    timeout_s: float,
+) -> Settings:
+    """What `allreduce` is asked for, among so many started ranks, or none (UserError where it cannot be)."""
+    world_sizes: tuple[int, ...] = (started,) if started else (2, 4)
+    if world_size is not None:
+        world_sizes = (world_size,) if isinstance(world_size, int) else tuple(world_size)
+    settings = Settings(
+        tuple(dict.fromkeys(name for name in algorithms if name != GLOO)),
+        tuple(size_bytes // 4 * 4 for size_bytes in sizes_bytes),
+        *(world_sizes, repeats, rate_bytes_s, predict, device, timeout_s),
+    )
+    settings.check()
+    return settings
+
+
+def _as_worker(place: Place, progress: Progress, settings: Any) -> list[dict[str, Any]]:
+    asked = from_document(Settings, settings, "what to measure")
+    return [asdict(row) for row in _at(place, asked, progress)]
+
+
+def _at(place: Place, settings: Settings, progress: Progress) -> list[Row]:
+    with joined(place, timeout_s=LONG_S):
+        find_device(settings.device, place)
+        return _measure(settings, progress)
+
+
+def _measure(settings: Settings, progress: Progress) -> list[Row]:
+    """Measure on the ranks of the default process group; every rank gets the same rows."""
     most, ranks = max(settings.world_sizes), dist.get_world_size()
     if most > ranks:
-        raise UserError(f"--world-size {most} on {ranks} ranks; expected no more than there are")
-    backend = "nccl" if settings.device == "cuda" else "gloo"
+        raise ArgumentError(
+            "world_size", f"is {most} on {ranks} ranks; expected no more than there are"
+        )
     rows: list[Row] = []
     for world_size in settings.world_sizes:
-        groups = _groups(world_size, backend, settings)
+        if dist.get_rank() == 0:
+            progress(f"all-reduces of {world_size} ranks")
+        groups = _groups(world_size, settings)
         if dist.get_rank() < world_size:
-            rows += _measure_groups(groups, backend, settings)
+            rows += _measure_groups(groups, settings)
         dist.barrier()
     finish_peers()
     return [Row(**row) for row in broadcast_json([asdict(row) for row in rows])]
 
 
-def _groups(world_size: int, backend: str, settings: Settings) -> dict[str, dist.ProcessGroup]:
+def _groups(world_size: int, settings: Settings) -> dict[str, dist.ProcessGroup]:
     """A group for each way: connections of its own, which remember nothing of the others' traffic."""
     timeout, ranks = timedelta(seconds=settings.timeout_s), list(range(world_size))
+    backend = "nccl" if settings.device == "cuda" else "gloo"
     return {
         name: cast(dist.ProcessGroup, dist.new_group(ranks, timeout=timeout, backend=backend))
-        for name in (*peer_names(backend), *settings.algorithms)
+        for name in (*peer_names(settings.device), *settings.algorithms)
     }
 
 
-def _measure_groups(
-    groups: dict[str, dist.ProcessGroup], backend: str, settings: Settings
-) -> list[Row]:
-    group = groups[backend]
-    network = settings.network and settings.network.first(group.size())
+def _measure_groups(groups: dict[str, dist.ProcessGroup], settings: Settings) -> list[Row]:
+    group = groups[GLOO]
+    whole = settings.network()
+    network = whole and whole.first(group.size())
     network = network or _equal_ports(group, torch.device(settings.device))
     priced = _probed(group) if settings.predict or FOREST in settings.algorithms else None
     rows: list[Row] = []
     for size_bytes in settings.sizes_bytes:
-        contestants = {name: _Contestant(peer(name, groups[name])) for name in peer_names(backend)}
-        entries = _choices(settings, priced or network, size_bytes, group)
-        for name, (choice, _) in entries.items():
-            if name in settings.algorithms:
+        contestants = {
+            name: _Contestant(peer(name, groups[name])) for name in peer_names(settings.device)
+        }
+        for name, (choice, predicted_s) in _choices(
+            settings, priced or network, size_bytes, group
+        ).items():
+            if name != GLOO:
                 executor = Executor(choice.schedule(group.size()), groups[name], settings.timeout_s)
                 contestants[name] = _Contestant(executor.run, choice.chunks)
-        for name, contestant in contestants.items():
-            contestant.predicted_s = entries.get(name if name != backend else GLOO, (None, None))[1]
+            contestants[name].predicted_s = predicted_s
         for _ in range(settings.repeats):
             for name, contestant in contestants.items():
                 _take_turn(name, contestant, group, size_bytes, settings.device)
-        rows += _rows(contestants, backend, group.size(), size_bytes, network)
+        rows += _rows(contestants, group.size(), size_bytes, network)
     return rows
 
 
@@ -223,13 +367,12 @@ def _equal_ports(group: dist.ProcessGroup, device: torch.device) -> Network:
 
 def _rows(
     contestants: dict[str, _Contestant],
-    backend: str,
     world_size: int,
     size_bytes: int,
     network: Network,
 ) -> list[Row]:
     bound_s = lower_bound_s(network, size_bytes)
-    gloo_s = contestants[backend].seconds
+    gloo_s = contestants[GLOO].seconds
     return [
         Row(
             algorithm=name,
@@ -247,9 +390,3 @@ def _rows(
         )
         for name, contestant in contestants.items()
     ]
-
-
-def network_around() -> Network | None:
-    """The network that the lab says it emulates, if a lab started this process."""
-    text = os.environ.get("FIRETREE_NETWORK")
-    return from_json(text) if text else None
