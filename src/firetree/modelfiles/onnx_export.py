@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from firetree.durable import check_writable, write_durably
 from firetree.extras import extra
 from firetree.modelfiles.loading import as_model
 from firetree.modelfiles.model import Model, metadata
-from firetree.progress import Progress, log
+from firetree.progress import Progress, log, without_warnings
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -94,10 +93,10 @@ def session(model: Model, threads: int = 0) -> Any:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """The exporter warns about its own insides."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        without_warnings(),
+    ):
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)
+        yield
