@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from firetree import models
 
 NOTE = (
-    "it does not say how pictures are prepared; assumed: the shorter side to 32 pixels, the 32 in the "
+    "it does not say how images are prepared; assumed: the shorter side to 32 pixels, the 32 in the "
     "centre, RGB, mean 123.675 116.28 103.53, deviation 58.395 57.12 57.375 of 255\n"
 )
 

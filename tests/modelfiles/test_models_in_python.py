@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,18 @@ def test_a_fire_that_is_named_otherwise_is_opened_by_its_content(path: str, tmp_
     found = firetree.inspect(tmp_path / "small.safetensors")
     assert repr(found) == repr(small)
     assert firetree.Model.load(tmp_path / "small.safetensors").classes == small.model.classes
+
+
+def test_images_that_cannot_be_decoded_are_told_of(path: str, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        shutil.copy(image_of(path), tmp_path / name)
+    (tmp_path / "dog/b.png").write_bytes(b"no image")
+    said: list[str] = []
+    found = firetree.scan(path, tmp_path, progress=said.append)
+    assert said[0] == "passed over: 1 of 3 images, which cannot be decoded"
+    assert repr(found).endswith("26 layers, 2 images)")
+    assert said[1:] == [curve.name for curve in found.curves]
 
 
 def test_values_show_themselves_in_a_line_and_in_a_table(path: str) -> None:

@@ -98,7 +98,7 @@ def compress(
     else:
         compressed = keep_exactly(model)
     if retrain and stored:
-        x_BCHW = inputs_of(model.preprocessing, stored, retrain_images, seed=1)
+        x_BCHW = inputs_of(model.preprocessing, stored, retrain_images, 1, progress)
         compressed = retrain_values(compressed, model, x_BCHW, retrain, progress)
     file = _encoded(compressed, coder, budget_bytes)
     if output:
@@ -115,7 +115,7 @@ def _fitted(
     progress: Progress,
 ) -> Compressed:
     check_budget(model, budget_bytes, coder)
-    x_BCHW = inputs_of(model.preprocessing, stored, CALIBRATION_IMAGES, seed=0)
+    x_BCHW = inputs_of(model.preprocessing, stored, CALIBRATION_IMAGES, 0, progress)
     progress(f"measuring sensitivities with {len(x_BCHW)} images")
     calibration = calibrate(model, x_BCHW)
     return fit_budget(

@@ -14,7 +14,7 @@ from firetree.data.pictures import Stored
 from firetree.data.tars import TARS
 from firetree.errors import UserError
 from firetree.modelfiles import Preprocessing
-from firetree.progress import Progress
+from firetree.progress import Progress, log
 
 CALIBRATION_IMAGES = 48
 
@@ -41,8 +41,10 @@ def read_images(path: str | Path, progress: Progress) -> Stored:
     return dataset.train
 
 
-def inputs_of(preprocessing: Preprocessing, stored: Stored, count: int, seed: int) -> Tensor:
-    """x_BCHW of up to `count` images drawn at random.
+def inputs_of(
+    preprocessing: Preprocessing, stored: Stored, count: int, seed: int, progress: Progress = log
+) -> Tensor:
+    """x_BCHW of up to `count` images drawn at random, and a line on those that cannot be decoded.
 
     Raises:
         UserError: none of them can be decoded.
@@ -54,6 +56,8 @@ def inputs_of(preprocessing: Preprocessing, stored: Stored, count: int, seed: in
             found.append(preprocessing.apply(stored.image(index, None)))
         except DamagedPictureError:
             continue
+    if damaged := len(drawn) - len(found):
+        progress(f"passed over: {damaged} of {len(drawn)} images, which cannot be decoded")
     if not found:
         raise UserError("none of the images to calibrate with can be decoded")
     return preprocessing.normalise(np.stack(found))

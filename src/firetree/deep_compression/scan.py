@@ -60,7 +60,7 @@ def scan(model: Model | str | Path, images: str | Path, *, progress: Progress = 
     """
     model = as_model(model, progress)
     stored = read_images(images, progress)
-    x_BCHW = inputs_of(model.preprocessing, stored, CALIBRATION_IMAGES, seed=0)
+    x_BCHW = inputs_of(model.preprocessing, stored, CALIBRATION_IMAGES, 0, progress)
     return Scan(model.network, len(x_BCHW), scan_layers(model, x_BCHW, progress))
 
 
