@@ -83,7 +83,7 @@ CASES = {
     ),
     "value of a wrong kind": (
         lambda _: ["digits", "--optim.lr", "fast"],
-        "--optim.lr: could not convert string to float: 'fast'",
+        "--optim.lr is fast; expected a number",
     ),
     "unknown choice": (lambda _: ["digits", "--optim.rule", "cosinus"], "invalid choice 'cosinus'"),
     "missing data file": (
