@@ -2,61 +2,200 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from firetree.errors import UserError
+from firetree.modelfiles.computation import (
+    IMAGE,
+    Computation,
+    Expression,
+    Value,
+    Window,
+    average_pool,
+    concat,
+    flat,
+    in_words,
+    max_pool,
+    of_network,
+    relu,
+)
+from firetree.modelfiles.model import Model
 
 _OURS = {
     *("Conv", "Gemm", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "LRN"),
-    *(
-        "Cast",
-        "Concat",
-        "Constant",
-        "Dropout",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "LogSoftmax",
-        "Pad",
-    ),
-    *("Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Unsqueeze"),
+    *("Cast", "Concat", "Constant", "Dropout", "Flatten", "Gather", "Identity", "LogSoftmax"),
+    *("Pad", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Unsqueeze"),
 }
 """Operators of which SqueezeNets and AlexNets are made, in whatever way they are exported."""
+_LAST = ("flat", "LogSoftmax", "Softmax")
+"""What may follow the last layer: no answer depends on it."""
+_LARGEST = 1000
+"""Operations between two layers, beyond which a graph can only be made to keep its reader busy."""
 
 
-def check_graph(graph: Any, network: str, side: int, source: str) -> None:
-    """Refuse a graph that has other layers than the network, for images of `side` pixels.
+def check_graph(
+    graph: Any,
+    tensors: Mapping[str, Tensor],
+    model: Model,
+    layers: Sequence[str],
+    source: str,
+) -> None:
+    """Refuse a graph that computes something else than the network for images of the model's size.
+
+    Args:
+        tensors: what is known before the graph runs.
+        layers: names of the graph's layers with weights, as many as the network has and in its order.
 
     Raises:
-        UserError: operators that would change the numbers, or pools that leave out the last row.
+        UserError: the first operator, number of a layer, or connection that differs.
     """
-    if others := sorted({node.op_type for node in graph.node} - _OURS):
+    network, side = model.network, model.preprocessing.crop
+    if others := sorted({node.op_type for node in graph.node if not _is_ours(node)}):
         raise UserError(
             f"{source} also computes {', '.join(others)}, which {network} does not; expected that "
             "network alone"
         )
-    if network.startswith("squeezenet") and (pool := _cutting_pool(graph, side)):
+    theirs, ours = _of_graph(graph, tensors, side, source), of_network(model.build(), side)
+    if len(theirs.layers) != len(layers):
         raise UserError(
-            f"{pool} of {source} leaves out the last row of its input, as ceil_mode = 0; expected 1, as "
-            f"{network} has"
+            f"{source} has {len(layers)} layers, of which its image reaches {len(theirs.layers)}; "
+            "expected all"
         )
+    as_ours = f"as {network} has for images of {side} pixels"
+    for layer, found, expected in zip(layers, theirs.layers, ours.layers, strict=True):
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise UserError(
+                    f"{layer} of {source} has the {name} {in_words(found.get(name), layers)}; "
+                    f"expected {in_words(value, layers)}, {as_ours}"
+                )
+    (answer,) = ours.outputs
+    if answer not in theirs.outputs:
+        given = " and ".join(in_words(what, layers) for what in theirs.outputs) or "nothing"
+        raise UserError(f"{source} gives {given}; expected {in_words(answer, layers)}, {as_ours}")
 
 
-def _cutting_pool(graph: Any, side: int) -> str | None:
-    """The first pool that gives less than one in ceil mode would."""
-    for node in graph.node:
-        if node.op_type not in ("Conv", "MaxPool"):
-            continue
-        told = {entry.name: entry for entry in node.attribute}
-        padded = "auto_pad" in told and told["auto_pad"].s not in (b"NOTSET", b"VALID")
-        if "kernel_shape" not in told or padded:
+def _is_ours(node: Any) -> bool:
+    return node.op_type in _OURS and node.domain in ("", "ai.onnx")
+
+
+class _Node(NamedTuple):
+    """An operation on values that come from the image."""
+
+    kind: str
+    told: Mapping[str, Any]
+    given: Sequence[Value]
+    known: Sequence[Tensor]
+    """Those of its other inputs that are known before the graph runs."""
+    inputs: int
+
+    @property
+    def padding(self) -> tuple[int, ...] | str:
+        """At the top, left, bottom and right; or how it is found out, which no network of ours has."""
+        auto = self.told.get("auto_pad", b"NOTSET")
+        if auto == b"NOTSET":
+            return tuple(self.told.get("pads", (0, 0, 0, 0)))
+        return (0, 0, 0, 0) if auto == b"VALID" else str(auto)
+
+    def pair(self, name: str) -> tuple[int, ...]:
+        """Of both axes, 1 where it is not said."""
+        return tuple(self.told.get(name, (1, 1)))
+
+    def window(self, kernel: Sequence[int]) -> Window | None:
+        """None for one that no network of ours has."""
+        pads, stride, dilation = self.padding, self.pair("strides"), self.pair("dilations")
+        pairs = kernel, stride, dilation, pads[:2], pads[2:]
+        if isinstance(pads, str) or any(len(one) != 2 or one[0] != one[1] for one in pairs):
             return None
-        kernel = told["kernel_shape"].ints[0]
-        stride = told["strides"].ints[0] if "strides" in told else 1
-        begin, end = told["pads"].ints[::2] if "pads" in told else (0, 0)
-        whole = -(-(side + begin - kernel) // stride) + 1
-        ceil = node.op_type == "MaxPool" and "ceil_mode" in told and told["ceil_mode"].i
-        side = whole if ceil else (side + begin + end - kernel) // stride + 1
-        if node.op_type == "MaxPool" and side < whole:
-            return str(node.name or "a MaxPool")
-    return None
+        ceil = bool(self.told.get("ceil_mode"))
+        return Window(kernel[0], stride[0], pads[0], pads[2], dilation[0], ceil)
+
+
+def _of_graph(graph: Any, tensors: Mapping[str, Tensor], side: int, source: str) -> Computation:
+    from onnx.helper import get_attribute_value
+
+    image = next((one.name for one in graph.input if one.name not in tensors), "")
+    values = {image: Value(IMAGE, side)}
+    layers: list[Mapping[str, Any]] = []
+    for node in graph.node:
+        given = [values[name] for name in node.input if name in values]
+        if not given:
+            continue  # arithmetic with shapes
+        told = {entry.name: get_attribute_value(entry) for entry in node.attribute}
+        known = [tensors[name] for name in node.input if name in tensors]
+        step = _Node(node.op_type, told, given, known, len(node.input))
+        if step.kind in ("Conv", "Gemm") and known:
+            layers.append(_layer(step))
+            window = step.window(known[0].shape[2:])
+            value = Value(("layer", len(layers) - 1), window.cells(given[0].side) if window else 1)
+        else:
+            value = _behind(step)
+        if value.size > _LARGEST:
+            raise UserError(f"{source} has over {_LARGEST:,} operations between two layers")
+        values[node.output[0]] = value
+    names = [one.name for one in graph.output] or [graph.node[-1].output[0]]
+    outputs = [values[name].what for name in names if name in values]
+    return Computation(layers, [_without_last(what) for what in outputs])
+
+
+def _without_last(what: Expression) -> Expression:
+    while what[0] in _LAST:
+        what = what[-1]
+    return what
+
+
+def _layer(step: _Node) -> dict[str, Any]:
+    """A layer's numbers and what it reads, by the names that `of_network` gives them."""
+    if step.kind == "Gemm":
+        defaults = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+        numbers = {name: step.told.get(name, value) for name, value in defaults.items()}
+    else:
+        numbers = {
+            "stride": step.pair("strides"),
+            "padding": step.padding,
+            "dilation": step.pair("dilations"),
+            "groups": step.told.get("group", 1),
+        }
+    return {**numbers, "input": step.given[0].what}
+
+
+def _behind(step: _Node) -> Value:
+    """What an operation without weights gives; by its own name where no network of ours has it so."""
+    value = step.given[0]
+    match step.kind:
+        case "Identity" | "Dropout" | "Cast":
+            return value
+        case "Relu":
+            return relu(value)
+        case "Concat" if step.told["axis"] in (1, -3) and len(step.given) == step.inputs:
+            return concat(step.given)
+        case "MaxPool" | "AveragePool" if window := step.window(step.told["kernel_shape"]):
+            return (max_pool if step.kind == "MaxPool" else average_pool)(value, window)
+        case "GlobalAveragePool":
+            return value.then("mean", side=1)
+        case "ReduceMean" if {axis % 4 for axis in _axes(step)} == {2, 3}:
+            return value.then("mean", side=1)
+        case "LRN":
+            size, bias = step.told["size"], step.told.get("bias", 1.0)
+            scales = (step.told.get("alpha", 1e-4), step.told.get("beta", 0.75), bias)
+            numbers = [float(f"{number:.6g}") for number in scales]
+            return value.then("local_response_norm", size, *numbers)
+        case "Reshape" | "Flatten" if step.told.get("axis", 1) == 1:
+            return flat(value)
+        case "Squeeze" | "Unsqueeze" if value.what[0] == "mean":
+            return value
+        case "Pad" if not any(step.told.get("pads", ())) and not any(map(bool, _first(step))):
+            return value
+    return value.then(step.kind)
+
+
+def _axes(step: _Node) -> Sequence[int]:
+    return step.told.get("axes") or _first(step)
+
+
+def _first(step: _Node) -> list[int]:
+    """The numbers of the first other input, as operators have their axes and pads since opset 11 to 18."""
+    return step.known[0].flatten().tolist() if step.known else []

@@ -52,7 +52,7 @@ def read_onnx(path: Path) -> Model:
     if model is None:
         raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
     with _one_line(path):
-        check_graph(loaded.graph, model.network, model.preprocessing.crop, str(path))
+        check_graph(loaded.graph, tensors, model, list(layers), str(path))
     return model
 
 
