@@ -95,6 +95,11 @@ def steps_in_backward(model: DistributedDataParallel) -> bool:
     return any(hasattr(p, "_in_backward_optimizers") for p in model._module_parameters)
 
 
+def sums_without_hooks(model: DistributedDataParallel) -> bool:
+    """Whether code that `torch.compile` writes sums the gradients, where a hook on buckets is not called."""
+    return model._use_python_reducer
+
+
 def averages_who_is_left(model: DistributedDataParallel) -> bool:
     """Whether the model is in a `Join` whose means are over those ranks that still have samples."""
     return model._join_config.enable and not model._divide_by_initial_world_size

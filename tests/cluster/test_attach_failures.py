@@ -162,6 +162,11 @@ def stepping() -> DistributedDataParallel:
     return DistributedDataParallel(model)
 
 
+def summing_by_compiled_code() -> DistributedDataParallel:
+    with torch._dynamo.config.patch(optimize_ddp="python_reducer"):
+        return DistributedDataParallel(net())
+
+
 def refused() -> dict[str, tuple[str, int]]:
     """What each mistake is told, and how many threads it leaves."""
     attached = DistributedDataParallel(net())
@@ -172,6 +177,7 @@ def refused() -> dict[str, tuple[str, int]]:
         "twice": lambda: firetree.attach(attached),
         "hooked": lambda: firetree.attach(hooked),
         "stepping": lambda: firetree.attach(stepping()),
+        "compiled": lambda: firetree.attach(summing_by_compiled_code()),
         "sharded": lambda: firetree.attach(shard()),
         "bare": lambda: firetree.attach(net()),
         "wrapped": lambda: firetree.attach(nn.Sequential(attached)),
@@ -201,6 +207,7 @@ def test_a_mistake_is_told_at_once_and_leaves_nothing() -> None:
     assert "has the communication hook Hook.firetree already" in lines["twice"]
     assert "already" in lines["hooked"]
     assert "the model's optimizer steps in the backward pass" in lines["stepping"]
+    assert "python_reducer" in lines["compiled"]
     assert "of whose weights each rank has a part" in lines["sharded"]
     assert "expected DistributedDataParallel(Sequential(…))" in lines["bare"]
     assert "expected the DistributedDataParallel that it holds" in lines["wrapped"]

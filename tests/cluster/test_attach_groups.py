@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -99,6 +100,27 @@ def test_messages_have_the_ranks_that_the_script_knows() -> None:
     assert "rank 3" in first
     assert "rank 1 was at" in first
     assert first.endswith("by 3")
+
+
+def late() -> list[str]:
+    """Rank 1 attaches once rank 0 has said that it waits for it."""
+    model, store, said = layer(), group_store(), []
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            store.set("said", "")
+
+    logging.getLogger("firetree").addHandler(Said())
+    if dist.get_rank() == 1:
+        store.wait(["said"])
+    firetree.attach(model)
+    assert mean_of_ranks(model) == 0.5
+    return said
+
+
+def test_who_is_waited_for_is_said_once() -> None:
+    assert run_on_ranks(2, late) == [["firetree.attach: waiting for rank 1 since 5 s"], []]
 
 
 def missing() -> str:

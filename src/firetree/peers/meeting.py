@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch.distributed as dist
 
 from firetree.errors import CollectiveError
 from firetree.peers.exchange import Json
+from firetree.peers.rollcall import LONG_S
 from firetree.torch_private import group_store
 
 Result = TypeVar("Result")
@@ -30,7 +32,8 @@ _STORE_S = 2.0
 class Meeting:
     """One occasion at which all ranks of a group tell each other values; `ranks` are global ones.
 
-    Ranks may come late by `timeout_s`. All of them hold the meetings of a group in the same order.
+    Ranks may come late by `timeout_s`; after `LONG_S` the logger `firetree` is told who is missing. All
+    of them hold the meetings of a group in the same order.
 
     Args:
         group: any process group with a store.
@@ -86,8 +89,13 @@ class Meeting:
     def _tell(self, mine: Json) -> list[Json]:
         keys = [self._key(f"{self._rounds}/{rank}") for rank in range(len(self.ranks))]
         self._store.set(keys[self._rank], json.dumps(mine))
-        if not self._until(lambda: self._store.check(keys)):
-            self._give_up(keys)
+        quiet_s = min(LONG_S, self._timeout_s)
+        in_time = self._until(lambda: self._store.check(keys), quiet_s)
+        if not in_time and (late := self._missing(keys)):
+            line = f"{self._place}: waiting for {_names(late)} since {quiet_s:g} s"
+            logging.getLogger("firetree").warning(line)
+            if not self._until(lambda: self._store.check(keys), self._timeout_s - quiet_s):
+                self._give_up(keys)
         if self._store.check([self._key(_OVER)]):
             raise CollectiveError(self._store.get(self._key(_OVER)).decode())
         return [json.loads(self._store.get(key)) for key in keys]
@@ -96,26 +104,32 @@ class Meeting:
         """Stay until all have read: the store goes with the rank that keeps it, which may end now."""
         key = self._key(f"{self._rounds}/read")
         self._store.add(key, 1)
-        self._until(lambda: self._store.add(key, 0) == len(self.ranks))
+        self._until(lambda: self._store.add(key, 0) == len(self.ranks), self._timeout_s)
 
     def _key(self, name: str) -> str:
         return f"{self._place}/{self.number}/{name}"
 
-    def _until(self, over: Callable[[], bool]) -> bool:
+    def _until(self, over: Callable[[], bool], limit_s: float) -> bool:
         """Whether it was over in time. The store's own waiting would keep all other threads from it."""
-        deadline_s, pause_s = time.monotonic() + self._timeout_s, 0.001
+        deadline_s, pause_s = time.monotonic() + limit_s, 0.001
         while not (done := over()) and time.monotonic() < deadline_s:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         return done
 
-    def _give_up(self, keys: list[str]) -> NoReturn:
+    def _missing(self, keys: list[str]) -> list[int]:
         came = [self._store.check([key]) for key in keys]
-        missing = [rank for rank, here in zip(self.ranks, came, strict=True) if not here]
-        who = ", ".join(f"rank {rank}" for rank in missing)
+        return [rank for rank, here in zip(self.ranks, came, strict=True) if not here]
+
+    def _give_up(self, keys: list[str]) -> NoReturn:
+        missing = self._missing(keys)
         text = (
-            f"{who} {'has' if len(missing) == 1 else 'have'} not called {self._place} within "
+            f"{_names(missing)} {'has' if len(missing) == 1 else 'have'} not called {self._place} within "
             f"{self._timeout_s:g} s; call it on every rank of the model's process group"
         )
         self._store.set(self._key(_OVER), text)
         raise CollectiveError(text, missing[0] if missing else None)
+
+
+def _names(ranks: list[int]) -> str:
+    return ", ".join(f"rank {rank}" for rank in ranks)

@@ -25,6 +25,7 @@ from firetree.torch_private import (
     named_group,
     own_parameters,
     steps_in_backward,
+    sums_without_hooks,
 )
 
 # By name: whoever has one has imported it, which takes as long as to import torch.
@@ -117,6 +118,11 @@ def _check_model(model: object) -> None:
             raise UserError(
                 "the model's optimizer steps in the backward pass, by a communication hook of its own; "
                 "expected one that steps after it"
+            )
+        if sums_without_hooks(model):
+            raise UserError(
+                "the model was wrapped with torch._dynamo.config.optimize_ddp = 'python_reducer', which "
+                "calls no communication hook; expected another mode, as 'ddp_optimizer'"
             )
         return
     if not _SHARDED.isdisjoint(base.__name__ for base in type(model).__mro__):
