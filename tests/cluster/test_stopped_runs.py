@@ -31,7 +31,7 @@ DILOCO = ("--sync.outer-lr", 0.7, "--sync.outer-momentum", 0.9)
 def own_run(run_dir: Path, *options: object) -> tuple[object, ...]:
     """A run with few checkpoints on schedule."""
     run = ("train", "digits", "--run-dir", run_dir, "--optim.batch-size", 32)
-    return *run, "--optim.steps", 130, "--checkpoint-steps", 20, *options
+    return *run, "--optim.steps", 260, "--checkpoint-steps", 20, *options
 
 
 def stopped(run: tuple[object, ...], ranks: int, run_dir: Path) -> Path:
