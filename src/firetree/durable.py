@@ -62,6 +62,8 @@ def _check_folder(path: Path) -> None:
     """NotADirectoryError, which names the path, where it is there as something else."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a folder", str(path))
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(errno.ENOENT, f"{path} is a link that leads nowhere", str(path))
 
 
 @contextmanager

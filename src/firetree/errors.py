@@ -89,6 +89,7 @@ _MEMORY = (
         "bad_alloc",
         "MemoryError",
         "could not create a primitive",
+        "failed to map segment",
     ),
     *("Overflow when unpacking", "size calculation overflowed"),
 )

@@ -5,7 +5,9 @@ All that the command prints passes through here, but for what other programs pri
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -49,9 +51,11 @@ def to_standard_output() -> Iterator[None]:
         raise RunFailedError(f"cannot write to standard output: {error.strerror}") from error
 
 
-def tell(line: str) -> None:
-    """Print a line on standard error."""
-    print(printable(line), file=sys.stderr, flush=True)
+def tell(text: str, keep: str = "") -> None:
+    """Print a line on standard error, or more where line ends are to keep; where it cannot be written,
+    nobody can be told."""
+    with contextlib.suppress(OSError):
+        print(printable(text, keep), file=sys.stderr, flush=True)
 
 
 def tell_start(what: str) -> None:
@@ -59,8 +63,15 @@ def tell_start(what: str) -> None:
     tell(f"{what} …")
 
 
-def accept_all_letters() -> None:
-    """Let both outputs escape what their encoding lacks, as ASCII does where the locale is C."""
+def make_ready() -> None:
+    """Let both outputs escape what their encoding lacks, as ASCII does where the locale is C.
+
+    Standard streams that are closed lead nowhere from now on: the next file that is opened would
+    otherwise take their number, and with it what libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -27,6 +27,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     [
         pytest.param(signal.SIGTERM, "launcher", marks=pytest.mark.slow),
         (signal.SIGTERM, "launcher twice"),
+        pytest.param(signal.SIGHUP, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "worker", marks=pytest.mark.slow),
@@ -61,6 +62,29 @@ def test_a_signal_costs_no_step(
     assert (code, err) == (0, "")
     assert f"resumed at step {step} of {STEPS}" in out
     assert last_weights(run_dir) == undisturbed
+
+
+def test_a_signal_that_comes_while_a_failed_run_ends_is_not_followed_by_a_restart(
+    tmp_path: Path,
+) -> None:
+    run_dir = tmp_path / "run"
+    job = start(*arguments(run_dir, "ring", 100_000), *TWO, "--restarts", 1)
+    first, second = wait_for_workers(job.pid, run_dir)
+    os.kill(second, signal.SIGSTOP)
+    os.kill(first, signal.SIGKILL)
+    while not told_to_end(second):
+        time.sleep(0.01)
+    job.send_signal(signal.SIGINT)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 128 + signal.SIGINT
+    assert " was killed by SIGKILL; the others were ended; to go on: " in err
+
+
+def told_to_end(stopped: int) -> bool:
+    """Whether SIGTERM waits for a process that is stopped."""
+    status = Path(f"/proc/{stopped}/status").read_text()
+    pending = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(pending.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_after_a_death_the_folder_and_the_command_are_said(tmp_path: Path) -> None:

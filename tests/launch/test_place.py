@@ -12,6 +12,10 @@ from firetree.launch.place import Place, find_place, first_host
     ("environ", "place"),
     [
         ({}, None),
+        (  # one process, which may start others
+            {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "8", "MASTER_PORT": "7"},
+            None,
+        ),
         (
             {
                 "RANK": "3",
@@ -69,6 +73,15 @@ def test_a_launchers_variables_are_understood(environ: dict[str, str], place: Pl
             "several hosts and no MASTER_ADDR; set it",
         ),
         ({"RANK": "x", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "RANK='x' in the environment"),
+        ({"RANK": "0", "WORLD_SIZE": "2.5", "MASTER_ADDR": "a"}, "WORLD_SIZE='2.5' in the"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "0", "MASTER_ADDR": "a"},
+            "LOCAL_WORLD_SIZE=0 with WORLD_SIZE=2; expected 1 or more",
+        ),
+        (
+            {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2x"},
+            "SLURM_STEP_TASKS_PER_NODE='2x' in the environment",
+        ),
         ({"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"}, "no MASTER_ADDR; set it"),
     ],
 )

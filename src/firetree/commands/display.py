@@ -1,11 +1,20 @@
-"""What a person watching a run sees: a live display on a terminal, plain lines elsewhere."""
+"""What a person watching a run sees: a live display on a terminal, plain lines elsewhere.
+
+A run goes on where it can no longer be watched: its folder has what it comes to.
+"""
 
 from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from firetree.output import printable, to_standard_output
+from firetree.output import printable, tell
 from firetree.training.progress import Lines
 
 
@@ -14,7 +23,13 @@ class Display(Lines):
 
     def __init__(self) -> None:
         super().__init__(self._print)
-        self._console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self._console = Console(
+            file=cast(IO[str], _Output()),
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+            emoji=False,
+        )
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,5 +57,28 @@ class Display(Lines):
         )
 
     def _print(self, line: str) -> None:
-        with to_standard_output():
-            self._console.print(printable(line))
+        self._console.print(printable(line))
+
+
+class _Output:
+    """Standard output until it cannot be written, which is said once; from then on nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+    def write(self, text: str) -> None:
+        with _giving_up():
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        with _giving_up():
+            sys.stdout.flush()
+
+
+@contextmanager
+def _giving_up() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        tell(f"standard output cannot be written: {error.strerror}; the run goes on without it")

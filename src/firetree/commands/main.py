@@ -45,7 +45,7 @@ _NO_WAY_IN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 def main() -> None:
     """Run this process's command line; ends the process."""
-    output.accept_all_letters()
+    output.make_ready()
     ours, dashes, theirs = split_at(sys.argv[1:], "--")
     code = 0
     try:
@@ -56,7 +56,7 @@ def main() -> None:
         code = 128 + signal.SIGPIPE
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in ours:
-            sys.stderr.write(output.printable(traceback.format_exc(), keep="\n"))
+            output.tell(traceback.format_exc(), keep="\n")
         code = _explain(error)
     # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
     # backend abort now and then when the interpreter goes before they do.
@@ -97,6 +97,15 @@ def _run(arguments: list[str]) -> None:
         case []:
             raise UserError(f"no command; expected one of {', '.join(VERBS)}")
         case [verb, *rest] if verb in (*VERBS, "worker"):
+            _check_own_folder()
             import_module(f"firetree.commands.{verb}").run(rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, VERBS)}")
+
+
+def _check_own_folder() -> None:
+    """Before a library of Intel's, which torch imports, ends the process for it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the folder you are in was removed; change to another") from error

@@ -72,7 +72,10 @@ def tell_launcher(error: BaseException, message: str, traceback: str = "") -> bo
     lost = isinstance(error, CollectiveError)
     peer = error.peer if isinstance(error, CollectiveError) else None
     report = Report(message, lost, peer, int(time.time()), traceback)
-    Path(os.environ[_REPORT]).write_text(json.dumps(asdict(report)), encoding="utf-8")
+    try:
+        Path(os.environ[_REPORT]).write_text(json.dumps(asdict(report)), encoding="utf-8")
+    except OSError:  # its disk is full, or a launcher that is no more has left the variable
+        return False
     if lost:
         time.sleep(_HEARING_S)
     return started_here()

@@ -39,7 +39,7 @@ _END_S = 5.0
 """How long workers may take to end once told to, before they are killed."""
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""Signals that end the job: what workers do about them is theirs. SIGHUP reaches them as SIGTERM."""
+"""Signals that end the job: what workers do about them is theirs."""
 
 _HOST = "127.0.0.1"
 
@@ -73,14 +73,14 @@ def launch(
         job = stack.enter_context(_Job(folder, signals, hear))
         job.start(workers, arguments)
         number = job.wait_for_trouble()
-        if number is None:
-            job.end(signal.SIGTERM, _END_S)
-        else:
-            job.end(signal.SIGTERM if number == signal.SIGHUP else number, grace_s + _END_S)
+        if number is not None:
+            job.end(number, grace_s + _END_S)
             reports = [failure.report.message for failure in job.failures if failure.report]
             raise Interrupted(number, *reports[:1])
+        meanwhile = job.end(signal.SIGTERM, _END_S)
         if job.failures:
-            raise interruption(job.failures) or first_cause(job.failures)
+            cause = interruption(job.failures) or first_cause(job.failures)
+            raise Interrupted(meanwhile, str(cause)) if meanwhile else cause
 
 
 def _check_open_files() -> None:
@@ -129,9 +129,10 @@ class _Job:
     ) -> None:
         store = {STORE_SOCKET: str(listener.fileno())} if rank == 0 else {}
         process = subprocess.Popen(
-            [sys.executable, "-m", "firetree", *arguments],
+            # Without the folder we are in before all libraries, as the command itself is.
+            [sys.executable, "-P", "-m", "firetree", *arguments],
             env={
-                **os.environ,
+                **_own_environ(),
                 **_place_variables(rank, workers, listener.getsockname()[1]),
                 **report_variable(self._report_file(rank)),
                 LAUNCHER: str(os.getpid()),
@@ -162,20 +163,23 @@ class _Job:
                 return number
         return None
 
-    def end(self, number: int, limit_s: float) -> None:
+    def end(self, number: int, limit_s: float) -> int | None:
         """Send those that still run a signal; kill them after the limit, or at Ctrl-C after that.
 
-        Other signals may come twice, as from `timeout`.
+        Other signals may come twice, as from `timeout`. Gives the last that came meanwhile.
         """
-        self._told = True
+        self._told, meanwhile = True, None
         for process in self._running.values():
             process.send_signal(number)
         since_s = time.monotonic()
         while self._running and (left_s := since_s + limit_s - time.monotonic()) > 0:
-            if self._wait(left_s) == signal.SIGINT and time.monotonic() > since_s + ECHO_S:
+            another = self._wait(left_s)
+            meanwhile = another or meanwhile
+            if another == signal.SIGINT and time.monotonic() > since_s + ECHO_S:
                 break
         while self._forward():
             pass
+        return meanwhile
 
     def _wait(self, limit_s: float | None) -> int | None:
         """Wait until something ends or a signal comes; gives the signal."""
@@ -210,6 +214,11 @@ class _Job:
         if code:
             report = read_report(self._report_file(rank))
             self.failures.append(Failure(rank, code, self._told, report))
+
+
+def _own_environ() -> dict[str, str]:
+    """The environment without what torchrun tells its workers, as it may have started us."""
+    return {name: it for name, it in os.environ.items() if not name.startswith("TORCHELASTIC_")}
 
 
 def _place_variables(rank: int, workers: int, port: int) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firetree.errors import UserError
+from firetree.launch.failure import LAUNCHER
 
 DEFAULT_PORT = 29500
 
@@ -50,7 +51,7 @@ _LAUNCHERS = (
 
 
 def find_place(environ: Mapping[str, str]) -> Place | None:
-    """This worker's place, or None where nobody started several.
+    """This worker's place, or None where nobody started several: then this one may start some.
 
     Raises:
         UserError: the variables contradict each other, or nothing says where rank 0 is.
@@ -58,10 +59,17 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
     for rank_name, size_name, local_size_name, local_rank_name in _LAUNCHERS:
         if rank_name in environ and size_name in environ:
             rank, world_size = _number(environ, rank_name), _number(environ, size_name)
-            local_world_size = _number_if_given(environ, local_size_name, 1)
-            local_rank = _number_if_given(environ, local_rank_name, 0)
             if not 0 <= rank < world_size:
                 raise UserError(f"{rank_name}={rank} with {size_name}={world_size}; expected less")
+            if world_size == 1 and LAUNCHER not in environ:
+                continue
+            local_world_size = _number_if_given(environ, local_size_name, 1, _TASKS_PER_NODE)
+            if not 1 <= local_world_size <= world_size:
+                raise UserError(
+                    f"{local_size_name}={local_world_size} with {size_name}={world_size}; expected 1 "
+                    "or more, and no more than that"
+                )
+            local_rank = _number_if_given(environ, local_rank_name, 0)
             everyone_here = local_world_size == world_size
             master_addr = _master_addr(environ, everyone_here)
             port = master_port(environ, DEFAULT_PORT)
@@ -91,16 +99,22 @@ def master_port(environ: Mapping[str, str], default: int) -> int:
     return port
 
 
-def _number_if_given(environ: Mapping[str, str], name: str, default: int) -> int:
-    return _number(environ, name) if name in environ else default
+_NUMBER = re.compile(r"([0-9]{1,18})")
+_TASKS_PER_NODE = re.compile(r"([0-9]{1,18})(\(x[0-9]+\))?(,.*)?")
+"""As SLURM writes `4(x2),3`: the first number is this job's usual node."""
 
 
-def _number(environ: Mapping[str, str], name: str) -> int:
-    # SLURM writes tasks per node as "4(x2),3": the first number is this job's usual node.
-    found = re.match(r"[0-9]{1,18}", environ[name])
+def _number_if_given(
+    environ: Mapping[str, str], name: str, default: int, form: re.Pattern[str] = _NUMBER
+) -> int:
+    return _number(environ, name, form) if name in environ else default
+
+
+def _number(environ: Mapping[str, str], name: str, form: re.Pattern[str] = _NUMBER) -> int:
+    found = form.fullmatch(environ[name].strip())
     if not found:
         raise UserError(f"{name}={environ[name]!r} in the environment; expected a number")
-    return int(found[0])
+    return int(found[1])
 
 
 def _master_addr(environ: Mapping[str, str], everyone_here: bool) -> str:
