@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from firetree import collectives
 from firetree.network.units import format_bytes
-from pictures import save_figure
+from images import save_figure
 from results import write_section
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "allreduce-scaling.svg"
@@ -90,7 +90,7 @@ def table(rows: Sequence[Row], with_form: bool) -> list[list[str]]:
 
 def form_s(row: Row) -> float:
     """The closed form of the algorithm on links without latency."""
-    links = collectives.Links(latency_s=0.0, rate_bytes_s=RATE_BYTES_S)
+    links = collectives.LinkGraph(latency_s=0.0, rate_bytes_s=RATE_BYTES_S)
     algorithm = collectives.find(row["algorithm"])
     return algorithm.cost(row["world_size"], row["chunks"], row["size_bytes"], links).time_s
 
@@ -212,7 +212,7 @@ SECTIONS = (
         "Unshaped loopback",
         f"{BENCH} --world-size 2,4 --algorithms ring,halving_doubling,kary_tree,binomial_tree "
         "--sizes 1kB,16kB,128kB,1MB,8MB,64MB --repeats 11",
-        "Here memory and processors are the limit, and the bound is an estimate: every rank's rate when "
+        "Here memory and CPUs are the limit, and the bound is an estimate: every rank's rate when "
         "all send 8 MB to their neighbours. CPU is what all ranks together use for one all-reduce.",
     ),
 )

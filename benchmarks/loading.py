@@ -1,4 +1,4 @@
-"""Pictures a second from a folder of JPEGs, beside a torch DataLoader with Pillow; and who waits.
+"""Images a second from a folder of JPEGs, beside a torch DataLoader with Pillow; and who waits.
 
 Takes the flowers' tar and CIFAR-10's parquet files, by default from beside the checkout. Run it with
 nothing else running: about ten minutes on two cores.
@@ -51,9 +51,9 @@ def main() -> None:
         "python benchmarks/loading.py",
         f"Flowers, a folder of 4,317 JPEGs of about 128 pixels, {count:,} of them to train on: random parts at "
         f"{SIZE} pixels, mirrored, brightness, contrast and saturation changed, normalised, batches of "
-        f"{BATCH}. Pictures a second and thread (DataLoader: process), medians of {REPEATS} interleaved repeats "
+        f"{BATCH}. Images a second and thread (DataLoader: process), medians of {REPEATS} interleaved repeats "
         "(least to most).",
-        [["loader", "threads", "pictures/s a thread"], *rates],
+        [["loader", "threads", "images/s a thread"], *rates],
     )
     write_section(
         "Waiting for data",
@@ -115,7 +115,7 @@ def theirs(root: Path, splits: data.Splits, threads: int) -> Callable[[], Iterat
 
 
 class Flowers(Dataset[tuple[Tensor, int]]):
-    """The same pictures with the same changes, one at a time, as in torchvision's examples."""
+    """The same images with the same changes, one at a time, as in torchvision's examples."""
 
     def __init__(self, root: Path, splits: data.Splits):
         self._labels = splits.train.labels
@@ -129,13 +129,13 @@ class Flowers(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         with Image.open(self._files[index]) as file:
-            picture = file.convert("RGB")
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, random_box(*picture.size))
+            image = file.convert("RGB")
+        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, random_box(*image.size))
         if random.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            picture = kind(picture).enhance(random.uniform(0.8, 1.2))
-        x_CHW = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+            image = kind(image).enhance(random.uniform(0.8, 1.2))
+        x_CHW = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         return (x_CHW - self._mean) / self._std, int(self._labels[index])
 
 

@@ -3,7 +3,7 @@
     python benchmarks/loops.py plain fashion.npz 60
     torchrun --nproc-per-node 2 benchmarks/loops.py accelerate fashion.npz 60
 
-Each trains the network of the Fashion recipe on the same pictures in memory, changed in the same way,
+Each trains the network of the Fashion recipe on the same images in memory, changed in the same way,
 with the same optimiser, and prints the seconds of a step. A batch is made in one go, and the channels of
 a pixel lie side by side (`plain-contiguous`: they do not): as fast as such a loop can be written.
 """
@@ -29,7 +29,7 @@ WARM_UP = 10
 """Steps that are not counted."""
 
 
-class Pictures(Dataset[tuple[Tensor, Tensor]]):
+class Images(Dataset[tuple[Tensor, Tensor]]):
     """Fashion-MNIST, handed out by the batch: x_BCHW normalised, half of them mirrored, and y_B."""
 
     def __init__(self, path: Path, channels_last: bool):
@@ -66,8 +66,8 @@ def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def batches_of(pictures: Pictures, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(pictures, batch_size, shuffle=True, collate_fn=lambda batch: batch)
+def batches_of(images: Images, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    return DataLoader(images, batch_size, shuffle=True, collate_fn=lambda batch: batch)
 
 
 def plain(recipe: Recipe, path: Path, steps: int, channels_last: bool = True) -> list[float]:
@@ -75,7 +75,7 @@ def plain(recipe: Recipe, path: Path, steps: int, channels_last: bool = True) ->
     model = network(recipe, channels_last)
     optimizer = optimizer_of(recipe, model)
     starts_s = []
-    loader = batches_of(Pictures(path, channels_last), recipe.optim.batch_size)
+    loader = batches_of(Images(path, channels_last), recipe.optim.batch_size)
     for _, (x_BCHW, y_B) in zip(range(steps), loader, strict=False):
         starts_s.append(time.perf_counter())
         optimizer.zero_grad()
@@ -91,7 +91,7 @@ def by_accelerate(recipe: Recipe, path: Path, steps: int) -> list[float]:
 
     accelerator = Accelerator(cpu=True)
     model = network(recipe, True)
-    loader = batches_of(Pictures(path, True), recipe.optim.batch_size // accelerator.num_processes)
+    loader = batches_of(Images(path, True), recipe.optim.batch_size // accelerator.num_processes)
     model, optimizer, loader = accelerator.prepare(model, optimizer_of(recipe, model), loader)
     starts_s = []
     for _, (x_BCHW, y_B) in zip(range(steps), loader, strict=False):
@@ -132,7 +132,7 @@ def by_lightning(recipe: Recipe, path: Path, steps: int) -> list[float]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = batches_of(Pictures(path, True), recipe.optim.batch_size // trainer.world_size)
+    loader = batches_of(Images(path, True), recipe.optim.batch_size // trainer.world_size)
     trainer.fit(Module(), loader)
     return starts_s
 

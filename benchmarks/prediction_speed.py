@@ -1,6 +1,6 @@
 """Prediction beside onnxruntime's own session and a plain loop of PyTorch; opening and making a `.fire`.
 
-Takes the published SqueezeNets and the 250 pictures of the test data, by default from beside the
+Takes the published SqueezeNets and the 250 images of the test data, by default from beside the
 checkout. Run it with nothing else running: about six minutes on two cores.
 """
 
@@ -38,19 +38,19 @@ Times = dict[str, list[float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", nargs="?", type=Path, default=SHARED)
-    parser.add_argument("--pictures", type=int, default=250, help="how many, from the first on")
+    parser.add_argument("--images", type=int, default=250, help="how many, from the first on")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
     path = options.shared / "imagenet_sample" / "validation-00000-of-00001.parquet"
-    rows = [["network", "way", "pictures/s", "firetree's speed for it"]]
+    rows = [["network", "way", "images/s", "firetree's speed for it"]]
     for name in (V1_1, V1_0):
         model = load_model(options.shared / "weights" / name)
-        ways = predicting(model, lambda: find_images([path])[: options.pictures])
-        rows += rates(model.network, options.pictures, timed(ways, options.repeats))
+        ways = predicting(model, lambda: find_images([path])[: options.images])
+        rows += rates(model.network, options.images, timed(ways, options.repeats))
     write_section(
         "Prediction",
         "python benchmarks/prediction_speed.py",
-        f"{options.pictures} pictures from parquet to classes, float32, two cores. All read, scale and "
+        f"{options.images} images from parquet to classes, float32, two cores. All read, scale and "
         "cut with the same functions; the peers do one thing after the other, and are started before "
         f"the clock is. Medians (least to most) of {options.repeats} interleaved repeats; the ratio is "
         "the median of the repeats' own.",
@@ -70,9 +70,9 @@ def main() -> None:
 
 
 def predicting(
-    model: Model, pictures: Callable[[], list[ImageInput]]
+    model: Model, images: Callable[[], list[ImageInput]]
 ) -> dict[str, Callable[[], object]]:
-    """Ways to classify all pictures, each ready to start."""
+    """Ways to classify all images, each ready to start."""
     names, preprocessing = model.class_names, model.preprocessing
     ours = {f"firetree, {backend}": start(backend, model) for backend in ("onnxruntime", "torch")}
     session = onnx_export.session(model)
@@ -86,7 +86,7 @@ def predicting(
             return network(x_BCHW).argmax(1).numpy()
 
     def loop(run: Callable[[Tensor], np.ndarray], batch: int) -> list[int]:
-        found, waiting = [], pictures()
+        found, waiting = [], images()
         for k in range(0, len(waiting), batch):
             x_BHWC = np.stack([preprocessing.apply(one.read()) for one in waiting[k : k + batch]])
             found += run(preprocessing.normalise(x_BHWC).contiguous()).tolist()
@@ -94,7 +94,7 @@ def predicting(
 
     return {
         **{
-            way: lambda run=run: classify(run, preprocessing, names, pictures())
+            way: lambda run=run: classify(run, preprocessing, names, images())
             for way, run in ours.items()
         },
         "onnxruntime, one by one": partial(loop, by_onnxruntime, 1),
@@ -117,14 +117,14 @@ def timed(ways: Mapping[str, Callable[[], object]], repeats: int) -> Times:
     return times_s
 
 
-def rates(network: str, pictures: int, times_s: Times) -> Iterator[list[str]]:
+def rates(network: str, images: int, times_s: Times) -> Iterator[list[str]]:
     """Our fastest way against each other."""
     fastest = min((way for way in times_s if "firetree" in way), key=lambda w: median(times_s[w]))
     for way, seconds in times_s.items():
         yield [
             network,
             way,
-            median_and_spread([pictures / one for one in seconds], 1),
+            median_and_spread([images / one for one in seconds], 1),
             median_and_spread(against(seconds, times_s[fastest])),
         ]
 
@@ -135,11 +135,11 @@ def against(theirs_s: Sequence[float], ours_s: Sequence[float]) -> list[float]:
 
 def making(shared: Path, folder: Path, repeats: int) -> Iterator[list[str]]:
     """Seconds from the options to the file."""
-    model, pictures = shared / "weights" / V1_0, shared / "flowers" / "flowers.tar"
+    model, images = shared / "weights" / V1_0, shared / "flowers" / "flowers.tar"
     out = folder / "small.fire"
     ways = {
         "lossless": partial(compress, model, out, lossless=True),
-        "to 470 kB": partial(compress, model, out, budget="470kB", images=pictures),
+        "to 470 kB": partial(compress, model, out, budget="470kB", images=images),
     }
     for way, make in ways.items():
         seconds = []

@@ -26,7 +26,7 @@ def write_section(
     lines = [
         f"## {title}",
         "",
-        f"`{command}` on {machine['processor']}, {machine['platform']}, torch {machine['torch']}, "
+        f"`{command}` on {machine['CPU']}, {machine['platform']}, torch {machine['torch']}, "
         f"{machine['started'][:10]}.",
         "",
         text,

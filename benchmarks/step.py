@@ -44,8 +44,8 @@ def main() -> None:
     write_section(
         "A step replayed",
         "python benchmarks/step.py",
-        f"Hosts of {RATE}, {COMPUTE} of computation a step on each, as a processor takes for 32 "
-        "pictures with SqueezeNet. Speed-up: samples a second against one host's; efficiency: that "
+        f"Hosts of {RATE}, {COMPUTE} of computation a step on each, as a CPU takes for 32 "
+        "images with SqueezeNet. Speed-up: samples a second against one host's; efficiency: that "
         "over the hosts, which is weak scaling. Medians of 3 interleaved repeats (AlexNet, VGG-19: 2), the "
         "prediction from a probe before them. The predicted speed-up is off by "
         f"{median(errors):.1%} in the median, {errors[-1]:.1%} at most.",

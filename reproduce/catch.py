@@ -2,7 +2,7 @@
 
 All nets have the same units, and the rate among the same three with which a seed of its own learns
 soonest. A curve that is done is a part of `catch.csv`, and one that was cut off goes on where it was, so
-that the table in `reproduce/RESULTS.md` and the picture `docs/figures/catch.svg` can grow over several
+that the table in `reproduce/RESULTS.md` and the image `docs/figures/catch.svg` can grow over several
 sittings:
 
     python reproduce/catch.py --sizes 16 --models fast_weights,lstm

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from page import tell
 
-from firetree.sweeps import Trial, train_all
+from firetree.sweeps import SweepTrial, train_all
 from firetree.training import load_recipe, with_fields
 from points import add_rows, rows
 
@@ -30,7 +30,7 @@ def done(table: Path, cell: Mapping[str, object], recipe: str, values: Mapping[s
         if wanted.items() <= row.items():
             return row
     texts = {field: str(value) for field, value in values.items()}
-    trial = Trial("-".join(wanted.values()), texts, with_fields(load_recipe(recipe), texts))
+    trial = SweepTrial("-".join(wanted.values()), texts, with_fields(load_recipe(recipe), texts))
     begun_s = _children_s()
     cores = len(os.sched_getaffinity(0))
     (result,) = train_all([trial], RUNS / table.stem, cores, tell)

@@ -1,7 +1,7 @@
 """SqueezeNet's design space on CIFAR-10: squeeze ratio, share of 3×3 filters, and bypasses.
 
 The paper's sweeps (Iandola et al. 2016, figures 3 and 4, table 3) with a small net of half the width,
-pictures of half the size, batch normalisation, three seeds and a fixed budget. Runs are kept in
+images of half the size, batch normalisation, three seeds and a fixed budget. Runs are kept in
 `runs/design-space`, which a repeated command completes; the table goes to `reproduce/RESULTS.md`, the
 curves to `docs/figures`.
 """
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
 
 from firetree.commands.sweep import varied
-from firetree.sweeps import Row, sweep
+from firetree.sweeps import Combination, sweep
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "design-space.png"
 EPOCHS = 6
@@ -67,7 +67,7 @@ def main() -> None:
     )
 
 
-def draw(panel: Axes, name: str, field: str, rows: Sequence[Row]) -> None:
+def draw(panel: Axes, name: str, field: str, rows: Sequence[Combination]) -> None:
     """Our medians with the least and the most, and the paper's points by an axis of their own."""
     known = [row for row in rows if row.values[field] in PAPER[name]]
     beside = panel.twinx()
@@ -84,7 +84,7 @@ def draw(panel: Axes, name: str, field: str, rows: Sequence[Row]) -> None:
     panel.set_xlabel(name)
 
 
-def cells(name: str, field: str, rows: Sequence[Row]) -> Iterator[list[str]]:
+def cells(name: str, field: str, rows: Sequence[Combination]) -> Iterator[list[str]]:
     for row in rows:
         value = row.values[field]
         yield [

@@ -1,4 +1,4 @@
-"""The picture of fast weights in `docs/fast-weights.md`: what a trained net holds and looks at.
+"""The image of fast weights in `docs/fast-weights.md`: what a trained net holds and looks at.
 
 Trains associative retrieval with 50 units for 6 epochs, a few minutes on one core, into
 `runs/fast-weights-memory`, which a repeated command only completes; then draws the sequence that is

@@ -4,7 +4,7 @@
 
 Every size is that of a file written here. There are no published weights of AlexNet in the test data,
 so its rows are of a net with first weights, which take as many bytes but know nothing; SqueezeNet's
-are measured on the pictures. The table goes to `reproduce/RESULTS.md`; six minutes, 4 GB of memory.
+are measured on the images. The table goes to `reproduce/RESULTS.md`; six minutes, 4 GB of memory.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Row(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("v1_0", type=Path)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     options = parser.parse_args()
-    rows = [*alexnet(), *squeezenet(options.v1_0, find_images([options.pictures]))]
+    rows = [*alexnet(), *squeezenet(options.v1_0, find_images([options.images]))]
     whole_bytes, whole_mb = rows[0].size_bytes, rows[0].paper_mb
     table = [
         [
@@ -87,7 +87,7 @@ def main() -> None:
     write_table(
         "AlexNet's accuracy in 50 times fewer parameters",
         "python reproduce/fifty_times.py V1_0.net PICTURES.parquet",
-        "Whole files written by firetree. Accuracy is measured on the 250 pictures of the test data where "
+        "Whole files written by firetree. Accuracy is measured on the 250 images of the test data where "
         "weights exist, and these were probably trained on them; AlexNet's rows have first weights, "
         "pruned and shared as the papers say, and show bytes alone. In 6 bits the published net's weights, "
         "a third of which are not zero, share 63 values a layer without retraining. The paper's numbers "
@@ -145,12 +145,12 @@ def shared(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Shared | Tensor]]
         yield name, share(tensor, 2**bits - 1) if tensor.dim() > 1 else tensor.half().float()
 
 
-def squeezenet(v1_0: Path, pictures: list[ImageInput]) -> Iterator[Row]:
+def squeezenet(v1_0: Path, images: list[ImageInput]) -> Iterator[Row]:
     model = load_model(v1_0)
     net = "SqueezeNet v1.0"
     tell(net)
     size_bytes = len(as_safetensors(model))
-    whole = scores(model, pictures)
+    whole = scores(model, images)
     yield Row(net, "safetensors, float32", size_bytes, whole, 4.8, "57.5/80.3")
     size_bytes = v1_0.stat().st_size
     yield Row(net, "8 bits, `.net` as published", size_bytes, whole, 0.66, "57.5/80.3")
@@ -159,14 +159,14 @@ def squeezenet(v1_0: Path, pictures: list[ImageInput]) -> Iterator[Row]:
         size_bytes = len(write(lossless, coder))
         yield Row(net, f"the same, `.fire`, {coder}", size_bytes, whole, 0.66, "57.5/80.3")
     compressed = prune_and_share(model, 1.0, 6)
-    found = scores(compressed.expand(), pictures)
+    found = scores(compressed.expand(), images)
     for coder in ("huffman", "rans"):
         size_bytes = len(write(compressed, coder))
         yield Row(net, f"6 bits, `.fire`, {coder}", size_bytes, found, 0.47, "57.5/80.3")
 
 
-def scores(model: Model, pictures: list[ImageInput]) -> str:
-    return "/".join(f"{percent:.1f}" for percent in accuracy(model, pictures))
+def scores(model: Model, images: list[ImageInput]) -> str:
+    return "/".join(f"{percent:.1f}" for percent in accuracy(model, images))
 
 
 if __name__ == "__main__":

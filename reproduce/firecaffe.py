@@ -1,8 +1,8 @@
 """FireCaffe's figure: speed-up over 1 to 128 machines, by parameter server, by tree, and by our plan.
 
 Each step is priced by the simulation that `benchmarks/prediction.py` checks against measurements. What
-a message, a byte and an addition cost a processor is probed in the lab first (root, `ip` and `tc`).
-Writes a page and a picture to `docs/figures`, in about ten minutes.
+a message, a byte and an addition cost a CPU is probed in the lab first (root, `ip` and `tc`).
+Writes a page and an image to `docs/figures`, in about ten minutes.
 """
 
 from __future__ import annotations
@@ -201,11 +201,11 @@ th, td {{ padding: .1em .7em; text-align: right; font-weight: normal; border-top
 th:first-child, th:nth-child(2) {{ text-align: left }}
 </style>
 <h1>Speed-up over 1 to 128 machines</h1>
-<p>A batch of {batch} pictures is shared by all machines, which are joined by {rate} links. The parameter
+<p>A batch of {batch} images is shared by all machines, which are joined by {rate} links. The parameter
 server and the reduction tree sum all gradients when the last of them is there, as FireCaffe did;
 firetree's plan takes the best algorithm for each bucket, and sums while the backward pass goes on.</p>
 {svg}
-<p>Every step is priced by firetree's simulation, not measured: a message costs a processor {message} µs,
+<p>Every step is priced by firetree's simulation, not measured: a message costs a CPU {message} µs,
 a byte {byte} ns and an addition {add} ns a byte, as probed in the lab. What matters beside them is how
 fast a machine computes for what its link carries; this one number, {flops} TFLOP/s, is fitted so that
 the tree meets the paper's 47 for GoogLeNet on 128 GPUs. The stars are the speed-ups that Iandola et al.

@@ -223,7 +223,7 @@ def _pth() -> list[Case]:
     return cases
 
 
-def _picture(seed: int, kind: str = "PNG", side: int = 12) -> bytes:
+def _image(seed: int, kind: str = "PNG", side: int = 12) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
     page = io.BytesIO()
     Image.fromarray(pixels).save(page, kind)
@@ -233,9 +233,9 @@ def _picture(seed: int, kind: str = "PNG", side: int = 12) -> bytes:
 KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 
 
-def _pictures(folder: str = "") -> dict[str, bytes]:
+def _images(folder: str = "") -> dict[str, bytes]:
     return {
-        f"{folder}{'ab'[k % 2]}/{k}.{KINDS[k % 6].lower()}": _picture(k, KINDS[k % 6])
+        f"{folder}{'ab'[k % 2]}/{k}.{KINDS[k % 6].lower()}": _image(k, KINDS[k % 6])
         for k in range(12)
     }
 
@@ -251,7 +251,7 @@ def _npz() -> list[Case]:
 
 
 def _parquet() -> list[Case]:
-    images = [{"bytes": _picture(k), "path": f"{k}.png"} for k in range(12)]
+    images = [{"bytes": _image(k), "path": f"{k}.png"} for k in range(12)]
     table = pa.table({"image": images, "label": [k % 3 for k in range(12)]})
     cases: list[Case] = []
     for compression in ("none", "snappy"):
@@ -296,14 +296,12 @@ def _shards() -> list[Case]:
     )
     files = {}
     for k, label in enumerate(labels):
-        files |= {f"{k:04}.png": _picture(k)} | {
-            f"{k:04}.{key}": text for key, text in label.items()
-        }
+        files |= {f"{k:04}.png": _image(k)} | {f"{k:04}.{key}": text for key, text in label.items()}
     return [{"train-0000.tar": _tar(files)}]
 
 
 def reading(name: str, path: str) -> Callable[[Path], object]:
-    """Data of that name, with each picture decoded."""
+    """Data of that name, with each image decoded."""
 
     def read(folder: Path) -> None:
         splits = data.load(
@@ -366,7 +364,9 @@ def _environments() -> list[Case]:
 
 def _read_environment(folder: Path) -> None:
     lines = (folder / "environment.txt").read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    launch.find_place({name: value for name, _, value in (line.partition(" ") for line in lines)})
+    launch.find_rank_info(
+        {name: value for name, _, value in (line.partition(" ") for line in lines)}
+    )
 
 
 def _probes() -> list[Case]:
@@ -375,15 +375,15 @@ def _probes() -> list[Case]:
     return [{"p.json": found.to_json().encode()}]
 
 
-def _picture_cases() -> list[Case]:
-    return [{f"one.{kind.lower()}": _picture(3, kind, 24)} for kind in KINDS]
+def _image_cases() -> list[Case]:
+    return [{f"one.{kind.lower()}": _image(3, kind, 24)} for kind in KINDS]
 
 
-def _read_picture(folder: Path) -> None:
-    for picture in find_images([folder]):
+def _read_image(folder: Path) -> None:
+    for image in find_images([folder]):
         try:
-            picture.read()
-        except data.DamagedPictureError:
+            image.read()
+        except data.DamagedImageError:
             continue
 
 
@@ -458,11 +458,11 @@ FORMATS: dict[str, Format] = {
         text,
         lambda folder: read_classes(folder / "names.txt"),
     ),
-    "pictures": Format(_picture_cases, damaged, _read_picture),
+    "images": Format(_image_cases, damaged, _read_image),
     "npz": Format(_npz, mutations.zipped, reading("npz", "d.npz")),
     "parquet": Format(_parquet, damaged, reading("parquet", "train.parquet")),
-    "folder": Format(lambda: [_pictures("d/")], None, reading("folder", "d")),
-    "tar": Format(lambda: [{"d.tar": _tar(_pictures())}], _members, reading("tar", "d.tar")),
+    "folder": Format(lambda: [_images("d/")], None, reading("folder", "d")),
+    "tar": Format(lambda: [{"d.tar": _tar(_images())}], _members, reading("tar", "d.tar")),
     "webdataset": Format(_shards, _members, reading("webdataset", ".")),
     "dictionary": Format(_dictionary, None, _read_dictionary),
     "parallel texts": Format(

@@ -1,7 +1,7 @@
 """Change valid files of every format many times: each must be read, or refused with a clear error.
 
 `python reproduce/fuzzing.py --inputs 2000` tries so many changes of each format, within 5 seconds of
-processor time and 2 GiB each. Some go through the real command as well: exit codes 0 to 2, one line,
+CPU time and 2 GiB each. Some go through the real command as well: exit codes 0 to 2, one line,
 no traceback. What ends otherwise is kept in --keep, one folder for each place it comes from. The same
 `--seed` makes the same changes. A `.net` is tried where FUZZ_NET has the path of one. The table goes to `reproduce/RESULTS.md`. Linux only.
 """
@@ -34,7 +34,7 @@ from firetree.collectives import ScheduleError
 from firetree.errors import UserError
 
 LIMIT_S = 5.0
-"""Of processor time, so that others on the machine make no difference; of the clock twelve times that."""
+"""Of CPU time, so that others on the machine make no difference; of the clock twelve times that."""
 LIMIT_BYTES = 2 << 30
 """Of memory beside what the process has."""
 
@@ -95,7 +95,7 @@ def main() -> None:
             f"--seed {options.seed}",
             "Values of other types and ranges, fields lost, swapped and repeated, bits flipped, ends cut "
             "off, checksums made anew. Read, refused in one line that names the file and the place, or "
-            f"unexpected: any other error, over {LIMIT_S:g} s of processor time, or over "
+            f"unexpected: any other error, over {LIMIT_S:g} s of CPU time, or over "
             f"{LIMIT_BYTES >> 30} GiB; beside it what the real command did with some of them.",
             rows,
         )

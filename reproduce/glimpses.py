@@ -1,6 +1,6 @@
 """Test error on MNIST and Fashion-MNIST seen in 24 glimpses (Ba et al. 2016, table 2), by model and units.
 
-The ConvNet sees the whole picture. All have the same number of epochs, at the best of the same learning
+The ConvNet sees the whole image. All have the same number of epochs, at the best of the same learning
 rates, which are tried with the least units for a few epochs and a seed of its own.
 What is done is kept in `glimpses.csv`, so that the table can grow over several sittings:
 

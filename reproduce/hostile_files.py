@@ -33,7 +33,7 @@ from firetree.modelfiles.fire.fire import write
 from firetree.modelfiles.fire.shared import keep_exactly
 
 LIMIT_S = 2.0
-"""Of processor time, so that others on the machine make no difference."""
+"""Of CPU time, so that others on the machine make no difference."""
 LIMIT_TIMES = 4.0
 """Memory, for that of the true model's weights in float32."""
 

@@ -1,6 +1,6 @@
 """What large batches cost in accuracy, without and with the rules that are to prevent it.
 
-A small SqueezeNet of half the width, pictures of half the size, the same number of epochs at every batch
+A small SqueezeNet of half the width, images of half the size, the same number of epochs at every batch
 size; rates are chosen with a seed of their own and half the epochs, for the small batch, and for each
 rule at the largest batch. Each accuracy is a line of `large_batches.csv`, which a
 repeated command completes; the table goes to `reproduce/RESULTS.md`.
@@ -16,7 +16,7 @@ from statistics import median
 
 from page import write_table
 
-from firetree.sweeps import Trial, train_all
+from firetree.sweeps import SweepTrial, train_all
 from firetree.training import load_recipe, with_fields
 from points import add, read
 
@@ -74,7 +74,7 @@ def main() -> None:
     headings = ["batch", "rule", "rate for 64", "top-1 of three seeds", "lost, points"]
     for name in options.cases:
         text = (
-            f"Pictures of half the size, {CASES[name].size}×{CASES[name].size}. Median (least to most) of "
+            f"Images of half the size, {CASES[name].size}×{CASES[name].size}. Median (least to most) of "
             f"three seeds after {CASES[name].epochs} epochs at every batch size; `none` keeps the small "
             "batch's rate, without a warm-up; `adam` is Adam with the square root."
         )
@@ -118,7 +118,7 @@ def tuned(name: str, data: Path) -> dict[str, float]:
     return {rule: max((next(found), rate) for rate in rates)[1] for rule, rates in RATES.items()}
 
 
-def accuracies(trials: Sequence[Trial]) -> list[float]:
+def accuracies(trials: Sequence[SweepTrial]) -> list[float]:
     """The test accuracy (0 to 1) of each; a run whose loss was no number has learnt nothing."""
     known = {point.name: point.top1 for point in read(POINTS, Point)}
     missing = [trial for trial in trials if trial.name not in known]
@@ -132,7 +132,7 @@ def accuracies(trials: Sequence[Trial]) -> list[float]:
 
 def trial(
     name: str, data: Path, batch: int, rule: str, rate: float, seed: int, part: float = 1.0
-) -> Trial:
+) -> SweepTrial:
     """A training of this part of the case's epochs."""
     case = CASES[name]
     epochs = round(case.epochs * part)
@@ -157,7 +157,7 @@ def trial(
     texts = {field: str(value) for field, value in values.items()}
     recipe = with_fields(load_recipe(case.recipe), texts | {"data.path": str(data / case.data)})
     net = f"{case.recipe}-norm" if case.batch_norm else case.recipe
-    return Trial(f"{net}-{case.size}-{epochs}-{batch}-{rule}-{rate}-{seed}", texts, recipe)
+    return SweepTrial(f"{net}-{case.size}-{epochs}-{batch}-{rule}-{rate}-{seed}", texts, recipe)
 
 
 def row(batch: int, rule: str, rate: float, found: list[float], small: list[float]) -> list[str]:

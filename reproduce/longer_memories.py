@@ -3,7 +3,7 @@
 All pairs are asked for, so chance is an error of 1 − 1/(2·pairs). Every model has as many units as give
 it PARAMETERS in its recurrent layer and behind it, and does STEPS of the same batches at the
 recipe's learning rate, which is not searched. What is done is kept in `longer_memories.csv`; the table
-goes to `reproduce/RESULTS.md`, the picture to `docs/figures/longer-memories.png`. Forty minutes on one
+goes to `reproduce/RESULTS.md`, the image to `docs/figures/longer-memories.png`. Forty minutes on one
 core.
 """
 
@@ -94,7 +94,7 @@ def write(found: list[Row]) -> None:
         f"{QUERIES:,} queries, one seed, a learning rate of 0.002 for all, {PARAMETERS:,} parameters in the "
         f"layer and behind it; {minutes:.0f} minutes of one core in all. Lasting fast weights have λ = 1 and "
         "η = 0.1 instead of 0.95 and 0.5. "
-        "[Picture](../docs/figures/longer-memories.png).",
+        "[Image](../docs/figures/longer-memories.png).",
         [
             ["model", "units", *(f"{pairs} pairs" for pairs in PAIRS)],
             *body,

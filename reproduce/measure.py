@@ -10,17 +10,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from firetree.modelfiles import Model
-from firetree.prediction.backends import Run, start
+from firetree.prediction.backends import Inference, start
 from firetree.prediction.classification import classify, image_scores
 from firetree.prediction.images import ImageInput
 
 
 def accuracy(
-    model: Model, pictures: Sequence[ImageInput], run: Run | None = None
+    model: Model, images: Sequence[ImageInput], run: Inference | None = None
 ) -> tuple[float, float]:
     """Top-1 and top-5 in percent, of the model or of another that answers for it."""
     answering = run or start("torch", model)
-    found = classify(answering, model.preprocessing, model.class_names, pictures)
+    found = classify(answering, model.preprocessing, model.class_names, images)
     scores = image_scores(found, duration_s=0.0)
     return scores.top1_percent, scores.top5_percent
 

@@ -1,4 +1,4 @@
-"""Tables of reproductions go to `reproduce/RESULTS.md`; they and pictures are written as in `benchmarks/`."""
+"""Tables of reproductions go to `reproduce/RESULTS.md`; they and images are written as in `benchmarks/`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 from firetree.durable import write_durably
-from pictures import drawn_as, save_figure
+from images import drawn_as, save_figure
 from results import tell, write_section
 
 __all__ = ["drawn_as", "median_and_each", "save_figure", "tell", "write_lines", "write_table"]

@@ -2,8 +2,8 @@
 
 `python reproduce/small_files.py`
 
-Everything is tuned on the flowers and on CIFAR-10's pictures, enlarged, without their labels;
-accuracy is that on the 250 pictures of the test data, on which nothing is chosen. Whole files, with
+Everything is tuned on the flowers and on CIFAR-10's images, enlarged, without their labels;
+accuracy is that on the 250 images of the test data, on which nothing is chosen. Whole files, with
 preprocessing and 1,000 class names. A point that is done is a line of `small_files.csv`, so that a
 repeated command goes on; the figure goes to `docs/figures`, the table to `reproduce/RESULTS.md`.
 """
@@ -34,7 +34,7 @@ from firetree.deep_compression.retrain import retrain_values
 from firetree.modelfiles import Model, load_model, onnx_export, read_classes
 from firetree.modelfiles.fire import fire
 from firetree.modelfiles.fire.shared import keep_exactly
-from firetree.prediction.backends import Run, start
+from firetree.prediction.backends import Inference, start
 from firetree.prediction.images import ImageInput, find_images
 from points import add, read
 
@@ -48,7 +48,7 @@ BUDGETS_KB = (470, 440, 400, 350, 300, 250)
 RETRAINED = (("v1.0", 350), ("v1.0", 300), ("v1.0", 250), ("v1.1", 470))
 STEPS = 300
 CALIBRATED, TRAINED = 48, 512
-"""Pictures of both sources together: for sensitivities, and for retraining."""
+"""Images of both sources together: for sensitivities, and for retraining."""
 
 WHOLE, ROUNDED, TAUGHT, INT8 = "as published", ".fire", ".fire, retrained", "int8 ONNX"
 COLOURS = {"v1.0": "#4c78a8", "v1.1": "#f58518"}
@@ -78,11 +78,11 @@ class Sources:
         classes = read_classes(self.shared / "imagenet_sample" / "synset_words.txt")
         return replace(load_model(self.shared / "weights" / FILES[name]), classes=classes)
 
-    def pictures(self) -> list[ImageInput]:
+    def images(self) -> list[ImageInput]:
         return find_images([self.shared / "imagenet_sample/validation-00000-of-00001.parquet"])
 
     def others(self, model: Model, count: int, seed: int) -> Tensor:
-        """x_BCHW of other pictures, half of them flowers and half CIFAR-10's."""
+        """x_BCHW of other images, half of them flowers and half CIFAR-10's."""
         flowers = trees.read_tar(self.shared / "flowers" / "flowers.tar").train
         cifar = parquet.read_parquet(self.shared / "cifar10").train
         halves = [
@@ -104,7 +104,7 @@ def main() -> None:
             if (model, way, budget_kb) not in done:
                 tell(f"{model}, {way} {budget_kb or ''}")
                 size_bytes, run = make()
-                top1, top5 = accuracy(sources.model(model), sources.pictures(), run)
+                top1, top5 = accuracy(sources.model(model), sources.images(), run)
                 point = Point(model, way, budget_kb, size_bytes, round(top1, 1), round(top5, 1))
                 add(POINTS, [point])
     report(read(POINTS, Point))
@@ -115,15 +115,15 @@ def report(points: Sequence[Point]) -> None:
     write_table(
         "How small a file can get",
         "python reproduce/small_files.py",
-        "Whole files with preprocessing and 1,000 class names; top-1 and top-5 of 250 pictures (0.4 points "
-        "each, and probably training pictures), on which nothing was chosen. Sensitivities and "
-        "retraining by flowers and enlarged CIFAR-10 pictures, without labels. int8 by onnxruntime's own "
-        "quantiser, a scale a channel. [Picture](../docs/figures/small-files.png).",
+        "Whole files with preprocessing and 1,000 class names; top-1 and top-5 of 250 images (0.4 points "
+        "each, and probably training images), on which nothing was chosen. Sensitivities and "
+        "retraining by flowers and enlarged CIFAR-10 images, without labels. int8 by onnxruntime's own "
+        "quantiser, a scale a channel. [Image](../docs/figures/small-files.png).",
         [["model", "file", "bytes", "top-1 %", "top-5 %"], *table(points)],
     )
 
 
-Made = tuple[int, Run]
+Made = tuple[int, Inference]
 """The bytes of a file, and what it answers."""
 
 
@@ -154,7 +154,7 @@ def fitted(model: str, sources: Sources, budget_kb: int, steps: int) -> Made:
 
 
 def int8(model: Model, sources: Sources) -> Made:
-    """By onnxruntime's static quantiser, with the same pictures."""
+    """By onnxruntime's static quantiser, with the same images."""
     x_BCHW = sources.others(model, CALIBRATED, seed=0)
 
     class Reader(CalibrationDataReader):
@@ -197,7 +197,7 @@ def drawn(points: Sequence[Point]) -> Figure:
     ticks = (250, 350, 500, 700, 1000, 1400, 2000)
     panel.set_xticks(ticks, ticks)
     panel.minorticks_off()
-    panel.set(xlabel="file, kB", ylabel="top-1 of 250 pictures, %")
+    panel.set(xlabel="file, kB", ylabel="top-1 of 250 images, %")
     panel.legend(fontsize=8)
     panel.grid(alpha=0.3)
     return figure

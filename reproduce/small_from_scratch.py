@@ -28,7 +28,7 @@ from firetree.modelfiles import Model, as_safetensors, load_model
 from firetree.modelfiles.fire.fire import write
 from firetree.modelfiles.fire.shared import Compressed
 from firetree.prediction.images import ImageInput, find_images
-from firetree.sweeps import Trial, train_all
+from firetree.sweeps import SweepTrial, train_all
 from firetree.training import load_recipe, with_fields
 
 RUNS = Path("runs/small-from-scratch")
@@ -46,8 +46,8 @@ def main() -> None:
     options = parser.parse_args()
     path = options.cifar10
     nets = trained(path, options.epochs)
-    pictures = find_images(sorted(path.glob("test-*.parquet")))
-    rows = [*table(nets, path, pictures)]
+    images = find_images(sorted(path.glob("test-*.parquet")))
+    rows = [*table(nets, path, images)]
     write_table(
         "Small from scratch",
         "python reproduce/small_from_scratch.py",
@@ -55,7 +55,7 @@ def main() -> None:
         "`cifar-squeezenet` with batch normalisation, which is folded away; one seed. "
         f"Pruned to {DENSITY:.0%} of all weights by a gradual schedule; "
         f"{2**BITS - 1} values a layer; `budget`: steps by sensitivity for a file so small. Values are "
-        f"taught in {TAUGHT_STEPS} steps on {TAUGHT_PICTURES:,} training pictures. DSD with "
+        f"taught in {TAUGHT_STEPS} steps on {TAUGHT_PICTURES:,} training images. DSD with "
         f"{DSD_DENSITY:.0%} of each layer in its sparse third.",
         [["net", "file", "bytes", "× smaller", "top-1 %", "lost, points"], *rows],
     )
@@ -71,7 +71,7 @@ def trained(path: Path, epochs: int) -> dict[str, Model]:
             "optim.epochs": str(epochs),
         }
         recipe = with_fields(load_recipe("cifar-squeezenet"), values)
-        trials.append(Trial(f"{name}-{epochs}", values, recipe))
+        trials.append(SweepTrial(f"{name}-{epochs}", values, recipe))
     train_all(trials, RUNS, len(trials), tell)
     return {name: load_model(RUNS / f"{name}-{epochs}") for name in sparse(epochs)}
 
@@ -108,9 +108,9 @@ def small(nets: dict[str, Model], path: Path, whole_bytes: int) -> Iterator[tupl
         yield f"dense, budget of a {times}th", taught(untaught)
 
 
-def table(nets: dict[str, Model], path: Path, pictures: list[ImageInput]) -> Iterator[list[str]]:
+def table(nets: dict[str, Model], path: Path, images: list[ImageInput]) -> Iterator[list[str]]:
     whole_bytes = len(as_safetensors(nets["dense"]))
-    top1 = {name: accuracy(model, pictures)[0] for name, model in nets.items()}
+    top1 = {name: accuracy(model, images)[0] for name, model in nets.items()}
 
     def row(name: str, file: str, size_bytes: int) -> list[str]:
         smaller, lost = whole_bytes / size_bytes, top1["dense"] - top1[name]
@@ -120,7 +120,7 @@ def table(nets: dict[str, Model], path: Path, pictures: list[ImageInput]) -> Ite
         yield row(name, "safetensors, float32", whole_bytes)
     yield row("pruned", "weights and a mask", pruned_bytes(nets["pruned"].state))
     for name, compressed in small(nets, path, whole_bytes):
-        top1[name], _ = accuracy(compressed.expand(), pictures)
+        top1[name], _ = accuracy(compressed.expand(), images)
         for coder in ("huffman", "rans"):
             yield row(name, f"`.fire`, {coder}", len(write(compressed, coder)))
 

@@ -23,7 +23,7 @@ def describe_environment(seed: int, world_size: int) -> dict[str, Any]:
         "world_size": world_size,
         "host": socket.gethostname(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "CPU": _processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),

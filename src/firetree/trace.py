@@ -43,7 +43,7 @@ class StepTrace:
 
     `backward_s` includes what the step waited for its buckets after the last gradient was computed.
     `sent_bytes` counts gradient bytes to all peers; `samples` counts the answers in this rank's share
-    of the batch, what the loss is a mean over: one a picture or game, one or several a sequence.
+    of the batch, what the loss is a mean over: one an image or game, one or several a sequence.
     `algorithm` is what summed the largest bucket, which a new plan changes.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from firetree.bench import Row
+from firetree.bench import Measurement
 from firetree.commands.bench import _rows_json as as_json
 from firetree.commands.pages import page as page_of
 from firetree.commands.pages.allreduce import fragment
@@ -18,9 +18,9 @@ from firetree.network.units import format_bytes
 NAMES = ("gloo", "ring", "kary_tree:2")
 
 
-def row(algorithm: str, world_size: int, size_bytes: int, median_s: float) -> Row:
+def row(algorithm: str, world_size: int, size_bytes: int, median_s: float) -> Measurement:
     bound_s = size_bytes / 25e6
-    return Row(
+    return Measurement(
         algorithm=algorithm,
         world_size=world_size,
         size_bytes=size_bytes,

@@ -13,7 +13,7 @@ from command import firetree
 from ranks import run_on_ranks
 
 from firetree import models
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.training import load_recipe
 from firetree.training.arithmetic import Arithmetic, choose_arithmetic
 from firetree.training.worker import build_worker, load_task, settle, train_step
@@ -55,8 +55,8 @@ def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
 
 def weights_after(steps: int, compile_: bool) -> tuple[list[torch.Tensor], tuple[str, ...], int]:
     recipe = replace(load_recipe("digits"), compile=compile_)
-    place = Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
+    rank_info = RankInfo(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)
     batches = worker.loader.batches(0)
     buckets = 0

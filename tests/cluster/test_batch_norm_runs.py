@@ -11,7 +11,7 @@ import torch.distributed as dist
 from command import resumed_weights
 from ranks import run_on_ranks
 
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.modelfiles import load_model
 from firetree.training.recipe import ModelRecipe, OptimRecipe, Recipe
 from firetree.training.worker import build_worker, load_task, settle, train_step
@@ -20,7 +20,7 @@ from firetree.training.worker import build_worker, load_task, settle, train_step
 def running_means() -> tuple[torch.Tensor, torch.Tensor]:
     recipe = Recipe(model=ModelRecipe(batch_norm=True), optim=OptimRecipe(batch_size=16, ema=0.5))
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    worker = build_worker(recipe, Place(rank, world_size, world_size, "", 0), load_task(recipe))
+    worker = build_worker(recipe, RankInfo(rank, world_size, world_size, "", 0), load_task(recipe))
     settle(worker)
     batches = worker.loader.batches(0)
     name = "conv1.norm.running_mean"

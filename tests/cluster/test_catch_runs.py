@@ -12,7 +12,7 @@ import torch.distributed as dist
 from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.training import load_recipe
 from firetree.training.recipe import ModelRecipe
 from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
@@ -30,8 +30,8 @@ def train_steps() -> tuple[dict[str, torch.Tensor], float]:
         data=replace(recipe.data, size=6, examples=60),
         optim=replace(recipe.optim, batch_size=13),
     )
-    place = Place(rank, world_size, world_size, "", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
+    rank_info = RankInfo(rank, world_size, world_size, "", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)
     batches = worker.loader.batches(0)
     for step in range(5):

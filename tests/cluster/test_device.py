@@ -1,4 +1,4 @@
-"""Where there is a GPU a run is on it, and trains as on the processor; where there is none it says so."""
+"""Where there is a GPU a run is on it, and trains as on the CPU; where there is none it says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ranks import run_on_ranks
 
 from firetree.collectives import Executor, build
 from firetree.errors import UserError
-from firetree.launch import Place, find_device
+from firetree.launch import RankInfo, find_device
 from firetree.planning.compressions import parse_compression
 from firetree.sync import FixedAlgorithm, Synchroniser
 from firetree.training import load_recipe
@@ -24,13 +24,13 @@ needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="PyTorch finds no GPU here")
 needs_none = pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
 
 
-def place() -> Place:
-    return Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
+def rank_info() -> RankInfo:
+    return RankInfo(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
 
 
 def found(wanted: str) -> tuple[str, str]:
     try:
-        return find_device(wanted, place()).type, ""  # type: ignore[arg-type]
+        return find_device(wanted, rank_info()).type, ""  # type: ignore[arg-type]
     except UserError as error:
         return "", str(error)
 
@@ -58,7 +58,7 @@ def trained(device: str, compression: str, local_steps: int) -> tuple[list[float
     recipe = replace(
         recipe, sync=replace(recipe.sync, compression=compression, local_steps=local_steps)
     )
-    worker = build_worker(recipe, place(), load_task(recipe))
+    worker = build_worker(recipe, rank_info(), load_task(recipe))
     assert worker.device.type == device
     settle(worker)
     batches = worker.loader.batches(0)

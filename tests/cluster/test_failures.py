@@ -24,17 +24,17 @@ SHORT = ("--optim.steps", 4)
 
 
 def write_npz(path: Path, labels: range, size: int = 8) -> Path:
-    pictures = np.zeros((len(labels), size, size), np.uint8)
+    images = np.zeros((len(labels), size, size), np.uint8)
     y = np.array(labels, np.int64)
-    np.savez(path, train_x=pictures, train_y=y, test_x=pictures, test_y=y)
+    np.savez(path, train_x=images, train_y=y, test_x=images, test_y=y)
     return path
 
 
 def write_parquet(folder: Path) -> Path:
-    picture = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "PNG")
     rows = [
-        {"img": {"bytes": picture.getvalue(), "path": "a.png"}, "label": k % 2} for k in range(200)
+        {"img": {"bytes": image.getvalue(), "path": "a.png"}, "label": k % 2} for k in range(200)
     ]
     folder.mkdir()
     for split in ("train", "test"):
@@ -95,7 +95,7 @@ CASES = {
         lambda folder: [
             *("fashion-squeezenet", "--data.path", write_npz(folder / "a.npz", range(5, 25))),
         ],
-        "label 10 (int64) of picture 5 (train_x[5] of a.npz); expected an integer from 0 to 9",
+        "label 10 (int64) of image 5 (train_x[5] of a.npz); expected an integer from 0 to 9",
     ),
     "negative label": (
         lambda folder: [
@@ -305,7 +305,7 @@ def test_a_run_that_exists_is_not_overwritten_and_another_model_cannot_resume_it
     assert last_weights(tmp_path / "run") == before
 
 
-def test_other_pictures_cannot_resume_a_run(tmp_path: Path) -> None:
+def test_other_images_cannot_resume_a_run(tmp_path: Path) -> None:
     one, other = (write_npz(tmp_path / f"{size}.npz", range(10), size) for size in (8, 12))
     run = ("train", "fashion-squeezenet", "--run-dir", tmp_path / "run", *SHORT)
     assert firetree(*run, "--data.path", one)[0] == 0

@@ -1,4 +1,4 @@
-"""Names of a stranger's classes and pictures go through every command without steering the terminal."""
+"""Names of a stranger's classes and images go through every command without steering the terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CLASSES = (
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hostile") / "pictures"
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile") / "images"
     dice = np.random.default_rng(0)
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
@@ -32,20 +32,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_no_command_prints_a_sign_that_steers_a_terminal(pictures: Path, tmp_path: Path) -> None:
+def test_no_command_prints_a_sign_that_steers_a_terminal(images: Path, tmp_path: Path) -> None:
     run, small, page = tmp_path / "\x1b[5mrun", tmp_path / "small.fire", tmp_path / "page.html"
     damaged = tmp_path / "damaged\x1b[2J.png"
     damaged.write_bytes(b"\x89PNG\r\n\x1a\n rubbish")
-    of_folder = ("--data.name", "folder", "--data.path", pictures, "--optim.steps", 1)
+    of_folder = ("--data.name", "folder", "--data.path", images, "--optim.steps", 1)
     for arguments in (
         ("train", "digits", "--run-dir", run, *of_folder),
         ("report", run, "--html", page),
-        ("predict", run, pictures, damaged),
-        ("predict", run, pictures, damaged, "--json"),
+        ("predict", run, images, damaged),
+        ("predict", run, images, damaged, "--json"),
         ("compress", run, small, "--lossless"),
         ("inspect", small),
-        ("predict", small, pictures),
-        ("predict", tmp_path / "no\x1b[2Jthing", pictures),
+        ("predict", small, images),
+        ("predict", tmp_path / "no\x1b[2Jthing", images),
     ):
         _, out, err = firetree(*arguments)
         assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202e]", out + err), arguments

@@ -11,7 +11,7 @@ from command import firetree
 from ranks import run_on_ranks
 
 from firetree.data import Batch
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.training.finite import NotFiniteError, not_finite
 from firetree.training.recipe import OptimRecipe, Recipe, SyncRecipe
 from firetree.training.worker import build_worker, load_task, settle, train_step
@@ -20,8 +20,8 @@ from firetree.training.worker import build_worker, load_task, settle, train_step
 def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     recipe = Recipe(optim=OptimRecipe(batch_size=16, ema=0.5), sync=sync)
-    place = Place(rank, world_size, world_size, "127.0.0.1", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
+    rank_info = RankInfo(rank, world_size, world_size, "127.0.0.1", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)
     before = {name: value.clone() for name, value in worker.model.state_dict().items()}
     batch = next(worker.loader.training_batches(0))

@@ -152,7 +152,7 @@ def sum_twice(algorithm: str) -> tuple[bool, list[int], int]:
 def test_a_second_run_gives_the_same_bits_and_counts_its_bytes() -> None:
     world_size = 4
     of_ranks = run_on_ranks(world_size, sum_all_twice)
-    links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
+    links = collectives.LinkGraph(latency_s=0.0, rate_bytes_s=1.0)
     for algorithm, *results in zip(collectives.names(), *of_ranks, strict=True):
         assert all(same for same, _, _ in results), algorithm
         chunks = collectives.build(algorithm, world_size).chunks

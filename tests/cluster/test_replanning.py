@@ -34,7 +34,7 @@ def news_of_a_change(limit_s: float) -> tuple[list[str | None], bool]:
 def be_busy_for(limit_s: float) -> None:
     obey = agent._obey
 
-    def late(order: Order, order_s: float, streams: Streams) -> agent.Answer:
+    def late(order: Order, order_s: float, streams: Streams) -> agent.Finding:
         time.sleep(limit_s + team.GRACE_S + 1)
         return obey(order, order_s, streams)
 

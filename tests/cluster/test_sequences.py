@@ -1,4 +1,4 @@
-"""Sequences train like pictures: several workers as one, resumed as never stopped, NaN named."""
+"""Sequences train like images: several workers as one, resumed as never stopped, NaN named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.distributed as dist
 from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.training import load_recipe
 from firetree.training.recipe import ModelRecipe
 from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
@@ -29,8 +29,8 @@ def train_steps(model: str, data: str) -> tuple[dict[str, torch.Tensor], float]:
         data=replace(recipe.data, name=data, examples=100, held_out="validation"),
         optim=replace(recipe.optim, batch_size=13),
     )
-    place = Place(rank, world_size, world_size, "", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
+    rank_info = RankInfo(rank, world_size, world_size, "", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)
     for step, batches in enumerate([worker.loader.training_batches(0)] * STEPS):
         train_step(worker, batches, step, 0.002)

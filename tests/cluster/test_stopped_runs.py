@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from test_resume import wait_for_workers
 
 from firetree.errors import UserError
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.progress import log
 from firetree.training.journal import Journal
 from firetree.training.progress import Lines
@@ -99,9 +99,9 @@ def test_another_number_of_workers_goes_on_with_the_mean(tmp_path: Path) -> None
 
 def last_checkpoint_in_a_folder_that_is_gone(run_dir: Path) -> str:
     recipe = Recipe(model=ModelRecipe(batch_norm=True))
-    place = Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
-    folder = RunFolder(run_dir, recipe, resume=False) if place.rank == 0 else None
+    rank_info = RankInfo(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
+    folder = RunFolder(run_dir, recipe, resume=False) if rank_info.rank == 0 else None
     journal = Journal(folder, recipe, worker, 9, Lines(log))
     journal.begin(resume=False)
     if folder:

@@ -171,17 +171,17 @@ def test_lines_are_translated_and_scored(tmp_path: Path) -> None:
     assert text.startswith("BLEU 100.00 of 3 lines; ")
 
 
-def test_pictures_are_classified_from_a_run_s_folder(tmp_path: Path) -> None:
+def test_images_are_classified_from_a_run_s_folder(tmp_path: Path) -> None:
     for number, colour in enumerate(["red", "blue"] * 8):
-        folder = tmp_path / "pictures" / colour
+        folder = tmp_path / "images" / colour
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), colour).save(folder / f"{number}.png")
     code, _, err = firetree(
-        *("train", "digits", "--data.name", "folder", "--data.path", tmp_path / "pictures"),
+        *("train", "digits", "--data.name", "folder", "--data.path", tmp_path / "images"),
         *("--run-dir", tmp_path / "run", "--optim.batch-size", 8, "--optim.epochs", 10),
     )
     assert (code, err) == (0, "")
-    answers = predict(tmp_path / "run", tmp_path / "pictures")
+    answers = predict(tmp_path / "run", tmp_path / "images")
     assert len(answers) == 16
     for answer in answers:
         assert answer.top5[0].name == Path(answer.image).parent.name

@@ -17,7 +17,7 @@ from ranks import run_on_ranks
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.durable import read_json_lines
-from firetree.launch import ALONE, Place
+from firetree.launch import ALONE, RankInfo
 from firetree.progress import log
 from firetree.sync import algorithm_names
 from firetree.training import load_recipe, train
@@ -76,8 +76,8 @@ def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
     """Weights of this rank after 20 steps of the digits recipe, and their digest."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     recipe = steps_recipe(algorithm)
-    place = Place(rank, world_size, world_size, "", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
+    rank_info = RankInfo(rank, world_size, world_size, "", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)
     batches = worker.loader.training_batches(0)
     for step in range(STEPS):

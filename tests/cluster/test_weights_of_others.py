@@ -21,34 +21,34 @@ NOTE = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`mine.safetensors` and a folder of pictures with a folder a class."""
+    """`mine.safetensors` and a folder of images with a folder a class."""
     folder = tmp_path_factory.mktemp("others")
     torch.manual_seed(0)
     net = models.build("squeezenet_small", classes=2, channels=3, size=32)
     state = {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
     save_file(state, folder / "mine.safetensors")
     for name in ("a", "b"):
-        (folder / "pictures" / name).mkdir(parents=True)
+        (folder / "images" / name).mkdir(parents=True)
         for k in range(2):
-            Image.new("RGB", (40, 40), (90 * k, 0, 200)).save(folder / f"pictures/{name}/{k}.png")
+            Image.new("RGB", (40, 40), (90 * k, 0, 200)).save(folder / f"images/{name}/{k}.png")
     return folder
 
 
 @pytest.mark.parametrize(
     ("command", "options", "output"),
     [
-        ("predict", ["{pictures}/a/0.png"], "class 1"),
+        ("predict", ["{images}/a/0.png"], "class 1"),
         ("inspect", [], "fire2.squeeze1x1"),
         ("compress", ["{out}.fire", "--bits", "4"], "times smaller"),
         ("export", ["{out}.onnx"], ""),
-        ("scan", ["--images", "{pictures}"], "fire2.squeeze1x1"),
+        ("scan", ["--images", "{images}"], "fire2.squeeze1x1"),
     ],
 )
 def test_each_command_takes_it_and_says_what_it_assumes(
     folder: Path, tmp_path: Path, command: str, options: list[str], output: str
 ) -> None:
     path = folder / "mine.safetensors"
-    filled = [text.format(pictures=folder / "pictures", out=tmp_path / "out") for text in options]
+    filled = [text.format(images=folder / "images", out=tmp_path / "out") for text in options]
     code, out, err = firetree(command, path, *filled)
     assert code == 0, err
     assert f"{path}: {NOTE}" in err
@@ -59,7 +59,7 @@ def test_a_fire_is_known_by_its_content(folder: Path, tmp_path: Path) -> None:
     fire = tmp_path / "small.fire"
     assert firetree("compress", folder / "mine.safetensors", fire, "--lossless")[0] == 0
     renamed = fire.rename(tmp_path / "download")
-    code, out, err = firetree("predict", renamed, folder / "pictures/a/0.png", "--json")
+    code, out, err = firetree("predict", renamed, folder / "images/a/0.png", "--json")
     assert (code, err) == (0, "")
     assert len(json.loads(out)[0]["top5"]) == 2
     assert "entropy" in firetree("inspect", renamed)[1]

@@ -14,9 +14,9 @@ from command import firetree, kill_whole_job, start
 from ranks import run_on_ranks
 
 from firetree.data import Batch
-from firetree.launch import Place
+from firetree.launch import RankInfo
 from firetree.training import Recipe, checkpoint
-from firetree.training.checkpoint import State
+from firetree.training.checkpoint import TrainingState
 from firetree.training.recipe import DataRecipe, OptimRecipe
 from firetree.training.worker import Worker, build_worker, load_task, settle, train_step
 
@@ -24,7 +24,7 @@ PICTURES, BATCH = 203, 16
 
 
 def numbered(path: Path) -> Path:
-    """Pictures that say which one they are: their number, in the first two pixels."""
+    """Images that say which one they are: their number, in the first two pixels."""
     x_NHW = np.zeros((PICTURES, 8, 8), np.uint8)
     x_NHW[:, 0, 0], x_NHW[:, 0, 1] = np.divmod(np.arange(PICTURES), 16)
     x_NHW[:, 0, :2] *= 16
@@ -34,7 +34,7 @@ def numbered(path: Path) -> Path:
 
 
 def noted(batches: Iterator[Batch], worker: Worker, seen: list[int]) -> Iterator[Batch]:
-    """The batches, whose pictures' numbers are added to `seen`."""
+    """The batches, whose images' numbers are added to `seen`."""
     mean, std = (worker.task.about[name][0] for name in ("mean", "std"))
     for batch in batches:
         shades = batch.x_BCHW[:, 0, 0, :2] * std + mean
@@ -46,8 +46,8 @@ def noted(batches: Iterator[Batch], worker: Worker, seen: list[int]) -> Iterator
 def train_part(path: Path, folder: Path, first: int, last: int) -> list[int]:
     """Train this rank's share of steps `first` to `last - 1` from the newest checkpoint."""
     recipe = Recipe(data=DataRecipe("npz", str(path)), optim=OptimRecipe(batch_size=BATCH, lr=0.01))
-    place = Place(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
-    worker = build_worker(recipe, place, load_task(recipe))
+    rank_info = RankInfo(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
+    worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)
     found, _ = checkpoint.newest(folder)
     if found:
@@ -59,13 +59,13 @@ def train_part(path: Path, folder: Path, first: int, last: int) -> list[int]:
     for step in range(first, last):
         train_step(worker, batches, step, 0.01)
     stream.close()
-    if place.rank == 0:
-        captured = checkpoint.capture(worker.model, worker.optimizer, State(last, {}, {}))
+    if rank_info.rank == 0:
+        captured = checkpoint.capture(worker.model, worker.optimizer, TrainingState(last, {}, {}))
         checkpoint.write(folder, captured, keep=1)
     return seen
 
 
-def test_three_then_two_then_five_workers_see_every_picture_once_in_the_epoch(
+def test_three_then_two_then_five_workers_see_every_image_once_in_the_epoch(
     tmp_path: Path,
 ) -> None:
     path, folder = numbered(tmp_path / "numbered.npz"), tmp_path / "checkpoints"

@@ -24,7 +24,7 @@ def test_closed_form_of_bytes_equals_the_schedule(
 ) -> None:
     chunks = collectives.chunks_for(algorithm, world_size, size_bytes)
     schedule = collectives.build(algorithm, world_size, chunks)
-    links = collectives.Links(latency_s=1.0, rate_bytes_s=1.0)
+    links = collectives.LinkGraph(latency_s=1.0, rate_bytes_s=1.0)
     cost = collectives.find(algorithm).cost(world_size, chunks, chunks, links)
     assert busiest_sent_chunks(schedule) == cost.sent_bytes
 
@@ -35,7 +35,7 @@ def test_no_chunk_count_sends_more_than_the_closed_form(
     algorithm: str, world_size: int, chunks: int
 ) -> None:
     schedule = collectives.build(algorithm, world_size, chunks)
-    links = collectives.Links(latency_s=1.0, rate_bytes_s=1.0)
+    links = collectives.LinkGraph(latency_s=1.0, rate_bytes_s=1.0)
     cost = collectives.find(algorithm).cost(world_size, chunks, chunks, links)
     assert busiest_sent_chunks(schedule) <= cost.sent_bytes
 
@@ -80,7 +80,7 @@ def one_port_rounds(schedule: Schedule) -> int:
 @pytest.mark.parametrize("algorithm", [*collectives.names(), *KINDS])
 def test_closed_form_of_steps_is_reached_by_one_port(algorithm: str, world_size: int) -> None:
     schedule = collectives.build(algorithm, world_size)
-    links = collectives.Links(latency_s=1.0, rate_bytes_s=1.0)
+    links = collectives.LinkGraph(latency_s=1.0, rate_bytes_s=1.0)
     steps = collectives.find(algorithm).cost(world_size, schedule.chunks, 1.0, links).steps
     rounds = one_port_rounds(schedule)
     assert rounds <= steps
@@ -93,7 +93,7 @@ def test_closed_form_of_steps_is_reached_by_one_port(algorithm: str, world_size:
 def test_no_closed_form_is_faster_than_the_busiest_port_or_the_bound(
     algorithm: str, world_size: int
 ) -> None:
-    size_bytes, links = 250e6, collectives.Links(0.0, 25e6)
+    size_bytes, links = 250e6, collectives.LinkGraph(0.0, 25e6)
     chunks = collectives.chunks_for(algorithm, world_size, size_bytes)
     cost = collectives.find(algorithm).cost(world_size, chunks, size_bytes, links)
     bound_s = 2 * (world_size - 1) / world_size * size_bytes / links.rate_bytes_s

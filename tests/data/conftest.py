@@ -1,4 +1,4 @@
-"""Real picture files to read, and the larger data sets where they are on this machine."""
+"""Real image files to read, and the larger data sets where they are on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shared() -> Callable[[str], Path]:
 
 @pytest.fixture
 def encode() -> Callable[..., bytes]:
-    """The bytes of a picture file; `value` decides its pixels."""
+    """The bytes of an image file; `value` decides its pixels."""
 
     def to_bytes(value: int = 0, width: int = 12, height: int = 12, kind: str = "PNG") -> bytes:
         pixels = np.random.default_rng(value).integers(0, 256, (height, width, 3), np.uint8)
@@ -43,7 +43,7 @@ def encode() -> Callable[..., bytes]:
 
 @pytest.fixture
 def write_npz(tmp_path: Path) -> Callable[..., Path]:
-    """An .npz file with 12 training and 4 test pictures, 8x8 grey; arrays can be replaced."""
+    """An .npz file with 12 training and 4 test images, 8x8 grey; arrays can be replaced."""
 
     def write(**arrays: object) -> Path:
         rng = np.random.default_rng(0)
@@ -91,14 +91,14 @@ def write_tar(tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
 
 @pytest.fixture
 def write_parquet(tmp_path: Path) -> Callable[..., Path]:
-    """A parquet file in `tmp_path / "parquet"` with encoded pictures, and labels 0 1 2 0 1 2 …"""
+    """A parquet file in `tmp_path / "parquet"` with encoded images, and labels 0 1 2 0 1 2 …"""
 
     def write(contents: list[bytes | None], name: str = "train-0000.parquet") -> Path:
-        pictures = pa.array([{"bytes": content, "path": "x.png"} for content in contents])
+        images = pa.array([{"bytes": content, "path": "x.png"} for content in contents])
         labels = pa.array([index % 3 for index in range(len(contents))], pa.int64())
         path = tmp_path / "parquet" / name
         path.parent.mkdir(exist_ok=True)
-        pq.write_table(pa.table({"img": pictures, "label": labels}), path)
+        pq.write_table(pa.table({"img": images, "label": labels}), path)
         return path
 
     return write

@@ -1,4 +1,4 @@
-"""Load with the usual options, and trees of pictures to load."""
+"""Load with the usual options, and trees of images to load."""
 
 from __future__ import annotations
 

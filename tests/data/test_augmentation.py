@@ -1,4 +1,4 @@
-"""Random parts and colours: right, the same for whoever reads the picture, and for training only."""
+"""Random parts and colours: right, the same for whoever reads the image, and for training only."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def photographs(write_folder: Write) -> Splits:
     for number in range(40):
         width, height = rng.integers(20, 90, 2)
         colours = rng.integers(0, 256, (4, 4, 3), np.uint8)
-        picture = Image.fromarray(colours).resize((int(width), int(height)))
+        image = Image.fromarray(colours).resize((int(width), int(height)))
         file = io.BytesIO()
-        picture.save(file, "JPEG")
+        image.save(file, "JPEG")
         files[f"{number % 2}/{number}.jpg"] = file.getvalue()
     return load("folder", write_folder(files), size=12)
 
@@ -64,7 +64,7 @@ def test_ranks_together_have_the_batch_of_one(photographs: Splits, world_size: i
         assert torch.equal(torch.cat([part.x_BCHW for part in parts]), whole.x_BCHW)
 
 
-def test_test_pictures_are_left_alone(photographs: Splits) -> None:
+def test_test_images_are_left_alone(photographs: Splits) -> None:
     plain, changed_ = (
         next(loader(photographs, augmentation).test_batches()).x_BCHW
         for augmentation in (Augmentation(), EVERYTHING)
@@ -72,7 +72,7 @@ def test_test_pictures_are_left_alone(photographs: Splits) -> None:
     assert torch.equal(plain, changed_)
 
 
-def test_a_picture_looks_another_way_in_each_epoch(photographs: Splits) -> None:
+def test_a_image_looks_another_way_in_each_epoch(photographs: Splits) -> None:
     one = replace(photographs, train=photographs.test)
     epochs = [
         torch.cat([b.x_BCHW for b in loader(one, EVERYTHING).training_batches(epoch)])
@@ -81,7 +81,7 @@ def test_a_picture_looks_another_way_in_each_epoch(photographs: Splits) -> None:
     assert not torch.equal(*(x.sum((1, 2, 3)).sort().values for x in epochs))
 
 
-def test_a_part_of_the_whole_area_is_the_picture(write_npz: Write) -> None:
+def test_a_part_of_the_whole_area_is_the_image(write_npz: Write) -> None:
     splits = load("npz", write_npz())
     whole, plain = (
         list(loader(splits, augmentation).training_batches(0))
@@ -90,9 +90,7 @@ def test_a_part_of_the_whole_area_is_the_picture(write_npz: Write) -> None:
     assert all(torch.equal(a.x_BCHW, b.x_BCHW) for a, b in zip(whole, plain, strict=True))
 
 
-def test_parts_of_arrays_are_those_of_encoded_pictures(
-    write_npz: Write, write_folder: Write
-) -> None:
+def test_parts_of_arrays_are_those_of_encoded_images(write_npz: Write, write_folder: Write) -> None:
     array = np.load(write_npz())["train_x"]
     files = {}
     for number, pixels in enumerate(array):
@@ -108,13 +106,13 @@ def test_parts_of_arrays_are_those_of_encoded_pictures(
     assert torch.equal(ours, theirs)
 
 
-def enhanced(picture: Image.Image, factors: list[float]) -> Image.Image:
+def enhanced(image: Image.Image, factors: list[float]) -> Image.Image:
     """By Pillow, one after another."""
     for kind, factor in zip(
         (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True
     ):
-        picture = kind(picture).enhance(factor)
-    return picture
+        image = kind(image).enhance(factor)
+    return image
 
 
 @given(st.integers(0, 99), st.booleans())

@@ -1,4 +1,4 @@
-"""Batches are the same whatever the world size and wherever a run resumed, damaged pictures or not."""
+"""Batches are the same whatever the world size and wherever a run resumed, damaged images or not."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from reading import load
 
 from firetree.data import Augmentation, Batch, Loader, Splits
 from firetree.data.arrays import read_digits
-from firetree.data.pictures import Subset
-from firetree.data.views import Cut
+from firetree.data.crops import RandomCrop
+from firetree.data.images import Subset
 from firetree.errors import RunFailedError, UserError
 
 BOTH = Augmentation(flip=True, crop_padding=2)
@@ -60,7 +60,7 @@ def joined(parts: tuple[Batch, ...]) -> Batch:
 @pytest.mark.parametrize(
     ("channels_last", "strides"), [(True, (64, 1, 8, 1)), (False, (64, 64, 8, 1))]
 )
-def test_grey_pictures_say_in_which_order_they_are(
+def test_grey_images_say_in_which_order_they_are(
     digits: Splits, channels_last: bool, strides: tuple[int, ...]
 ) -> None:
     batch = next(loader(digits, channels_last=channels_last).training_batches(0))
@@ -96,7 +96,7 @@ def test_the_test_shares_of_all_ranks_are_the_test_set_in_order(digits: Splits) 
     assert np.array_equal(labels, digits.test.labels)
 
 
-def test_an_epoch_trains_on_every_picture_once_and_its_last_batch_may_be_smaller(
+def test_an_epoch_trains_on_every_image_once_and_its_last_batch_may_be_smaller(
     digits: Splits,
 ) -> None:
     batches = list(loader(digits).training_batches(0))
@@ -118,7 +118,7 @@ def test_a_rank_without_a_share_gets_an_empty_batch(digits: Splits) -> None:
     assert (*batch.x_BCHW.shape, len(batch.y_B), batch.global_count) == (0, 1, 8, 8, 0, 100)
 
 
-def test_flipping_mirrors_some_pictures_and_leaves_the_others(digits: Splits) -> None:
+def test_flipping_mirrors_some_images_and_leaves_the_others(digits: Splits) -> None:
     plain = next(loader(digits).training_batches(0)).x_BCHW
     batch = next(loader(digits, augmentation=Augmentation(flip=True)).training_batches(0))
     mirrored = [torch.equal(x, y.flip(-1)) for x, y in zip(batch.x_BCHW, plain, strict=True)]
@@ -127,7 +127,7 @@ def test_flipping_mirrors_some_pictures_and_leaves_the_others(digits: Splits) ->
     assert 30 < sum(mirrored) < 70
 
 
-def test_a_shifted_picture_is_the_same_one_with_black_coming_in(digits: Splits) -> None:
+def test_a_shifted_image_is_the_same_one_with_black_coming_in(digits: Splits) -> None:
     augmentation = Augmentation(crop_padding=1)
     plain = next(loader(digits).training_batches(0)).x_BCHW
     shifted = next(loader(digits, augmentation=augmentation).training_batches(0)).x_BCHW
@@ -152,7 +152,7 @@ def test_augmentation_differs_between_epochs(digits: Splits) -> None:
     assert not torch.equal(ours.sum((1, 2, 3)).sort().values, theirs.sum((1, 2, 3)).sort().values)
 
 
-def test_a_shift_by_the_whole_picture_is_refused(digits: Splits) -> None:
+def test_a_shift_by_the_whole_image_is_refused(digits: Splits) -> None:
     with pytest.raises(UserError, match=r"data.crop_padding = 8; expected less than .* 8 pixels"):
         loader(digits, augmentation=Augmentation(crop_padding=8))
 
@@ -161,7 +161,7 @@ def test_a_shift_by_the_whole_picture_is_refused(digits: Splits) -> None:
 def with_damaged(
     write_parquet: Callable[..., Path], encode: Callable[..., bytes]
 ) -> Callable[[int], Splits]:
-    """200 pictures to train on, the first few of them damaged, and 100 to test on."""
+    """200 images to train on, the first few of them damaged, and 100 to test on."""
 
     def make(damaged: int) -> Splits:
         good = encode(kind="JPEG")
@@ -172,7 +172,7 @@ def with_damaged(
     return make
 
 
-def test_damaged_pictures_are_left_out_of_their_batch_and_still_counted(
+def test_damaged_images_are_left_out_of_their_batch_and_still_counted(
     with_damaged: Callable[[int], Splits],
 ) -> None:
     ours = loader(with_damaged(3))
@@ -180,11 +180,11 @@ def test_damaged_pictures_are_left_out_of_their_batch_and_still_counted(
     assert sum(len(batch.x_BCHW) for batch in batches) == 197
     assert [len(batch.y_B) for batch in batches] == [len(batch.x_BCHW) for batch in batches]
     assert sum(batch.global_count for batch in batches) == 200
-    assert set(ours.damaged) == {f"picture {index} of train-0000.parquet" for index in range(3)}
+    assert set(ours.damaged) == {f"image {index} of train-0000.parquet" for index in range(3)}
     assert all("truncated" in reason for reason in ours.damaged.values())
 
 
-def test_ranks_agree_with_one_rank_on_batches_with_damaged_pictures(
+def test_ranks_agree_with_one_rank_on_batches_with_damaged_images(
     with_damaged: Callable[[int], Splits],
 ) -> None:
     splits = with_damaged(3)
@@ -194,7 +194,7 @@ def test_ranks_agree_with_one_rank_on_batches_with_damaged_pictures(
         assert equal(joined(parts), whole)
 
 
-def test_a_damaged_picture_counts_once_however_often_it_is_met(
+def test_a_damaged_image_counts_once_however_often_it_is_met(
     with_damaged: Callable[[int], Splits],
 ) -> None:
     ours = loader(with_damaged(3))
@@ -203,30 +203,30 @@ def test_a_damaged_picture_counts_once_however_often_it_is_met(
     assert ours.damaged_count == 3
 
 
-def test_damaged_pictures_of_other_ranks_count_too(with_damaged: Callable[[int], Splits]) -> None:
+def test_damaged_images_of_other_ranks_count_too(with_damaged: Callable[[int], Splits]) -> None:
     ours = loader(with_damaged(2))
     list(ours.training_batches(0))
-    ours.note_damaged({"picture 7 of train-0000.parquet": "truncated"})
-    with pytest.raises(RunFailedError, match="4 of 300 pictures"):
-        ours.note_damaged({"picture 8 of train-0000.parquet": "truncated"})
+    ours.note_damaged({"image 7 of train-0000.parquet": "truncated"})
+    with pytest.raises(RunFailedError, match="4 of 300 images"):
+        ours.note_damaged({"image 8 of train-0000.parquet": "truncated"})
 
 
 def test_more_than_one_percent_damaged_ends_the_run(with_damaged: Callable[[int], Splits]) -> None:
     with pytest.raises(
         RunFailedError,
-        match=r"4 of 300 pictures .*more than 1 % \(picture \d of train-.*truncated.*; repair or",
+        match=r"4 of 300 images .*more than 1 % \(image \d of train-.*truncated.*; repair or",
     ):
         list(loader(with_damaged(4)).training_batches(0))
 
 
 @dataclass(frozen=True)
 class Watched(Subset):
-    """Pictures that tell when a batch of them is read."""
+    """Images that tell when a batch of them is read."""
 
     told: Callable[[], object]
 
     def read_batch(
-        self, indices_B: np.ndarray, cuts_B: Sequence[Cut] | None = None
+        self, indices_B: np.ndarray, cuts_B: Sequence[RandomCrop] | None = None
     ) -> tuple[np.ndarray, dict[int, str]]:
         self.told()
         return super().read_batch(indices_B, cuts_B)
@@ -274,7 +274,7 @@ def test_batches_left_early_leave_no_thread_behind(digits: Splits) -> None:
     assert threading.active_count() == before
 
 
-def test_an_epoch_of_60000_small_pictures_is_prepared_in_under_2_seconds(
+def test_an_epoch_of_60000_small_images_is_prepared_in_under_2_seconds(
     shared: Callable[[str], Path],
 ) -> None:
     splits = load("npz", shared("fashion.npz"))
@@ -284,14 +284,14 @@ def test_an_epoch_of_60000_small_pictures_is_prepared_in_under_2_seconds(
     assert time.process_time() - started < 2
 
 
-def test_an_error_of_a_reader_names_the_rank_and_the_picture(digits: Splits) -> None:
+def test_an_error_of_a_reader_names_the_rank_and_the_image(digits: Splits) -> None:
     class Failing(Subset):
-        def read(self, index: int, cut: Cut | None = None) -> Any:
+        def read(self, index: int, cut: RandomCrop | None = None) -> Any:
             if index == 5:
                 raise IndexError("out of bounds")
             return super().read(index, cut)
 
-        def read_batch(self, indices_B: Any, cuts_B: Sequence[Cut] | None = None) -> Any:
+        def read_batch(self, indices_B: Any, cuts_B: Sequence[RandomCrop] | None = None) -> Any:
             return np.stack([self.read(index) for index in indices_B.tolist()]), {}
 
     train = Failing(digits.train.labels, digits.train, np.arange(len(digits.train)))

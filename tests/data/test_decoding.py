@@ -1,4 +1,4 @@
-"""simplejpeg and Pillow give the same pictures, and call the same ones damaged."""
+"""simplejpeg and Pillow give the same images, and call the same ones damaged."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from firetree.data import decoding
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.crops import Crop, RandomCrop
+from firetree.data.damaged import DamagedImageError
 from firetree.data.decoding import decode, fit
-from firetree.data.views import Cut, View
 
 simplejpeg = pytest.importorskip("simplejpeg", reason="needs simplejpeg")
 
-VIEWS = [None, View(16), View(40), View(16, Cut(0.5, 0.3, 0.2, 0.9, 1.5))]
+VIEWS = [None, Crop(16), Crop(40), Crop(16, RandomCrop(0.5, 0.3, 0.2, 0.9, 1.5))]
 
 
 def photograph(mode: str = "RGB", width: int = 150, height: int = 113, **options: object) -> bytes:
@@ -34,7 +34,7 @@ def photograph(mode: str = "RGB", width: int = 150, height: int = 113, **options
     return file.getvalue()
 
 
-def by_pillow(content: bytes, view: View | None) -> Image.Image:
+def by_pillow(content: bytes, view: Crop | None) -> Image.Image:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "simplejpeg", None)
         return decode(content, view)
@@ -50,18 +50,18 @@ def difference(one: Image.Image, other: Image.Image) -> int:
 @pytest.mark.parametrize(
     "options", [{}, {"subsampling": 0}, {"progressive": True}, {"quality": 30}]
 )
-def test_both_decoders_give_the_same_picture(
-    mode: str, options: dict[str, object], view: View | None
+def test_both_decoders_give_the_same_image(
+    mode: str, options: dict[str, object], view: Crop | None
 ) -> None:
     content = photograph(mode, **options)
     assert difference(decode(content, view), by_pillow(content, view)) <= 2
 
 
 @pytest.mark.parametrize(("size", "pixels"), [(113, 150), (50, 75), (28, 38), (14, 19), (1, 19)])
-def test_a_picture_of_which_little_is_wanted_is_decoded_smaller(size: int, pixels: int) -> None:
+def test_a_image_of_which_little_is_wanted_is_decoded_smaller(size: int, pixels: int) -> None:
     content = photograph()
-    assert decode(content, View(size)).width == pixels
-    assert by_pillow(content, View(size)).width == pixels
+    assert decode(content, Crop(size)).width == pixels
+    assert by_pillow(content, Crop(size)).width == pixels
 
 
 def turned(orientation: int, kind: str, **options: object) -> bytes:
@@ -85,10 +85,10 @@ def test_an_image_comes_out_upright(kind: str, orientation: int) -> None:
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_a_view_is_one_of_the_upright_image(orientation: int, view: View | None) -> None:
+def test_a_view_is_one_of_the_upright_image(orientation: int, view: Crop | None) -> None:
     content = turned(orientation, "JPEG", quality=95)
     assert difference(decode(content, view), by_pillow(content, view)) <= 2
-    seen = view or View(50)
+    seen = view or Crop(50)
     ours, whole = fit(decode(content, view), seen, 3), fit(decode(content), seen, 3)
     assert np.abs(ours.astype(int) - whole).mean() < 12
 
@@ -104,14 +104,14 @@ def test_an_orientation_in_xmp_counts_and_a_damaged_one_does_not() -> None:
 def test_floating_point_pixels_are_refused() -> None:
     file = io.BytesIO()
     Image.new("F", (4, 4), 0.5).save(file, "TIFF")
-    with pytest.raises(DamagedPictureError, match="floating-point"):
+    with pytest.raises(DamagedImageError, match="floating-point"):
         decode(file.getvalue())
 
 
-def verdict(decoder: Callable[[bytes, View | None], Image.Image], content: bytes) -> str:
+def verdict(decoder: Callable[[bytes, Crop | None], Image.Image], content: bytes) -> str:
     try:
         decoder(content, None)
-    except DamagedPictureError as error:
+    except DamagedImageError as error:
         return str(error)
     return "whole"
 
@@ -136,7 +136,7 @@ def test_photographs_are_the_same_by_both_and_nearly_the_same_decoded_smaller(
         files = [member for member in archive if member.name.endswith(".jpg")][::200]
         contents = [archive.extractfile(member).read() for member in files]  # type: ignore[union-attr]
     for content in contents:
-        whole, view = decode(content), View(32)
+        whole, view = decode(content), Crop(32)
         assert difference(whole, by_pillow(content, None)) <= 2
         ours, smaller = fit(whole, view, 3), fit(decode(content, view), view, 3)
         assert np.abs(ours.astype(int) - smaller).mean() < 6

@@ -431,7 +431,7 @@ def test_labels_of_any_type_and_name_are_read(
             {"image_column": "label"},
             "the column label of .* is int64; expected encoded images",
         ),
-        ({"label": ["a", None]}, {}, "picture 1 of .* has no label"),
+        ({"label": ["a", None]}, {}, "image 1 of .* has no label"),
         ({"image_id": [0, 1]}, {}, "has the columns image_id: int64; expected a column label"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every reader gives the pictures that are stored, and says which of them are damaged."""
+"""Every reader gives the images that are stored, and says which of them are damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from reading import Encode, Write, load, tree_of
 
 from firetree import data
-from firetree.data import DamagedPictureError
+from firetree.data import DamagedImageError
 from firetree.errors import UserError
 
 
@@ -25,8 +25,8 @@ def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def name_and_label(pictures: data.Pictures) -> list[tuple[str, int]]:
-    return [(pictures.name(index), int(label)) for index, label in enumerate(pictures.labels)]
+def name_and_label(images: data.Images) -> list[tuple[str, int]]:
+    return [(images.name(index), int(label)) for index, label in enumerate(images.labels)]
 
 
 def test_digits_need_no_file() -> None:
@@ -60,14 +60,14 @@ def test_colour_arrays_keep_their_channels(write_npz: Write) -> None:
     assert load("npz", write_npz(**colour)).channels == 3
 
 
-def test_mean_and_deviation_are_those_of_the_training_pictures(write_npz: Write) -> None:
+def test_mean_and_deviation_are_those_of_the_training_images(write_npz: Write) -> None:
     path = write_npz()
     splits, x = load("npz", path), np.load(path)["train_x"] / 255
     assert splits.mean == pytest.approx((x.mean(),))
     assert splits.std == pytest.approx((x.std(),))
 
 
-def test_pictures_of_one_value_have_a_deviation_to_divide_by(write_npz: Write) -> None:
+def test_images_of_one_value_have_a_deviation_to_divide_by(write_npz: Write) -> None:
     assert load("npz", write_npz(train_x=np.zeros((12, 8, 8), np.uint8))).std[0] > 0
 
 
@@ -135,9 +135,7 @@ def test_a_test_folder_without_class_folders_is_passed_over(
     assert all(name.startswith("val/b/" if labelled else "train/") for name in names)
 
 
-def test_hidden_files_and_other_suffixes_are_no_pictures(
-    write_folder: Write, encode: Encode
-) -> None:
+def test_hidden_files_and_other_suffixes_are_no_images(write_folder: Write, encode: Encode) -> None:
     others = {"a/.hidden.png": b"", ".git/x.png": b"", "a/notes.txt": b"", "b/._0.png": b""}
     splits = load("folder", write_folder({**tree_of(encode, "a", "b", each=1), **others}))
     assert len(splits.train) + len(splits.test) == 2
@@ -157,8 +155,8 @@ def test_parquet_files_of_a_folder_are_one_data_set(write_parquet: Write, encode
     write_parquet(contents[4:6], "train-0001.parquet")
     splits = load("parquet", write_parquet(contents[6:], "validation-0000.parquet").parent)
     assert [splits.train.name(index) for index in (3, 4)] == [
-        "picture 3 of train-0000.parquet",
-        "picture 0 of train-0001.parquet",
+        "image 3 of train-0000.parquet",
+        "image 0 of train-0001.parquet",
     ]
     assert splits.train.labels.tolist() == [0, 1, 2, 0, 0, 1]
     for index, content in enumerate(contents[:6]):
@@ -171,10 +169,10 @@ def test_a_large_parquet_file_is_read_in_parts(
 ) -> None:
     monkeypatch.setattr("firetree.data.parquet.CACHE_BYTES", 1)
     contents = [encode(value, 64, 64) for value in range(200)]
-    pictures = pa.array([{"bytes": content, "path": None} for content in contents])
-    table = pa.table({"image": pictures, "label": pa.array([0, 1] * 100)})
+    images = pa.array([{"bytes": content, "path": None} for content in contents])
+    table = pa.table({"image": images, "label": pa.array([0, 1] * 100)})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=10)
-    del pictures, table
+    del images, table
     before = pa.total_allocated_bytes()
     splits = load("parquet", tmp_path / "x.parquet", size=32)
     row = {splits.train.name(index): index for index in range(len(splits.train))}
@@ -186,12 +184,12 @@ def test_a_large_parquet_file_is_read_in_parts(
     assert pa.total_allocated_bytes() - before < sum(map(len, contents)) / 3
 
 
-def test_pictures_read_once_are_kept_while_all_of_them_are_few(
+def test_images_read_once_are_kept_while_all_of_them_are_few(
     write_folder: Write, encode: Encode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_folder(tree_of(encode, "a", "b"))
     for limit, kept in ((10_000, True), (100, False)):
-        monkeypatch.setattr("firetree.data.pictures.KEPT_BYTES", limit)
+        monkeypatch.setattr("firetree.data.images.KEPT_BYTES", limit)
         train = load("folder", path).train
         first = [train.read(index) for index in range(len(train))]
         moved = path.with_name("moved")
@@ -208,7 +206,7 @@ def test_validation_files_are_tested_on_and_test_files_left_alone(
     for split in ("train", "test", "validation"):
         path = write_parquet([encode()] * 3, f"{split}-0000.parquet")
     splits = load("parquet", path.parent)
-    assert splits.test.name(0) == "picture 0 of validation-0000.parquet"
+    assert splits.test.name(0) == "image 0 of validation-0000.parquet"
     left = "tested on validation-0000.parquet while training; test-0000.parquet is left alone"
     assert left in splits.account.remarks
 
@@ -221,13 +219,13 @@ def test_a_single_parquet_file_has_a_test_set_held_out(
 
 
 def test_the_label_may_be_the_only_integer_column(tmp_path: Path, encode: Encode) -> None:
-    pictures = pa.array([{"bytes": encode(), "path": None}] * 4)
+    images = pa.array([{"bytes": encode(), "path": None}] * 4)
     path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"photo": pictures, "fine": pa.array([0, 1, 1, 0])}), path)
+    pq.write_table(pa.table({"photo": images, "fine": pa.array([0, 1, 1, 0])}), path)
     assert load("parquet", path).classes == ("0", "1")
 
 
-def test_pictures_are_scaled_by_the_shorter_edge_and_cut_to_the_centre(
+def test_images_are_scaled_by_the_shorter_edge_and_cut_to_the_centre(
     write_folder: Write,
 ) -> None:
     wide = np.zeros((20, 60, 3), np.uint8)
@@ -251,7 +249,7 @@ def test_arrays_come_in_the_size_and_colour_asked_for(
     assert len(splits.mean) == channels
 
 
-def test_pictures_of_16_bits_keep_their_greys(write_folder: Write) -> None:
+def test_images_of_16_bits_keep_their_greys(write_folder: Write) -> None:
     ramp = (np.arange(64, dtype=np.uint16) * 1024).reshape(8, 8)
     file = io.BytesIO()
     Image.fromarray(ramp).save(file, "PNG")
@@ -275,7 +273,7 @@ print(decode(sys.stdin.buffer.read()).size)
 """
 
 
-def test_a_large_picture_is_read_without_a_word_of_its_library() -> None:
+def test_a_large_image_is_read_without_a_word_of_its_library() -> None:
     file = io.BytesIO()
     Image.new("1", (10_000, 9_000)).save(file, "PNG")
     command = [sys.executable, "-c", READ]
@@ -301,31 +299,31 @@ def bomb() -> bytes:
     [
         (lambda encode: encode(1, kind="JPEG")[:-60], "truncated"),
         (lambda encode: encode(1)[:-60], "truncated"),
-        (lambda encode: b"no picture at all", "none of JPEG, PNG"),
+        (lambda encode: b"no image at all", "none of JPEG, PNG"),
         (lambda encode: b"", "empty"),
         (lambda encode: bomb(), "decompression bomb"),
         (lambda encode: None, "no bytes"),
     ],
     ids=["cut JPEG", "cut PNG", "text", "empty", "bomb", "null"],
 )
-def test_a_damaged_picture_is_named_by_its_reason(
+def test_a_damaged_image_is_named_by_its_reason(
     write_parquet: Write, encode: Encode, damage: Callable[[Encode], bytes | None], reason: str
 ) -> None:
     write_parquet([encode(), damage(encode), encode()])
     train = load("parquet", write_parquet([encode()] * 3, "test-0000.parquet").parent).train
-    with pytest.raises(DamagedPictureError, match=reason):
+    with pytest.raises(DamagedImageError, match=reason):
         train.read(1)
     assert np.array_equal(train.read(2), pixels(encode()))
 
 
-def test_a_file_that_has_gone_is_a_damaged_picture(
+def test_a_file_that_has_gone_is_a_damaged_image(
     write_folder: Write, encode: Encode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firetree.data.pictures.KEPT_BYTES", 0)
+    monkeypatch.setattr("firetree.data.images.KEPT_BYTES", 0)
     path = write_folder(tree_of(encode, "train/a", "test/a"))
     train = load("folder", path).train
     (path / "train/a/1.png").unlink()
-    with pytest.raises(DamagedPictureError, match="No such file"):
+    with pytest.raises(DamagedImageError, match="No such file"):
         train.read(1)
 
 

@@ -185,7 +185,7 @@ def test_a_file_is_named_by_what_it_is(tmp_path: Path, name: str, what: str) -> 
     assert f"{path} is {what}" in complaint(name, path)
 
 
-def test_a_picture_is_named_by_what_it_is(write_folder: Write) -> None:
+def test_a_image_is_named_by_what_it_is(write_folder: Write) -> None:
     pointer = FOREIGN["a pointer of Git LFS"]
     text = complaint("folder", write_folder({"a/0.png": pointer, "b/1.png": pointer}))
     assert "(a/0.png: a pointer of Git LFS, not the file itself; run git lfs pull)" in text

@@ -13,7 +13,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(counts, seeds, st.integers(0, 9))
-def test_an_epoch_has_every_picture_once(count: int, seed: int, epoch: int) -> None:
+def test_an_epoch_has_every_image_once(count: int, seed: int, epoch: int) -> None:
     assert sorted(epoch_order(count, seed, epoch)) == list(range(count))
 
 
@@ -40,7 +40,7 @@ def test_shares_are_the_batch_cut_in_pieces_that_differ_by_one_at_most(
 
 
 @given(st.integers(2, 200), st.floats(0.001, 0.999), seeds)
-def test_a_held_out_set_and_the_rest_are_all_pictures_once(
+def test_a_held_out_set_and_the_rest_are_all_images_once(
     count: int, fraction: float, seed: int
 ) -> None:
     train, test = hold_out(count, fraction, seed)

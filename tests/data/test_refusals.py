@@ -124,8 +124,8 @@ ZEROS = np.zeros((12, 8, 8), np.uint8)
         ({"train_x": ZEROS[:11]}, r"train_y of .* has shape \(12,\); expected \(11,\)"),
         ({"train_y": np.zeros((12, 2), int)}, r"train_y of .* has shape \(12, 2\); .*one label"),
         ({"test_x": ZEROS[:4, :7]}, r"test_x of .* \(7, 8, 1\); expected \(8, 8, 1\)"),
-        ({"train_x": ZEROS[:0], "train_y": np.zeros(0, int)}, "hold no pictures"),
-        ({"test_x": ZEROS[:0], "test_y": np.zeros(0, int)}, "hold no pictures"),
+        ({"train_x": ZEROS[:0], "train_y": np.zeros(0, int)}, "hold no images"),
+        ({"test_x": ZEROS[:0], "test_y": np.zeros(0, int)}, "hold no images"),
         ({"train_y": np.array([None] * 12)}, "arrays of objects, which are never unpickled"),
         ({"train_x": ZEROS[:, :6], "test_x": ZEROS[:4, :6]}, "8x6 pixels.*give data.size"),
     ],
@@ -147,20 +147,20 @@ def labels(dtype: type = int, count: int = 12, **changed: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "classes", "expected"),
     [
-        ({"train_y": labels(at5=7)}, 7, "label 7 .*of picture 5 .*from 0 to 6"),
-        ({"test_y": labels(count=4, at2=7)}, 7, "label 7 .*of picture 2 .*from 0 to 6"),
-        ({"train_y": labels(at5=-1)}, None, "label -1 .*of picture 5 .*from 0 to"),
-        ({"train_y": labels(at5=-1)}, 7, "label -1 .*of picture 5 .*from 0 to 6"),
-        ({"train_y": labels(at5=12)}, None, "label 12 .*of picture 5 .*from 0 to 11"),
-        ({"test_y": labels(count=4, at3=3)}, None, "label 3 .*of picture 3 .*from 0 to 2"),
-        ({"test_y": labels(count=4, at3=-3)}, None, "label -3 .*of picture 3 .*from 0 to 2"),
-        ({"train_y": labels(float, at0=0.5)}, None, r"label 0.5 \(float64\) of picture 0"),
-        ({"train_y": labels(float, at3=np.nan)}, None, r"label nan \(float64\) of picture 3"),
-        ({"test_y": labels(float, 4, at2=np.inf)}, None, r"label inf \(float64\) of picture 2"),
-        ({"train_y": labels(np.uint64, at1=2**63)}, None, "label 9223372036854775808 .*picture 1"),
+        ({"train_y": labels(at5=7)}, 7, "label 7 .*of image 5 .*from 0 to 6"),
+        ({"test_y": labels(count=4, at2=7)}, 7, "label 7 .*of image 2 .*from 0 to 6"),
+        ({"train_y": labels(at5=-1)}, None, "label -1 .*of image 5 .*from 0 to"),
+        ({"train_y": labels(at5=-1)}, 7, "label -1 .*of image 5 .*from 0 to 6"),
+        ({"train_y": labels(at5=12)}, None, "label 12 .*of image 5 .*from 0 to 11"),
+        ({"test_y": labels(count=4, at3=3)}, None, "label 3 .*of image 3 .*from 0 to 2"),
+        ({"test_y": labels(count=4, at3=-3)}, None, "label -3 .*of image 3 .*from 0 to 2"),
+        ({"train_y": labels(float, at0=0.5)}, None, r"label 0.5 \(float64\) of image 0"),
+        ({"train_y": labels(float, at3=np.nan)}, None, r"label nan \(float64\) of image 3"),
+        ({"test_y": labels(float, 4, at2=np.inf)}, None, r"label inf \(float64\) of image 2"),
+        ({"train_y": labels(np.uint64, at1=2**63)}, None, "label 9223372036854775808 .*image 1"),
     ],
 )
-def test_a_label_out_of_range_is_named_with_its_picture_and_the_range(
+def test_a_label_out_of_range_is_named_with_its_image_and_the_range(
     write_npz: Write, arrays: dict[str, object], classes: int | None, expected: str
 ) -> None:
     with pytest.raises(UserError, match=expected):
@@ -178,7 +178,7 @@ def test_a_label_out_of_range_is_named_with_its_picture_and_the_range(
             r"label 0.5 \(float64\)",
         ),
         ({"img": [{"bytes": b""}] * 2, "coarse": [0, 1], "fine": [0, 1]}, "coarse: int64"),
-        ({"img": [{"bytes": b""}] * 2, "label": [0, None]}, "picture 1 of .* has no label"),
+        ({"img": [{"bytes": b""}] * 2, "label": [0, None]}, "image 1 of .* has no label"),
     ],
 )
 def test_wrong_columns_are_refused(
@@ -211,7 +211,7 @@ def test_a_tree_without_the_right_classes_is_refused(
     assert expected in complaint("folder", write_folder(tree_of(encode, *folders)))
 
 
-def test_a_class_folder_without_pictures_is_refused(write_folder: Write, encode: Encode) -> None:
+def test_a_class_folder_without_images_is_refused(write_folder: Write, encode: Encode) -> None:
     path = write_folder({**tree_of(encode, "a", "b"), "c/notes.txt": b""})
     assert "class folder 'c'" in complaint("folder", path)
 
@@ -219,7 +219,7 @@ def test_a_class_folder_without_pictures_is_refused(write_folder: Write, encode:
 def test_more_class_folders_than_classes_are_refused(write_folder: Write, encode: Encode) -> None:
     path = write_folder(tree_of(encode, "a", "b"))
     text = complaint("folder", path, classes=1)
-    assert "label 1 (int64) of picture 3 (b/0.png); expected an integer from 0 to 0" in text
+    assert "label 1 (int64) of image 3 (b/0.png); expected an integer from 0 to 0" in text
 
 
 def test_different_sizes_need_data_size(write_folder: Write, encode: Encode) -> None:
@@ -230,11 +230,11 @@ def test_different_sizes_need_data_size(write_folder: Write, encode: Encode) -> 
     assert load("folder", path, size=12).size == 12
 
 
-def test_one_picture_cannot_be_trained_on_and_held_out(write_folder: Write, encode: Encode) -> None:
+def test_one_image_cannot_be_trained_on_and_held_out(write_folder: Write, encode: Encode) -> None:
     assert "expected at least 2" in complaint("folder", write_folder({"a/0.png": encode()}))
 
 
 @pytest.mark.parametrize("size", [None, 8])
-def test_data_of_damaged_pictures_only_are_refused(write_folder: Write, size: int | None) -> None:
+def test_data_of_damaged_images_only_are_refused(write_folder: Write, size: int | None) -> None:
     path = write_folder({f"a/{number}.png": b"damaged" for number in range(4)})
-    assert "none of the pictures can be decoded (a/" in complaint("folder", path, size=size)
+    assert "none of the images can be decoded (a/" in complaint("folder", path, size=size)

@@ -36,7 +36,7 @@ def write_shard(tmp_path: Path) -> WriteShard:
 
 
 def samples(encode: Encode, first: int, count: int) -> dict[str, bytes]:
-    """Sample k has picture k and label k % 3, by turns in a .cls and in a .json."""
+    """Sample k has image k and label k % 3, by turns in a .cls and in a .json."""
     files = {}
     for number in range(first, first + count):
         files[f"folder/{number:06}.jpg"] = encode(number, kind="JPEG")
@@ -135,7 +135,7 @@ def test_other_files_of_a_sample_are_passed_over(write_shard: WriteShard, encode
         ),
         ({"a.png": b"", "a.json": b'{"label": 1.5}'}, "the label of a of .*0.tar is 1.5"),
         ({"a.png": b"", "a.json": b"[1"}, "the label of a of .*0.tar is "),
-        ({}, "hold no pictures"),
+        ({}, "hold no images"),
     ],
 )
 def test_samples_that_are_not_whole_are_refused(
@@ -172,5 +172,5 @@ def test_labels_may_be_whole_floats(write_shard: WriteShard, encode: Encode) -> 
 
 
 def test_shards_without_samples_are_refused_with_what_they_hold(write_shard: WriteShard) -> None:
-    with pytest.raises(UserError, match=r"no pictures to train on; passed over: 2 \.tar"):
+    with pytest.raises(UserError, match=r"no images to train on; passed over: 2 \.tar"):
         load("webdataset", write_shard("0.tar", {"a.tar": b"1", "b.tar": b"1"}))

@@ -18,8 +18,8 @@ from firetree.modelfiles.fire.tables import (
     ALPHABET,
     LEVELS,
     TOTAL,
+    CodedStream,
     Ints,
-    Message,
     Symbols,
     entropy_bits,
     from_levels,
@@ -34,17 +34,17 @@ CODERS = pytest.mark.parametrize("coder", [rans, huffman])
 LANES = 64
 
 
-def drawn(seed: int, count: int, tables: int, spread: float) -> Message:
+def drawn(seed: int, count: int, tables: int, spread: float) -> CodedStream:
     """Symbols around 128, their tables, and frequencies that fit them."""
     random = np.random.default_rng(seed)
     symbol_N = np.clip(random.normal(128, spread, count), 0, ALPHABET - 1).astype(np.int64)
     table_N = np.sort(random.integers(0, tables, count))
     counts = np.zeros((tables, ALPHABET), np.int64)
     np.add.at(counts, (table_N, symbol_N), 1)
-    return Message(symbol_N, table_N, from_levels(levels(counts)))
+    return CodedStream(symbol_N, table_N, from_levels(levels(counts)))
 
 
-def decoded(coder: ModuleType, content: bytes, messages: Sequence[Message]) -> list[Symbols]:
+def decoded(coder: ModuleType, content: bytes, messages: Sequence[CodedStream]) -> list[Symbols]:
     decoder = coder.Decoder(content, LANES)
     found = [decoder.take(message.table_N, message.freq_TA) for message in messages]
     decoder.end()
@@ -71,7 +71,7 @@ def test_any_messages_survive(
 @CODERS
 def test_a_message_of_no_layer_survives(coder: ModuleType) -> None:
     nothing = np.zeros(0, np.int64)
-    message = Message(nothing, nothing, np.zeros((0, ALPHABET), np.int64))
+    message = CodedStream(nothing, nothing, np.zeros((0, ALPHABET), np.int64))
     assert [
         len(symbols) for symbols in decoded(coder, coder.encode([message], LANES), [message])
     ] == [0]

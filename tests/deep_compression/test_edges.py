@@ -93,7 +93,7 @@ def test_odd_weights_meet_a_budget(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("classes", "channels"), [(1, 3), (1, 1), (3, 1)])
-def test_one_class_and_grey_pictures_are_packed_every_way(classes: int, channels: int) -> None:
+def test_one_class_and_grey_images_are_packed_every_way(classes: int, channels: int) -> None:
     model, x_BCHW = odd_model("usual", classes, channels), torch.randn(3, channels, 16, 16)
     fitted = fit_budget(model, calibrate(model, x_BCHW), 20_000, lambda _: None)
     for compressed in (keep_exactly(model), prune_and_share(model, 0.5, 4), fitted):

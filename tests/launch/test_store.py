@@ -11,7 +11,7 @@ import pytest
 from torch.distributed import Store, TCPStore
 
 from firetree.errors import RunFailedError, UserError
-from firetree.launch.place import Place
+from firetree.launch.rank_info import RankInfo
 from firetree.launch.store import open_store
 from firetree.peers import reach
 
@@ -48,12 +48,12 @@ def answers(address: str, port: int) -> bool:
 
 def test_rank_0_listens_at_the_one_address_that_the_others_use() -> None:
     port, other = free_port(), away()
-    store = open_store(Place(0, 2, 1, "127.0.0.1", port), LIMIT_S)
+    store = open_store(RankInfo(0, 2, 1, "127.0.0.1", port), LIMIT_S)
     assert answers("127.0.0.1", port)
     assert not answers(other, port)
     del store
     port = free_port()
-    store = open_store(Place(0, 2, 1, other, port), LIMIT_S)
+    store = open_store(RankInfo(0, 2, 1, other, port), LIMIT_S)
     assert answers(other, port)
     assert not answers("127.0.0.1", port)
     del store
@@ -67,9 +67,9 @@ def torchruns(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
 
 
 def attempt(port: int, world_size: int) -> list[Store]:
-    places = [Place(rank, world_size, 1, "127.0.0.1", port) for rank in range(world_size)]
+    infos = [RankInfo(rank, world_size, 1, "127.0.0.1", port) for rank in range(world_size)]
     with ThreadPoolExecutor(world_size) as ranks:
-        return [*ranks.map(lambda place: open_store(place, LIMIT_S), places)]
+        return [*ranks.map(lambda rank_info: open_store(rank_info, LIMIT_S), infos)]
 
 
 def test_no_attempt_reads_what_an_earlier_one_has_written(torchruns: TCPStore) -> None:
@@ -82,18 +82,18 @@ def test_no_attempt_reads_what_an_earlier_one_has_written(torchruns: TCPStore) -
 
 def test_a_worker_whose_rank_0_does_not_come_ends_in_time(torchruns: TCPStore) -> None:
     with pytest.raises(RunFailedError, match="rank 1 cannot reach rank 0"):
-        open_store(Place(1, 2, 1, "127.0.0.1", torchruns.port), 1.0)
+        open_store(RankInfo(1, 2, 1, "127.0.0.1", torchruns.port), 1.0)
 
 
 def test_a_worker_that_waited_long_for_rank_0_waits_no_less_for_the_others() -> None:
     port = free_port()
     with ThreadPoolExecutor(1) as rank_1:
-        waiting = rank_1.submit(open_store, Place(1, 2, 1, "127.0.0.1", port), LIMIT_S)
+        waiting = rank_1.submit(open_store, RankInfo(1, 2, 1, "127.0.0.1", port), LIMIT_S)
         time.sleep(1)
-        rank_0 = open_store(Place(0, 2, 1, "127.0.0.1", port), LIMIT_S)
+        rank_0 = open_store(RankInfo(0, 2, 1, "127.0.0.1", port), LIMIT_S)
         assert waiting.result(LIMIT_S).timeout == rank_0.timeout == timedelta(seconds=LIMIT_S)
 
 
 def test_an_address_that_is_no_name_is_told() -> None:
     with pytest.raises(UserError, match="does not resolve to an address"):
-        open_store(Place(1, 2, 1, "a" * 300, 29_500), LIMIT_S)
+        open_store(RankInfo(1, 2, 1, "a" * 300, 29_500), LIMIT_S)

@@ -18,7 +18,7 @@ from firetree.errors import UserError
 from firetree.memory import Reading, readings
 from firetree.tasks import load_recall
 from firetree.training import load_recipe, recipe_toml, with_fields
-from firetree.training.checkpoint import State, capture, write
+from firetree.training.checkpoint import TrainingState, capture, write
 
 HIDDEN = 12
 
@@ -31,7 +31,7 @@ def made_run(folder: Path, fields: Mapping[str, str], trained: bool = True) -> P
     torch.manual_seed(0)
     model = load_recall(asdict(recipe.data), recipe.seed).build(asdict(recipe.model))
     if trained:
-        state = State(0, asdict(recipe.model), {})
+        state = TrainingState(0, asdict(recipe.model), {})
         write(folder / "checkpoints", capture(model, SGD(model.parameters()), state), 1)
     return folder
 

@@ -43,7 +43,7 @@ class Nodes:
 
 
 def squeezenet_v1_1(state: TENSORS, kind: Any = np.float32, side: int = 0) -> Any:
-    """A model whose input has pictures of this size, if any."""
+    """A model whose input has images of this size, if any."""
     nodes = Nodes(state)
     x = nodes.pool(nodes.conv("x", 3, stride=2))
     for k in range(2, 10):
@@ -57,7 +57,7 @@ def squeezenet_v1_1(state: TENSORS, kind: Any = np.float32, side: int = 0) -> An
 
 
 def alexnet_one_tower(state: TENSORS, transposed: bool) -> Any:
-    """With the matrices of its last layers as torch has them, or not, for pictures of 224 pixels."""
+    """With the matrices of its last layers as torch has them, or not, for images of 224 pixels."""
     nodes = Nodes(state)
     x = nodes.pool(nodes.conv("x", 11, stride=4, pad=2))
     x = nodes.pool(nodes.conv(x, 5, pad=2))

@@ -1,4 +1,4 @@
-"""Where the published weights and pictures are, for tests that need them."""
+"""Where the published weights and images are, for tests that need them."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ NAMES = DATA / "imagenet_sample/synset_words.txt"
 needs_weights = pytest.mark.skipif(
     not (V1_0.exists() and V1_1.exists()), reason=f"published weights not at {V1_0.parent}"
 )
-needs_pictures = pytest.mark.skipif(not PICTURES.exists(), reason=f"no pictures at {PICTURES}")
+needs_images = pytest.mark.skipif(not PICTURES.exists(), reason=f"no images at {PICTURES}")

@@ -139,7 +139,7 @@ def test_another_way_through_the_graph_is_refused(
         load(tmp_path, change(squeezenet_v1_1(state, side=224)))
 
 
-def test_weights_for_other_pictures_than_the_input_has_are_refused(
+def test_weights_for_other_images_than_the_input_has_are_refused(
     tmp_path: Path, state: dict[str, Tensor]
 ) -> None:
     message = (

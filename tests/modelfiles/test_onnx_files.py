@@ -164,9 +164,7 @@ def test_a_matrix_may_lie_either_way(tmp_path: Path, transposed: bool) -> None:
     assert same(model, state)
 
 
-def test_pictures_are_as_large_as_the_graphs_input(
-    tmp_path: Path, state: dict[str, Tensor]
-) -> None:
+def test_images_are_as_large_as_the_graphs_input(tmp_path: Path, state: dict[str, Tensor]) -> None:
     model = load_model(saved(tmp_path, squeezenet_v1_1(state, side=227)))
     assert (model.preprocessing.resize, model.preprocessing.crop) == (259, 227)
     assert load_model(saved(tmp_path, squeezenet_v1_1(state))).preprocessing.crop == 224

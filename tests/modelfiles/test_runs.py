@@ -12,7 +12,7 @@ import torch
 from firetree.errors import UserError
 from firetree.modelfiles import load_model
 from firetree.training import Recipe, checkpoint, load_task
-from firetree.training.checkpoint import Checkpoint, State
+from firetree.training.checkpoint import Checkpoint, TrainingState
 from firetree.training.recipe_file import write_kept_recipe
 
 RECIPE = Recipe()
@@ -24,7 +24,7 @@ def run_of(folder: Path, data: dict[str, Any], tensors: dict[str, torch.Tensor])
     folder.mkdir()
     write_kept_recipe(folder / "recipe.toml", RECIPE)
     model = TASK.build(asdict(RECIPE.model)).state_dict()
-    found = Checkpoint(State(1, {}, {**TASK.about, **data}), {**model, **tensors}, {})
+    found = Checkpoint(TrainingState(1, {}, {**TASK.about, **data}), {**model, **tensors}, {})
     checkpoint.write(folder / "checkpoints", found, keep=1)
     return folder
 

@@ -1,4 +1,4 @@
-"""Pictures in glimpses: where a network looks, and that it can be trained."""
+"""Images in glimpses: where a network looks, and that it can be trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_24_glimpses_go_from_quadrants_to_their_parts() -> None:
     assert (seen[[4, 10, 16, 22, 28]] == 0).all()
 
 
-def test_the_parts_of_all_quadrants_are_the_whole_picture() -> None:
+def test_the_parts_of_all_quadrants_are_the_whole_image() -> None:
     x = torch.randn(2, 3, 28, 28)
     seen = network(channels=3).glimpses(x)[:, :, :147]
     fine = [step for step, place in enumerate(glimpses.ORDER) if 4 <= place < 20]
@@ -39,7 +39,7 @@ def test_the_parts_of_all_quadrants_are_the_whole_picture() -> None:
 
 
 @pytest.mark.parametrize("name", glimpses.names())
-def test_every_network_gives_logits_and_gradients_also_for_no_picture(name: str) -> None:
+def test_every_network_gives_logits_and_gradients_also_for_no_image(name: str) -> None:
     model = glimpses.build(name, classes=10, channels=1, size=28, hidden=16)
     for count in (3, 0):
         logits = model(torch.randn(count, 1, 28, 28))
@@ -100,6 +100,6 @@ def test_a_convnet_has_units_and_no_other_field() -> None:
         glimpses.build("convnet", **shape, rate=0.5)
 
 
-def test_pictures_of_another_size_are_refused() -> None:
-    with pytest.raises(UserError, match="pictures of 32 pixels; expected 28"):
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(UserError, match="images of 32 pixels; expected 28"):
         network(size=32)

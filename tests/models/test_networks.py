@@ -62,7 +62,7 @@ def test_a_published_network_gives_a_logit_for_each_class(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [8, 28, 47, 48, 99, 100, 300])
-def test_any_size_of_pictures_gives_logits(name: str, size: int) -> None:
+def test_any_size_of_images_gives_logits(name: str, size: int) -> None:
     network = described(name, size, classes=7)
     x_BCHW = torch.empty(2, 3, size, size, device="meta")
     assert network.eval()(x_BCHW).shape == (2, 7)
@@ -73,7 +73,7 @@ def test_any_size_of_pictures_gives_logits(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [28, 32, 64])
-def test_a_step_on_small_pictures_reaches_every_parameter(name: str, size: int) -> None:
+def test_a_step_on_small_images_reaches_every_parameter(name: str, size: int) -> None:
     network = small(name, size)
     loss = models.summed_loss(network(torch.randn(4, 3, size, size)), torch.tensor([0, 1, 2, 3]))
     loss.backward()
@@ -90,7 +90,7 @@ def test_an_empty_batch_gives_zero_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_small_pictures_get_an_unstrided_stem_and_few_weights(name: str) -> None:
+def test_small_images_get_an_unstrided_stem_and_few_weights(name: str) -> None:
     network = described(name, 32, classes=10)
     stem = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     assert stem.stride == (1, 1)
@@ -115,7 +115,7 @@ def test_the_first_loss_is_that_of_a_guess(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["googlenet", "nin"])
-def test_the_loss_halves_within_50_steps_on_32_pictures(name: str) -> None:
+def test_the_loss_halves_within_50_steps_on_32_images(name: str) -> None:
     network = small(name, 8, dropout=0.0)
     # Blocks of colour: white noise is gone after the average over all cells.
     x_BCHW = F.interpolate(torch.randn(32, 3, 4, 4), size=8)

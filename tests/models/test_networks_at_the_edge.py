@@ -18,17 +18,17 @@ from firetree.models.outputs import summed_loss
 SIZE = 28
 
 
-def pictures(**options: object) -> Callable[[], nn.Module]:
+def images(**options: object) -> Callable[[], nn.Module]:
     name = str(options.pop("name", "squeezenet_small"))
     return lambda: models.build(name, classes=3, channels=3, size=SIZE, **options)
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "squeezenet": pictures(),
-    "with batch norm": pictures(batch_norm=True),
-    "with complex bypasses": pictures(bypass="complex", batch_norm=True),
-    "nin": pictures(name="nin"),
-    "alexnet": pictures(name="alexnet"),
+    "squeezenet": images(),
+    "with batch norm": images(batch_norm=True),
+    "with complex bypasses": images(bypass="complex", batch_norm=True),
+    "nin": images(name="nin"),
+    "alexnet": images(name="alexnet"),
     **{
         name: lambda name=name: glimpses.build(name, classes=3, channels=3, size=SIZE, hidden=8)  # type: ignore[misc]
         for name in glimpses.names()

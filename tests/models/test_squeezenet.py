@@ -1,4 +1,4 @@
-"""SqueezeNet against its paper: parameters, Table 1, the design space, and pictures of any size."""
+"""SqueezeNet against its paper: parameters, Table 1, the design space, and images of any size."""
 
 from __future__ import annotations
 
@@ -156,14 +156,14 @@ def test_a_bypass_adds_its_input_to_the_expanded_features() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [*range(8, 65), 96, 99, 100, 128, 224, 227, 300])
-def test_any_picture_from_8_pixels_up_keeps_at_least_2x2_cells(name: str, size: int) -> None:
+def test_any_image_from_8_pixels_up_keeps_at_least_2x2_cells(name: str, size: int) -> None:
     model = models.build(name, classes=3, channels=1, size=size)
     _, height, width = shapes_through(model, size)["conv10"][0]
     assert height == width >= 2
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_small_pictures_keep_their_resolution_in_conv1(name: str) -> None:
+def test_small_images_keep_their_resolution_in_conv1(name: str) -> None:
     model = models.build(name, classes=3, channels=1, size=28)
     assert shapes_through(model, 28)["conv1"][1][1:] == (28, 28)
 

@@ -25,8 +25,8 @@ from firetree.planning.candidates import (
     known,
 )
 from firetree.planning.plan import (
+    ForecastPoint,
     Plan,
-    Point,
     Prices,
     make_plan,
     restricted,
@@ -246,7 +246,7 @@ def test_a_fast_network_is_worth_it_and_the_processor_is_its_limit() -> None:
     said = advised(training(1 << 16), parse_network("2 x 10gbit"))
     assert said == [
         "2 machines instead of 1 bring 2.00 times the samples a second: worth it",
-        "computation is the limit: a faster processor helps, a faster network does not",
+        "computation is the limit: a faster CPU helps, a faster network does not",
     ]
 
 
@@ -286,7 +286,7 @@ def test_the_last_doubling_is_worth_it_or_not(
     speedups: tuple[float, ...], verdict: str, slow_plan: Plan
 ) -> None:
     points = [
-        Point(2**k, 1 / speedup, speedup, speedup / 2**k, "ring", "computation")
+        ForecastPoint(2**k, 1 / speedup, speedup, speedup / 2**k, "ring", "computation")
         for k, speedup in enumerate(speedups)
     ]
     assert advise(training(), Prices(parse_network("4 x 1gbit")), points, slow_plan)[0] == verdict
@@ -309,7 +309,7 @@ def test_the_last_doubling_is_worth_it_or_not(
 def test_data_and_model_parallelism_are_compared_by_layer(
     layers: tuple[LayerSizes, ...], sentence: str, slow_plan: Plan
 ) -> None:
-    points = [Point(k, 1.0, k, 1.0, "ring", "computation") for k in (1, 2)]
+    points = [ForecastPoint(k, 1.0, k, 1.0, "ring", "computation") for k in (1, 2)]
     assert (
         advise(training(), Prices(parse_network("2 x 1gbit")), points, slow_plan, layers)[-1]
         == sentence

@@ -45,7 +45,7 @@ CLEAN = [
 @pytest.mark.parametrize(("name", "size", "chunks"), CLEAN)
 def test_on_equal_links_a_price_is_the_closed_form(name: str, size: int, chunks: int) -> None:
     size_bytes = chunks * CHUNK_BYTES
-    links = collectives.Links(0.0, RATE_BYTES_S)
+    links = collectives.LinkGraph(0.0, RATE_BYTES_S)
     closed = collectives.find(name).cost(size, chunks, size_bytes, links)
     priced = price(collectives.build(name, size, chunks), equal(size), size_bytes)
     assert priced.time_s == pytest.approx(closed.time_s, rel=1e-9)
@@ -63,7 +63,7 @@ def test_latency_counts_once_a_step_where_every_step_waits_for_the_one_before(
     name: str, size: int, chunks: int
 ) -> None:
     size_bytes = chunks * CHUNK_BYTES
-    links = collectives.Links(1e-3, RATE_BYTES_S)
+    links = collectives.LinkGraph(1e-3, RATE_BYTES_S)
     closed = collectives.find(name).cost(size, chunks, size_bytes, links)
     priced = price(collectives.build(name, size, chunks), equal(size, 1e-3), size_bytes)
     assert priced.time_s == pytest.approx(closed.time_s, rel=1e-9)
@@ -71,7 +71,7 @@ def test_latency_counts_once_a_step_where_every_step_waits_for_the_one_before(
 
 @pytest.mark.parametrize("name", ["halving_doubling", "circulant", "sharded_parameter_server"])
 def test_latency_is_hidden_in_part_where_messages_overlap(name: str) -> None:
-    size_bytes, links = 8 * CHUNK_BYTES, collectives.Links(1e-3, RATE_BYTES_S)
+    size_bytes, links = 8 * CHUNK_BYTES, collectives.LinkGraph(1e-3, RATE_BYTES_S)
     closed = collectives.find(name).cost(8, 8, size_bytes, links)
     priced = price(collectives.build(name, 8, 8), equal(8, 1e-3), size_bytes)
     assert priced.time_s < closed.time_s
@@ -82,7 +82,7 @@ def test_latency_is_hidden_in_part_where_messages_overlap(name: str) -> None:
 )
 def test_a_large_cluster_can_be_priced(name: str, size: int, chunks: int) -> None:
     size_bytes = chunks * CHUNK_BYTES
-    links = collectives.Links(0.0, RATE_BYTES_S)
+    links = collectives.LinkGraph(0.0, RATE_BYTES_S)
     closed = collectives.find(name).cost(size, chunks, size_bytes, links)
     priced = price(collectives.build(name, size, chunks), equal(size), size_bytes)
     assert priced.time_s == pytest.approx(closed.time_s, rel=1e-9)
@@ -123,7 +123,7 @@ TWO_RACKS = ((0, 1, 2), (3, 4, 5))
         (Network.of_ports((5.0, *(10.0,) * 5), TWO_RACKS, 9.0), THREE_OF_SIX, 100 / 3),
         # Inside a rack no uplink is crossed.
         (Network.of_ports((10.0,) * 6, TWO_RACKS, 1.0), ((0, 1), (3, 4)), 10.0),
-        # What one connection carries, and what the processor copies.
+        # What one connection carries, and what the CPU copies.
         (replace(Network.of_ports((10.0,) * 2), pair_bytes_s=((0.0, 4.0), (9.0, 0.0))), ((0, 1),), 25.0),
         (Network((Host(10.0, 10.0), Host(10.0, 10.0, byte_s=0.5))), ((0, 1),), 50.0),
         # A message at the sender, its bytes, the latency, a message at the receiver.
@@ -172,7 +172,7 @@ def test_what_messages_cost_shared_cores_beside_them_delays_them_only_where_core
         (Network((Host(1.0, 9.0), Host(9.0, 9.0))), "host 0 up"),
         (Network((Host(9.0, 9.0, "left"), Host(9.0, 1.0, "right"))), "right down"),
         (Network.of_ports((9.0, 9.0), ((0,), (1,)), 1.0), "rack 0 out"),
-        (Network((Host(9.0, 9.0, message_s=99.0), Host(9.0, 9.0))), "host 0's processor"),
+        (Network((Host(9.0, 9.0, message_s=99.0), Host(9.0, 9.0))), "host 0's CPU"),
         (replace(Network.of_ports((9.0, 9.0)), latency_s=uniform(99.0, 2)), "latency"),
         (
             replace(Network.of_ports((9.0, 9.0)), pair_bytes_s=uniform(1.0, 2)),
@@ -190,14 +190,14 @@ def test_a_price_names_what_limits_it(network: Network, limited_by: str) -> None
         (Network((Host(9.0, 9.0, "node"), Host(9.0, 1.0, "node"), Host(9.0, 9.0, "node"))), "node down"),
         (
             Network((Host(9.0, 9.0, "node", message_s=99.0), *(Host(9.0, 9.0, "node"),) * 2)),
-            "node's processor",
+            "node's CPU",
         ),
         (
             Network(
                 (*(Host(9.0, 9.0, message_s=99.0),) * 2, Host(9.0, 9.0)),
                 machines=(Machine((0, 1), 1.0), Machine((2,), 1.0)),
             ),
-            "the shared processor",
+            "the shared CPU",
         ),
     ],
 )  # fmt: skip
@@ -229,7 +229,7 @@ rates = st.floats(1e6, 1e9)
 
 @st.composite
 def networks(draw: st.DrawFn, *, latency: bool = True, racks: bool = True) -> Network:
-    """Hosts whose processors cost nothing."""
+    """Hosts whose CPUs cost nothing."""
     size = draw(st.integers(2, 6))
     hosts = tuple(Host(draw(rates), draw(rates)) for _ in range(size))
     members: list[tuple[int, ...]] = []
@@ -349,7 +349,7 @@ def test_messages_additions_and_latency_only_add_to_a_tree_on_equal_links(
         for _ in range(size)
     )
     network = Network(hosts, latency_s=uniform(data.draw(st.floats(0, 0.1)), size))
-    links = collectives.Links(0.0, RATE_BYTES_S)
+    links = collectives.LinkGraph(0.0, RATE_BYTES_S)
     clean_s = collectives.find("binomial_tree").cost(size, 1, CHUNK_BYTES, links).time_s
     priced = price(collectives.build("binomial_tree", size, 1), network, CHUNK_BYTES)
     assert priced.time_s >= clean_s * (1 - 1e-9)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from published_files import PICTURES, V1_0, V1_1, needs_pictures, needs_weights
+from published_files import PICTURES, V1_0, V1_1, needs_images, needs_weights
 
 from firetree.modelfiles import Model, load_model, onnx_export
 from firetree.modelfiles.fire.fire import write
@@ -20,7 +20,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 
 @needs_weights
-@needs_pictures
+@needs_images
 @pytest.mark.parametrize("count", [12, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", [V1_0, V1_1])
 def test_the_most_probable_class_is_the_same_from_every_format(
@@ -30,15 +30,15 @@ def test_the_most_probable_class_is_the_same_from_every_format(
     fire, onnx = tmp_path / "model.fire", tmp_path / "model.onnx"
     fire.write_bytes(write(keep_exactly(model)))
     onnx.write_bytes(onnx_export.as_onnx(model))
-    pictures = find_images([PICTURES], None, print)[:count]
-    original = most_probable(model, "torch", pictures)
+    images = find_images([PICTURES], None, print)[:count]
+    original = most_probable(model, "torch", images)
     assert len(set(original)) > count // 2
-    assert most_probable(load_model(fire), "torch", pictures) == original
-    assert most_probable(load_model(onnx), "torch", pictures) == original
-    assert most_probable(load_model(fire), "onnxruntime", pictures) == original
+    assert most_probable(load_model(fire), "torch", images) == original
+    assert most_probable(load_model(onnx), "torch", images) == original
+    assert most_probable(load_model(fire), "onnxruntime", images) == original
 
 
-def most_probable(model: Model, backend: Backend, pictures: Sequence[ImageInput]) -> list[int]:
+def most_probable(model: Model, backend: Backend, images: Sequence[ImageInput]) -> list[int]:
     run = start(backend, model)
-    found = classify(run, model.preprocessing, model.class_names, pictures)
+    found = classify(run, model.preprocessing, model.class_names, images)
     return [answer.top5[0].index for answer in found]

@@ -1,4 +1,4 @@
-"""Predictions by the real command: accuracy of published weights, labels, JSON, damaged pictures."""
+"""Predictions by the real command: accuracy of published weights, labels, JSON, damaged images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import torch
 from command import firetree
 from PIL import Image
-from published_files import NAMES, PICTURES, V1_0, V1_1, needs_pictures, needs_weights
+from published_files import NAMES, PICTURES, V1_0, V1_1, needs_images, needs_weights
 
 from firetree import models
 from firetree.errors import UserError
@@ -26,7 +26,7 @@ from firetree.prediction.images import find_images
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network for pictures of 16 pixels and three named classes."""
+    """A network for images of 16 pixels and three named classes."""
     torch.manual_seed(0)
     state = models.build("squeezenet_small", classes=3, channels=3, size=16).state_dict()
     grey = (128.0, 128.0, 128.0)
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_weights
-@needs_pictures
+@needs_images
 @pytest.mark.parametrize(("path", "top1", "top5"), [(V1_1, 67, 87), (V1_0, 65, 86)])
 def test_published_weights_reach_their_accuracy(path: Path, top1: float, top5: float) -> None:
     code, out, err = firetree(
@@ -51,13 +51,13 @@ def test_published_weights_reach_their_accuracy(path: Path, top1: float, top5: f
     assert " of 250 images; " in out
 
 
-def test_a_folder_is_classified_in_order_and_a_damaged_picture_says_why(
+def test_a_folder_is_classified_in_order_and_a_damaged_image_says_why(
     tmp_path: Path, tiny: Path
 ) -> None:
     (tmp_path / "deeper").mkdir()
     Image.new("RGB", (20, 30), "red").save(tmp_path / "deeper/a.png")
     Image.new("L", (9, 9), 3).save(tmp_path / "b.jpg")
-    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    (tmp_path / "c.jpg").write_bytes(b"no image")
     code, out, _ = firetree("predict", tiny, tmp_path, "--json", "--backend", "torch")
     found = json.loads(out)
     assert code == 0
@@ -71,7 +71,7 @@ def test_a_folder_is_classified_in_order_and_a_damaged_picture_says_why(
 
 
 def write_tar(path: Path, folders: Sequence[str]) -> Path:
-    """A picture in each of the folders."""
+    """An image in each of the folders."""
     with tarfile.open(path, "w") as archive:
         for k, folder in enumerate(folders):
             Image.new("RGB", (16, 16), (60 * k, 0, 200)).save(path.with_name("one.png"))
@@ -105,8 +105,8 @@ def test_a_tar_of_two_parts_is_classified_whole_and_scored_by_what_was_held_out(
 def write_parquet(path: Path, labels: Sequence[int]) -> None:
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "PNG")
-    pictures = [{"bytes": file.getvalue(), "path": None}] * len(labels)
-    pq.write_table(pa.table({"image": pictures, "label": labels}), path)
+    images = [{"bytes": file.getvalue(), "path": None}] * len(labels)
+    pq.write_table(pa.table({"image": images, "label": labels}), path)
 
 
 def test_a_folder_of_parquets_is_scored_by_what_was_held_out(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_folder_of_parquets_is_scored_by_what_was_held_out(tmp_path: Path) -> 
     write_parquet(tmp_path / "test-0.parquet", [1, 0])
     assert len(find_images([tmp_path], None, print)) == 5
     held_out = find_images([tmp_path], ["cat", "dog"], print)
-    assert [picture.label for picture in held_out] == [1, 0]
+    assert [image.label for image in held_out] == [1, 0]
 
 
 def test_class_folders_are_scored_and_what_is_passed_over_is_said(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_scores_are_given_as_json_too(tmp_path: Path, tiny: Path) -> None:
 def test_damaged_images_are_counted_and_not_scored(tmp_path: Path, tiny: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", ["eel", "dog"])
     whole = json.loads(firetree("predict", tiny, tar, "--labels", "--json")[1])
-    (tmp_path / "2.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").write_bytes(b"no image")
     with tarfile.open(tar, "a") as archive:
         archive.add(tmp_path / "2.png", "dog/2.png")
     found = json.loads(firetree("predict", tiny, tar, "--labels", "--json")[1])

@@ -17,7 +17,7 @@ from firetree.probing.costs import Costs
 from firetree.probing.estimate import half_width, interval
 from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
-from firetree.probing.racks import Trial
+from firetree.probing.racks import RackTrial
 
 COSTS = Costs(message_s=50e-6, byte_s=5e-10, add_s=3e-11, software_s=10e-6, flops_s=1e11)
 RATE = 25e6
@@ -40,8 +40,8 @@ def observations(hosts: int = 4, machine: str = "") -> Observations:
     )
 
 
-def trial(out: float, into: float, hosts: tuple[int, ...] = (0, 2)) -> Trial:
-    return Trial(hosts, (out,) * 3, (into,) * 3, 2 * RATE, 2 * RATE)
+def trial(out: float, into: float, hosts: tuple[int, ...] = (0, 2)) -> RackTrial:
+    return RackTrial(hosts, (out,) * 3, (into,) * 3, 2 * RATE, 2 * RATE)
 
 
 def test_a_clean_network_has_ports_and_latencies_only() -> None:

@@ -12,16 +12,16 @@ import pytest
 from firetree.commands.sweep import varied
 from firetree.commands.text.sweep import as_text
 from firetree.errors import ArgumentError, RunFailedError, UserError
-from firetree.sweeps import Result, Row, Trial, grid, sweep, train_all
+from firetree.sweeps import Combination, SweepTrial, TrialResult, grid, sweep, train_all
 from firetree.sweeps.combinations import _with_best
 from firetree.training import load_recipe, recipe_toml, with_fields
 
 QUICK = {"optim.epochs": "1", "optim.batch_size": "512"}
 
 
-def trial(name: str, **values: str) -> Trial:
+def trial(name: str, **values: str) -> SweepTrial:
     fields = QUICK | {key.replace("__", "."): value for key, value in values.items()}
-    return Trial(name, fields, with_fields(load_recipe("digits"), fields))
+    return SweepTrial(name, fields, with_fields(load_recipe("digits"), fields))
 
 
 def test_a_grid_has_every_combination_in_order() -> None:
@@ -89,13 +89,13 @@ def test_trials_are_trained_once_and_a_loss_of_nan_is_a_result(tmp_path: Path) -
     found = train_all(trials, tmp_path, 2, said.append)
     assert found[0].accuracy is not None
     assert found[0].accuracy > 0.05
-    assert found[1] == Result(trials[1], None)
+    assert found[1] == TrialResult(trials[1], None)
     assert len(said) == 2
     assert train_all(trials, tmp_path, 2, said.append) == found
     assert len(said) == 2
 
 
-def write_trial(folder: Path, found: Trial, accuracy: float | None) -> None:
+def write_trial(folder: Path, found: SweepTrial, accuracy: float | None) -> None:
     """What a trial leaves, its result too if it has ended."""
     (folder / found.name).mkdir()
     (folder / f"{found.name}.toml").write_text(recipe_toml(found.recipe))
@@ -121,7 +121,7 @@ def test_a_result_from_before_a_field_was_added_is_trusted(tmp_path: Path) -> No
     write_trial(tmp_path, trial("old"), 0.5)
     path = tmp_path / "old.toml"
     path.write_text(path.read_text().replace("crop_ratio = 1.3333\n", ""))
-    assert train_all([trial("old")], tmp_path, 1, print) == [Result(trial("old"), 0.5)]
+    assert train_all([trial("old")], tmp_path, 1, print) == [TrialResult(trial("old"), 0.5)]
 
 
 def test_seeds_are_not_varied_by_hand(tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_a_failed_trial_names_its_log(tmp_path: Path) -> None:
         train_all([trial("lost", data__name="npz", data__path="nowhere")], tmp_path, 1, print)
 
 
-def row(parameters: int, accuracy: float, rate: str = "0.1") -> Row:
+def row(parameters: int, accuracy: float, rate: str = "0.1") -> Combination:
     values = {"optim.lr": rate, "seed": "0"}
-    return Row(values, parameters, 4 * parameters, 1e6, 0.01, (accuracy,), accuracy, False)
+    return Combination(values, parameters, 4 * parameters, 1e6, 0.01, (accuracy,), accuracy, False)
 
 
 def test_a_net_is_best_for_its_size_where_no_smaller_one_is_as_good() -> None:

@@ -1,4 +1,4 @@
-"""No network, loss or optimiser makes a tensor on the processor that should be where its input is.
+"""No network, loss or optimiser makes a tensor on the CPU that should be where its input is.
 
 PyTorch's meta device, which has shapes and no numbers, refuses to mix with others as a GPU does.
 """
@@ -11,13 +11,21 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from firetree.tasks import KINDS, Catching, Pictures, Recall, load_catch, load_pictures, load_recall
+from firetree.tasks import (
+    KINDS,
+    Catching,
+    ImageClassification,
+    Recall,
+    load_catch,
+    load_images,
+    load_recall,
+)
 from firetree.training.optimizers import build_optimizer
 from firetree.training.recipe import DataRecipe, ModelRecipe, OptimRecipe
 
 META = torch.device("meta")
 TASKS = {
-    "pictures": lambda: load_pictures(asdict(DataRecipe(size=28)), seed=0),
+    "images": lambda: load_images(asdict(DataRecipe(size=28)), seed=0),
     "sequences made by seed": lambda: load_recall(
         asdict(DataRecipe("associative_retrieval", examples=50)), seed=0
     ),
@@ -37,7 +45,7 @@ def cases() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("what", "name"), list(cases()))
 def test_a_step_stays_on_the_device_of_its_batch(what: str, name: str) -> None:
-    task: Pictures | Recall | Catching = TASKS[what]()
+    task: ImageClassification | Recall | Catching = TASKS[what]()
     model = task.build(asdict(ModelRecipe(name))).to(META)
     batch = next(task.loader(batch_size=4, seed=0, rank=0, world_size=1).batches(0)).to(META)
     for rule in ("lars", "lamb"):

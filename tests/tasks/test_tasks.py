@@ -1,4 +1,4 @@
-"""What the trainer asks of a task, answered by pictures and by sequences."""
+"""What the trainer asks of a task, answered by images and by sequences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from firetree.errors import UserError
-from firetree.tasks import Pictures, Recall, load_pictures, load_recall
+from firetree.tasks import ImageClassification, Recall, load_images, load_recall
 from firetree.tasks.task import check_fields
 from firetree.training.recipe import DataRecipe, ModelRecipe
 
@@ -18,8 +18,8 @@ RETRIEVAL = DataRecipe(name="associative_retrieval", examples=50)
 QUERIES = DataRecipe(name="multi_query_recall", examples=50)
 
 
-def pictures(recipe: DataRecipe) -> Pictures:
-    return load_pictures(asdict(recipe), seed=0)
+def images(recipe: DataRecipe) -> ImageClassification:
+    return load_images(asdict(recipe), seed=0)
 
 
 def recall(recipe: DataRecipe) -> Recall:
@@ -59,9 +59,9 @@ def test_only_what_is_asked_for_is_counted() -> None:
 @pytest.mark.parametrize(
     ("load", "data", "message"),
     [
-        (pictures, replace(DIGITS, pairs=4), "data.pairs = 4; 'digits' does not have this field"),
+        (images, replace(DIGITS, pairs=4), "data.pairs = 4; 'digits' does not have this field"),
         (
-            pictures,
+            images,
             replace(DIGITS, held_out="validation"),
             "data.held_out = validation; 'digits' does not",
         ),
@@ -83,8 +83,8 @@ def test_a_recipe_begins_with_the_defaults_that_are_taken_for_none_given() -> No
 @pytest.mark.parametrize(
     ("task", "model", "message"),
     [
-        (pictures(DIGITS), ModelRecipe(hidden=8), "model.hidden = 8; only networks for sequences"),
-        (pictures(DIGITS), ModelRecipe("glimpses_lstm"), "pictures of 8 pixels; expected 28"),
+        (images(DIGITS), ModelRecipe(hidden=8), "model.hidden = 8; only networks for sequences"),
+        (images(DIGITS), ModelRecipe("glimpses_lstm"), "images of 8 pixels; expected 28"),
         (recall(RETRIEVAL), ModelRecipe("lstm", bypass="simple"), "'lstm' does not have this"),
         (recall(RETRIEVAL), ModelRecipe("lstm", decay=0.9), "model.decay = 0.9; 'lstm' does not"),
     ],

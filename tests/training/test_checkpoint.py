@@ -15,7 +15,7 @@ from torch import nn
 from firetree.errors import UserError
 from firetree.training import checkpoint
 from firetree.training.average import moving_average
-from firetree.training.checkpoint import State
+from firetree.training.checkpoint import TrainingState
 from firetree.training.optimizers import build_optimizer
 from firetree.training.recipe import OptimRecipe
 
@@ -31,7 +31,7 @@ def trained(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 
 def write(folder: Path, step: int, keep: int = 9) -> Path:
-    captured = checkpoint.capture(*trained(step), State(step, {"name": "net"}, {"size": 3}))
+    captured = checkpoint.capture(*trained(step), TrainingState(step, {"name": "net"}, {"size": 3}))
     return checkpoint.write(folder, captured, keep)
 
 
@@ -42,7 +42,7 @@ def test_weights_and_momentum_come_back_to_the_bit(tmp_path: Path) -> None:
     assert found is not None
     assert damaged == []
     checkpoint.restore(found, model, optimizer)
-    assert found.state == State(7, {"name": "net"}, {"size": 3})
+    assert found.state == TrainingState(7, {"name": "net"}, {"size": 3})
     for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         momentum = optimizer.state[ours]["momentum_buffer"]
@@ -54,7 +54,7 @@ def test_the_order_of_an_optimisers_groups_does_not_matter(tmp_path: Path) -> No
     optim = OptimRecipe(batch_rule="lamb")
     optimizer = build_optimizer(optim, model)
     optimizer.step()
-    captured = checkpoint.capture(model, optimizer, State(1, {}, {}))
+    captured = checkpoint.capture(model, optimizer, TrainingState(1, {}, {}))
     other, _ = trained(1)
     others = build_optimizer(optim, other)
     checkpoint.restore(captured, other, others)
@@ -70,7 +70,7 @@ def test_a_moving_average_is_the_checkpoints_model_and_training_goes_on_from_its
     with torch.no_grad():
         next(model.parameters()).add_(1.0)
     average.update_parameters(model)
-    captured = checkpoint.capture(model, optimizer, State(1, {}, {}), average)
+    captured = checkpoint.capture(model, optimizer, TrainingState(1, {}, {}), average)
     assert torch.equal(captured.model["0.weight"], average.module[0].weight)
     other, others = trained(1)
     its_average = moving_average(other, 0.5)
@@ -180,7 +180,7 @@ def test_one_of_the_version_before_is_read(tmp_path: Path) -> None:
 
 
 def with_parts(folder: Path) -> Path:
-    state = State(2, {"name": "net"}, {"size": 3}, ranks=2)
+    state = TrainingState(2, {"name": "net"}, {"size": 3}, ranks=2)
     captured = checkpoint.capture(*trained(2), state, parts=(b"of one", b"of the other"))
     return checkpoint.write(folder, captured, 9)
 
@@ -203,7 +203,7 @@ def test_one_that_lacks_what_a_rank_had_or_has_it_changed_is_damaged(tmp_path: P
 
 def test_tensors_of_another_network_are_named() -> None:
     model, optimizer = trained(0)
-    captured = checkpoint.capture(model, optimizer, State(1, {}, {}))
+    captured = checkpoint.capture(model, optimizer, TrainingState(1, {}, {}))
     weights, moments = captured.model, captured.optimizer
     wrong = {
         "lacks the tensor '0.bias'": ({k: v for k, v in weights.items() if k != "0.bias"}, moments),

@@ -77,7 +77,7 @@ def test_a_wrong_line_of_a_file_is_named(text: str, message: str) -> None:
         ("optim", "target_accuracy", 97.0, "optim.target_accuracy = 97.0; expected above 0"),
         ("data", "channels", 2, "data.channels = 2; expected 1 or 3"),
         ("data", "name", "digit", "data.name = 'digit' is unknown; did you mean 'digits'?"),
-        ("model", "name", "squeezenet", "model.name = 'squeezenet' is unknown for pictures; did"),
+        ("model", "name", "squeezenet", "model.name = 'squeezenet' is unknown for images; did"),
         ("sync", "algorithm", "tree", "no algorithm 'tree'"),
         (
             "sync",

@@ -15,7 +15,7 @@ from firetree.metrics import Metrics
 from firetree.trace import StepTrace, TraceHeader
 from firetree.training import Recipe, checkpoint
 from firetree.training.arithmetic import Arithmetic
-from firetree.training.checkpoint import Checkpoint, State
+from firetree.training.checkpoint import Checkpoint, TrainingState
 from firetree.training.run_folder import RunFolder
 
 
@@ -47,7 +47,9 @@ def run_dir(tmp_path: Path) -> Path:
         for step in (1, 2):
             folder.add_trace(0, [StepTrace(step - 1, 0.0, 0.1, 0.1, 0.1, 0.1, 4, 8, ())])
             folder.add_metrics(Metrics(step, 1, 0.1, float("nan"), 1.0, 0.5, 100.0))
-            folder.add_checkpoint(Checkpoint(State(step, {}, {}), {"w": torch.ones(1)}, {}), 3)
+            folder.add_checkpoint(
+                Checkpoint(TrainingState(step, {}, {}), {"w": torch.ones(1)}, {}), 3
+            )
     return path
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firetree.bench.accuracy import AccuracyRun, time_to_accuracy
-from firetree.bench.measure import Row, allreduce
+from firetree.bench.measure import Measurement, allreduce
 from firetree.bench.replay import StepRow, step
 
-__all__ = ["AccuracyRun", "Row", "StepRow", "allreduce", "step", "time_to_accuracy"]
+__all__ = ["AccuracyRun", "Measurement", "StepRow", "allreduce", "step", "time_to_accuracy"]

@@ -27,10 +27,10 @@ from firetree.documents import from_document
 from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.launch import (
     ALONE,
-    Place,
+    RankInfo,
     call,
     find_device,
-    find_place,
+    find_rank_info,
     joined,
     launch,
 )
@@ -100,11 +100,11 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Measurement:
     """One way at one size and world size: times of the slowest rank, ratios of medians.
 
     `ratio_to_gloo` is the median over the repeats of the ratio within each (Gloo's own all-reduce,
-    or NCCL's on GPUs), `cpu_s` the processor time of all ranks together for one all-reduce.
+    or NCCL's on GPUs), `cpu_s` the CPU time of all ranks together for one all-reduce.
     """
 
     algorithm: str
@@ -141,7 +141,7 @@ def allreduce(
     device: Device = "cpu",
     timeout_s: float = 60.0,
     progress: Progress = log,
-) -> list[Row]:
+) -> list[Measurement]:
     """Measure all-reduces side by side, each checked, on loopback or on the ranks of a job.
 
         firetree.bench.allreduce(["ring", "binomial_tree"], [1_000_000], world_size=4)
@@ -168,8 +168,8 @@ def allreduce(
         UserError: no such algorithm, or more ranks than there are.
         RunFailedError: an all-reduce gave a wrong sum, or lost a rank.
     """
-    place = find_place(os.environ)
-    started: int | None = place.world_size if place else None
+    rank_info = find_rank_info(os.environ)
+    started: int | None = rank_info.world_size if rank_info else None
     if dist.is_initialized():
         started = dist.get_world_size()
     settings = settings_of(
@@ -186,11 +186,11 @@ def allreduce(
     if dist.is_initialized():
         return _measure(settings, progress)
     most = max(settings.world_sizes)
-    if place is None and most > 1:
+    if rank_info is None and most > 1:
         start = partial(launch, most)
         rows = call(start, _as_worker, {"settings": asdict(settings)}, progress)
-        return [Row(**row) for row in rows]
-    return _at(place or ALONE, settings, progress)
+        return [Measurement(**row) for row in rows]
+    return _at(rank_info or ALONE, settings, progress)
 
 
 def settings_of(
@@ -217,25 +217,25 @@ def settings_of(
     return settings
 
 
-def _as_worker(place: Place, progress: Progress, settings: Any) -> list[dict[str, Any]]:
+def _as_worker(rank_info: RankInfo, progress: Progress, settings: Any) -> list[dict[str, Any]]:
     asked = from_document(Settings, settings, "what to measure")
-    return [asdict(row) for row in _at(place, asked, progress)]
+    return [asdict(row) for row in _at(rank_info, asked, progress)]
 
 
-def _at(place: Place, settings: Settings, progress: Progress) -> list[Row]:
-    with joined(place, timeout_s=LONG_S):
-        find_device(settings.device, place)
+def _at(rank_info: RankInfo, settings: Settings, progress: Progress) -> list[Measurement]:
+    with joined(rank_info, timeout_s=LONG_S):
+        find_device(settings.device, rank_info)
         return _measure(settings, progress)
 
 
-def _measure(settings: Settings, progress: Progress) -> list[Row]:
+def _measure(settings: Settings, progress: Progress) -> list[Measurement]:
     """Measure on the ranks of the default process group; every rank gets the same rows."""
     most, ranks = max(settings.world_sizes), dist.get_world_size()
     if most > ranks:
         raise ArgumentError(
             "world_size", f"is {most} on {ranks} ranks; expected no more than there are"
         )
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for world_size in settings.world_sizes:
         if dist.get_rank() == 0:
             progress(f"all-reduces of {world_size} ranks")
@@ -244,7 +244,7 @@ def _measure(settings: Settings, progress: Progress) -> list[Row]:
             rows += _measure_groups(groups, settings)
         dist.barrier()
     finish_peers()
-    return [Row(**row) for row in broadcast_json([asdict(row) for row in rows])]
+    return [Measurement(**row) for row in broadcast_json([asdict(row) for row in rows])]
 
 
 def _groups(world_size: int, settings: Settings) -> dict[str, dist.ProcessGroup]:
@@ -257,13 +257,13 @@ def _groups(world_size: int, settings: Settings) -> dict[str, dist.ProcessGroup]
     }
 
 
-def _measure_groups(groups: dict[str, dist.ProcessGroup], settings: Settings) -> list[Row]:
+def _measure_groups(groups: dict[str, dist.ProcessGroup], settings: Settings) -> list[Measurement]:
     group = groups[GLOO]
     whole = settings.network()
     network = whole and whole.first(group.size())
     network = network or _equal_ports(group, torch.device(settings.device))
     priced = _probed(group) if settings.predict or FOREST in settings.algorithms else None
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for size_bytes in settings.sizes_bytes:
         contestants = {
             name: _Contestant(peer(name, groups[name])) for name in peer_names(settings.device)
@@ -323,7 +323,7 @@ def _take_turn(
 def _timed(
     call: partial[None], calls: int, group: dist.ProcessGroup, device: str
 ) -> tuple[float, float]:
-    """Seconds a call on the slowest rank, and processor seconds a call on all ranks."""
+    """Seconds a call on the slowest rank, and CPU seconds a call on all ranks."""
     dist.barrier(group)
     cpu_start_s, start_s = time.process_time(), time.perf_counter()
     for _ in range(calls):
@@ -370,11 +370,11 @@ def _rows(
     world_size: int,
     size_bytes: int,
     network: Network,
-) -> list[Row]:
+) -> list[Measurement]:
     bound_s = lower_bound_s(network, size_bytes)
     gloo_s = contestants[GLOO].seconds
     return [
-        Row(
+        Measurement(
             algorithm=name,
             world_size=world_size,
             size_bytes=size_bytes,

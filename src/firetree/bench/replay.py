@@ -24,7 +24,7 @@ from firetree.bench.measure import LONG_S
 from firetree.documents import from_document
 from firetree.errors import ArgumentError, RunFailedError
 from firetree.lab import Lab, run_command
-from firetree.launch import Place, call, joined
+from firetree.launch import RankInfo, call, joined
 from firetree.models.profile import Profile
 from firetree.models.workload import load_workload
 from firetree.network import Network
@@ -134,7 +134,7 @@ def _start(lab: Lab, arguments: Sequence[str]) -> None:
 
 
 def _replay(
-    place: Place,
+    rank_info: RankInfo,
     progress: Progress,
     model: str,
     profile: dict[str, Any],
@@ -142,7 +142,7 @@ def _replay(
     repeats: int,
 ) -> list[dict[str, Any]]:
     known = from_document(Profile, profile, "the profile")
-    with joined(place, timeout_s=LONG_S):
+    with joined(rank_info, timeout_s=LONG_S):
         return [asdict(row) for row in _rows(model, known, ways, repeats)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firetree.collectives.algorithms import ALGORITHMS, find
-from firetree.collectives.algorithms.algorithm import Links
+from firetree.collectives.algorithms.algorithm import LinkGraph
 from firetree.collectives.graph import ScheduleError
 from firetree.collectives.proof import prove
 from firetree.collectives.reduction import collective
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Executor",
-    "Links",
+    "LinkGraph",
     "Operation",
     "Schedule",
     "ScheduleError",

@@ -19,7 +19,7 @@ from torch import Tensor
 from firetree.collectives.graph import Graph
 from firetree.collectives.proof import prove
 from firetree.collectives.rank_order import CONFIRMED_BYTES, Stage, rank_order
-from firetree.collectives.rounds import Round, plan_rounds
+from firetree.collectives.rounds import ExchangeRound, plan_rounds
 from firetree.collectives.schedule import Operation, Schedule, chunk_bounds
 from firetree.errors import CollectiveError
 
@@ -209,7 +209,7 @@ class OverNccl:
                 chunks[chunk].add_(staging[slot][: chunks[chunk].numel()])
 
     def _calls(
-        self, round_: Round, chunks: Sequence[Tensor], staging: Sequence[Tensor]
+        self, round_: ExchangeRound, chunks: Sequence[Tensor], staging: Sequence[Tensor]
     ) -> list[dist.P2POp]:
         calls = []
         for op, slot in round_.transfers:

@@ -13,7 +13,7 @@ from firetree.collectives.schedule import Operation, recv, recv_reduce, send
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class ExchangeRound:
     """Transfers of one grouped call, each with its staging slot if it reduces; then additions.
 
     `additions` are (chunk, slot), in the order of the chunk.
@@ -23,7 +23,7 @@ class Round:
     additions: tuple[tuple[int, int], ...]
 
 
-def plan_rounds(graph: Graph, rank: int) -> tuple[tuple[Round, ...], int]:
+def plan_rounds(graph: Graph, rank: int) -> tuple[tuple[ExchangeRound, ...], int]:
     """The rounds of a rank, and how many staging slots they need; a slot is free once added."""
     mine = [t for t, x in enumerate(graph.transfers) if rank in (x.sender, x.receiver)]
     slot_of = _staging_slots(graph, rank)
@@ -35,7 +35,7 @@ def plan_rounds(graph: Graph, rank: int) -> tuple[tuple[Round, ...], int]:
     for t in sorted(slot_of, key=lambda t: turn[applied(t)]):
         additions[graph.level[applied(t)]].append((graph.transfers[t].chunk, slot_of[t]))
     levels = sorted(transfers.keys() | additions.keys())
-    rounds = tuple(Round(tuple(transfers[k]), tuple(additions[k])) for k in levels)
+    rounds = tuple(ExchangeRound(tuple(transfers[k]), tuple(additions[k])) for k in levels)
     return rounds, max(slot_of.values(), default=-1) + 1
 
 

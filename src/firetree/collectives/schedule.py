@@ -21,14 +21,14 @@ SCHEDULE_VERSION = 2
 MOST_CHUNKS = 1 << 16
 """Of a schedule that is read: a short text must not ask for memory without end."""
 
-Kind = Literal["send", "recv", "recv_reduce"]
+OpKind = Literal["send", "recv", "recv_reduce"]
 Collective = Literal["all_reduce", "reduce", "broadcast", "reduce_scatter", "all_gather"]
 
 
 class Operation(NamedTuple):
     """One rank's half of a transfer: send a chunk, receive over it, or receive and add to it."""
 
-    kind: Kind
+    kind: OpKind
     peer: int
     chunk: int
 

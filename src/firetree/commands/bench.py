@@ -144,8 +144,8 @@ def _allreduce(arguments: list[str]) -> None:
     if options.chunks is not None:
         raise UserError("--chunks goes with --explain; a measurement cuts by each algorithm's rule")
     asked = allreduce_arguments(options)
-    place = launch.find_place(os.environ)
-    first = place is None or place.rank == 0
+    rank_info = launch.find_rank_info(os.environ)
+    first = rank_info is None or rank_info.rank == 0
     if first:
         check_writable(options.html)
     rows = bench.allreduce(**asked)

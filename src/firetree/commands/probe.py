@@ -43,10 +43,10 @@ def run(arguments: list[str]) -> None:
     """Run `firetree probe` with these arguments."""
     launch.follow_launcher()
     options = parse(ProbeOptions, "firetree probe", arguments)
-    place = launch.find_place(os.environ)
-    if place is not None:
-        launch.share_cores(place)
-    first = place is None or place.rank == 0
+    rank_info = launch.find_rank_info(os.environ)
+    if rank_info is not None:
+        launch.share_cores(rank_info)
+    first = rank_info is None or rank_info.rank == 0
     if first:
         check_writable(options.output, options.html)
     found = firetree.probe(

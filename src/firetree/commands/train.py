@@ -55,35 +55,35 @@ class TrainOptions:
 
 def run(arguments: list[str]) -> None:
     """Start the workers, or train as one of them."""
-    place = launch.find_place(os.environ)
+    rank_info = launch.find_rank_info(os.environ)
     launch.follow_launcher()
     try:
         options = _options(arguments)
-        _check(options, place)
+        _check(options, rank_info)
         job = _job(options)
     except UserError as error:
-        if place is None or place.world_size == 1:
+        if rank_info is None or rank_info.world_size == 1:
             raise
-        training.refuse(place, error)
+        training.refuse(rank_info, error)
     workers = options.workers or 1
     with _saying_how_to_go_on(Path(job.run_dir)), Display() as display:
-        if place is None and (workers > 1 or options.restarts):
+        if rank_info is None and (workers > 1 or options.restarts):
             runs.start(job, workers, options.restarts, display, output.tell)
             return
-        if place is None and options.workers is None:
+        if rank_info is None and options.workers is None:
             launch.refuse_idle_tasks(os.environ)
-        work(job, place or launch.ALONE, display)
+        work(job, rank_info or launch.ALONE, display)
 
 
-def _check(options: TrainOptions, place: launch.Place | None) -> None:
+def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
     training.check_recipe(options.recipe)
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}; expected 1 or more")
-    if place is not None and options.workers not in (None, place.world_size):
+    if rank_info is not None and options.workers not in (None, rank_info.world_size):
         raise UserError(
-            f"--workers {options.workers} among {place.world_size} started workers; leave it out"
+            f"--workers {options.workers} among {rank_info.world_size} started workers; leave it out"
         )
-    if options.restarts < 0 or (options.restarts and place):
+    if options.restarts < 0 or (options.restarts and rank_info):
         raise UserError(
             f"--restarts {options.restarts}; expected 0 or more, and 0 for workers that others start: "
             "torchrun has --max-restarts, SLURM --requeue"

@@ -21,26 +21,26 @@ def run(arguments: list[str]) -> None:
         raise UserError("expected the file of a job, which firetree train writes for its workers")
     job = read_job(Path(arguments[0]))
     sys.argv = [*job.command]  # what environment.json tells
-    place = launch.find_place(os.environ) or launch.ALONE
+    rank_info = launch.find_rank_info(os.environ) or launch.ALONE
     if launch.started_here():
-        work(job, place, Relay(sys.stdout))
+        work(job, rank_info, Relay(sys.stdout))
     else:
         with Display() as display:
-            work(job, place, display)
+            work(job, rank_info, display)
 
 
-def work(job: Job, place: launch.Place, watcher: Watcher) -> None:
+def work(job: Job, rank_info: launch.RankInfo, watcher: Watcher) -> None:
     """Do this worker's part of a job."""
     launch.keep_freed_memory()
     run_dir = Path(job.run_dir)
     if not job.find_lr:
         training.train(
-            *(job.recipe, place, run_dir, watcher),
+            *(job.recipe, rank_info, run_dir, watcher),
             resume=job.resume,
             plan=job.asked_plan(),
             grace_s=job.grace_s,
         )
-    elif found := training.find_rate(job.recipe, place, run_dir):
+    elif found := training.find_rate(job.recipe, rank_info, run_dir):
         from firetree.commands import pages
         from firetree.commands.pages import range_test
 

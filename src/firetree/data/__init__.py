@@ -1,4 +1,4 @@
-"""Pictures for classification, read from disk; sequences with answers and games, made by seed.
+"""Images for classification, read from disk; sequences with answers and games, made by seed.
 
 All are shared among ranks and made into batches.
 
@@ -23,10 +23,10 @@ from firetree.data import arrays
 from firetree.data.account import Account
 from firetree.data.augmentation import Augmentation
 from firetree.data.batches import Batch, Loader
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
+from firetree.data.images import Dataset, Images
 from firetree.data.labels import with_numbers
 from firetree.data.order import epoch_steps
-from firetree.data.pictures import Dataset, Pictures
 from firetree.data.sequences import SequenceBatch, SequenceLoader, SequenceSplits
 from firetree.data.splits import Splits, make_splits
 from firetree.errors import UserError, nearest
@@ -36,9 +36,9 @@ __all__ = [
     "Account",
     "Augmentation",
     "Batch",
-    "DamagedPictureError",
+    "DamagedImageError",
+    "Images",
     "Loader",
-    "Pictures",
     "SequenceBatch",
     "SequenceLoader",
     "SequenceSplits",
@@ -66,13 +66,13 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Splits:
-    """Read pictures and their labels, ready for a `Loader`.
+    """Read images and their labels, ready for a `Loader`.
 
     Args:
         name: one of `names()`.
         path: the file or folder to read; None for digits.
-        classes: number of classes; None for as many as the training pictures show.
-        size: height and width in pixels; None for the pictures' own.
+        classes: number of classes; None for as many as the training images show.
+        size: height and width in pixels; None for the images' own.
         channels: 1 for grey, 3 for colour; None for grey if the data are grey arrays, else colour.
         test_fraction: share held out, by `seed`, where the data come without a test set.
         seed: 0 or more.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firetree.data.account import HELD_OUT, checksum, left_alone
-from firetree.data.pictures import U8, Dataset, Stored, in_array
+from firetree.data.images import U8, Dataset, Stored, in_array
 from firetree.data.split_names import Split, named, tested_on, words_of
 from firetree.errors import UserError
 from firetree.foreign import foreign_file
@@ -34,7 +34,7 @@ def read_digits() -> Dataset:
         array_NHWC = np.rint(file["images"][..., None] * (255 / 16)).astype(np.uint8)
         labels_N = file["labels"].astype(np.int64)
     return Dataset(
-        in_array(array_NHWC, labels_N, lambda index: f"picture {index} of digits"), files=0
+        in_array(array_NHWC, labels_N, lambda index: f"image {index} of digits"), files=0
     )
 
 

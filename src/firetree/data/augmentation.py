@@ -1,4 +1,4 @@
-"""Random changes to training pictures, drawn for each picture of an epoch whoever trains on it."""
+"""Random changes to training images, drawn for each image of an epoch whoever trains on it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firetree.data.order import Indices, Stream, random_stream
-from firetree.data.pictures import U8
-from firetree.data.views import Cut
+from firetree.data.crops import RandomCrop
+from firetree.data.images import U8
+from firetree.data.order import Indices, RandomStream, random_stream
 
 F32 = npt.NDArray[np.float32]
 
@@ -19,7 +19,7 @@ _LUMA_C = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What is done to training pictures, in this order.
+    """What is done to training images, in this order.
 
     Each is seen through a random part of its area (at least `crop_scale` of it, its sides at most
     `crop_ratio` to 1) instead of the square at its centre, half of them mirrored, shifted by up to
@@ -38,9 +38,9 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """One epoch's changes to pictures 0 to N - 1.
+    """One epoch's changes to images 0 to N - 1.
 
-    Who is mirrored, where each is cut from its padded self, the fields of its `Cut` but the last, and
+    Who is mirrored, where each is cut from its padded self, the fields of its `RandomCrop` but the last, and
     the factors of brightness, contrast and saturation; None where nothing is to be done.
     """
 
@@ -51,17 +51,17 @@ class Draws:
     widest: float
     factor_N3: F32 | None
 
-    def cuts(self, indices_B: Indices) -> list[Cut] | None:
-        """The parts through which pictures `indices_B` are seen; None for the squares at the centre."""
+    def cuts(self, indices_B: Indices) -> list[RandomCrop] | None:
+        """The parts through which images `indices_B` are seen; None for the squares at the centre."""
         if self.cut_N4 is None:
             return None
         rows = self.cut_N4[indices_B].tolist()
-        return [Cut(area, shape, x, y, self.widest) for area, shape, x, y in rows]
+        return [RandomCrop(area, shape, x, y, self.widest) for area, shape, x, y in rows]
 
 
 def draw(augmentation: Augmentation, count: int, seed: int, epoch: int) -> Draws:
-    """The changes of an epoch to pictures 0 to `count - 1`."""
-    stream = random_stream(Stream.AUGMENTATION, seed, epoch)
+    """The changes of an epoch to images 0 to `count - 1`."""
+    stream = random_stream(RandomStream.AUGMENTATION, seed, epoch)
     flipped_N = stream.random(count) < (0.5 if augmentation.flip else 0)
     padding = augmentation.crop_padding
     corner_N2 = stream.integers(0, 2 * padding + 1, (count, 2))
@@ -80,7 +80,7 @@ def draw(augmentation: Augmentation, count: int, seed: int, epoch: int) -> Draws
 
 
 def changed(x_BHWC: U8, indices_B: Indices, draws: Draws) -> U8:
-    """x_BHWC with the changes drawn for pictures `indices_B` (but the cuts); may be done in place."""
+    """x_BHWC with the changes drawn for images `indices_B` (but the cuts); may be done in place."""
     flipped_B = draws.flipped_N[indices_B]
     x_BHWC[flipped_B] = x_BHWC[flipped_B, :, ::-1]
     if draws.padding:
@@ -97,9 +97,9 @@ def changed(x_BHWC: U8, indices_B: Indices, draws: Draws) -> U8:
 
 
 def _coloured(x_HWC: U8, brightness: float, contrast: float, saturation: float) -> U8:
-    """One picture with its brightness, then contrast, then saturation multiplied.
+    """One image with its brightness, then contrast, then saturation multiplied.
 
-    Contrast is the distance from the picture's mean grey, saturation that from each pixel's own grey.
+    Contrast is the distance from the image's mean grey, saturation that from each pixel's own grey.
     All three are linear, so that they can be done in one go.
     """
     colour_HWC = x_HWC.astype(np.float32)

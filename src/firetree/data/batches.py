@@ -1,6 +1,6 @@
 """From splits to the batches of one rank, the next ones prepared while the present one is trained.
 
-Which pictures a step has depends on seed and epoch only, and all ranks' batches together are the
+Which images a step has depends on seed and epoch only, and all ranks' batches together are the
 batch that one rank alone would have.
 """
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from firetree.data.augmentation import Augmentation, Draws, changed, draw
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
+from firetree.data.images import U8, Images
 from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
-from firetree.data.pictures import U8, Pictures
 from firetree.data.splits import Splits
 from firetree.errors import RunFailedError, UserError
 
@@ -70,11 +70,11 @@ class Batch:
 
 
 Prepared = tuple[Batch, dict[str, str]]
-"""A step's batch, and the reason for each picture missing in it by name."""
+"""A step's batch, and the reason for each image missing in it by name."""
 
 
 class Loader:
-    """One rank's batches, and `damaged`: why a picture is left out of them, by its name.
+    """One rank's batches, and `damaged`: why an image is left out of them, by its name.
 
     Each batch is prepared by one of `threads`, a few ahead; how many makes no difference to them.
     """
@@ -94,7 +94,7 @@ class Loader:
         if augmentation.crop_padding >= splits.size:
             raise UserError(
                 f"data.crop_padding = {augmentation.crop_padding}; expected less than the "
-                f"pictures' {splits.size} pixels"
+                f"images' {splits.size} pixels"
             )
         self.damaged: dict[str, str] = {}
         self._splits = splits
@@ -112,14 +112,14 @@ class Loader:
 
     @property
     def damaged_count(self) -> int:
-        """Distinct damaged pictures known so far."""
+        """Distinct damaged images known so far."""
         return len(self.damaged)
 
     def batches(self, step: int) -> Generator[Batch]:
         """This rank's share of every training batch from `step` on, epoch after epoch without end.
 
         Raises:
-            RunFailedError: more than 1 % of all pictures are damaged.
+            RunFailedError: more than 1 % of all images are damaged.
         """
         epoch, first = divmod(step, epoch_steps(len(self._splits.train), self._batch_size))
         later = (self._training(number, 0) for number in count(epoch + 1))
@@ -130,26 +130,26 @@ class Loader:
         return self._ahead(self._training(epoch, first_step))
 
     def test_batches(self) -> Iterator[Batch]:
-        """The test pictures in order and unchanged, each step shared among the ranks.
+        """The test images in order and unchanged, each step shared among the ranks.
 
         Raises:
-            RunFailedError: more than 1 % of all pictures are damaged.
+            RunFailedError: more than 1 % of all images are damaged.
         """
         test = self._splits.test
         return self._ahead(self._steps(test, np.arange(len(test)), 0, None))
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
-        """Add damaged pictures, met here or by another rank: the reason for each by name.
+        """Add damaged images, met here or by another rank: the reason for each by name.
 
         Raises:
-            RunFailedError: more than 1 % of all pictures are damaged.
+            RunFailedError: more than 1 % of all images are damaged.
         """
         self.damaged.update(damaged)
         total = len(self._splits.train) + len(self._splits.test)
         if 100 * self.damaged_count > _ACCEPTED_DAMAGE_PERCENT * total:
             name, reason = next(iter(self.damaged.items()))
             raise RunFailedError(
-                f"{self.damaged_count} of {total} pictures cannot be decoded, which is more than "
+                f"{self.damaged_count} of {total} images cannot be decoded, which is more than "
                 f"{_ACCEPTED_DAMAGE_PERCENT} % ({name}: {reason}); repair or remove them"
             )
 
@@ -160,11 +160,11 @@ class Loader:
         yield from self._steps(train, order_N, first_step, draws)
 
     def _steps(
-        self, pictures: Pictures, order_N: Indices, first_step: int, draws: Draws | None
+        self, images: Images, order_N: Indices, first_step: int, draws: Draws | None
     ) -> Iterator[Callable[[], Prepared]]:
         """What has to be done for each step from `first_step` on."""
         for step in range(first_step, epoch_steps(len(order_N), self._batch_size)):
-            yield partial(self._prepare, pictures, order_N, step, draws)
+            yield partial(self._prepare, images, order_N, step, draws)
 
     def _ahead(self, steps: Iterator[Callable[[], Prepared]]) -> Generator[Batch]:
         pool = ThreadPoolExecutor(self._threads, "firetree-data")
@@ -185,32 +185,32 @@ class Loader:
         return batch
 
     def _prepare(
-        self, pictures: Pictures, order_N: Indices, step: int, draws: Draws | None
+        self, images: Images, order_N: Indices, step: int, draws: Draws | None
     ) -> Prepared:
         indices = batch_indices(order_N, self._batch_size, step)
         mine = share(indices, self._rank, self._world_size)
         cuts_B = draws.cuts(mine) if draws is not None else None
         try:
-            x_BHWC, damaged = pictures.read_batch(mine, cuts_B)
+            x_BHWC, damaged = images.read_batch(mine, cuts_B)
         except Exception as error:
-            raise self._unread(pictures, mine, error) from error
+            raise self._unread(images, mine, error) from error
         kept_B = np.delete(mine, list(damaged))
         if draws is not None:
             x_BHWC = changed(x_BHWC, kept_B, draws)
-        y_B = torch.from_numpy(pictures.labels[kept_B])
-        reasons = {pictures.name(int(mine[place])): why for place, why in damaged.items()}
+        y_B = torch.from_numpy(images.labels[kept_B])
+        reasons = {images.name(int(mine[place])): why for place, why in damaged.items()}
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
 
-    def _unread(self, pictures: Pictures, mine: Indices, error: Exception) -> RunFailedError:
-        """What is said where an error is no damage of a picture: this rank, and which one it was."""
+    def _unread(self, images: Images, mine: Indices, error: Exception) -> RunFailedError:
+        """What is said where an error is no damage of an image: this rank, and which one it was."""
         name = "a batch"
         for index in mine.tolist():
             try:
-                pictures.read(index)
-            except DamagedPictureError:
+                images.read(index)
+            except DamagedImageError:
                 continue
             except Exception as cause:
-                name, error = pictures.name(index), cause
+                name, error = images.name(index), cause
                 break
         return RunFailedError(
             f"rank {self._rank} cannot read {name}: {type(error).__name__}: {error}; has the data "
@@ -226,5 +226,5 @@ class Loader:
         x_BCHW = torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
         if self._channels_last:
             return x_BCHW
-        # Not `contiguous`, to which grey pictures are in either order, while convolutions see one.
+        # Not `contiguous`, to which grey images are in either order, while convolutions see one.
         return x_BCHW.clone(memory_format=torch.contiguous_format)

@@ -1,8 +1,8 @@
-"""From the bytes of a picture file to pixels of a wanted part, size and colour.
+"""From the bytes of an image file to pixels of a wanted part, size and colour.
 
 A JPEG of which fewer pixels are wanted is decoded 2, 4 or 8 times smaller, which leaves out most of
 the work. JPEGs go through simplejpeg where it is installed; what it does not take goes to Pillow, so
-that both call the same pictures damaged. An image comes out upright, as its Exif orientation says.
+that both call the same images damaged. An image comes out upright, as its Exif orientation says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from firetree.data.damaged import DamagedPictureError
-from firetree.data.views import View
+from firetree.data.crops import Crop
+from firetree.data.damaged import DamagedImageError
 from firetree.extras import extra
 from firetree.foreign import ENOUGH_BYTES, foreign
 
@@ -70,20 +70,20 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode(content: bytes, view: View | None = None) -> Image.Image:
-    """The picture in grey (mode L) or colour (RGB), smaller than its own size if `view` needs less.
+def decode(content: bytes, crop: Crop | None = None) -> Image.Image:
+    """The image in grey (mode L) or colour (RGB), smaller than its own size if `view` needs less.
 
     Raises:
-        DamagedPictureError: no picture, cut off, or so large that it can only be meant as a trap.
+        DamagedImageError: no image, cut off, or so large that it can only be meant as a trap.
     """
     if simplejpeg is not None and content.startswith(_JPEG_START):
-        image = _decode_jpeg(content, view)
+        image = _decode_jpeg(content, crop)
         if image is not None:
             return image
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
-        if view is not None:
-            times = _reduction(view, *image.size, _turn(image))
+        if crop is not None:
+            times = _reduction(crop, *image.size, _turn(image))
             image.draft(None, (image.width // times, image.height // times))
         image.load()
         if image.mode == "I" and image.format == "TIFF":
@@ -96,19 +96,19 @@ def decode(content: bytes, view: View | None = None) -> Image.Image:
         return image if image.mode in ("L", "RGB") else image.convert("RGB")
     except UnidentifiedImageError as error:
         what = foreign(content[:ENOUGH_BYTES]) or f"none of {', '.join(_FORMATS)}"
-        raise DamagedPictureError(what) from error
+        raise DamagedImageError(what) from error
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
-        raise DamagedPictureError(str(error) or type(error).__name__) from error
+        raise DamagedImageError(str(error) or type(error).__name__) from error
 
 
-def _decode_jpeg(content: bytes, view: View | None) -> Image.Image | None:
-    """The picture by simplejpeg; None where Pillow should have a look at it."""
+def _decode_jpeg(content: bytes, crop: Crop | None) -> Image.Image | None:
+    """The image by simplejpeg; None where Pillow should have a look at it."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if colours not in ("Gray", "YCbCr") or width * height > (Image.MAX_IMAGE_PIXELS or 0):
             return None
         turn = _turn_of_jpeg(content)
-        times = 1 if view is None else _reduction(view, width, height, turn)
+        times = 1 if crop is None else _reduction(crop, width, height, turn)
         x_HWC = simplejpeg.decode_jpeg(
             content,
             "GRAY" if colours == "Gray" else "RGB",
@@ -135,19 +135,19 @@ def _turn_of_jpeg(content: bytes) -> Turn:
     return _turn(Image.open(io.BytesIO(content), formats=("JPEG",)))
 
 
-def _reduction(view: View, width: int, height: int, turn: Turn) -> int:
-    return view.reduction(*((height, width) if turn in _SIDEWAYS else (width, height)))
+def _reduction(crop: Crop, width: int, height: int, turn: Turn) -> int:
+    return crop.reduction(*((height, width) if turn in _SIDEWAYS else (width, height)))
 
 
 def _upright(image: Image.Image, turn: Turn) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def fit(image: Image.Image, view: View, channels: int) -> npt.NDArray[np.uint8]:
-    """x_HWC: what the view shows of a picture of mode L or RGB (bilinear)."""
-    box = view.box(*image.size)
-    if box != (0, 0, view.size, view.size) or image.size != (view.size, view.size):
-        image = image.resize((view.size, view.size), Image.Resampling.BILINEAR, box)
+def fit(image: Image.Image, crop: Crop, channels: int) -> npt.NDArray[np.uint8]:
+    """x_HWC: what the view shows of an image of mode L or RGB (bilinear)."""
+    box = crop.box(*image.size)
+    if box != (0, 0, crop.size, crop.size) or image.size != (crop.size, crop.size):
+        image = image.resize((crop.size, crop.size), Image.Resampling.BILINEAR, box)
     mode = "L" if channels == 1 else "RGB"
     image = image if image.mode == mode else image.convert(mode)
-    return np.asarray(image).reshape(view.size, view.size, channels)
+    return np.asarray(image).reshape(crop.size, crop.size, channels)

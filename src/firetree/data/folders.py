@@ -7,7 +7,7 @@ import stat
 from collections import deque
 from pathlib import Path
 
-from firetree.data.listing import Listing, Member, Parts, is_hidden
+from firetree.data.listing import Listing, Parts, StoredFile, is_hidden
 from firetree.errors import UserError
 
 SIZED = 100_000
@@ -54,7 +54,7 @@ def _listed(root: Path) -> Listing:
                     (links if entry.is_symlink() else folders).append(below)
                 elif kind == "file":
                     size = entry.stat().st_size if len(listing.files) < SIZED else None
-                    listing.files[below] = Member("/".join(below), str(root), None, size)
+                    listing.files[below] = StoredFile("/".join(below), str(root), None, size)
                 else:
                     listing.passed_over[kind] += 1
     return listing

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firetree.data.images import Dataset, Stored
 from firetree.data.look_alikes import hint
-from firetree.data.pictures import Dataset, Stored
 from firetree.errors import UserError
 from firetree.output import printable
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from firetree.data.account import checksum
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
 from firetree.output import printable
 
 Parts = tuple[str, ...]
@@ -27,7 +27,7 @@ _LONGEST_SUFFIX = 12
 """With its dot; longer ones are part of a name."""
 
 
-class Member(NamedTuple):
+class StoredFile(NamedTuple):
     """A regular file: its name below the root, and where its bytes lie."""
 
     name: str
@@ -39,7 +39,7 @@ class Member(NamedTuple):
     """In bytes; None where there are so many files that nobody asked."""
 
     def content(self) -> bytes:
-        """The bytes, from any thread; raises DamagedPictureError where they cannot be read."""
+        """The bytes, from any thread; raises DamagedImageError where they cannot be read."""
         try:
             if not isinstance(self.source, str):
                 return os.pread(self.source.fileno(), self.length or 0, self.offset or 0)
@@ -48,14 +48,14 @@ class Member(NamedTuple):
                 file.seek(self.offset or 0)
                 return file.read(None if alone else self.length)
         except OSError as error:
-            raise DamagedPictureError(error.strerror or str(error)) from error
+            raise DamagedImageError(error.strerror or str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Regular files and folders, those apart whose names are hidden."""
 
-    files: dict[Parts, Member] = field(default_factory=dict)
+    files: dict[Parts, StoredFile] = field(default_factory=dict)
     """In their order: sorted in a folder, as they come in a tar."""
     folders: set[Parts] = field(default_factory=set)
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -73,6 +73,6 @@ def suffix_of(name: str) -> str:
     return suffix if fits else "without a suffix"
 
 
-def checksum_of(members: Iterable[Member]) -> int:
+def checksum_of(members: Iterable[StoredFile]) -> int:
     """Of the members' names and sizes, so far as these are known."""
     return checksum(f"{printable(member.name)} {member.length}".encode() for member in members)

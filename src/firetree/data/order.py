@@ -1,6 +1,6 @@
-"""Which picture comes when and on which rank: pure functions of seed, epoch and step.
+"""Which image comes when and on which rank: pure functions of seed, epoch and step.
 
-Letters in names: N all pictures, B pictures of a step.
+Letters in names: N all images, B images of a step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 
-class Stream(IntEnum):
+class RandomStream(IntEnum):
     """What random numbers are for; each use has its own, whatever the seed and the epoch."""
 
     HOLD_OUT = 1
@@ -23,28 +23,28 @@ class Stream(IntEnum):
     GAMES = 5
 
 
-def random_stream(stream: Stream, seed: int, epoch: int = 0) -> np.random.Generator:
+def random_stream(stream: RandomStream, seed: int, epoch: int = 0) -> np.random.Generator:
     """The random numbers of one use in one epoch; seed and epoch are 0 or more."""
     return np.random.default_rng([stream, seed, epoch])
 
 
 def hold_out(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Ascending indices of the pictures to train on and to test on, at least one of each.
+    """Ascending indices of the images to train on and to test on, at least one of each.
 
     `count` is at least 2.
     """
     held_out = min(max(1, round(count * fraction)), count - 1)
-    shuffled = random_stream(Stream.HOLD_OUT, seed).permutation(count)
+    shuffled = random_stream(RandomStream.HOLD_OUT, seed).permutation(count)
     return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Indices:
     """order_N: every index below `count` once."""
-    return random_stream(Stream.ORDER, seed, epoch).permutation(count)
+    return random_stream(RandomStream.ORDER, seed, epoch).permutation(count)
 
 
 def epoch_steps(count: int, batch_size: int) -> int:
-    """Steps to see each of `count` pictures once; the last may be smaller."""
+    """Steps to see each of `count` images once; the last may be smaller."""
     return -(-count // batch_size)
 
 

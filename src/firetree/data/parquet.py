@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from firetree.data.account import HELD_OUT, checksum
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
+from firetree.data.images import Dataset, Stored, encoded
 from firetree.data.parquet_columns import Columns, find_columns
-from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.data.split_files import split_files
 from firetree.errors import UserError
 from firetree.foreign import foreign_file
@@ -145,13 +145,13 @@ def _stored(files: list[_File]) -> Stored:
 
     def name(index: int) -> str:
         number = _place(file_starts, index)
-        return f"picture {index - file_starts[number]} of {printable(files[number].path.name)}"
+        return f"image {index - file_starts[number]} of {printable(files[number].path.name)}"
 
     def content(index: int) -> bytes:
         number = _place(group_starts, index)
         value: bytes | None = read(number)[index - group_starts[number]].as_py()
         if value is None:
-            raise DamagedPictureError("the file holds no bytes for it")
+            raise DamagedImageError("the file holds no bytes for it")
         return value
 
     labels = np.concatenate([file.labels for file in files])
@@ -180,7 +180,7 @@ def _opened(
             return _File(path, columns, groups, np.full(metadata.num_rows, _NO_LABEL), ())
         if labels.null_count:
             index = int(np.argmax(labels.is_null().to_numpy()))
-            raise UserError(f"picture {index} of {path} has no label; expected one")
+            raise UserError(f"image {index} of {path} has no label; expected one")
         if sum(group.rows for group in groups) != len(labels):
             raise ValueError(f"{len(labels)} labels, and row groups of other numbers of rows")
         return _File(path, columns, groups, _plain(labels), _class_names(schema, name))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from firetree.errors import UserError
 from firetree.output import printable
 
-_IMAGES = ("picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+_IMAGES = ("image", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 _LABELS = ("labels", "class", "target", "targets", "category", "y")
 
 Test = Callable[[pa.Field], bool]

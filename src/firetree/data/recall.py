@@ -9,7 +9,7 @@ import string
 
 import numpy as np
 
-from firetree.data.order import Indices, Stream
+from firetree.data.order import Indices, RandomStream
 from firetree.data.sequences import NO_ANSWER, Sequences, SequenceSplits
 
 PAPER_EXAMPLES = 100_000
@@ -85,7 +85,7 @@ def _names(keys: int) -> tuple[str, ...]:
 
 
 def _generator(seed: int, part: str) -> np.random.Generator:
-    return np.random.default_rng([Stream.SEQUENCES, seed, *part.encode()])
+    return np.random.default_rng([RandomStream.SEQUENCES, seed, *part.encode()])
 
 
 def _distinct(generator: np.random.Generator, count: int, limit: int, picked: int) -> Indices:

@@ -35,7 +35,7 @@ class Examples(Protocol):
         """indices_B of each step over all ranks, which together are `order_N` in some order."""
 
 
-class Splits(Protocol):
+class ExampleSplits(Protocol):
     """What to train on and what to test on."""
 
     @property

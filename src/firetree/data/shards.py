@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
 from firetree.data.decoding import SUFFIXES
+from firetree.data.images import Dataset, Stored, encoded
 from firetree.data.labels import labels_of
-from firetree.data.listing import Member, checksum_of, suffix_of
-from firetree.data.pictures import Dataset, Stored, encoded
+from firetree.data.listing import StoredFile, checksum_of, suffix_of
 from firetree.data.split_files import split_files
 from firetree.data.tars import TARS, list_tar
 from firetree.errors import UserError
@@ -58,7 +58,7 @@ def read_shards(path: Path) -> Dataset:
 
 
 class _Sample(NamedTuple):
-    image: Member
+    image: StoredFile
     label: int | str
     shard: Path
 
@@ -76,7 +76,7 @@ def _stored(shards: list[Path], passed_over: Counter[str]) -> Stored:
 def _samples(shard: Path, passed_over: Counter[str]) -> Iterator[_Sample]:
     listing = list_tar(shard)
     passed_over.update(listing.passed_over)
-    by_key: defaultdict[str, dict[str, Member]] = defaultdict(dict)
+    by_key: defaultdict[str, dict[str, StoredFile]] = defaultdict(dict)
     for member in listing.files.values():
         key, kind = _split(member)
         by_key[key][kind] = member
@@ -95,7 +95,7 @@ def _samples(shard: Path, passed_over: Counter[str]) -> Iterator[_Sample]:
             yield _Sample(image, label, shard)
 
 
-def _split(member: Member) -> tuple[str, str]:
+def _split(member: StoredFile) -> tuple[str, str]:
     """The key, and what the file is: all after the first dot of its name."""
     folder, slash, name = member.name.rpartition("/")
     stem, _, kind = name.partition(".")
@@ -117,7 +117,7 @@ def _image_kind(where: str, kinds: list[str]) -> str:
     )
 
 
-def _label_kind(members: Mapping[str, Member]) -> str | None:
+def _label_kind(members: Mapping[str, StoredFile]) -> str | None:
     for end in ("cls", "json"):
         for kind in sorted(members, key=len):
             if kind.split(".")[-1] == end:
@@ -125,7 +125,7 @@ def _label_kind(members: Mapping[str, Member]) -> str | None:
     return None
 
 
-def _label(where: str, members: Mapping[str, Member], kind: str | None) -> int | str:
+def _label(where: str, members: Mapping[str, StoredFile], kind: str | None) -> int | str:
     if kind is None:
         raise UserError(f"{where} has no label; expected KEY.cls or KEY.json beside its image")
     try:
@@ -138,7 +138,7 @@ def _label(where: str, members: Mapping[str, Member], kind: str | None) -> int |
             raise ValueError(f"{label!r:.80}")
     except RecursionError as error:
         raise UserError(f"{where}.{kind} is nested too deeply; expected a label in it") from error
-    except (ValueError, DamagedPictureError) as error:
+    except (ValueError, DamagedImageError) as error:
         raise UserError(
             f"the label of {where} is {error}; expected a whole number of at most 64 bits, or a class's "
             "name, in KEY.cls, or as label in KEY.json"

@@ -1,4 +1,4 @@
-"""Training and test pictures of one size, checked, with what a model must know of them.
+"""Training and test images of one size, checked, with what a model must know of them.
 
 Readers say what is stored; this module checks the labels, chooses size and channels where the user
 has not, holds out a test set where there is none, and measures mean and deviation.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from firetree.data.account import Account, checksum, counts_as_text, remarks_on_labels
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
+from firetree.data.images import Dataset, Images, Stored, fitted, subset
 from firetree.data.order import Indices, hold_out
-from firetree.data.pictures import Dataset, Pictures, Stored, fitted, subset
 from firetree.errors import UserError
 
 _SIZE_SAMPLE = 100
@@ -25,13 +25,13 @@ _GREY_STEP = 1 / 255
 class Splits:
     """What to train on and what to test on.
 
-    Every picture is `size` pixels high and wide with `channels` channels. `mean` and `std` are those
-    of each channel over a sample of the training pictures, with 0 black and 1 white. A label is an
+    Every image is `size` pixels high and wide with `channels` channels. `mean` and `std` are those
+    of each channel over a sample of the training images, with 0 black and 1 white. A label is an
     index into `classes`. `account` says what was read for them.
     """
 
-    train: Pictures
-    test: Pictures
+    train: Images
+    test: Images
     classes: tuple[str, ...]
     size: int
     channels: int
@@ -52,34 +52,32 @@ def make_splits(
     """Check a data set and make it ready; the arguments are those of `firetree.data.load`.
 
     Raises:
-        UserError: no pictures, labels out of range, different sizes, or no readable picture.
+        UserError: no images, labels out of range, different sizes, or no readable image.
     """
     if not len(dataset.train.labels):
         but = counts_as_text(dataset.passed_over)
         raise UserError(
-            "the data hold no pictures to train on" + (f"; passed over: {but}" if but else "")
+            "the data hold no images to train on" + (f"; passed over: {but}" if but else "")
         )
     class_names, train_labels = _classes(dataset, classes)
     size = size or _own_size(dataset.train)
     channels = channels or _own_channels(dataset.train)
     train = fitted(dataset.train, train_labels, size, channels)
     if dataset.test is not None:
-        expected = f"0 to {len(class_names) - 1}, the classes of the training pictures"
+        expected = f"0 to {len(class_names) - 1}, the classes of the training images"
         test_labels = _checked_labels(dataset.test, len(class_names), expected)
         test = fitted(dataset.test, test_labels, size, channels)
     elif len(train) > 1:
         train_rows, test_rows = hold_out(len(train), test_fraction, seed)
         train, test = subset(train, train_rows), subset(train, test_rows)
     else:
-        raise UserError("1 picture and no test set; expected at least 2 to hold one out")
+        raise UserError("1 image and no test set; expected at least 2 to hold one out")
     mean, std = _statistics(train, channels)
     account = _account(dataset, train, test, class_names)
     return Splits(train, test, class_names, size, channels, mean, std, account)
 
 
-def _account(
-    dataset: Dataset, train: Pictures, test: Pictures, classes: tuple[str, ...]
-) -> Account:
+def _account(dataset: Dataset, train: Images, test: Images, classes: tuple[str, ...]) -> Account:
     stored = [dataset.train, *([dataset.test] if dataset.test else [])]
     sums = [str(part.checksum).encode() for part in stored]
     labels = [part.labels.astype("<i8").tobytes() for part in (train, test)]
@@ -105,7 +103,7 @@ def _classes(dataset: Dataset, classes: int | None) -> tuple[tuple[str, ...], In
         classes = len(dataset.classes)
     if classes is None:
         count = len(dataset.train.labels)
-        expected = f"0 to {count - 1}, as there are {count} pictures; else give data.classes"
+        expected = f"0 to {count - 1}, as there are {count} images; else give data.classes"
         labels = _checked_labels(dataset.train, count, expected)
         classes = int(labels.max()) + 1
     else:
@@ -119,7 +117,7 @@ def _classes(dataset: Dataset, classes: int | None) -> tuple[tuple[str, ...], In
 def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:
     labels = stored.labels
     if not len(labels):
-        raise UserError("the data hold no pictures; expected at least one to train and one to test")
+        raise UserError("the data hold no images; expected at least one to train and one to test")
     wrong = np.zeros(1, np.int64)
     if np.issubdtype(labels.dtype, np.integer):
         wrong = np.flatnonzero((labels < 0) | (labels >= limit))
@@ -128,14 +126,14 @@ def _checked_labels(stored: Stored, limit: int, expected: str) -> Indices:
     if len(wrong):
         index = int(wrong[0])
         raise UserError(
-            f"label {labels[index]} ({labels.dtype}) of picture {index} ({stored.name(index)}); "
+            f"label {labels[index]} ({labels.dtype}) of image {index} ({stored.name(index)}); "
             f"expected an integer from {expected}"
         )
     return labels.astype(np.int64)
 
 
 def _own_size(stored: Stored) -> int:
-    """The size that the first readable pictures share, in pixels."""
+    """The size that the first readable images share, in pixels."""
     array = stored.array_NHWC
     if array is not None and array.shape[1] == array.shape[2]:
         return int(array.shape[1])
@@ -143,7 +141,7 @@ def _own_size(stored: Stored) -> int:
     for index in range(len(stored.labels)):
         try:
             sizes[stored.name(index)] = stored.image(index, None).size
-        except DamagedPictureError as error:
+        except DamagedImageError as error:
             reason = str(error)
         if len(sizes) == _SIZE_SAMPLE:
             break
@@ -164,15 +162,15 @@ def _own_channels(stored: Stored) -> int:
     return 3 if stored.array_NHWC is None else int(stored.array_NHWC.shape[3])
 
 
-def _statistics(train: Pictures, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over evenly spaced training pictures."""
+def _statistics(train: Images, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over evenly spaced training images."""
     count = 0
     totals_C, squares_C = np.zeros(channels), np.zeros(channels)
     sample = np.linspace(0, len(train) - 1, min(len(train), _STATISTICS_SAMPLE)).astype(np.int64)
     for index in sample.tolist():
         try:
             x_HWC = train.read(index) / 255
-        except DamagedPictureError as error:
+        except DamagedImageError as error:
             reason = str(error)
             continue
         count += 1
@@ -188,5 +186,5 @@ def _statistics(train: Pictures, channels: int) -> tuple[tuple[float, ...], tupl
 
 def _nothing_readable(name: str, reason: str) -> UserError:
     return UserError(
-        f"none of the pictures can be decoded ({name}: {reason}); expected JPEG, PNG or the like"
+        f"none of the images can be decoded ({name}: {reason}); expected JPEG, PNG or the like"
     )

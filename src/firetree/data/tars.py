@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from firetree.data.listing import Listing, Member, Parts, is_hidden
+from firetree.data.listing import Listing, Parts, StoredFile, is_hidden
 from firetree.errors import UserError
 from firetree.extras import extra
 from firetree.foreign import foreign_file
@@ -41,7 +41,7 @@ def list_tar(path: Path) -> Listing:
     """
     listing = Listing()
     links: dict[Parts, Parts] = {}
-    members: dict[Parts, Member] = {}
+    members: dict[Parts, StoredFile] = {}
     for entry, member in _entries(path):
         parts = _parts(entry.name)
         listing.folders.update(parts[:n] for n in range(1, len(parts) + entry.isdir()))
@@ -68,8 +68,8 @@ def _parts(name: str) -> Parts:
 
 
 def _followed(
-    links: dict[Parts, Parts], members: dict[Parts, Member], listing: Listing
-) -> dict[Parts, Member]:
+    links: dict[Parts, Parts], members: dict[Parts, StoredFile], listing: Listing
+) -> dict[Parts, StoredFile]:
     """The files that links lead to, by the links' names."""
     found = {}
     for parts, target in links.items():
@@ -96,7 +96,7 @@ def _hide(listing: Listing) -> None:
         listing.passed_over["hidden"] += len(hidden)
 
 
-def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, Member]]:
+def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, StoredFile]]:
     with _explained(path), path.open("rb") as stored:
         packed = _unpacker(stored.read(6))
         file = _unpacked(path, packed) if packed else stored
@@ -108,7 +108,7 @@ def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, Member]]:
                 while (entry := archive.next()) is not None:
                     if entry.size < 0:
                         raise tarfile.ReadError(f"{entry.name!r} has a size of {entry.size} bytes")
-                    yield entry, Member(entry.name, source, entry.offset_data, entry.size)
+                    yield entry, StoredFile(entry.name, source, entry.offset_data, entry.size)
                     archive.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte of each
                 start = _next_start(file, archive.offset)
 

@@ -33,7 +33,7 @@ from firetree.documents import read_text
 from firetree.errors import UserError
 from firetree.output import printable
 
-Pair = tuple[str, str]
+TextPair = tuple[str, str]
 """A source and its target."""
 
 PIECES = 4000
@@ -110,7 +110,7 @@ class TextSplits:
 
     train: Pairs
     test: Pairs
-    test_pairs: tuple[Pair, ...]
+    test_pairs: tuple[TextPair, ...]
     """The texts of `test`."""
     source: Vocabulary
     target: Vocabulary
@@ -157,13 +157,15 @@ def _place(word: str) -> float:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest()) / 2**32
 
 
-def _first(pairs: list[Pair], examples: int | None, passed_over: Counter[str]) -> list[Pair]:
+def _first(
+    pairs: list[TextPair], examples: int | None, passed_over: Counter[str]
+) -> list[TextPair]:
     taken = pairs[:examples]
     passed_over["pair beyond data.examples"] += len(pairs) - len(taken)
     return taken
 
 
-def _pronunciations(path: Path, passed_over: Counter[str]) -> Iterator[Pair]:
+def _pronunciations(path: Path, passed_over: Counter[str]) -> Iterator[TextPair]:
     for number, line in enumerate(_lines(path), 1):
         # Other blanks, such as a no-break space, may stand within a word.
         said = re.findall(r"[^ \t]+", line.partition("#")[0])
@@ -224,7 +226,7 @@ def load_translations(
     return _splits(train, test, sources, targets, path, read)
 
 
-def _parallel(files: Sequence[Path], passed_over: Counter[str]) -> Iterator[Pair]:
+def _parallel(files: Sequence[Path], passed_over: Counter[str]) -> Iterator[TextPair]:
     sources, targets = (list(_lines(file)) for file in files)
     if len(sources) != len(targets):
         raise UserError(
@@ -275,8 +277,8 @@ class _Read(NamedTuple):
 
 
 def _splits(
-    train: Sequence[Pair],
-    test: Sequence[Pair],
+    train: Sequence[TextPair],
+    test: Sequence[TextPair],
     source: Vocabulary,
     target: Vocabulary,
     path: Path,
@@ -288,7 +290,7 @@ def _splits(
             "expected at least one of each"
         )
 
-    def numbers(pairs: Iterable[Pair]) -> Pairs:
+    def numbers(pairs: Iterable[TextPair]) -> Pairs:
         sources, targets = zip(*pairs, strict=True)
         return Pairs(
             Ragged.of(list(map(source.encode, sources))),

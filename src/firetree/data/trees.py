@@ -15,9 +15,9 @@ import numpy as np
 from firetree.data.account import HELD_OUT, counts_as_text, left_alone
 from firetree.data.decoding import SUFFIXES
 from firetree.data.folders import list_folder
-from firetree.data.listing import Listing, Member, Parts, checksum_of, suffix_of
+from firetree.data.images import Dataset, Stored, encoded
+from firetree.data.listing import Listing, Parts, StoredFile, checksum_of, suffix_of
 from firetree.data.look_alikes import hint
-from firetree.data.pictures import Dataset, Stored, encoded
 from firetree.data.split_names import Split, named, says_nothing, tested_on, words_of
 from firetree.data.tars import list_tar
 from firetree.errors import UserError
@@ -45,7 +45,7 @@ def read_tar(path: Path) -> Dataset:
     return _dataset(list_tar(path), path, files=1)
 
 
-def images_of(listing: Listing) -> dict[Parts, Member]:
+def images_of(listing: Listing) -> dict[Parts, StoredFile]:
     """The image files of a listing, whose other files are counted there as passed over."""
     images = {}
     for parts, member in listing.files.items():
@@ -67,7 +67,7 @@ class _Tree:
     """Images by the parts of their paths, and all folders."""
 
     name: str
-    images: Mapping[Parts, Member]
+    images: Mapping[Parts, StoredFile]
     folders: frozenset[Parts]
 
     def below(self, folder: str) -> _Tree:

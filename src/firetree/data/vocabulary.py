@@ -15,7 +15,7 @@ PADDING, END = 0, 1
 """What fills the places behind a sequence's end, and what ends it."""
 _FIRST = 2
 
-Kind = Literal["letters", "words", "pieces"]
+SymbolKind = Literal["letters", "words", "pieces"]
 Neighbours = tuple[str, str]
 
 _WORD = re.compile(r" ?\w{1,100}| ?[^\w\s]{1,100}")
@@ -31,7 +31,7 @@ class Vocabulary:
     from two of the pieces before it (byte-pair encoding: Sennrich, Haddow, Birch 2016).
     """
 
-    kind: Kind
+    kind: SymbolKind
     symbols: tuple[str, ...]
 
     def __len__(self) -> int:

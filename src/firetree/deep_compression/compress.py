@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from firetree.data.pictures import Stored
+from firetree.data.images import Stored
 from firetree.deep_compression.allocate import check_budget, fit_budget
 from firetree.deep_compression.calibrate import calibrate
 from firetree.deep_compression.images import CALIBRATION_IMAGES, inputs_of, read_images

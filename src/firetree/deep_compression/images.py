@@ -9,8 +9,8 @@ from torch import Tensor
 
 from firetree.data import trees
 from firetree.data.account import counts_as_text
-from firetree.data.damaged import DamagedPictureError
-from firetree.data.pictures import Stored
+from firetree.data.damaged import DamagedImageError
+from firetree.data.images import Stored
 from firetree.data.tars import TARS
 from firetree.errors import UserError
 from firetree.modelfiles import Preprocessing
@@ -54,7 +54,7 @@ def inputs_of(
     for index in drawn.tolist():
         try:
             found.append(preprocessing.apply(stored.image(index, None)))
-        except DamagedPictureError:
+        except DamagedImageError:
             continue
     if damaged := len(drawn) - len(found):
         progress(f"passed over: {damaged} of {len(drawn)} images, which cannot be decoded")

@@ -18,7 +18,7 @@ from firetree.fastweights.delta_rule import by_chunks, step_by_step
 from firetree.fastweights.norms import unit, unit_rms
 from firetree.fastweights.sequences import SequenceLayers, check_choice, check_dtype, check_state
 
-Form = Literal["auto", "recurrent", "chunked"]
+DeltaForm = Literal["auto", "recurrent", "chunked"]
 
 _WIDTH = 4
 """Steps that the convolution sees, as in the DeltaNet of Yang et al. 2024."""
@@ -65,7 +65,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         batch_first: bool = False,
         dropout: float = 0.0,
         heads: int = 1,
-        form: Form = "auto",
+        form: DeltaForm = "auto",
         **options: Any,
     ):
         super().__init__(
@@ -74,7 +74,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
             dropout=dropout,
             **options,
         )
-        check_choice("form", form, get_args(Form))
+        check_choice("form", form, get_args(DeltaForm))
         if heads < 1 or hidden_size % heads:
             raise UserError(f"heads = {heads}; expected a divisor of hidden_size = {hidden_size}")
         self.bias = bias
@@ -153,7 +153,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
     def _queries_keys_values(self, layer: int, seen_BTF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v, (B·N, T, D) each, from the projected inputs, with those that came before."""
         filter_F11W = self._weight("filter", layer).t()[:, None, None].contiguous()
-        # As a picture one pixel high, as torch has convolutions of pictures that lie pixel by pixel.
+        # As an image one pixel high, as torch has convolutions of images that lie pixel by pixel.
         bias_F = self._weight("bias_qkv", layer) if self.bias else None
         mixed_BF1T = conv2d(seen_BTF.mT[:, :, None], filter_F11W, bias_F, groups=len(filter_F11W))
         q, k, v = map(self._by_head, silu(mixed_BF1T[:, :, 0].mT).chunk(3, 2))

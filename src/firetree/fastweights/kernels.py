@@ -1,4 +1,4 @@
-"""The loops of `compiled.py`, over one tile of a batch, which numba compiles for the processor at hand.
+"""The loops of `compiled.py`, over one tile of a batch, which numba compiles for the CPU at hand.
 
 Sequences are taken side by side, the last axis of every array here, so that all of a step is sums of
 long rows, whatever the sizes. Equations and names are those of `recurrence.py`.

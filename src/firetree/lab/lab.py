@@ -27,7 +27,7 @@ from firetree.processes import ending_with_us
 
 CONGESTION_CONTROL = "reno"
 """The hosts' TCP. CUBIC and BBR judge a link by its round-trip times, which here, where no packet
-travels, are those of a busy processor: with either, transfers stall now and then for no reason that
+travels, are those of a busy CPU: with either, transfers stall now and then for no reason that
 a real link has. Nor do hosts start slowly after idling, so that a time does not depend on what was
 measured before."""
 

@@ -21,7 +21,7 @@ timestamps), and a Network's rates are of payload."""
 _FULL_PACKET_BYTES = 1_514
 _PACKET_S, _LEAST_PACKET_BYTES, _LARGEST_PACKET_BYTES = 0.0005, 2 * _FULL_PACKET_BYTES, 65_536
 """What TCP hands over as one packet passes a limit at once; longer ones would be bursts that a
-gradient's time shows, shorter ones cost the lab's processor."""
+gradient's time shows, shorter ones cost the lab's CPU."""
 
 _BURST_S = 0.0001
 """What may pass at once beside a packet: enough to bridge the time until htb's timer fires."""

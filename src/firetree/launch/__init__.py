@@ -11,7 +11,7 @@ from firetree.launch.calls import call, serve
 from firetree.launch.failure import ECHO_S, started_here, tell_launcher
 from firetree.launch.launcher import follow_launcher, launch
 from firetree.launch.malloc import keep_freed_memory
-from firetree.launch.place import ALONE, Place, find_place, refuse_idle_tasks
+from firetree.launch.rank_info import ALONE, RankInfo, find_rank_info, refuse_idle_tasks
 from firetree.lazy import lazily
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ALONE",
     "ECHO_S",
-    "Place",
+    "RankInfo",
     "call",
     "find_device",
-    "find_place",
+    "find_rank_info",
     "follow_launcher",
     "joined",
     "keep_freed_memory",

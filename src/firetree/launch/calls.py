@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from firetree.launch.launcher import follow_launcher
-from firetree.launch.place import ALONE, find_place
+from firetree.launch.rank_info import ALONE, find_rank_info
 from firetree.progress import Progress
 
 _CALL, _ANSWER, _PROGRESS = "call.json", "answer.json", "progress"
@@ -34,7 +34,7 @@ def call(
 
     Args:
         start: runs the command `firetree` with these arguments as each worker, and waits for all.
-        function: is called with its worker's place, a progress, and the arguments; a function of a
+        function: is called with its worker's `RankInfo`, a progress, and the arguments; a function of a
             module, by whose name workers find it. It gives what JSON can hold.
         arguments: what JSON can hold.
         progress: hears what the first worker says.
@@ -58,7 +58,7 @@ def call(
 def serve(folder: Path) -> None:
     """As one of the workers, call what is asked; the first one leaves the answer."""
     follow_launcher()
-    place = find_place(os.environ) or ALONE
+    rank_info = find_rank_info(os.environ) or ALONE
     document = json.loads((folder / _CALL).read_text(encoding="utf-8"))
     function = getattr(import_module(document["module"]), document["function"])
     with (folder / _PROGRESS).open("w", encoding="utf-8", buffering=1) as pipe:
@@ -66,8 +66,8 @@ def serve(folder: Path) -> None:
         def progress(line: str) -> None:
             pipe.write(f"{line}\n")
 
-        answer = function(place, progress, **document["arguments"])
-    if place.rank == 0:
+        answer = function(rank_info, progress, **document["arguments"])
+    if rank_info.rank == 0:
         (folder / _ANSWER).write_text(json.dumps(answer), encoding="utf-8")
 
 

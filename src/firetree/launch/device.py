@@ -1,4 +1,4 @@
-"""What each worker computes on: a GPU of its own, or its share of the processor's cores."""
+"""What each worker computes on: a GPU of its own, or its share of the CPU's cores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from firetree.errors import UserError
-from firetree.launch.place import Place
+from firetree.launch.rank_info import RankInfo
 from firetree.peers import gather_json
 
 Wanted = Literal["auto", "cpu", "cuda"]
@@ -15,10 +15,10 @@ Wanted = Literal["auto", "cpu", "cuda"]
 CPU = torch.device("cpu")
 
 
-def find_device(wanted: Wanted, place: Place) -> torch.device:
+def find_device(wanted: Wanted, rank_info: RankInfo) -> torch.device:
     """This worker's device; all ranks call it together, and get the same kind.
 
-    `auto` is a GPU for each worker where every host has as many as workers, else the processor.
+    `auto` is a GPU for each worker where every host has as many as workers, else the CPU.
 
     Raises:
         UserError: `cuda` is wanted, and some host has fewer GPUs than workers.
@@ -26,11 +26,11 @@ def find_device(wanted: Wanted, place: Place) -> torch.device:
     if wanted == "cpu":
         return CPU
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    mine = f"rank {place.rank}'s host has {gpus} GPUs for {place.local_world_size} workers"
-    lacking = gather_json(mine if gpus < place.local_world_size else None)
+    mine = f"rank {rank_info.rank}'s host has {gpus} GPUs for {rank_info.local_world_size} workers"
+    lacking = gather_json(mine if gpus < rank_info.local_world_size else None)
     first = next(filter(None, lacking), None)
     if first is None:
-        device = torch.device("cuda", place.local_rank)
+        device = torch.device("cuda", rank_info.local_rank)
         torch.cuda.set_device(device)
         return device
     if wanted == "cuda":

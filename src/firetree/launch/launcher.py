@@ -1,6 +1,6 @@
 """Start local workers as child processes, and say once why one failed.
 
-Each worker is the same command with the same arguments; `place` tells it which one it is. They meet
+Each worker is the same command with the same arguments; `rank_info` tells it which one it is. They meet
 on 127.0.0.1, at a socket that is opened here and handed to rank 0, so nobody outside can join them.
 """
 
@@ -32,7 +32,7 @@ from firetree.launch.failure import (
     report_variable,
     started_here,
 )
-from firetree.launch.place import STORE_SOCKET, master_port, port_refused
+from firetree.launch.rank_info import STORE_SOCKET, master_port, port_refused
 from firetree.processes import end_with_parent, ending_with_us
 
 _END_S = 5.0
@@ -133,7 +133,7 @@ class _Job:
             [sys.executable, "-P", "-m", "firetree", *arguments],
             env={
                 **_own_environ(),
-                **_place_variables(rank, workers, listener.getsockname()[1]),
+                **_rank_variables(rank, workers, listener.getsockname()[1]),
                 **report_variable(self._report_file(rank)),
                 LAUNCHER: str(os.getpid()),
                 **store,
@@ -221,7 +221,7 @@ def _own_environ() -> dict[str, str]:
     return {name: it for name, it in os.environ.items() if not name.startswith("TORCHELASTIC_")}
 
 
-def _place_variables(rank: int, workers: int, port: int) -> Mapping[str, str]:
+def _rank_variables(rank: int, workers: int, port: int) -> Mapping[str, str]:
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

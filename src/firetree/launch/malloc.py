@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
     """Let this process keep what it frees, where its C library is glibc.
 
     Otherwise large activations go back to the system in every step, and the kernel clears the pages
-    anew: a fifth of a step's processor time at a batch of 128, a third at 1,024.
+    anew: a fifth of a step's CPU time at a batch of 128, a third at 1,024.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch.distributed import Store
 
 from firetree.errors import RunFailedError, UserError
-from firetree.launch.place import Place
+from firetree.launch.rank_info import RankInfo
 from firetree.output import tell
 from firetree.peers import reach
 
@@ -28,7 +28,7 @@ def speak_over(interface: str) -> None:
     os.environ |= dict.fromkeys(_VARIABLES, interface)
 
 
-def speak_over_one_network(store: Store, place: Place, limit_s: float) -> None:
+def speak_over_one_network(store: Store, rank_info: RankInfo, limit_s: float) -> None:
     """Meet all workers in the store, and choose the interface unless the environment names one.
 
     Raises:
@@ -38,13 +38,17 @@ def speak_over_one_network(store: Store, place: Place, limit_s: float) -> None:
     named = os.environ.get(_VARIABLES[0])
     if named:
         _check(named)
-    addresses = _met(store, place, limit_s)
-    own = "127.0.0.1" if place.everyone_here else reach.among(addresses, addresses[place.rank])
+    addresses = _met(store, rank_info, limit_s)
+    own = (
+        "127.0.0.1"
+        if rank_info.everyone_here
+        else reach.among(addresses, addresses[rank_info.rank])
+    )
     interface = "lo" if reach.is_loopback(own) else reach.interface_of(own)
     if named or not interface:
         return
     speak_over(interface)
-    if place.rank == 0 and not reach.is_loopback(own):
+    if rank_info.rank == 0 and not reach.is_loopback(own):
         tell(f"speaking over {interface} ({own})")
 
 
@@ -67,27 +71,27 @@ def _check(named: str) -> None:
         )
 
 
-def _met(store: Store, place: Place, limit_s: float) -> list[str]:
+def _met(store: Store, rank_info: RankInfo, limit_s: float) -> list[str]:
     """The address of each worker as far as it can tell alone, once all have come."""
-    store.set(f"address-{place.rank}", reach.first_guess())
-    if place.rank == 0:
-        store.set("everyone", json.dumps(_gathered(store, place, limit_s)))
+    store.set(f"address-{rank_info.rank}", reach.first_guess())
+    if rank_info.rank == 0:
+        store.set("everyone", json.dumps(_gathered(store, rank_info, limit_s)))
     try:
         store.wait(["everyone"], timedelta(seconds=limit_s + _SLACK_S))
         found = json.loads(store.get("everyone"))
     except dist.DistError as error:
         raise RunFailedError(
-            f"rank {place.rank} lost rank 0 while waiting for all {place.world_size} workers"
+            f"rank {rank_info.rank} lost rank 0 while waiting for all {rank_info.world_size} workers"
         ) from error
     if "failure" in found:
-        if place.rank == 0:
+        if rank_info.rank == 0:
             time.sleep(_HEARING_S)  # its store goes with it
         raise RunFailedError(found["failure"])
     return list(found["addresses"])
 
 
-def _gathered(store: Store, place: Place, limit_s: float) -> dict[str, object]:
-    keys = [f"address-{rank}" for rank in range(place.world_size)]
+def _gathered(store: Store, rank_info: RankInfo, limit_s: float) -> dict[str, object]:
+    keys = [f"address-{rank}" for rank in range(rank_info.world_size)]
     try:
         store.wait(keys, timedelta(seconds=limit_s))
         return {"addresses": [store.get(key).decode() for key in keys]}
@@ -95,7 +99,7 @@ def _gathered(store: Store, place: Place, limit_s: float) -> dict[str, object]:
         missing = [str(rank) for rank, key in enumerate(keys) if not store.check([key])]
         ranks = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)}"
         return {
-            "failure": f"{ranks} of {place.world_size} did not come to "
-            f"{place.master_addr}:{place.master_port} within {limit_s:g} s; "
+            "failure": f"{ranks} of {rank_info.world_size} did not come to "
+            f"{rank_info.master_addr}:{rank_info.master_port} within {limit_s:g} s; "
             "start the same command on every host"
         }

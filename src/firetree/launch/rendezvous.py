@@ -13,13 +13,13 @@ from torch.distributed import HashStore
 
 from firetree.errors import RunFailedError
 from firetree.launch.network import check_transport, speak_over, speak_over_one_network
-from firetree.launch.place import Place
+from firetree.launch.rank_info import RankInfo
 from firetree.launch.store import open_store
 from firetree.peers import opened
 
 
 @contextmanager
-def joined(place: Place, timeout_s: float) -> Iterator[None]:
+def joined(rank_info: RankInfo, timeout_s: float) -> Iterator[None]:
     """The default process group (Gloo) of all workers, and this worker's share of the cores.
 
     Let go of DDP's networks within: the last to hold a group ends it, and DDP would do so holding the
@@ -31,23 +31,23 @@ def joined(place: Place, timeout_s: float) -> Iterator[None]:
         RunFailedError: rank 0 cannot be reached, another rank does not come, or is lost later.
     """
     check_transport()
-    share_cores(place)
+    share_cores(rank_info)
     timeout = timedelta(seconds=timeout_s)
-    if place.world_size == 1:
+    if rank_info.world_size == 1:
         _stay_alone(timeout)
         yield
     else:
-        _meet(place, timeout)
+        _meet(rank_info, timeout)
         with opened():
             yield
     dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
 
 
-def share_cores(place: Place) -> None:
+def share_cores(rank_info: RankInfo) -> None:
     """Compute on this worker's share of the host's cores, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(max(1, cores // place.local_world_size))
+        torch.set_num_threads(max(1, cores // rank_info.local_world_size))
 
 
 def _stay_alone(timeout: timedelta) -> None:
@@ -55,14 +55,18 @@ def _stay_alone(timeout: timedelta) -> None:
     dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
 
 
-def _meet(place: Place, timeout: timedelta) -> None:
-    store = open_store(place, timeout.total_seconds())
-    speak_over_one_network(store, place, timeout.total_seconds())
+def _meet(rank_info: RankInfo, timeout: timedelta) -> None:
+    store = open_store(rank_info, timeout.total_seconds())
+    speak_over_one_network(store, rank_info, timeout.total_seconds())
     try:
         dist.init_process_group(
-            "gloo", store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
+            "gloo",
+            store=store,
+            rank=rank_info.rank,
+            world_size=rank_info.world_size,
+            timeout=timeout,
         )
     except RuntimeError as error:
         raise RunFailedError(
-            f"rank {place.rank} lost another rank while all were connecting; is one gone?"
+            f"rank {rank_info.rank} lost another rank while all were connecting; is one gone?"
         ) from error

@@ -22,15 +22,15 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore
 
 from firetree.errors import RunFailedError, UserError
-from firetree.launch.place import STORE_SOCKET, Place, port_refused
+from firetree.launch.rank_info import STORE_SOCKET, RankInfo, port_refused
 from firetree.peers import reach
 
 _TRY_S = 5.0
 _PAUSE_S = 0.1
 
 
-def open_store(place: Place, limit_s: float) -> Store:
-    """The store at the place's address and port, as rank 0 its server; it holds no earlier job's keys.
+def open_store(rank_info: RankInfo, limit_s: float) -> Store:
+    """The store at rank 0's address and port, as rank 0 its server; it holds no earlier job's keys.
 
     The environment tells address and port from now on, as torchrun's does.
 
@@ -38,20 +38,20 @@ def open_store(place: Place, limit_s: float) -> Store:
         UserError: the port is in use, or the address is a name that does not resolve.
         RunFailedError: it cannot be reached within the limit.
     """
-    os.environ |= {"MASTER_ADDR": place.master_addr, "MASTER_PORT": str(place.master_port)}
+    os.environ |= {"MASTER_ADDR": rank_info.master_addr, "MASTER_PORT": str(rank_info.master_port)}
     until_s = time.monotonic() + limit_s
     kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    serves = place.rank == 0 and not kept_by_torchrun
-    address, handed = place.master_addr, dict[str, Any]()
+    serves = rank_info.rank == 0 and not kept_by_torchrun
+    address, handed = rank_info.master_addr, dict[str, Any]()
     if serves:
-        address, handed["master_listen_fd"] = _own_socket(place)
+        address, handed["master_listen_fd"] = _own_socket(rank_info)
     else:
-        address = _reached(place, until_s, limit_s)
+        address = _reached(rank_info, until_s, limit_s)
     timeout_s = max(1.0, until_s - time.monotonic())
     make = partial(
         TCPStore,
         address,
-        place.master_port,
+        rank_info.master_port,
         is_master=serves,
         timeout=timedelta(seconds=timeout_s),
         wait_for_workers=False,
@@ -62,9 +62,9 @@ def open_store(place: Place, limit_s: float) -> Store:
     except (TimeoutError, dist.DistError) as error:
         if serves:
             raise
-        raise _unreachable(place, "what answers there is no store of PyTorch's") from error
+        raise _unreachable(rank_info, "what answers there is no store of PyTorch's") from error
     store.set_timeout(timedelta(seconds=limit_s))  # not only what waiting for rank 0 has left of it
-    return _of_this_attempt(store, place, until_s) if kept_by_torchrun else store
+    return _of_this_attempt(store, rank_info, until_s) if kept_by_torchrun else store
 
 
 def _within(limit_s: float, make: Callable[[], Store]) -> Store:
@@ -81,24 +81,24 @@ def _within(limit_s: float, make: Callable[[], Store]) -> Store:
     return made.result(limit_s)
 
 
-def _of_this_attempt(store: Store, place: Place, until_s: float) -> Store:
+def _of_this_attempt(store: Store, rank_info: RankInfo, until_s: float) -> Store:
     """A part of torchrun's store that no earlier attempt has written to.
 
     The store outlives the workers, and no variable tells all of them which attempt this is. So rank 0
     draws a name for it and answers each worker's own question, which nobody has asked before.
     """
-    if place.rank == 0:
+    if rank_info.rank == 0:
         name = secrets.token_hex(8)
         ours = PrefixStore(name, store)
-        _answer(store, ours, name, set(range(1, place.world_size)), until_s)
+        _answer(store, ours, name, set(range(1, rank_info.world_size)), until_s)
         return ours
     question = secrets.token_hex(8)
-    store.set(f"question-{place.rank}", question)
+    store.set(f"question-{rank_info.rank}", question)
     try:
         ours = PrefixStore(store.get(question).decode(), store)
     except dist.DistError as error:
-        raise _unreachable(place, "it did not answer; did it start?") from error
-    ours.set(f"answered-{place.rank}", "")
+        raise _unreachable(rank_info, "it did not answer; did it start?") from error
+    ours.set(f"answered-{rank_info.rank}", "")
     return ours
 
 
@@ -112,58 +112,60 @@ def _answer(store: Store, ours: Store, name: str, missing: set[int], until_s: fl
         time.sleep(_PAUSE_S / 2)
 
 
-def _own_socket(place: Place) -> tuple[str, int]:
+def _own_socket(rank_info: RankInfo) -> tuple[str, int]:
     """An address at which rank 0 reaches its own store, and the socket that listens there."""
     if STORE_SOCKET in os.environ:
-        return place.master_addr, int(os.environ.pop(STORE_SOCKET))
-    listener = _listener(place)
+        return rank_info.master_addr, int(os.environ.pop(STORE_SOCKET))
+    listener = _listener(rank_info)
     address = listener.getsockname()[0]
     everywhere = ipaddress.ip_address(address).is_unspecified
     return "127.0.0.1" if everywhere else address, listener.detach()
 
 
-def _listener(place: Place) -> socket.socket:
+def _listener(rank_info: RankInfo) -> socket.socket:
     """At the one address that MASTER_ADDR stands for on all hosts, else at every address."""
-    resolved = _resolved(place)
+    resolved = _resolved(rank_info)
     away = [address for address in resolved if not reach.is_loopback(address)]
-    named_so = place.master_addr == "localhost" or place.master_addr in resolved
-    if not away and (place.everyone_here or named_so):
+    named_so = rank_info.master_addr == "localhost" or rank_info.master_addr in resolved
+    if not away and (rank_info.everyone_here or named_so):
         away = resolved[:1]  # all hosts are this one
     where = away[0] if len(away) == 1 and away[0] in reach.own_addresses() else ""
     try:
-        return reach.listening_at(where, place.master_port)
+        return reach.listening_at(where, rank_info.master_port)
     except OSError as error:
-        raise port_refused(place.master_port, error) from error
+        raise port_refused(rank_info.master_port, error) from error
 
 
-def _resolved(place: Place) -> list[str]:
+def _resolved(rank_info: RankInfo) -> list[str]:
     """The addresses that MASTER_ADDR stands for, on this host."""
     try:
-        found = socket.getaddrinfo(place.master_addr, place.master_port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(
+            rank_info.master_addr, rank_info.master_port, type=socket.SOCK_STREAM
+        )
     except (OSError, UnicodeError) as error:
         raise UserError(
-            f"{place.master_addr} does not resolve to an address; set MASTER_ADDR to rank 0's address "
+            f"{rank_info.master_addr} does not resolve to an address; set MASTER_ADDR to rank 0's address "
             "on every host"
         ) from error
     return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
-def _reached(place: Place, until_s: float, limit_s: float) -> str:
+def _reached(rank_info: RankInfo, until_s: float, limit_s: float) -> str:
     """The address at which rank 0's store listens, once it does."""
-    addresses = _resolved(place)
+    addresses = _resolved(rank_info)
     failure: OSError
     while True:
         for address in addresses:
             try_s = min(_TRY_S, max(_PAUSE_S, until_s - time.monotonic()))
             try:
-                with socket.create_connection((address, place.master_port), try_s) as stream:
+                with socket.create_connection((address, rank_info.master_port), try_s) as stream:
                     if stream.getsockname() != stream.getpeername():
                         return address
                 failure = ConnectionRefusedError("connected to itself")
             except OSError as error:
                 failure = error
         if time.monotonic() > until_s:
-            raise _unreachable(place, _told(failure, limit_s)) from failure
+            raise _unreachable(rank_info, _told(failure, limit_s)) from failure
         time.sleep(_PAUSE_S)
 
 
@@ -178,6 +180,6 @@ def _told(failure: OSError, limit_s: float) -> str:
     return f"{failure.strerror or failure}, for {limit_s:g} s; is MASTER_ADDR right?"
 
 
-def _unreachable(place: Place, why: str) -> RunFailedError:
-    where = f"{place.master_addr}:{place.master_port}"
-    return RunFailedError(f"rank {place.rank} cannot reach rank 0 at {where}: {why}")
+def _unreachable(rank_info: RankInfo, why: str) -> RunFailedError:
+    where = f"{rank_info.master_addr}:{rank_info.master_port}"
+    return RunFailedError(f"rank {rank_info.rank} cannot reach rank 0 at {where}: {why}")

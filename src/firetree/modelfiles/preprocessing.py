@@ -15,7 +15,7 @@ from firetree.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-Order = Literal["RGB", "BGR"]
+ChannelOrder = Literal["RGB", "BGR"]
 
 _LARGEST_PIXELS = 4096
 
@@ -34,7 +34,7 @@ class Preprocessing:
     """Whether the image's aspect ratio is given up."""
     crop: int
     """Pixels a side of the square crop at the centre."""
-    order: Order
+    order: ChannelOrder
     """Of the channels."""
     mean: tuple[float, ...]
     """Of each channel in that order, where 255 is white; one number for grey."""
@@ -44,7 +44,7 @@ class Preprocessing:
         for name, right, expected in (
             ("resize", self.crop <= self.resize <= _LARGEST_PIXELS, f"crop to {_LARGEST_PIXELS}"),
             ("crop", self.crop >= 1, "1 or more"),
-            ("order", self.order in get_args(Order), "RGB or BGR"),
+            ("order", self.order in get_args(ChannelOrder), "RGB or BGR"),
             ("mean", len(self.mean) in (1, 3) and bool(np.isfinite(self.mean).all()), "1 or 3"),
             (
                 "std",

@@ -1,4 +1,4 @@
-"""AlexNet (Krizhevsky, Sutskever, Hinton 2012), as Caffe has it: pictures of 227x227.
+"""AlexNet (Krizhevsky, Sutskever, Hinton 2012), as Caffe has it: images of 227x227.
 
 Its sibling in one tower (Krizhevsky 2014, arXiv 1404.5997) is the one whose weights torchvision has.
 
@@ -16,9 +16,9 @@ from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
 
 
 class AlexNet(nn.Module):
-    """Pictures (B, channels, H, W) to logits (B, K).
+    """Images (B, channels, H, W) to logits (B, K).
 
-    For 1,000 classes of colour pictures 62,378,344 parameters (249 MB, FireCaffe's figure), or
+    For 1,000 classes of colour images 62,378,344 parameters (249 MB, FireCaffe's figure), or
     60,965,224 (244 MB) where conv2, conv4 and conv5 are grouped. Below 100 pixels the convolutions
     have half the filters, those of one of the paper's two towers, and fc6 and fc7 an eighth. In one
     tower 61,100,840 parameters, without normalisation.

@@ -1,6 +1,6 @@
-"""Networks that see a picture in glimpses, one after the other, and have to put them together.
+"""Networks that see an image in glimpses, one after the other, and have to put them together.
 
-Beside them is a network of convolutions, which sees the whole picture at once.
+Beside them is a network of convolutions, which sees the whole image at once.
 
 Letters in names: B batch, C channels, G places to look at, T steps, H hidden, F features of a step,
 R rounds, K glimpses of a round, P states that are held.
@@ -21,7 +21,7 @@ from firetree.fastweights.sequences import check_inner_steps, check_rate, check_
 from firetree.models import recurrent
 
 SIZE, GLIMPSE = 28, 7
-"""Pixels a side of a picture and of a glimpse."""
+"""Pixels a side of an image and of a glimpse."""
 
 _COARSE = tuple(range(4))
 """Quadrants at half their detail; the fine places, four a quadrant, come after them."""
@@ -46,7 +46,7 @@ def names() -> tuple[str, ...]:
 
 
 class GlimpseNetwork(nn.Module):
-    """Pictures (B, C, 28, 28) to logits, one a class, by a recurrent layer that sees glimpses."""
+    """Images (B, C, 28, 28) to logits, one a class, by a recurrent layer that sees glimpses."""
 
     order_T: Tensor
 
@@ -90,7 +90,7 @@ class Rounds(nn.Module):
         features: F, of a step.
         hidden: H.
         inner_steps: S.
-        decay: λ, from 0 to 1; by default 1, as a picture is to be known to its end.
+        decay: λ, from 0 to 1; by default 1, as an image is to be known to its end.
         rate: η, 0 or more.
 
     Raises:
@@ -162,10 +162,10 @@ def build(
     """The network of this name; `fields` are its layer's, None keeps the layer's own.
 
     Raises:
-        UserError: pictures of another size, or a field that the network does not have.
+        UserError: images of another size, or a field that the network does not have.
     """
     if size != SIZE:
-        raise UserError(f"pictures of {size} pixels; expected {SIZE} for {name}; give data.size")
+        raise UserError(f"images of {size} pixels; expected {SIZE} for {name}; give data.size")
     if name == _WHOLE:
         recurrent.given(name, fields, own=())
         return _convnet(classes, channels, hidden)

@@ -104,9 +104,9 @@ class Head(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """Pictures (B, channels, H, W) to logits (B, K); in training mode to `Outputs`.
+    """Images (B, channels, H, W) to logits (B, K); in training mode to `Outputs`.
 
-    For 1,000 classes of colour pictures 13,378,280 parameters (54 MB, FireCaffe's figure), of which
+    For 1,000 classes of colour images 13,378,280 parameters (54 MB, FireCaffe's figure), of which
     6,998,552 (28 MB) are outside the auxiliary classifiers. Below 100 pixels all modules have half
     the filters, and conv1 is 3x3 and neither strided nor pooled.
     """

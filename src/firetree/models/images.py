@@ -20,7 +20,7 @@ from firetree.models.vgg import VGG
 _SQUEEZENETS = {
     "squeezenet_v1_0": SqueezeNetShape(Stem(96, 7, 2, 0), pools=(1, 4, 8), conv10_padding=1),
     "squeezenet_v1_1": SqueezeNetShape(Stem(64, 3, 2, 0), pools=(1, 3, 5)),
-    # For images of 8 to 64 pixels on ordinary processors.
+    # For images of 8 to 64 pixels on ordinary CPUs.
     # Widths change once only, so the simple bypass is around all fire modules but fire6. This is
     # what lets 18 layers without normalisation learn from scratch in a few hundred steps.
     "squeezenet_small": SqueezeNetShape(

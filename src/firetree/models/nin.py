@@ -38,7 +38,7 @@ SMALL = (
 
 
 class MlpConv(nn.Sequential):
-    """A convolution and two 1x1 convolutions, a small network slid over the picture (section 3.1).
+    """A convolution and two 1x1 convolutions, a small network slid over the image (section 3.1).
 
     (B, in_channels, H, W) to (B, out_channels, H', W').
     """
@@ -55,9 +55,9 @@ class MlpConv(nn.Sequential):
 
 
 class NetworkInNetwork(nn.Module):
-    """Pictures (B, channels, H, W) to logits (B, K).
+    """Images (B, channels, H, W) to logits (B, K).
 
-    7,595,176 parameters for 1,000 classes of colour pictures: FireCaffe's 30 MB. The zoo's ReLU
+    7,595,176 parameters for 1,000 classes of colour images: FireCaffe's 30 MB. The zoo's ReLU
     after the last convolution is left out, because a class that it silences everywhere never learns
     again.
     """

@@ -32,10 +32,10 @@ FIELDS = (
 
 
 class LSTM(nn.LSTM):
-    """torch.nn.LSTM, also of float32 within autocast, which PyTorch's own refuses on a processor."""
+    """torch.nn.LSTM, also of float32 within autocast, which PyTorch's own refuses on a CPU."""
 
     def forward(self, x: Any, state: tuple[Tensor, Tensor] | None = None) -> Any:
-        """In the precision of the weights on a processor; arguments are those of torch.nn.LSTM."""
+        """In the precision of the weights on a CPU; arguments are those of torch.nn.LSTM."""
         weight = self.weight_ih_l0
         if weight.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(x, state)
@@ -65,11 +65,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_LAYERS))
 
 
-Forward = Callable[[Any, Tensor], Tensor]
+SequenceForward = Callable[[Any, Tensor], Tensor]
 """A network's pass over samples along the first axis."""
 
 
-def also_of_none(forward: Forward) -> Forward:
+def also_of_none(forward: SequenceForward) -> SequenceForward:
     """The same pass, which also takes no samples, as that of a rank without a share of a batch must."""
 
     @wraps(forward)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 SMALLEST_SIZE = 8
-"""Pooled twice, smaller pictures would be down to one cell."""
+"""Pooled twice, smaller images would be down to one cell."""
 
 CLASSIC_STEM_SIZE = 100
-"""Pictures of at least this many pixels a side keep the published stem and all its pools."""
+"""Images of at least this many pixels a side keep the published stem and all its pools."""
 
 THREE_POOL_SIZE = 48
-"""Smaller pictures are pooled once less, so that 8x8 still ends in 2x2 (VGG: in one cell)."""
+"""Smaller images are pooled once less, so that 8x8 still ends in 2x2 (VGG: in one cell)."""

@@ -126,7 +126,7 @@ class SqueezeNetShape:
 
 
 def fit(shape: SqueezeNetShape, size: int) -> SqueezeNetShape:
-    """The shape as it should be for pictures of `size` pixels a side, at least 8.
+    """The shape as it should be for images of `size` pixels a side, at least 8.
 
     Below `CLASSIC_STEM_SIZE` conv1 is 3x3 and keeps the resolution, only the first pools stay, and
     conv10 is not padded (around 2x2, most of its cells would see the padding alone).
@@ -163,9 +163,9 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """Pictures (B, channels, H, W) to logits (B, classes), all of them 0 or more.
+    """Images (B, channels, H, W) to logits (B, classes), all of them 0 or more.
 
-    Layers: conv1, fire2 to fire9, conv10, as in Table 1 and figure 2. A 227x227 picture leaves
+    Layers: conv1, fire2 to fire9, conv10, as in Table 1 and figure 2. A 227x227 image leaves
     conv10 of v1.0 as 15x15, by the padding of the published network; Table 1 has 13x13.
     """
 

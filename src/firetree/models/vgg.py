@@ -20,9 +20,9 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 class VGG(nn.Module):
-    """Pictures (B, channels, H, W) to logits (B, K).
+    """Images (B, channels, H, W) to logits (B, K).
 
-    For 1,000 classes of colour pictures 138,357,544 (16) or 143,667,240 (19) parameters; the latter
+    For 1,000 classes of colour images 138,357,544 (16) or 143,667,240 (19) parameters; the latter
     are FireCaffe's 575 MB. Below 100 pixels all stages have half the filters, the last ones are not
     pooled, and the hidden classifier layers have an eighth of the units.
     """

@@ -24,9 +24,9 @@ Table = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host: its port, and what messages and sums cost its processor.
+    """One host: its port, and what messages and sums cost its CPU.
 
-    `message_s` is the processor's time for a message, at its sender and again at its receiver,
+    `message_s` is the CPU's time for a message, at its sender and again at its receiver,
     `byte_s` for each of its bytes, `add_s` for adding a byte of float32 to another. `flops_s`
     is the speed of its computation, None where nobody measured it.
     """
@@ -51,7 +51,7 @@ class Rack:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Hosts that are one machine in truth, as in the lab: they share its processor cores.
+    """Hosts that are one machine in truth, as in the lab: they share its CPU cores.
 
     `message_s` is what a message costs the cores at either end beyond its host's own figures: the work
     that no message waits for, but other work does.

@@ -8,7 +8,6 @@ from firetree.peers.exchange import (
     gather_json,
     hand_over,
 )
-from firetree.peers.meeting import Meeting
 from firetree.peers.rollcall import (
     RollCall,
     Stop,
@@ -19,13 +18,14 @@ from firetree.peers.rollcall import (
     join,
     opened,
 )
+from firetree.peers.store_exchange import StoreExchange
 from firetree.peers.waiting import waiting
 
 __all__ = [
     "Json",
-    "Meeting",
     "RollCall",
     "Stop",
+    "StoreExchange",
     "agree",
     "at",
     "backend_error",

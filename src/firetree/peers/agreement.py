@@ -13,11 +13,11 @@ import torch.distributed as dist
 from firetree.documents import shown
 from firetree.errors import RunFailedError, UserError
 from firetree.peers.exchange import Json, gather_json
-from firetree.peers.meeting import Meeting
 from firetree.peers.reach import host_name
+from firetree.peers.store_exchange import StoreExchange
 
-Peers = dist.ProcessGroup | Meeting | None
-"""The ranks that compare: a group on Gloo, those at a meeting, or the default group."""
+Peers = dist.ProcessGroup | StoreExchange | None
+"""The ranks that compare: a group on Gloo, those of a `StoreExchange`, or the default group."""
 
 Result = TypeVar("Result")
 
@@ -79,7 +79,7 @@ def agree(description: Mapping[str, Json], remedy: str, peers: Peers = None) -> 
 
 def _gather(mine: Json, peers: Peers) -> tuple[list[int], list[Json]]:
     """The global ranks of the peers, and what each of them says."""
-    if isinstance(peers, Meeting):
+    if isinstance(peers, StoreExchange):
         return peers.ranks, peers.gather(mine)
     # PyTorch 2.6 does not take None for the default group.
     return dist.get_process_group_ranks(peers or dist.group.WORLD), gather_json(mine, peers)

@@ -32,14 +32,14 @@ from firetree.peers.exchange import Json, gather_json
 from firetree.peers.verdict import (
     Absence,
     Entry,
-    State,
+    PeerState,
     Verdict,
     accusations,
     conclude,
     describe,
     waited_for,
 )
-from firetree.peers.waiting import Wait, wait_now
+from firetree.peers.waiting import OngoingWait, wait_now
 
 PATIENCE_S = 2.0
 """How long a rank may take to answer the roll."""
@@ -178,7 +178,7 @@ class RollCall:
         """The last that was heard of each rank."""
         mine = self._signed
         if mine is None:
-            state: State = "waits" if wait_now() else "computes"
+            state: PeerState = "waits" if wait_now() else "computes"
             mine = Entry(self._next_number(), state, self.place)
         return {**self._heard, self.rank: mine}
 
@@ -277,7 +277,7 @@ class RollCall:
             long_s = max(long_s, 2 * age_s)
 
 
-def _age_s(wait: Wait) -> float:
+def _age_s(wait: OngoingWait) -> float:
     return time.monotonic() - wait.since_s
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["computes", "waits", "lost", "ended"]
+PeerState = Literal["computes", "waits", "lost", "ended"]
 """Neither waits nor failed; waits for others; failed since another was lost; failed by itself."""
 
 Absence = Literal["gone", "unreachable", "silent"]
@@ -31,7 +31,7 @@ class Entry:
     """
 
     number: int
-    state: State
+    state: PeerState
     what: str = ""
     peer: int | None = None
     missing: Mapping[int, Absence] = field(default_factory=dict)

@@ -12,26 +12,26 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Wait:
+class OngoingWait:
     """A wait for other ranks, since a moment of `time.monotonic`."""
 
     since_s: float = field(default_factory=time.monotonic)
 
 
-_now: Wait | None = None
+_now: OngoingWait | None = None
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """Mark that this process waits for other ranks while the block runs."""
     global _now
-    before, _now = _now, Wait()
+    before, _now = _now, OngoingWait()
     try:
         yield
     finally:
         _now = before
 
 
-def wait_now() -> Wait | None:
+def wait_now() -> OngoingWait | None:
     """The wait that this process is in."""
     return _now

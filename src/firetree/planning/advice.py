@@ -12,7 +12,7 @@ from dataclasses import replace
 from firetree.models.profile import LayerSizes, Profile
 from firetree.network.network import Network
 from firetree.planning.compressions import parse_compression
-from firetree.planning.plan import Plan, Point, Prices
+from firetree.planning.plan import ForecastPoint, Plan, Prices
 from firetree.planning.step import local_step, step
 
 SQUEEZENET_BYTES = 4 * 1_235_496
@@ -28,7 +28,7 @@ WORTH_IT = 1.1
 def advise(
     profile: Profile,
     prices: Prices,
-    points: Sequence[Point],
+    points: Sequence[ForecastPoint],
     plan: Plan,
     layers: Sequence[LayerSizes] = (),
 ) -> list[str]:
@@ -38,7 +38,7 @@ def advise(
     last = points[-1]
     said = [_worth(points)]
     if last.limited_by == "computation":
-        said.append("computation is the limit: a faster processor helps, a faster network does not")
+        said.append("computation is the limit: a faster CPU helps, a faster network does not")
     else:
         said += _remedies(profile, prices, plan)
     if layers:
@@ -46,7 +46,7 @@ def advise(
     return said
 
 
-def _worth(points: Sequence[Point]) -> str:
+def _worth(points: Sequence[ForecastPoint]) -> str:
     before, last = points[-2:]
     gain = last.speedup / before.speedup
     best = max(points, key=lambda point: point.speedup)

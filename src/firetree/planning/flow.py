@@ -1,6 +1,6 @@
-"""Bytes that flow over shared links, and work that queues at processors, in simulated time.
+"""Bytes that flow over shared links, and work that queues at CPUs, in simulated time.
 
-Links are divided max-min fairly among the flows that cross them. A host's processor does one piece
+Links are divided max-min fairly among the flows that cross them. A host's CPU does one piece
 of work after another; hosts that are one machine in truth share its cores evenly. `price` says what
 flows and works; nothing here knows of schedules.
 """
@@ -16,7 +16,7 @@ from firetree.network.fair import fair_rates
 Done = Callable[[float], None]
 
 
-class Clock:
+class SimulatedClock:
     """Calls what was planned, in the order of time; what is planned first comes first at a tie."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class _Flow:
 class Links:
     """Links of given rates, in bytes a second."""
 
-    def __init__(self, clock: Clock):
+    def __init__(self, clock: SimulatedClock):
         self._clock = clock
         self.rates_bytes_s: list[float] = []
         self.carried_bytes: list[float] = []
@@ -116,14 +116,14 @@ def _nothing(_: float) -> None:
     return
 
 
-class Processors:
-    """A processor a host, which does its work in the order in which it comes.
+class CPUs:
+    """A CPU a host, which does its work in the order in which it comes.
 
     `machine_of[host]` is the machine whose cores it shares; with more busy hosts than cores each
     works at cores/hosts of its speed.
     """
 
-    def __init__(self, clock: Clock, machine_of: Sequence[int], cores: Sequence[float]):
+    def __init__(self, clock: SimulatedClock, machine_of: Sequence[int], cores: Sequence[float]):
         self._clock, self._machine_of, self._cores = clock, machine_of, cores
         self._waiting: list[deque[tuple[float, Done]]] = [deque() for _ in machine_of]
         self._busy: list[dict[int, float]] = [{} for _ in cores]  # work left for each busy host

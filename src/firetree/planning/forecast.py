@@ -11,7 +11,7 @@ from firetree.models.profile import Workload
 from firetree.models.workload import load_workload
 from firetree.network import Network
 from firetree.planning.advice import advise
-from firetree.planning.plan import Plan, Point, Prices, scaling
+from firetree.planning.plan import ForecastPoint, Plan, Prices, scaling
 from firetree.progress import Progress, log
 from firetree.shown import Shown
 
@@ -27,7 +27,7 @@ class Forecast(Shown):
 
     workload: Workload
     network: Network
-    points: tuple[Point, ...]
+    points: tuple[ForecastPoint, ...]
     plan: Plan
     advice: tuple[str, ...]
 

@@ -39,7 +39,7 @@ from firetree.planning.candidates import (
     is_uneven,
     known,
 )
-from firetree.planning.step import Step, bucketed, step
+from firetree.planning.step import StepPrediction, bucketed, step
 from firetree.progress import Progress
 from firetree.shown import Shown
 
@@ -276,7 +276,7 @@ def _candidates(profile: Profile, prices: Prices) -> tuple[Candidate, ...]:
     return tuple(sorted(found, key=lambda candidate: candidate.step_s))
 
 
-def _limit(best: Step, network: Network, largest: tuple[int, Choice]) -> str:
+def _limit(best: StepPrediction, network: Network, largest: tuple[int, Choice]) -> str:
     if best.exposed_s < _COMPUTATION_SHARE * best.step_s:
         return "computation"
     size_bytes, choice = largest
@@ -284,7 +284,7 @@ def _limit(best: Step, network: Network, largest: tuple[int, Choice]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ForecastPoint:
     """What a step takes on so many hosts, each with as many samples as the one host alone.
 
     `speedup` is the number of samples a second against one host's, `efficiency` that over the hosts.
@@ -300,7 +300,7 @@ class Point:
 
 def scaling(
     model: str, profile: Profile, prices: Prices, progress: Progress
-) -> Iterator[tuple[Point, Plan]]:
+) -> Iterator[tuple[ForecastPoint, Plan]]:
     """A point and a plan for 1, 2, 4 … hosts of the network that is priced, and for all of them."""
     hosts = prices.network.size
     for world_size in world_sizes(hosts):
@@ -310,7 +310,7 @@ def scaling(
         efficiency = profile.compute_s / made.step_s
         limited_by = made.limited_by or "computation"
         yield (
-            Point(
+            ForecastPoint(
                 world_size,
                 made.step_s,
                 world_size * efficiency,

@@ -1,8 +1,8 @@
 """The time that a schedule takes on a network, by simulating every transfer of it.
 
-A transfer costs its sender's processor a message; then its bytes flow over the sender's port, the
+A transfer costs its sender's CPU a message; then its bytes flow over the sender's port, the
 uplinks between and the receiver's port at once, and are under way for the latency; then it costs the
-receiver's processor a message and, where it is added, the addition. Hosts that share a machine have
+receiver's CPU a message and, where it is added, the addition. Hosts that share a machine have
 its cores do more for each message, beside what waits for it. `flow` moves and works, the schedule's
 graph says what waits for what. On equal links without latency and costs the result is the closed form
 of ring, chain, binomial tree, circulant graphs and parameter server, cut as their rules say; other
@@ -22,7 +22,7 @@ from firetree.collectives.graph import Graph, applied, build_graph, moved
 from firetree.collectives.rank_order import CONFIRMED_BYTES, WINDOW
 from firetree.collectives.schedule import Schedule
 from firetree.network.network import Network, rack_of
-from firetree.planning.flow import Clock, Done, Links, Processors
+from firetree.planning.flow import CPUs, Done, Links, SimulatedClock
 
 BUSY_SHARE = 0.5
 """A link that is in use for less of the time is not what limits a schedule."""
@@ -30,7 +30,7 @@ BUSY_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a schedule takes, in seconds, and what limits it: a link, a processor, or latency."""
+    """What a schedule takes, in seconds, and what limits it: a link, a CPU, or latency."""
 
     time_s: float
     limited_by: str
@@ -55,12 +55,12 @@ class _Simulation:
 
     def __init__(self, graph: Graph, network: Network, chunk_bytes: float):
         self._graph, self._network, self._chunk_bytes = graph, network, chunk_bytes
-        self._clock = Clock()
+        self._clock = SimulatedClock()
         self._links = Links(self._clock)
         self._wires = _Wires(network, self._links)
         machine_of, cores = _machines(network)
         # Each host twice: for what messages wait for, and for what goes on beside them.
-        self._processors = Processors(self._clock, machine_of * 2, cores)
+        self._processors = CPUs(self._clock, machine_of * 2, cores)
         self._beside_s = _beside_s(network)
         self._followers: list[list[int]] = [[] for _ in range(2 * len(graph.transfers))]
         self._missing = [
@@ -133,7 +133,7 @@ class _Simulation:
         self._taking_in[receiver] = False
 
     def _work(self, host: int, more_s: float, done: Done) -> None:
-        """Let a host's processor handle an end of a message, and do `more_s` of work with it."""
+        """Let a host's CPU handle an end of a message, and do `more_s` of work with it."""
         self._processors.work(host, self._network.hosts[host].message_s + more_s, done)
         if self._beside_s[host]:
             self._processors.work(self._network.size + host, self._beside_s[host])
@@ -143,24 +143,24 @@ class _Simulation:
         self._happen(applied(t))
 
     def _limit(self) -> str:
-        """The link or processor in use for the largest part of the time, if that is large."""
+        """The link or CPU in use for the largest part of the time, if that is large."""
         if not self._end_s:
             return "nothing"
         name, busy_s = max(self._busy_s(), key=itemgetter(1))
         return name if busy_s >= BUSY_SHARE * self._end_s else "latency"
 
     def _busy_s(self) -> Iterator[tuple[str, float]]:
-        """How long each link and processor is in use; two may have the same name."""
+        """How long each link and CPU is in use; two may have the same name."""
         links = self._links
         for link, name in self._wires.names.items():
             yield name, links.carried_bytes[link] / links.rates_bytes_s[link]
         size, worked = self._network.size, self._processors.worked_s
         hosts, beside = worked[:size], worked[size:]
         for host, worked_s in enumerate(hosts):
-            yield f"{self._network.name(host)}'s processor", worked_s
+            yield f"{self._network.name(host)}'s CPU", worked_s
         for machine in self._network.machines:
             worked_s = sum(hosts[host] + beside[host] for host in machine.hosts)
-            yield "the shared processor", worked_s / machine.cores
+            yield "the shared CPU", worked_s / machine.cores
 
 
 def _causes(graph: Graph) -> Iterator[set[int]]:
@@ -275,6 +275,6 @@ class _Wires:
                 self._links.rates_bytes_s[self._up[host]] for host in machine.hosts
             )
             if len(machine.hosts) > 1 and 2 * byte_s * wanted_bytes_s > machine.cores:
-                link = self._link("the shared processor's copying", machine.cores / (2 * byte_s))
+                link = self._link("the shared CPU's copying", machine.cores / (2 * byte_s))
                 found |= dict.fromkeys(machine.hosts, link)
         return found

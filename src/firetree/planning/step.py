@@ -21,7 +21,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepPrediction:
     """`step_s` from the forward pass's start until all gradients are summed; of it, `exposed_s` is what
     is left to wait for when the backward pass has ended."""
 
@@ -42,16 +42,20 @@ def bucketed(profile: Profile, bucket_bytes: int) -> list[Bucket]:
     return buckets
 
 
-def step(profile: Profile, bucket_bytes: int, all_reduce_s: Callable[[int], float]) -> Step:
+def step(
+    profile: Profile, bucket_bytes: int, all_reduce_s: Callable[[int], float]
+) -> StepPrediction:
     """The time of a step in which a bucket of some bytes takes `all_reduce_s(bytes)` to be summed."""
     end_s = 0.0
     for bucket in bucketed(profile, bucket_bytes):
         end_s = max(end_s, bucket.ready_s) + all_reduce_s(bucket.size_bytes)
     exposed_s = max(0.0, end_s - profile.backward_s)
-    return Step(profile.compute_s + exposed_s, exposed_s)
+    return StepPrediction(profile.compute_s + exposed_s, exposed_s)
 
 
-def local_step(profile: Profile, local_steps: int, all_reduce_s: Callable[[int], float]) -> Step:
+def local_step(
+    profile: Profile, local_steps: int, all_reduce_s: Callable[[int], float]
+) -> StepPrediction:
     """A step where the ranks average all parameters in one go, after every `local_steps` steps."""
     exposed_s = all_reduce_s(profile.size_bytes) / local_steps
-    return Step(profile.compute_s + exposed_s, exposed_s)
+    return StepPrediction(profile.compute_s + exposed_s, exposed_s)

@@ -16,7 +16,7 @@ from firetree.errors import ArgumentError
 from firetree.modelfiles import Model, onnx_export
 
 Backend = Literal["torch", "onnxruntime"]
-Run = Callable[[Tensor], Tensor]
+Inference = Callable[[Tensor], Tensor]
 """From x_BCHW to logits_BK, on the calling thread; several may call it at once."""
 
 _MANY = 1000
@@ -29,7 +29,7 @@ def fastest(images: int) -> Backend:
     return "onnxruntime" if installed and images >= _MANY else "torch"
 
 
-def start(backend: Backend, model: Model) -> Run:
+def start(backend: Backend, model: Model) -> Inference:
     """The model, ready to run.
 
     Raises:
@@ -40,7 +40,7 @@ def start(backend: Backend, model: Model) -> Run:
     return _torch(model) if backend == "torch" else _onnxruntime(model)
 
 
-def _torch(model: Model) -> Run:
+def _torch(model: Model) -> Inference:
     network = model.build()
 
     def run(x_BCHW: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _torch(model: Model) -> Run:
     return run
 
 
-def _onnxruntime(model: Model) -> Run:
+def _onnxruntime(model: Model) -> Inference:
     session = onnx_export.session(model, threads=1)
 
     def run(x_BCHW: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
 from firetree.errors import UserError
 from firetree.modelfiles import Preprocessing
-from firetree.prediction.backends import Run
+from firetree.prediction.backends import Inference
 from firetree.prediction.images import ImageInput
 
 TOP = 5
@@ -61,7 +61,7 @@ class ImageScores:
 
 
 def classify(
-    run: Run,
+    run: Inference,
     preprocessing: Preprocessing,
     class_names: Sequence[str],
     images: Sequence[ImageInput],
@@ -78,7 +78,7 @@ def classify(
     def predicted(image: ImageInput) -> ImagePrediction:
         try:
             x_HWC = preprocessing.apply(image.read())
-        except DamagedPictureError as error:
+        except DamagedImageError as error:
             return ImagePrediction(image.name, (), image.label, str(error))
         probabilities_K = run(preprocessing.normalise(x_HWC[None]))[0].softmax(0)
         return ImagePrediction(image.name, _top(probabilities_K, class_names), image.label)

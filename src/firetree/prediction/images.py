@@ -12,12 +12,12 @@ from PIL import Image
 
 from firetree.data import trees
 from firetree.data.account import counts_as_text
-from firetree.data.damaged import DamagedPictureError
+from firetree.data.damaged import DamagedImageError
 from firetree.data.decoding import SUFFIXES, decode
 from firetree.data.folders import list_folder
+from firetree.data.images import Dataset, Stored
 from firetree.data.labels import with_numbers
-from firetree.data.listing import Listing, Member
-from firetree.data.pictures import Dataset, Stored
+from firetree.data.listing import Listing, StoredFile
 from firetree.data.split_names import split_of
 from firetree.data.tars import TARS, list_tar
 from firetree.errors import UserError
@@ -31,7 +31,7 @@ class ImageInput:
 
     name: str
     read: Callable[[], Image.Image]
-    """Raises DamagedPictureError."""
+    """Raises DamagedImageError."""
     label: int | None = None
 
 
@@ -122,7 +122,7 @@ def _no_images(path: Path, listing: Listing) -> UserError:
     )
 
 
-def _of_member(name: str, member: Member) -> ImageInput:
+def _of_member(name: str, member: StoredFile) -> ImageInput:
     return ImageInput(name, lambda: decode(member.content()))
 
 
@@ -174,4 +174,4 @@ def _read(path: Path) -> Image.Image:
     try:
         return decode(path.read_bytes())
     except OSError as error:
-        raise DamagedPictureError(error.strerror or str(error)) from error
+        raise DamagedImageError(error.strerror or str(error)) from error

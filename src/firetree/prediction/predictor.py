@@ -22,7 +22,7 @@ from firetree.progress import Progress, log
 from firetree.tasks.texts import NAMES
 from firetree.training import read_run
 
-Inputs = str | Path | Sequence[str | Path]
+Sources = str | Path | Sequence[str | Path]
 
 
 def load_predictor(path: str | Path, *, progress: Progress = log) -> Model | TextModel:
@@ -40,7 +40,7 @@ def load_predictor(path: str | Path, *, progress: Progress = log) -> Model | Tex
 
 def predict(
     model: Model | TextModel | str | Path,
-    inputs: Inputs,
+    inputs: Sources,
     *,
     classes: str | Path | None = None,
     backend: Backend | None = None,
@@ -82,7 +82,7 @@ def predict(
 
 def score(
     model: Model | TextModel | str | Path,
-    inputs: Inputs = (),
+    inputs: Sources = (),
     *,
     classes: str | Path | None = None,
     backend: Backend | None = None,
@@ -115,7 +115,7 @@ def score(
     return image_scores(classified(), time.perf_counter() - start_s)
 
 
-def _listed(inputs: Inputs) -> list[str | Path]:
+def _listed(inputs: Sources) -> list[str | Path]:
     return [inputs] if isinstance(inputs, str | Path) else list(inputs)
 
 

@@ -18,7 +18,6 @@ from firetree.errors import RunFailedError
 from firetree.probing.costs import Costs, measure_costs
 from firetree.probing.messages import ring_message_s
 from firetree.probing.orders import (
-    Answered,
     Connect,
     Connected,
     Drain,
@@ -33,6 +32,7 @@ from firetree.probing.orders import (
     MessageCost,
     Order,
     Ping,
+    Replied,
     Stream,
     Streamed,
     Wait,
@@ -46,7 +46,7 @@ from firetree.probing.streams import Streams
 SILENCE_S = 30.0
 """Rank 0 says something to every host more often than that."""
 
-Answer = Connected | Costs | MessageCost | Streamed | Drained | Echoes
+Finding = Connected | Costs | MessageCost | Streamed | Drained | Echoes
 
 
 def take_part(rendezvous: Rendezvous, rank: int, limit_s: float) -> Probe:
@@ -81,7 +81,7 @@ def _serve(control: socket.socket, streams: Streams) -> Probe:
                         continue
                 control.settimeout(SILENCE_S)
                 answer = _obey(order, limit_s, streams)
-                control.sendall(encode(Answered(number, asdict(answer))))
+                control.sendall(encode(Replied(number, asdict(answer))))
     except TimeoutError as error:
         raise RunFailedError(
             f"rank {rank} heard nothing of rank 0 for {SILENCE_S:.0f} s; the probe ends"
@@ -98,7 +98,7 @@ def _introduction(streams: Streams) -> Introduction:
     return Introduction(streams.rank, streams.address, streams.port, _boot_id(), cores)
 
 
-def _obey(order: Order, limit_s: float, streams: Streams) -> Answer:
+def _obey(order: Order, limit_s: float, streams: Streams) -> Finding:
     match order:
         case Connect(peers):
             streams.connect({peer.rank: (peer.address, peer.port) for peer in peers}, limit_s)

@@ -11,7 +11,7 @@ from firetree.probing.effort import Link, Pair
 from firetree.probing.estimate import interval
 from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
-from firetree.probing.racks import LIMITED, Trial
+from firetree.probing.racks import LIMITED, RackTrial
 
 _AS_WELL = 0.97
 _ONE_CONNECTION = 0.9
@@ -78,12 +78,12 @@ def conclude(seen: Observations, renamed: bool) -> tuple[Network, dict[str, tupl
     return network, _intervals(seen, ranks)
 
 
-def limited_trials(seen: Observations) -> list[Trial]:
+def limited_trials(seen: Observations) -> list[RackTrial]:
     """The groups that carried clearly less than their ports would, in either direction."""
     return [trial for trial in seen.trials if is_limited(trial)]
 
 
-def is_limited(trial: Trial) -> bool:
+def is_limited(trial: RackTrial) -> bool:
     """Whether a link that the group shares holds it back."""
     return (
         median(trial.out_bytes_s) < LIMITED * trial.ports_out_bytes_s
@@ -92,7 +92,7 @@ def is_limited(trial: Trial) -> bool:
 
 
 def _racks(
-    trials: list[Trial], ranks: list[int], ports: Mapping[int, tuple[float, float]]
+    trials: list[RackTrial], ranks: list[int], ports: Mapping[int, tuple[float, float]]
 ) -> list[Rack]:
     """The groups as racks, and one more for the hosts that share nothing, if there are any."""
     racks = [_rack(trial, ports) for trial in trials]
@@ -105,7 +105,7 @@ def _racks(
     return sorted(racks, key=lambda rack: rack.hosts)
 
 
-def _rack(trial: Trial, ports: Mapping[int, tuple[float, float]]) -> Rack:
+def _rack(trial: RackTrial, ports: Mapping[int, tuple[float, float]]) -> Rack:
     out, into = median(trial.out_bytes_s), median(trial.in_bytes_s)
     if out >= LIMITED * trial.ports_out_bytes_s:
         out = max(out, sum(ports[host][0] for host in trial.hosts))

@@ -7,7 +7,7 @@ from typing import Any
 
 from firetree.probing.costs import Costs
 from firetree.probing.effort import Pair
-from firetree.probing.racks import Trial
+from firetree.probing.racks import RackTrial
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Observations:
     up: dict[int, list[float]] = field(default_factory=dict)
     down: dict[int, list[float]] = field(default_factory=dict)
     unreachable: list[Pair] = field(default_factory=list)
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[RackTrial] = field(default_factory=list)
     alone: dict[Pair, list[float]] = field(default_factory=dict)
 
     def pair_rates(self) -> dict[Pair, list[float]]:

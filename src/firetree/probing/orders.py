@@ -153,7 +153,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Replied:
     """An answer to the order of that number."""
 
     number: int

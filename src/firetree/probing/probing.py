@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store
 
 from firetree.errors import ArgumentError, RunFailedError, UserError
-from firetree.launch import Place, call, find_place, launch, open_store, share_cores
+from firetree.launch import RankInfo, call, find_rank_info, launch, open_store, share_cores
 from firetree.peers.reach import known_address, listening_at
 from firetree.probing import rendezvous
 from firetree.probing.advice import warnings
@@ -59,10 +59,10 @@ def probe(
         _refuse_others(workers, dist.get_world_size())
         store = PrefixStore("firetree.probe", group_store())
         return _among(store, dist.get_rank(), dist.get_world_size(), brief, seed, progress)
-    place = find_place(os.environ)
-    if place is not None:
-        _refuse_others(workers, place.world_size)
-        return _at(place, progress, brief, seed)
+    rank_info = find_rank_info(os.environ)
+    if rank_info is not None:
+        _refuse_others(workers, rank_info.world_size)
+        return _at(rank_info, progress, brief, seed)
     if workers is None or workers < 2:
         raise ArgumentError(
             "workers",
@@ -78,14 +78,14 @@ def _refuse_others(workers: int | None, started: int) -> None:
         raise ArgumentError("workers", f"is {workers} among {started} started ones; leave it out")
 
 
-def _as_worker(place: Place, progress: Progress, brief: bool, seed: int) -> str:
-    share_cores(place)
-    return _at(place, progress, brief, seed).to_json()
+def _as_worker(rank_info: RankInfo, progress: Progress, brief: bool, seed: int) -> str:
+    share_cores(rank_info)
+    return _at(rank_info, progress, brief, seed).to_json()
 
 
-def _at(place: Place, progress: Progress, brief: bool, seed: int) -> Probe:
-    store = open_store(place, JOIN_S)
-    return _among(store, place.rank, place.world_size, brief, seed, progress)
+def _at(rank_info: RankInfo, progress: Progress, brief: bool, seed: int) -> Probe:
+    store = open_store(rank_info, JOIN_S)
+    return _among(store, rank_info.rank, rank_info.world_size, brief, seed, progress)
 
 
 def _among(

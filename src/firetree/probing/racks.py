@@ -24,7 +24,7 @@ LIMITED = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RackTrial:
     """All of a group sent to hosts outside, and those to them: what came, and what ports allow."""
 
     hosts: Group

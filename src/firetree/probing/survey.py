@@ -50,7 +50,7 @@ from firetree.probing.orders import (
     Stream,
     Streamed,
 )
-from firetree.probing.racks import LIMITED, Group, Trial, suspected
+from firetree.probing.racks import LIMITED, Group, RackTrial, suspected
 from firetree.probing.team import Team
 from firetree.progress import Progress
 
@@ -252,7 +252,7 @@ class Survey:
 
     def _try_group(
         self, group: Group, outside: Sequence[int], ports: Mapping[int, tuple[float, float]]
-    ) -> Trial:
+    ) -> RackTrial:
         sums: list[tuple[float, float]] = []
         allowed: list[tuple[float, float]] = []
         for _ in range(self._chosen.trial_repeats):
@@ -263,7 +263,7 @@ class Survey:
             leaving = sum(rate for (a, _), rate in rates.items() if a in inside)
             sums.append((leaving, sum(rates.values()) - leaving))
             allowed.append((_by_ports(out, ports), _by_ports([(b, a) for a, b in out], ports)))
-        return Trial(
+        return RackTrial(
             group,
             tuple(leaving for leaving, _ in sums),
             tuple(coming for _, coming in sums),

@@ -18,7 +18,7 @@ from typing import TypeVar
 from firetree.documents import from_document, parse_json
 from firetree.errors import UserError
 from firetree.probing.greeting import greeted
-from firetree.probing.orders import Answered, Introduction, Order, Wait, encode_order
+from firetree.probing.orders import Introduction, Order, Replied, Wait, encode_order
 from firetree.probing.rendezvous import Rendezvous
 
 GRACE_S = 3.0
@@ -30,7 +30,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
-class Member:
+class RemoteHost:
     """A host that takes part."""
 
     stream: socket.socket
@@ -48,7 +48,7 @@ class Team:
 
     def __init__(self, world_size: int) -> None:
         self.world_size = world_size
-        self.members: dict[int, Member] = {}
+        self.members: dict[int, RemoteHost] = {}
         self._number = 0
         self._faces: list[str] = []
 
@@ -74,7 +74,7 @@ class Team:
             told = parse_json(Introduction, file.readline(), "a host's introduction")
         if told.rank != 0:
             self._faces.append(stream.getsockname()[0].removeprefix("::ffff:"))  # IPv4 over IPv6
-        self.members[told.rank] = Member(stream, **asdict(told))
+        self.members[told.rank] = RemoteHost(stream, **asdict(told))
 
     def ask(
         self, orders: Mapping[int, Order], kind: type[Answer], limit_s: float
@@ -108,8 +108,8 @@ class Team:
         for member in self.members.values():
             member.stream.close()
 
-    def _listen(self, waiting: list[int], limit_s: float) -> dict[int, Answered]:
-        answers: dict[int, Answered] = {}
+    def _listen(self, waiting: list[int], limit_s: float) -> dict[int, Replied]:
+        answers: dict[int, Replied] = {}
         end_s = time.monotonic() + limit_s
         with selectors.DefaultSelector() as arriving:
             for rank in waiting:
@@ -123,7 +123,7 @@ class Team:
                         answers[key.data] = answer
         return answers
 
-    def _read(self, member: Member) -> tuple[bool, Answered | None]:
+    def _read(self, member: RemoteHost) -> tuple[bool, Replied | None]:
         """Take in what has arrived: whether there is nothing to wait for, and the answer if so."""
         try:
             part = member.stream.recv(1 << 16)
@@ -134,7 +134,7 @@ class Team:
             return True, None
         if not member.text.endswith(b"\n"):
             return False, None
-        answer = parse_json(Answered, bytes(member.text), f"rank {member.rank}'s answer")
+        answer = parse_json(Replied, bytes(member.text), f"rank {member.rank}'s answer")
         member.text.clear()
         return (True, answer) if answer.number == self._number else (False, None)
 

@@ -24,7 +24,7 @@ from firetree.trace import RankTrace, StepTrace, read_trace
 class Summary(Shown):
     """Means over all steps and ranks; seconds and bytes are those of one step.
 
-    `samples_per_s` counts the answers of all ranks, as a trace does: one a picture or game, one or
+    `samples_per_s` counts the answers of all ranks, as a trace does: one an image or game, one or
     several a sequence. `step_s` is the sum of its four parts. `accuracy` is top-1 on the test set (0
     to 1), None before the first evaluation; `formula_bytes` is what the algorithm's closed form says
     the busiest rank sends, None where it has none.

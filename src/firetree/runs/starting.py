@@ -65,10 +65,10 @@ def train(
         >>> run.accuracy > 0.5
         True
     """
-    place = launch.find_place(os.environ)
-    if place and place.world_size > 1:
+    rank_info = launch.find_rank_info(os.environ)
+    if rank_info and rank_info.world_size > 1:
         raise UserError(
-            f"this process is rank {place.rank} of {place.world_size} that others started; start the "
+            f"this process is rank {rank_info.rank} of {rank_info.world_size} that others started; start the "
             "command firetree train so, or call firetree.train in a process of its own"
         )
     name = "run" if isinstance(recipe, Recipe) else Path(recipe).stem

@@ -6,7 +6,7 @@ learning rate another.
 
 from __future__ import annotations
 
-from firetree.sweeps.combinations import Row, Sweep, sweep
-from firetree.sweeps.trials import Result, Trial, grid, train_all
+from firetree.sweeps.combinations import Combination, Sweep, sweep
+from firetree.sweeps.trials import SweepTrial, TrialResult, grid, train_all
 
-__all__ = ["Result", "Row", "Sweep", "Trial", "grid", "sweep", "train_all"]
+__all__ = ["Combination", "Sweep", "SweepTrial", "TrialResult", "grid", "sweep", "train_all"]

@@ -16,16 +16,16 @@ from firetree.network import Network
 from firetree.planning.plan import Prices, make_plan
 from firetree.progress import Progress, log
 from firetree.shown import Shown
-from firetree.sweeps.trials import Result, Trial, Values, grid, train_all
+from firetree.sweeps.trials import SweepTrial, TrialResult, Values, grid, train_all
 from firetree.tasks import Task
 from firetree.training import Recipe, check_recipe, load_recipe, load_task, with_fields
 
-Costs = tuple[int, float, float]
+NetworkCosts = tuple[int, float, float]
 """|W| in bytes, flops of a sample, and the predicted step in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Combination:
     """A combination: its values, what its net costs, and its top-1 accuracies, one a seed.
 
     `flops` are those of a sample forward; `step_s` is predicted for one batch of the recipe on each
@@ -46,7 +46,7 @@ class Row:
 class Sweep(Shown):
     """The combinations, smallest net first."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Combination, ...]
 
     def __repr__(self) -> str:
         best = max(self.rows, key=lambda row: row.accuracy)
@@ -96,7 +96,7 @@ def sweep(
         check_recipe(one)
     prices = Prices(network if isinstance(network, Network) else Network.load(network))
     # Costs first: trainings would disturb the measurement of a step.
-    tasks, known, costs = dict[Any, Task](), dict[Any, Costs](), dict[str, Costs]()
+    tasks, known, costs = dict[Any, Task](), dict[Any, NetworkCosts](), dict[str, NetworkCosts]()
     for name, one in recipes.items():
         data, net = (one.data, one.seed), (one.model, one.optim.batch_size)
         if (data, net) not in known:
@@ -105,7 +105,7 @@ def sweep(
             known[data, net] = _costs(one, tasks[data], prices)
         costs[name] = known[data, net]
     trials = [
-        Trial(f"{name}-{seed}", combinations[name], replace(one, seed=seed))
+        SweepTrial(f"{name}-{seed}", combinations[name], replace(one, seed=seed))
         for seed in range(seeds)
         for name, one in recipes.items()
     ]
@@ -119,7 +119,7 @@ def _name(values: Values) -> str:
     return ",".join(parts).replace("/", "|") or "recipe"
 
 
-def _costs(recipe: Recipe, task: Task, prices: Prices) -> Costs:
+def _costs(recipe: Recipe, task: Task, prices: Prices) -> NetworkCosts:
     net, batch = task.build(asdict(recipe.model)), task.example(recipe.optim.batch_size)
     found = cost(net, batch[:1])
     plan = make_plan(recipe.model.name, measure(net, batch), prices)
@@ -128,9 +128,9 @@ def _costs(recipe: Recipe, task: Task, prices: Prices) -> Costs:
 
 def _rows(
     combinations: Mapping[str, Values],
-    costs: Mapping[str, Costs],
-    results: Sequence[Result],
-) -> list[Row]:
+    costs: Mapping[str, NetworkCosts],
+    results: Sequence[TrialResult],
+) -> list[Combination]:
     rows = []
     for name, values in combinations.items():
         weight_bytes, flops, step_s = costs[name]
@@ -139,12 +139,14 @@ def _rows(
         parameters = weight_bytes // FLOAT_BYTES
         accuracy = median(accuracies)
         rows.append(
-            Row(values, parameters, weight_bytes, flops, step_s, accuracies, accuracy, False)
+            Combination(
+                values, parameters, weight_bytes, flops, step_s, accuracies, accuracy, False
+            )
         )
     return rows
 
 
-def _with_best(rows: Sequence[Row]) -> Iterator[Row]:
+def _with_best(rows: Sequence[Combination]) -> Iterator[Combination]:
     """The rows by size, the Pareto front marked."""
     most = 0.0
     for row in sorted(rows, key=lambda row: (row.parameters, -row.accuracy)):

@@ -27,7 +27,7 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SweepTrial:
     """A recipe to be trained; `name` is also its run's folder, `values` what it has of its own."""
 
     name: str
@@ -36,10 +36,10 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TrialResult:
     """A trial's top-1 accuracy (0 to 1) at its end; None where its loss was NaN or infinite."""
 
-    trial: Trial
+    trial: SweepTrial
     accuracy: float | None
 
 
@@ -65,8 +65,8 @@ def grid(vary: Mapping[str, Sequence[Any]]) -> Iterator[Values]:
 
 
 def train_all(
-    trials: Iterable[Trial], folder: Path, jobs: int, progress: Progress = log
-) -> list[Result]:
+    trials: Iterable[SweepTrial], folder: Path, jobs: int, progress: Progress = log
+) -> list[TrialResult]:
     """Train what has no result yet, `jobs` at a time on equal parts of the cores.
 
     A trial that was broken off goes on from its last checkpoint.
@@ -92,7 +92,7 @@ def train_all(
     return [found[trial.name] for trial in trials]
 
 
-def _known(trial: Trial, folder: Path) -> Result | None:
+def _known(trial: SweepTrial, folder: Path) -> TrialResult | None:
     """The trial's result, if it has one (UserError where what lies there is another recipe's)."""
     result, recipe = folder / f"{trial.name}.json", folder / f"{trial.name}.toml"
     if not any(path.exists() for path in (result, recipe, folder / trial.name)):
@@ -102,10 +102,10 @@ def _known(trial: Trial, folder: Path) -> Result | None:
         raise UserError(f"{folder} has a trial {trial.name} of another recipe; give another folder")
     if not result.exists():
         return None
-    return Result(trial, parse_json(_Kept, read_text(result, "result"), str(result)).accuracy)
+    return TrialResult(trial, parse_json(_Kept, read_text(result, "result"), str(result)).accuracy)
 
 
-def _train(trial: Trial, folder: Path, jobs: int) -> Result:
+def _train(trial: SweepTrial, folder: Path, jobs: int) -> TrialResult:
     """Train in a process of its own, and keep the result."""
     recipe, run_dir = folder / f"{trial.name}.toml", folder / trial.name
     write_durably(recipe, recipe_toml(trial.recipe).encode())
@@ -118,7 +118,7 @@ def _train(trial: Trial, folder: Path, jobs: int) -> Result:
         raise RunFailedError(f"trial {trial.name} failed; its last words are in {log_of(run_dir)}")
     kept = asdict(_Kept(accuracy, trial.values))
     write_durably(folder / f"{trial.name}.json", json.dumps(kept, indent=1).encode())
-    return Result(trial, accuracy)
+    return TrialResult(trial, accuracy)
 
 
 def _last_line(path: Path) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import CollectiveError, UserError
-from firetree.peers import Json, Meeting, agree, current, join, together
+from firetree.peers import Json, StoreExchange, agree, current, join, together
 from firetree.planning.compressions import Compression, parse_compression
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chunks
@@ -82,16 +82,16 @@ def attach(
     if timeout_s is None:
         timeout_s = group_timeout_s(group, device)
     _check_timeout(timeout_s)
-    meeting = Meeting(group, _WHERE, timeout_s)
-    chosen, sent_as = together(lambda: _asked(model, algorithm, compression, chunks), meeting)
-    agree(_description(model, chosen, compression), _REMEDY, meeting)
+    exchange = StoreExchange(group, _WHERE, timeout_s)
+    chosen, sent_as = together(lambda: _asked(model, algorithm, compression, chunks), exchange)
+    agree(_description(model, chosen, compression), _REMEDY, exchange)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        name = f"firetree {meeting.number} beside {group.group_name}"
+        name = f"firetree {exchange.number} beside {group.group_name}"
         beside = named_group(name, backend, timeout_s, group)
     except RuntimeError as error:
         raise CollectiveError(f"{_WHERE}: the ranks cannot connect: {error}") from error
-    roll = join(meeting.gather) if group.size() > 1 and current() is None else None
+    roll = join(exchange.gather) if group.size() > 1 and current() is None else None
     synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
     Hook(model, synchroniser).register()
     return synchroniser

@@ -220,7 +220,7 @@ class Synchroniser:
         by_one = isinstance(self.chosen, FixedAlgorithm) and self.chosen.algorithm != GLOO
         if not by_one or self._compression != UNCOMPRESSED:
             return None
-        links = collectives.Links(latency_s=0.0, rate_bytes_s=1.0)
+        links = collectives.LinkGraph(latency_s=0.0, rate_bytes_s=1.0)
         chunks = self.chosen.choice_for(size_bytes).chunks
         cost = collectives.find(self.algorithm).cost(self._world_size, chunks, size_bytes, links)
         return cost.sent_bytes

@@ -11,31 +11,31 @@ from firetree.errors import UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
 from firetree.tasks import catch
 from firetree.tasks.catch import Catching, load_catch
-from firetree.tasks.pictures import Pictures, load_pictures
+from firetree.tasks.images import ImageClassification, load_images
 from firetree.tasks.recall import MADE, Recall, load_recall
-from firetree.tasks.task import Batch, Loader, Task
+from firetree.tasks.task import Task, TaskBatch, TaskLoader
 from firetree.tasks.texts import NAMES, Texts, load_texts
 
 __all__ = [
     "KINDS",
-    "Batch",
     "Catching",
-    "Kind",
-    "Loader",
-    "Pictures",
+    "ImageClassification",
     "Recall",
     "Task",
+    "TaskBatch",
+    "TaskKind",
+    "TaskLoader",
     "Texts",
     "kind_of",
     "load_catch",
-    "load_pictures",
+    "load_images",
     "load_recall",
     "load_texts",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TaskKind:
     """A kind of task: the names of its data and networks, and what loads it from a recipe's fields."""
 
     what: str
@@ -46,14 +46,14 @@ class Kind:
 
 
 KINDS = (
-    Kind("pictures", data.names(), (*models.names(), *glimpses.names()), load_pictures),
-    Kind("sequences made by seed", tuple(MADE), recurrent.names(), load_recall),
-    Kind("games", (catch.NAME,), recurrent.names(), lambda fields, _: load_catch(fields)),
-    Kind("texts", NAMES, seq2seq.names(), load_texts),
+    TaskKind("images", data.names(), (*models.names(), *glimpses.names()), load_images),
+    TaskKind("sequences made by seed", tuple(MADE), recurrent.names(), load_recall),
+    TaskKind("games", (catch.NAME,), recurrent.names(), lambda fields, _: load_catch(fields)),
+    TaskKind("texts", NAMES, seq2seq.names(), load_texts),
 )
 
 
-def kind_of(data_name: str) -> Kind:
+def kind_of(data_name: str) -> TaskKind:
     """The kind that has data of this name.
 
     Raises:

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from firetree.data import SequenceLoader
-from firetree.data.sequences import NO_ANSWER, Splits
+from firetree.data.sequences import NO_ANSWER, ExampleSplits
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Sequences, answers to them, and what these are worth."""
 
-    splits: Splits
+    splits: ExampleSplits
 
     @property
     def examples(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from firetree.data import Account, SequenceLoader
 from firetree.data.catch import MOVES, Catch, Games
-from firetree.data.order import Stream, random_stream
+from firetree.data.order import RandomStream, random_stream
 from firetree.errors import UserError
 from firetree.models import recurrent
 from firetree.tasks.task import check_fields
@@ -139,7 +139,9 @@ class Catching:
         """New games each epoch, by seed; tested on each start there is, once."""
 
         def training(epoch: int) -> Games:
-            return Games(self.game.drawn(random_stream(Stream.GAMES, seed, epoch), self.examples))
+            return Games(
+                self.game.drawn(random_stream(RandomStream.GAMES, seed, epoch), self.examples)
+            )
 
         return SequenceLoader(
             training,

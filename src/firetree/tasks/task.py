@@ -1,4 +1,4 @@
-"""What the trainer asks of a task; it knows nothing else about pictures or sequences."""
+"""What the trainer asks of a task; it knows nothing else about images or sequences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firetree.data import Account, Augmentation
 from firetree.errors import UserError
 
 
-class Batch(Protocol):
+class TaskBatch(Protocol):
     """One rank's part of a step."""
 
     @property
@@ -26,29 +26,29 @@ class Batch(Protocol):
 
     @property
     def count(self) -> int:
-        """What the loss is a mean over: pictures, or answers."""
+        """What the loss is a mean over: images, or answers."""
 
     @property
     def global_count(self) -> int:
         """The same over all ranks."""
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TaskBatch:
         """The same on a device."""
 
-    def parts(self, number: int) -> Sequence[Batch]:
+    def parts(self, number: int) -> Sequence[TaskBatch]:
         """The batch cut into so many parts, some perhaps empty."""
 
 
-class Loader(Protocol):
+class TaskLoader(Protocol):
     """One rank's batches, and why samples are left out of them, by their names."""
 
     @property
     def damaged(self) -> dict[str, str]: ...
 
-    def batches(self, step: int) -> Generator[Batch]:
+    def batches(self, step: int) -> Generator[TaskBatch]:
         """The training batches from `step` on, epoch after epoch without end."""
 
-    def test_batches(self) -> Iterator[Batch]:
+    def test_batches(self) -> Iterator[TaskBatch]:
         """The test set, each step shared among the ranks."""
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
@@ -79,8 +79,8 @@ class Task(Protocol):
 
     def loader(
         self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
-    ) -> Loader:
-        """The batches of one rank; `channels_last` is the order in memory of pictures."""
+    ) -> TaskLoader:
+        """The batches of one rank; `channels_last` is the order in memory of images."""
 
     def example(self, count: int) -> Tensor:
         """So many samples of the right shape, none of them real."""
@@ -95,7 +95,7 @@ class Task(Protocol):
 CHANGES: Mapping[str, Any] = {
     field.name: field.default for field in dataclasses.fields(Augmentation)
 }
-"""The `data` fields about changes to pictures, and their defaults."""
+"""The `data` fields about changes to images, and their defaults."""
 
 _OF_SOME_TASKS: Mapping[str, Any] = {
     **dict.fromkeys(("path", "size", "channels", "classes", "pairs", "examples")),

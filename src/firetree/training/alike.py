@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 
 from firetree.errors import RunFailedError, UserError
-from firetree.launch import Place, joined
+from firetree.launch import RankInfo, joined
 from firetree.peers import agree, together
 from firetree.planning.plan import Plan
 from firetree.tasks import Task
@@ -71,14 +71,14 @@ def check_world_size(recipe: Recipe, world_size: int) -> None:
         )
 
 
-def refuse(place: Place, error: UserError) -> NoReturn:
+def refuse(rank_info: RankInfo, error: UserError) -> NoReturn:
     """End with an error that kept this rank from beginning, and let the others end with it, too."""
 
     def fail() -> NoReturn:
         raise error
 
     try:
-        with joined(place, _REFUSAL_S):
+        with joined(rank_info, _REFUSAL_S):
             together(fail)
     except RunFailedError:  # the others have not come
         pass

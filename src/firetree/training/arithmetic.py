@@ -40,7 +40,7 @@ class Arithmetic:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def ordered(self, x: Tensor) -> Tensor:
-        """Pictures x_BCHW in this order in memory; anything else as it is."""
+        """Images x_BCHW in this order in memory; anything else as it is."""
         return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
 
     def computing(self, device: torch.device) -> torch.autocast:

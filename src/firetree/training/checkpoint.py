@@ -37,7 +37,7 @@ _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TrainingState:
     """What a checkpoint says beside its tensors; `step` is the number of steps done.
 
     `ranks` is the world size where each rank's own state is kept, else 0.
@@ -57,7 +57,7 @@ class Checkpoint:
     `parts` are the files with each rank's own state, by rank, read or received one at a time.
     """
 
-    state: State
+    state: TrainingState
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     parts: Iterable[bytes] = ()
@@ -72,7 +72,7 @@ class Checkpoint:
 def capture(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    state: State,
+    state: TrainingState,
     average: AveragedModel | None = None,
     sync: Mapping[str, Tensor] = MappingProxyType({}),
     parts: Iterable[bytes] = (),
@@ -258,10 +258,10 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _state(folder: Path, text: bytes) -> State:
+def _state(folder: Path, text: bytes) -> TrainingState:
     _check_version(folder, text)
     try:
-        state = parse_json(State, text, _STATE)
+        state = parse_json(TrainingState, text, _STATE)
     except UserError as error:
         raise DamagedError(f"checkpoint {folder.name} is damaged: {error}") from error
     if state.step != _step(folder):
@@ -281,13 +281,13 @@ def _check_version(folder: Path, state_text: bytes) -> None:
         )
 
 
-def _parts(folder: Path, state: State) -> Iterator[tuple[str, bytes]]:
+def _parts(folder: Path, state: TrainingState) -> Iterator[tuple[str, bytes]]:
     """The files with each rank's own state by name, each read when it is asked for."""
     for name in _part_names(state):
         yield name, _content(folder / name)
 
 
-def _part_names(state: State) -> Iterator[str]:
+def _part_names(state: TrainingState) -> Iterator[str]:
     return (f"rank-{rank:04d}.safetensors" for rank in range(state.ranks))
 
 

@@ -1,6 +1,6 @@
 """Weights that should be the same on all ranks, compared now and then by their checksums.
 
-Ranks add the same gradients to the same weights, so that only a fault makes them differ, or processors
+Ranks add the same gradients to the same weights, so that only a fault makes them differ, or CPUs
 that round otherwise.
 """
 
@@ -51,7 +51,7 @@ def check_weights(model: nn.Module, step: int) -> str | None:
     host, name = everyone[rank]
     raise RunFailedError(
         f"rank {rank} (host {host}) has other weights than most after step {step}, first in "
-        f"{name or apart[0]}; look at its memory and processor, and go on from an earlier checkpoint"
+        f"{name or apart[0]}; look at its memory and CPU, and go on from an earlier checkpoint"
     )
 
 

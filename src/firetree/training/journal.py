@@ -39,7 +39,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one rank measured since it last sent it to rank 0, and the damaged pictures it met."""
+    """What one rank measured since it last sent it to rank 0, and the damaged images it met."""
 
     steps: tuple[StepTrace, ...]
     loss_sum: float
@@ -87,7 +87,7 @@ class Journal:
             broadcast_tensors(tensors)
             for tensors in ((newest.model, newest.optimizer) if newest else ({}, {}))
         )
-        newest = Checkpoint(checkpoint.State(**state), model, optimizer)
+        newest = Checkpoint(checkpoint.TrainingState(**state), model, optimizer)
         worker = self._worker
         checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
         worker.restore_sync(newest.sync)
@@ -139,7 +139,7 @@ class Journal:
         )
         return [replace(header, rank=rank) for rank in range(header.world_size)]
 
-    def _check_data(self, state: checkpoint.State) -> None:
+    def _check_data(self, state: checkpoint.TrainingState) -> None:
         for name, now in self._worker.task.about.items():
             if name in state.data and state.data[name] != now:
                 before = shorten(str(state.data[name]), _SHOWN, placeholder=" …")
@@ -208,7 +208,9 @@ class Journal:
             parts = (hand_over(part, rank, 0) for rank in range(ranks))
             try:
                 self._write_measured(folder, everyone)
-                state = checkpoint.State(step, asdict(self._recipe.model), worker.task.about, ranks)
+                state = checkpoint.TrainingState(
+                    step, asdict(self._recipe.model), worker.task.about, ranks
+                )
                 captured = checkpoint.capture(
                     worker.model, worker.optimizer, state, worker.average, sync, parts
                 )
@@ -242,9 +244,7 @@ class Journal:
     def _add_damaged(self, damaged: dict[str, str]) -> None:
         for name in damaged.keys() - self._damaged:
             self._damaged.add(name)
-            self.say(
-                f"skipped damaged picture {name}: {damaged[name]} ({len(self._damaged)} so far)"
-            )
+            self.say(f"skipped damaged image {name}: {damaged[name]} ({len(self._damaged)} so far)")
         self._worker.loader.note_damaged(damaged)
 
     def say(self, text: str) -> None:

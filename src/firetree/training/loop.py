@@ -1,6 +1,6 @@
 """The training loop of one rank: the same lines run on every rank, and rank 0 keeps the record.
 
-What a step does is in `worker`, where the ranks meet in `place`, what is written in `journal`.
+What a step does is in `worker`, where the ranks meet in `rank_info`, what is written in `journal`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from signal import Signals
 
 from firetree.data import epoch_steps
 from firetree.errors import Interrupted
-from firetree.launch import Place, joined
+from firetree.launch import RankInfo, joined
 from firetree.peers import at, current, together
 from firetree.tasks import Task
 from firetree.training import statistics
@@ -39,7 +39,7 @@ MOST_LEFT_OUT = 10
 
 def train(
     recipe: Recipe,
-    place: Place,
+    rank_info: RankInfo,
     run_dir: Path,
     watcher: Watcher,
     resume: bool = False,
@@ -56,14 +56,14 @@ def train(
         RunFailedError: the run began and could not go on.
         Interrupted: a signal came to some rank; there is a checkpoint.
     """
-    with joined(place, recipe.sync.timeout_s):
-        task = load_alike(recipe, place.world_size, plan, find_lr=False)
-        _train(recipe, place, task, run_dir, watcher, resume, plan, grace_s)
+    with joined(rank_info, recipe.sync.timeout_s):
+        task = load_alike(recipe, rank_info.world_size, plan, find_lr=False)
+        _train(recipe, rank_info, task, run_dir, watcher, resume, plan, grace_s)
 
 
 def _train(
     recipe: Recipe,
-    place: Place,
+    rank_info: RankInfo,
     task: Task,
     run_dir: Path,
     watcher: Watcher,
@@ -73,11 +73,13 @@ def _train(
 ) -> None:
     optim = recipe.optim
     with ExitStack() as stack:
-        folder = together(lambda: RunFolder(run_dir, recipe, resume) if place.rank == 0 else None)
+        folder = together(
+            lambda: RunFolder(run_dir, recipe, resume) if rank_info.rank == 0 else None
+        )
         if folder:
             stack.enter_context(closing(folder))
         earlier = together(lambda: folder.earlier_arithmetic() if folder else None)
-        worker = build_worker(recipe, place, task, plan, earlier)
+        worker = build_worker(recipe, rank_info, task, plan, earlier)
         settle(worker)
         steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch

@@ -14,8 +14,8 @@ import torch.distributed as dist
 
 from firetree.durable import make_folder, write_json_lines
 from firetree.errors import ArgumentError, UserError
-from firetree.launch import Place, joined
-from firetree.tasks import Batch, Task, catch
+from firetree.launch import RankInfo, joined
+from firetree.tasks import Task, TaskBatch, catch
 from firetree.training.alike import load_alike
 from firetree.training.finite import NotFiniteError
 from firetree.training.recipe import Recipe
@@ -28,7 +28,7 @@ _DIVERGED = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class RangePoint:
     """The mean loss of a step's batch at a rate, and the moving average up to it."""
 
     rate: float
@@ -40,7 +40,7 @@ class Point:
 class RangeTest:
     """The losses at ever higher rates."""
 
-    points: tuple[Point, ...]
+    points: tuple[RangePoint, ...]
 
     @property
     def steepest(self) -> float:
@@ -54,7 +54,7 @@ class RangeTest:
         return min(self.points, key=lambda point: point.smoothed).rate
 
 
-def find_rate(recipe: Recipe, place: Place, run_dir: Path) -> RangeTest | None:
+def find_rate(recipe: Recipe, rank_info: RankInfo, run_dir: Path) -> RangeTest | None:
     """Train with ever higher rates.
 
     All ranks call it; rank 0 writes `find-lr.jsonl` to the folder and gets the result.
@@ -68,30 +68,30 @@ def find_rate(recipe: Recipe, place: Place, run_dir: Path) -> RangeTest | None:
             "follows the loss, and an actor–critic's does not say how well it plays; compare short "
             "runs with different optim.lr instead",
         )
-    with joined(place, recipe.sync.timeout_s):
-        task = load_alike(recipe, place.world_size, None, find_lr=True)
-        if place.rank == 0:
+    with joined(rank_info, recipe.sync.timeout_s):
+        task = load_alike(recipe, rank_info.world_size, None, find_lr=True)
+        if rank_info.rank == 0:
             make_folder(run_dir)
-        points = _measured(recipe, place, task)
+        points = _measured(recipe, rank_info, task)
     if not points:
         raise UserError(
             f"the loss or its gradient is not finite at a rate of {LEAST_RATE:g} already; look at the "
             "recipe's model and data"
         )
-    if place.rank != 0:
+    if rank_info.rank != 0:
         return None
     write_json_lines(run_dir / "find-lr.jsonl", map(asdict, points))
     return RangeTest(points)
 
 
-def _measured(recipe: Recipe, place: Place, task: Task) -> tuple[Point, ...]:
-    worker = build_worker(recipe, place, task)
+def _measured(recipe: Recipe, rank_info: RankInfo, task: Task) -> tuple[RangePoint, ...]:
+    worker = build_worker(recipe, rank_info, task)
     settle(worker)
     with closing(worker.loader.batches(0)) as batches:
         return tuple(_points(worker, batches))
 
 
-def _points(worker: Worker, batches: Iterator[Batch]) -> Iterator[Point]:
+def _points(worker: Worker, batches: Iterator[TaskBatch]) -> Iterator[RangePoint]:
     average, least = 0.0, math.inf
     for step in range(STEPS):
         rate = LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (STEPS - 1))
@@ -104,7 +104,7 @@ def _points(worker: Worker, batches: Iterator[Batch]) -> Iterator[Point]:
         loss = (totals[0] / totals[1]).item()
         average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
         smoothed = average / (1 - _SMOOTHING ** (step + 1))
-        yield Point(rate, loss, smoothed)
+        yield RangePoint(rate, loss, smoothed)
         least = min(least, smoothed)
         if smoothed > _DIVERGED * least:
             return

@@ -23,7 +23,7 @@ class ModelRecipe:
     """The network; a field left at None keeps what the named network has."""
 
     name: str = "squeezenet_small"
-    """A network for pictures or texts, or a recurrent layer for sequences made by seed."""
+    """A network for images or texts, or a recurrent layer for sequences made by seed."""
     base_e: int | None = None
     """Expand filters of the first fire module."""
     incr_e: int | None = None
@@ -62,10 +62,10 @@ class ModelRecipe:
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
-    """The data, and what is done to pictures while training."""
+    """The data, and what is done to images while training."""
 
     name: str = "digits"
-    """A reader of pictures or texts, or sequences or games that are made by seed."""
+    """A reader of images or texts, or sequences or games that are made by seed."""
     path: str | None = None
     """The file or folder it reads."""
     image_column: str | None = None
@@ -73,24 +73,24 @@ class DataRecipe:
     label_column: str | None = None
     """Column of a parquet file with the labels; None for the only one that there can be."""
     size: int | None = None
-    """Height and width in pixels; None keeps the pictures' own, and is 16 for Catch."""
+    """Height and width in pixels; None keeps the images' own, and is 16 for Catch."""
     channels: int | None = None
-    """1 for grey, 3 for colour; None keeps the pictures' own."""
+    """1 for grey, 3 for colour; None keeps the images' own."""
     classes: int | None = None
     """Number of classes; None counts those in the data."""
     test_fraction: float = 0.2
     """Share held out where the data come without a test set; of words in a dictionary."""
     flip: bool = False
-    """Mirror half of the training pictures."""
+    """Mirror half of the training images."""
     crop_padding: int = 0
-    """Shift training pictures by up to this many pixels."""
+    """Shift training images by up to this many pixels."""
     crop_scale: float | None = None
-    """See training pictures through a random part, at least this share of their area; None for the
-    square at the centre, through which test pictures are seen."""
+    """See training images through a random part, at least this share of their area; None for the
+    square at the centre, through which test images are seen."""
     crop_ratio: float = 1.3333
     """Most that the width of such a part is of its height, or its height of its width."""
     brightness: float = 0.0
-    """Multiply the brightness of training pictures by 1 less to 1 plus this."""
+    """Multiply the brightness of training images by 1 less to 1 plus this."""
     contrast: float = 0.0
     """The same for contrast."""
     saturation: float = 0.0
@@ -207,7 +207,7 @@ class Recipe:
     seed: int = 0
     """Decides initial weights, order, augmentation and dropout."""
     device: Wanted = "auto"
-    """What computes: auto is a GPU for each worker where all hosts have them, else the processor."""
+    """What computes: auto is a GPU for each worker where all hosts have them, else the CPU."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Arithmetic of forward and backward pass; weights stay float32. auto measures which is fastest."""
     compile: bool = False

@@ -18,11 +18,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from firetree import models
 from firetree.data import epoch_steps
-from firetree.launch import Place, find_device
+from firetree.launch import RankInfo, find_device
 from firetree.peers import waiting
 from firetree.planning.plan import Plan
 from firetree.sync import Synchroniser, attach, gradient_bytes
-from firetree.tasks import Batch, Loader, Task, kind_of
+from firetree.tasks import Task, TaskBatch, TaskLoader, kind_of
 from firetree.trace import StepTrace
 from firetree.training import statistics
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compiled
@@ -57,7 +57,7 @@ class Worker:
     optimizer: torch.optim.Optimizer
     synchroniser: Synchroniser
     local: LocalSteps | None
-    loader: Loader
+    loader: TaskLoader
     task: Task
     planner: Planner | None
     sparsity: Sparsity | None
@@ -112,7 +112,7 @@ class Evaluation:
 
 def build_worker(
     recipe: Recipe,
-    place: Place,
+    rank_info: RankInfo,
     task: Task,
     plan: PlanOrAuto = None,
     earlier: Arithmetic | None = None,
@@ -125,10 +125,10 @@ def build_worker(
         UserError: the network cannot have the recipe's fields, the plan is not for it, or a host lacks
             GPUs.
     """
-    device = find_device(recipe.device, place)
+    device = find_device(recipe.device, rank_info)
     torch.manual_seed(recipe.seed)
     model = task.build(asdict(recipe.model)).to(device)
-    share = -(-recipe.optim.batch_size // place.world_size)
+    share = -(-recipe.optim.batch_size // rank_info.world_size)
     example = task.example(share).to(device)
     part = example[: -(-share // recipe.optim.accumulate)]
     arithmetic, choice = choose_arithmetic(recipe.precision, model, part, earlier)
@@ -151,8 +151,8 @@ def build_worker(
         forward, reason = compiled(parallel, part, arithmetic)
     optim = recipe.optim
     return Worker(
-        rank=place.rank,
-        world_size=place.world_size,
+        rank=rank_info.rank,
+        world_size=rank_info.world_size,
         device=device,
         seed=recipe.seed,
         arithmetic=arithmetic,
@@ -167,8 +167,8 @@ def build_worker(
         loader=task.loader(
             batch_size=optim.batch_size,
             seed=recipe.seed,
-            rank=place.rank,
-            world_size=place.world_size,
+            rank=rank_info.rank,
+            world_size=rank_info.world_size,
             channels_last=arithmetic.channels_last,
         ),
         task=task,
@@ -238,7 +238,7 @@ def settle(worker: Worker) -> None:
 
 def train_step(
     worker: Worker,
-    batches: Iterator[Batch],
+    batches: Iterator[TaskBatch],
     step: int,
     learning_rate: float,
     average: bool = True,
@@ -320,13 +320,13 @@ def _seed(worker: Worker, step: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _summed_loss(worker: Worker, batch: Batch) -> Tensor:
+def _summed_loss(worker: Worker, batch: TaskBatch) -> Tensor:
     with worker.arithmetic.computing(worker.device):
         outputs = worker.forward(batch.x)
     return worker.task.loss(outputs, batch.y, worker.optim.label_smoothing)
 
 
-def _gradients(worker: Worker, batch: Batch) -> tuple[float, float]:
+def _gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
     """Compute the gradients of a batch: the sum of its losses, and when the last forward pass ended."""
     # Alone, a worker's mean is over its own samples; DDP takes the mean over the ranks too.
     count = batch.global_count / worker.world_size if worker.local is None else batch.count

@@ -12,14 +12,14 @@ MESSAGE_BYTES = 1536
 """What a message costs besides its bytes, in bytes: α·BW of Ethernet, 60 µs at 200 Mbit/s."""
 
 LEAST_CHUNK_BYTES = 1 << 15
-"""Below this the processors that handle the messages are slower than the link."""
+"""Below this the CPUs that handle the messages are slower than the link."""
 
 LARGEST_CHUNK_BYTES = 1 << 21
 """Above this the addition of a chunk is long enough to be worth overlapping with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class ScheduleCost:
     """Closed form of an all-reduce on equal full-duplex links.
 
     `steps` counts rounds in which each rank sends one chunk and receives one at most;
@@ -32,7 +32,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class LinkGraph:
     """Equal links: `latency_s` a message (α) and `rate_bytes_s` a direction (BW)."""
 
     latency_s: float
@@ -55,14 +55,16 @@ class Algorithm:
     sent_chunks: Callable[[int, int], float]
     one_port: bool = False
 
-    def cost(self, world_size: int, chunks: int, size_bytes: float, links: Links) -> Cost:
+    def cost(
+        self, world_size: int, chunks: int, size_bytes: float, links: LinkGraph
+    ) -> ScheduleCost:
         """Steps, bytes and time for a buffer of `size_bytes`: every step is α + W/(chunks·BW)."""
         if world_size == 1:
-            return Cost(0, 0.0, 0.0)
+            return ScheduleCost(0, 0.0, 0.0)
         steps = self.steps(world_size, chunks)
         step_s = links.latency_s + size_bytes / chunks / links.rate_bytes_s
         sent_bytes = self.sent_chunks(world_size, chunks) * size_bytes / chunks
-        return Cost(steps, sent_bytes, steps * step_s)
+        return ScheduleCost(steps, sent_bytes, steps * step_s)
 
 
 def whole(world_size: int, size_bytes: float) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from firetree.bench import Row
+from firetree.bench import Measurement
 
 
-def fragment(rows: Sequence[Row]) -> str:
+def fragment(rows: Sequence[Measurement]) -> str:
     """Time against size on logarithmic axes, a panel for each world size."""
     world_sizes = sorted({row.world_size for row in rows})
     names = sorted({row.algorithm for row in rows})
@@ -57,7 +57,7 @@ _COLOURS = [
 ]
 
 
-def _line(name: str, rows: Sequence[Row], colour: str, column: int) -> go.Scatter:
+def _line(name: str, rows: Sequence[Measurement], colour: str, column: int) -> go.Scatter:
     return go.Scatter(
         x=[row.size_bytes for row in rows],
         y=[row.median_s * 1e3 for row in rows],

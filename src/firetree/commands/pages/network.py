@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 
 from firetree.commands.pages import table
 from firetree.network import Network, format_duration, format_rate
+from firetree.probing.advice import Intervals
 
 _HEADINGS = ("host", "sends", "receives", "a message", "a byte", "adding a byte", "speed")
-
-Intervals = Mapping[str, tuple[float, float]]
 
 
 def fragment(network: Network, intervals: Intervals = MappingProxyType({})) -> str:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from firetree.commands.text.sweep import as_text
-from firetree.sweeps import Row, Sweep
+from firetree.sweeps import Combination, Sweep
 
 
 def fragment(sweep: Sweep) -> str:
@@ -17,7 +17,7 @@ def fragment(sweep: Sweep) -> str:
     return f"<pre>{escape(as_text(sweep.rows))}</pre>"
 
 
-def plot(rows: Sequence[Row]) -> str:
+def plot(rows: Sequence[Combination]) -> str:
     """Accuracy against parameters, with the Pareto front, and against the predicted step."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True)
     for column, axis in ((1, [row.parameters for row in rows]), (2, [row.step_s for row in rows])):
@@ -37,7 +37,7 @@ def plot(rows: Sequence[Row]) -> str:
     return str(figure.to_html(include_plotlyjs=True, full_html=False))
 
 
-def _points(rows: Sequence[Row], axis: Sequence[float]) -> go.Scatter:
+def _points(rows: Sequence[Combination], axis: Sequence[float]) -> go.Scatter:
     percent = [100 * row.accuracy for row in rows]
     return go.Scatter(
         x=list(axis),

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from firetree import tables
-from firetree.bench import AccuracyRun, Row, StepRow
+from firetree.bench import AccuracyRun, Measurement, StepRow
 from firetree.network.units import format_bytes
 
 
-def allreduce_text(rows: Sequence[Row]) -> str:
+def allreduce_text(rows: Sequence[Measurement]) -> str:
     """A table, fastest first within each world size and size."""
     headings = ["ranks", "size", "algorithm", "chunks", "ms", "least to most"]
     headings += ["× Gloo", "× bound", "CPU ms"]
@@ -21,7 +21,7 @@ def allreduce_text(rows: Sequence[Row]) -> str:
     return tables.as_text(headings, cells, left=("algorithm",))
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Measurement) -> list[str]:
     return [
         str(row.world_size),
         format_bytes(row.size_bytes),

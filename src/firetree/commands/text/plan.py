@@ -6,7 +6,7 @@ from firetree import tables
 from firetree.network import format_duration
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.forecast import Forecast
-from firetree.planning.plan import Plan, Point
+from firetree.planning.plan import ForecastPoint, Plan
 
 POINT_HEADINGS = ("machines", "step", "speed-up", "efficiency", "synchronised by", "limited by")
 
@@ -45,7 +45,7 @@ def bound(found: Forecast) -> str:
     )
 
 
-def point_cells(point: Point) -> tuple[str, ...]:
+def point_cells(point: ForecastPoint) -> tuple[str, ...]:
     """A point as the cells of a table."""
     return (
         str(point.world_size),

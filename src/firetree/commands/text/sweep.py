@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from firetree import tables
 from firetree.network import format_duration
-from firetree.sweeps import Row
+from firetree.sweeps import Combination
 
 
-def as_text(rows: Sequence[Row]) -> str:
+def as_text(rows: Sequence[Combination]) -> str:
     """A table by size; fields that are the same everywhere are left out."""
     fields = [field for field in rows[0].values if len({row.values[field] for row in rows}) > 1]
     headings = [field.rpartition(".")[2] for field in fields]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from firetree.modelfiles.fire import huffman, rans
-from firetree.modelfiles.fire.tables import Ints, Message, Symbols, Tables
+from firetree.modelfiles.fire.tables import CodedStream, Ints, Symbols, Tables
 
 CoderName = Literal["rans", "huffman"]
 
@@ -24,12 +24,12 @@ class Decoder(Protocol):
 class Coder(NamedTuple):
     """A way to encode, and to decode the bytes of so many lanes again."""
 
-    encode: Callable[[Sequence[Message], int], bytes]
+    encode: Callable[[Sequence[CodedStream], int], bytes]
     decoder: Callable[[bytes, int], Decoder]
     most_lanes: int
 
 
 CODERS: dict[CoderName, Coder] = {
-    "rans": Coder(rans.encode, rans.Decoder, rans.MOST_LANES),
-    "huffman": Coder(huffman.encode, huffman.Decoder, huffman.MOST_LANES),
+    "rans": Coder(rans.encode, rans.RansDecoder, rans.MOST_LANES),
+    "huffman": Coder(huffman.encode, huffman.HuffmanDecoder, huffman.MOST_LANES),
 }

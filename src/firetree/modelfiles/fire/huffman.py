@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firetree.errors import UserError
-from firetree.modelfiles.fire.tables import Ints, Message, Symbols, Tables
+from firetree.modelfiles.fire.tables import CodedStream, Ints, Symbols, Tables
 
 MOST_LANES = 512
 _LONGEST = 15
@@ -56,7 +56,7 @@ def codes(length_A: Ints) -> Ints:
     return code_A
 
 
-def encode(messages: Sequence[Message], lanes: int) -> bytes:
+def encode(messages: Sequence[CodedStream], lanes: int) -> bytes:
     """The bytes of each lane's stream (uint32 each), then the streams."""
     bits_L: list[list[npt.NDArray[np.bool_]]] = [[] for _ in range(lanes)]
     below = np.arange(_LONGEST - 1, -1, -1)
@@ -76,7 +76,7 @@ def encode(messages: Sequence[Message], lanes: int) -> bytes:
     return b"".join([sizes, *streams])
 
 
-class Decoder:
+class HuffmanDecoder:
     """Takes the messages that `encode` was given, one after the other.
 
     Raises:

@@ -15,14 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from firetree.errors import UserError
-from firetree.modelfiles.fire.tables import PRECISION_BITS, TOTAL, Ints, Message, Symbols, Tables
+from firetree.modelfiles.fire.tables import (
+    PRECISION_BITS,
+    TOTAL,
+    CodedStream,
+    Ints,
+    Symbols,
+    Tables,
+)
 
 MOST_LANES = 1024
 _LOW = 1 << 16
 _SYMBOL_BITS, _FREQ_BITS = 8, PRECISION_BITS + 1
 
 
-def encode(messages: Sequence[Message], lanes: int) -> bytes:
+def encode(messages: Sequence[CodedStream], lanes: int) -> bytes:
     """The final states of all lanes (uint32), then the words in the decoder's order (uint16)."""
     state_L = np.full(lanes, _LOW, np.int64)
     words: list[npt.NDArray[np.uint16]] = []
@@ -40,7 +47,7 @@ def encode(messages: Sequence[Message], lanes: int) -> bytes:
     return b"".join(stream)
 
 
-class Decoder:
+class RansDecoder:
     """Takes the messages that `encode` was given, one after the other.
 
     Raises:

@@ -19,8 +19,8 @@ from firetree.modelfiles.fire.tables import (
     GROUP,
     LEVELS,
     ONES,
+    CodedStream,
     Ints,
-    Message,
     Symbols,
     Tables,
     from_levels,
@@ -138,9 +138,9 @@ def _scaled(counts: Ints) -> Ints:
     return np.where(counts > 0, np.maximum(scaled, 1), 0)
 
 
-def _message(parts: list[Ints], freq_TA: Ints) -> Message:
+def _message(parts: list[Ints], freq_TA: Ints) -> CodedStream:
     """All symbols, each with the table of its tensor."""
-    return Message(_row(parts), _tables([len(part) for part in parts]), freq_TA)
+    return CodedStream(_row(parts), _tables([len(part) for part in parts]), freq_TA)
 
 
 def _parts(decoder: Decoder, counts: list[int], freq_TA: Ints) -> list[Symbols]:

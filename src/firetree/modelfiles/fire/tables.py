@@ -28,7 +28,7 @@ Tables = npt.NDArray[np.int32]
 """For each symbol, the table that it is coded with."""
 
 
-class Message(NamedTuple):
+class CodedStream(NamedTuple):
     """What a coder codes: every symbol has a frequency in its table."""
 
     symbol_N: Ints

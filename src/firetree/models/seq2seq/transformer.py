@@ -47,7 +47,7 @@ class Attention(nn.Module):
         return torch.unflatten(y_BTH, 2, (self.heads, -1)).transpose(1, 2)
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """Attention to its own sequence, to another one in a decoder, and a net of each step's own."""
 
     def __init__(self, hidden: int, heads: int, dropout: float, decoder: bool):
@@ -104,19 +104,23 @@ class Transformer(SequenceToSequence):
             raise UserError(f"hidden = {hidden}; expected an even number for a transformer")
         self.source = Embedding(sources, hidden, dropout)
         self.target = Embedding(targets, hidden, dropout)
-        self.encoder = nn.ModuleList(Layer(hidden, heads, dropout, False) for _ in range(LAYERS))
-        self.decoder = nn.ModuleList(Layer(hidden, heads, dropout, True) for _ in range(LAYERS))
+        self.encoder = nn.ModuleList(
+            TransformerLayer(hidden, heads, dropout, False) for _ in range(LAYERS)
+        )
+        self.decoder = nn.ModuleList(
+            TransformerLayer(hidden, heads, dropout, True) for _ in range(LAYERS)
+        )
         self.encoder_norm, self.norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.logits = nn.Linear(hidden, targets)
 
     def begin(self, source_BS: Tensor) -> State:
         seen = (source_BS != PADDING)[:, None, None]
         y_BSH = _placed(self.source(source_BS), 0)
-        for layer in cast(Iterable[Layer], self.encoder):
+        for layer in cast(Iterable[TransformerLayer], self.encoder):
             y_BSH = layer.encode(y_BSH, seen)
         y_BSH = self.encoder_norm(y_BSH)
         state: State = (seen,)
-        for layer in cast(Iterable[Layer], self.decoder):
+        for layer in cast(Iterable[TransformerLayer], self.decoder):
             key, value = layer.other.key_and_value(y_BSH)
             state += key[:, :, :0], value[:, :, :0], key, value
         return state
@@ -128,7 +132,7 @@ class Transformer(SequenceToSequence):
         seen_own = every.tril(past)
         y_BTH = _placed(self.target(before_BT), past)
         after: State = (seen_other,)
-        for k, layer in enumerate(cast(Iterable[Layer], self.decoder)):
+        for k, layer in enumerate(cast(Iterable[TransformerLayer], self.decoder)):
             y_BTH, held_by_layer = layer.decode(
                 y_BTH, seen_own, seen_other, tuple(held[4 * k : 4 * k + 4])
             )

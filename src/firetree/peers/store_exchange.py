@@ -29,11 +29,11 @@ _STORE_S = 2.0
 """How long the store may take to answer."""
 
 
-class Meeting:
+class StoreExchange:
     """One occasion at which all ranks of a group tell each other values; `ranks` are global ones.
 
     Ranks may come late by `timeout_s`; after `LONG_S` the logger `firetree` is told who is missing. All
-    of them hold the meetings of a group in the same order.
+    of them hold the exchanges of a group in the same order.
 
     Args:
         group: any process group with a store.
@@ -46,9 +46,9 @@ class Meeting:
         self._rank = group.rank()
         self._place, self._timeout_s = place, timeout_s
         self._store = group_store(group)
-        # Counted in the store: it lives as long as what earlier meetings left there.
+        # Counted in the store: it lives as long as what earlier exchanges left there.
         self.number = self._asking_store(
-            lambda: self._store.add(f"{place}/meetings of {self._rank}", 1)
+            lambda: self._store.add(f"{place}/exchanges of {self._rank}", 1)
         )
         self._rounds = 0
 
@@ -74,7 +74,7 @@ class Meeting:
             except Exception as error:
                 result.set_exception(error)
 
-        threading.Thread(target=run, name="firetree-meeting", daemon=True).start()
+        threading.Thread(target=run, name="firetree-exchange", daemon=True).start()
         try:
             return result.result(self._timeout_s + _STORE_S)
         except CollectiveError:

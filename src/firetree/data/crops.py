@@ -1,4 +1,4 @@
-"""What is seen of a picture: which part of it, and at what size, whatever its own size is."""
+"""What is seen of an image: which part of it, and at what size, whatever its own size is."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from typing import NamedTuple
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels of the picture, which may fall between two."""
+"""Left, top, right and bottom in pixels of the image, which may fall between two."""
 
 _REDUCTIONS = (8, 4, 2)
 
 
-class Cut(NamedTuple):
-    """A part of a picture, by numbers that mean the same for pictures of any size."""
+class RandomCrop(NamedTuple):
+    """A part of an image, by numbers that mean the same for images of any size."""
 
     area: float
-    """Share of the picture's area, above 0 and at most 1."""
+    """Share of the image's area, above 0 and at most 1."""
     shape: float
-    """0 is the tallest part that the picture and `widest` allow, 1 the widest."""
+    """0 is the tallest part that the image and `widest` allow, 1 the widest."""
     across: float
     """0 is at the left edge, 1 at the right one."""
     down: float
@@ -26,9 +26,9 @@ class Cut(NamedTuple):
     """Most that the width is of the height, or the height of the width."""
 
     def box(self, width: int, height: int) -> Box:
-        """The part of a picture this large, inside it.
+        """The part of an image this large, inside it.
 
-        Torchvision's RandomResizedCrop draws area and shape until they fit the picture. Here the
+        Torchvision's RandomResizedCrop draws area and shape until they fit the image. Here the
         shape lies between those that fit, so that one draw is enough; where none fits, the part has
         the nearest shape and less than its area.
         """
@@ -41,20 +41,20 @@ class Cut(NamedTuple):
         area = self.area * width * height
         part_width, part_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
         shrink = min(1.0, width / part_width, height / part_height)
-        # Rounding must not lead out of the picture.
+        # Rounding must not lead out of the image.
         part_width, part_height = min(part_width * shrink, width), min(part_height * shrink, height)
         left, top = self.across * (width - part_width), self.down * (height - part_height)
         return left, top, min(left + part_width, width), min(top + part_height, height)
 
 
-class View(NamedTuple):
-    """A part of a picture, by default the square at its centre, seen `size` pixels high and wide."""
+class Crop(NamedTuple):
+    """A part of an image, by default the square at its centre, seen `size` pixels high and wide."""
 
     size: int
-    cut: Cut | None = None
+    cut: RandomCrop | None = None
 
     def box(self, width: int, height: int) -> Box:
-        """The part of a picture this large."""
+        """The part of an image this large."""
         if self.cut is not None:
             return self.cut.box(width, height)
         side = min(width, height)
@@ -62,7 +62,7 @@ class View(NamedTuple):
         return left, top, left + side, top + side
 
     def reduction(self, width: int, height: int) -> int:
-        """How many times smaller (1, 2, 4 or 8) a picture can be decoded with no pixel missing."""
+        """How many times smaller (1, 2, 4 or 8) an image can be decoded with no pixel missing."""
         left, top, right, bottom = self.box(width, height)
         pixels = min(right - left, bottom - top)
         return next((k for k in _REDUCTIONS if pixels >= k * self.size), 1)

@@ -21,7 +21,7 @@ STORE_SOCKET = "FIRETREE_STORE_SOCKET"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankInfo:
     """One worker of a job; the ranks of a host are its local ones, and `local_rank` counts them."""
 
     rank: int
@@ -37,7 +37,7 @@ class Place:
         return self.local_world_size == self.world_size
 
 
-ALONE = Place(rank=0, world_size=1, local_world_size=1, master_addr="", master_port=0)
+ALONE = RankInfo(rank=0, world_size=1, local_world_size=1, master_addr="", master_port=0)
 
 _OMPI = "OMPI_COMM_WORLD"
 
@@ -50,8 +50,8 @@ _LAUNCHERS = (
 )
 
 
-def find_place(environ: Mapping[str, str]) -> Place | None:
-    """This worker's place, or None where nobody started several: then this one may start some.
+def find_rank_info(environ: Mapping[str, str]) -> RankInfo | None:
+    """This worker's rank and world size, or None where nobody started several: then this one may start some.
 
     Raises:
         UserError: the variables contradict each other, or nothing says where rank 0 is.
@@ -73,7 +73,7 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
             everyone_here = local_world_size == world_size
             master_addr = _master_addr(environ, everyone_here)
             port = master_port(environ, DEFAULT_PORT)
-            return Place(rank, world_size, local_world_size, master_addr, port, local_rank)
+            return RankInfo(rank, world_size, local_world_size, master_addr, port, local_rank)
     return None
 
 

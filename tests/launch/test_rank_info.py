@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from firetree.errors import UserError
-from firetree.launch.place import Place, find_place, first_host
+from firetree.launch.rank_info import RankInfo, find_rank_info, first_host
 
 
 @pytest.mark.parametrize(
-    ("environ", "place"),
+    ("environ", "rank_info"),
     [
         ({}, None),
         (  # one process, which may start others
@@ -25,7 +25,7 @@ from firetree.launch.place import Place, find_place, first_host
                 "MASTER_ADDR": "a",
                 "MASTER_PORT": "7",
             },
-            Place(3, 8, 4, "a", 7, 2),
+            RankInfo(3, 8, 4, "a", 7, 2),
         ),
         (
             {
@@ -35,7 +35,7 @@ from firetree.launch.place import Place, find_place, first_host
                 "SLURM_STEP_NODELIST": "node[03-05]",
                 "SLURM_LOCALID": "1",
             },
-            Place(5, 6, 2, "node03", 29500, 1),
+            RankInfo(5, 6, 2, "node03", 29500, 1),
         ),
         (  # inside a batch script, before srun: one process, whatever was asked for
             {"SLURM_PROCID": "0", "SLURM_NTASKS": "6"},
@@ -48,16 +48,18 @@ from firetree.launch.place import Place, find_place, first_host
                 "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
                 "OMPI_COMM_WORLD_LOCAL_RANK": "1",
             },
-            Place(1, 2, 2, "127.0.0.1", 29500, 1),
+            RankInfo(1, 2, 2, "127.0.0.1", 29500, 1),
         ),
         (
             {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2", "MASTER_ADDR": "10.0.0.1"},
-            Place(1, 4, 2, "10.0.0.1", 29500),
+            RankInfo(1, 4, 2, "10.0.0.1", 29500),
         ),
     ],
 )
-def test_a_launchers_variables_are_understood(environ: dict[str, str], place: Place | None) -> None:
-    assert find_place(environ) == place
+def test_a_launchers_variables_are_understood(
+    environ: dict[str, str], rank_info: RankInfo | None
+) -> None:
+    assert find_rank_info(environ) == rank_info
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_launchers_variables_are_understood(environ: dict[str, str], place: Pl
 )
 def test_variables_that_do_not_fit_are_named(environ: dict[str, str], message: str) -> None:
     with pytest.raises(UserError) as refusal:
-        find_place(environ)
+        find_rank_info(environ)
     assert message in str(refusal.value)
 
 

@@ -1,4 +1,4 @@
-"""To tell pictures apart: cross-entropy over their classes."""
+"""To tell images apart: cross-entropy over their classes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Classification of pictures (B, C, H, W), those to train on changed a little each time."""
+class ImageClassification:
+    """Classification of images (B, C, H, W), those to train on changed a little each time."""
 
     splits: Splits
     augmentation: Augmentation
@@ -89,8 +89,8 @@ class Pictures:
         return (outputs.argmax(1) == y).sum()
 
 
-def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
-    """The pictures that a recipe's `data` fields describe (UserError as `data.load`)."""
+def load_images(fields: Mapping[str, Any], seed: int) -> ImageClassification:
+    """The images that a recipe's `data` fields describe (UserError as `data.load`)."""
     check_fields(fields, own=(*_FIELDS, *CHANGES))
     path = fields["path"]
     splits = data.load(
@@ -104,4 +104,4 @@ def load_pictures(fields: Mapping[str, Any], seed: int) -> Pictures:
         image_column=fields["image_column"],
         label_column=fields["label_column"],
     )
-    return Pictures(splits, Augmentation(**{name: fields[name] for name in CHANGES}))
+    return ImageClassification(splits, Augmentation(**{name: fields[name] for name in CHANGES}))
