@@ -3,7 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := runs/demo
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test test-together test-alone test-slow test-all lint bench clean
+.NOTPARALLEL:
+# A pipe fails where its first command does.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 
 install: .venv/installed
 
@@ -28,9 +32,27 @@ demo: install
 # with a thread each: threads that wait for a busy core make small networks several times slower.
 ALONE := tests/lab tests/probing tests/cluster/test_lab_command.py
 
-test: install
+test: test-together test-alone
+
+test-together: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) tests/cluster tests
+
+test-alone: install
 	$(BIN)/pytest $(ALONE)
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+# The tests of `make test` and the slow ones, all of them whatever fails. The last lines are for
+# docs/log.md: when, which commit, how long, and what each part came to.
+test-all: install
+	@mkdir -p runs/test-all; start=$$(date +%s); failed=; \
+	for part in test-together test-alone test-slow; do \
+	  $(MAKE) --no-print-directory $$part | tee runs/test-all/$$part.txt || failed=1; \
+	done; \
+	echo "$$(date -u +%F), $$(git describe --always --dirty): $$(( ($$(date +%s) - start) / 60 )) minutes"; \
+	tail --quiet --lines 1 runs/test-all/test-together.txt runs/test-all/test-alone.txt runs/test-all/test-slow.txt; \
+	test -z "$$failed"
 
 lint: install
 	$(BIN)/ruff check
