@@ -141,6 +141,12 @@ class Network(Shown):
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
+    def to_json(self) -> str:
+        """The network as `load` and `firetree plan --network FILE` read it."""
+        from firetree.network.document import to_json
+
+        return to_json(self)
+
     @staticmethod
     def of_ports(
         port_bytes_s: Sequence[float],
