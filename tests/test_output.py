@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from firetree.commands.tables import as_text
 from firetree.output import printable
-from firetree.tables import as_text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class ArgumentError(UserError):
-    """An argument has a value that cannot be; the command names its option in the argument's place.
+    """An argument has a value that cannot be; the command puts its option in the argument's place.
 
     Args:
         argument: the parameter's name, as in `density`.
@@ -66,10 +66,6 @@ class ArgumentError(UserError):
     def __init__(self, argument: str, problem: str):
         super().__init__(f"{argument} {problem}")
         self.argument, self.problem = argument, problem
-
-    def as_option(self) -> str:
-        """The message with `--density` in the place of `density`."""
-        return f"--{self.argument.replace('_', '-')} {self.problem}"
 
 
 def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:

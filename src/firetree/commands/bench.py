@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from firetree import bench, collectives, launch, output
-from firetree.arguments import parse, split_at
+from firetree.commands.arguments import parse, split_at
 from firetree.commands.pages import explain as explain_page
 from firetree.commands.pages import page
 from firetree.commands.text import explain

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.modelfiles.fire.file import decompress
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from firetree import output
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.modelfiles.onnx_export import export
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from firetree import output
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.commands.text.layers import as_text
 from firetree.modelfiles.fire.file import FireFile
 from firetree.modelfiles.inspection import Inspection, inspect

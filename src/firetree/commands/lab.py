@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from firetree import lab, output, tables
-from firetree.arguments import parse, split_at
+from firetree import lab, output
+from firetree.commands import tables
+from firetree.commands.arguments import parse, split_at
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network, format_rate
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from firetree import __version__, launch, output
-from firetree.arguments import split_at
+from firetree.commands.arguments import split_at
 from firetree.documents import shown
 from firetree.errors import ArgumentError, Interrupted, UnexpectedError, UserError, lack, nearest
 
@@ -68,7 +68,9 @@ def _explain(error: BaseException) -> int:
     lacking = lack(error)
     unexpected = isinstance(error, UnexpectedError)
     if isinstance(error, UserError):
-        message = error.as_option() if isinstance(error, ArgumentError) else str(error)
+        message = str(error)
+        if isinstance(error, ArgumentError):
+            message = f"--{error.argument.replace('_', '-')} {error.problem}"
         code = error.exit_code
     elif isinstance(error, KeyboardInterrupt):
         message = str(error) or "interrupted"

@@ -11,7 +11,7 @@ import tyro
 
 import firetree
 from firetree import output
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.commands.text.plan import as_text
 from firetree.commands.workloads import WorkloadOptions
 from firetree.durable import check_writable, write_durably

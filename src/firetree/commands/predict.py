@@ -11,8 +11,9 @@ from typing import Annotated
 
 import tyro
 
-from firetree import output, tables
-from firetree.arguments import parse
+from firetree import output
+from firetree.commands import tables
+from firetree.commands.arguments import parse
 from firetree.data.texts import split_lines
 from firetree.documents import read_text
 from firetree.errors import UserError

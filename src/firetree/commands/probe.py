@@ -11,7 +11,7 @@ import tyro
 
 import firetree
 from firetree import launch, output
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.commands.pages import page
 from firetree.commands.text.probe import as_text
 from firetree.durable import check_writable, write_durably

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from firetree import output, tables
-from firetree.arguments import parse
+from firetree import output
+from firetree.commands import tables
+from firetree.commands.arguments import parse
 from firetree.deep_compression.scan import DENSITIES, Scan, scan
 from firetree.durable import check_writable, write_durably
 

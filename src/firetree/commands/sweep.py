@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from firetree import output, sweeps
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.commands.text.sweep import as_text
 from firetree.durable import check_writable, make_folder, write_durably
 from firetree.errors import UserError

@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from firetree import launch, output, runs, tasks, training
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.commands.display import Display
 from firetree.commands.worker import work
 from firetree.errors import RunFailedError, UserError
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> None:
             runs.start(job, workers, options.restarts, display, output.tell)
             return
         if rank_info is None and options.workers is None:
-            launch.refuse_idle_tasks(os.environ)
+            _refuse_idle_tasks()
         work(job, rank_info or launch.ALONE, display)
 
 
@@ -92,6 +92,14 @@ def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
         raise UserError(f"--grace {options.grace:g}; expected seconds, 0 or more")
     if options.resume and options.run_dir is None:
         raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
+
+
+def _refuse_idle_tasks() -> None:
+    if (tasks := launch.idle_tasks(os.environ)) > 1:
+        raise UserError(
+            f"SLURM gave this job {tasks} tasks, and nothing starts them; put srun before firetree, or "
+            "add --workers 1 to train on one"
+        )
 
 
 def _job(options: TrainOptions) -> Job:

@@ -11,7 +11,7 @@ from firetree.launch.calls import call, serve
 from firetree.launch.failure import ECHO_S, started_here, tell_launcher
 from firetree.launch.launcher import follow_launcher, launch
 from firetree.launch.malloc import keep_freed_memory
-from firetree.launch.rank_info import ALONE, RankInfo, find_rank_info, refuse_idle_tasks
+from firetree.launch.rank_info import ALONE, RankInfo, find_rank_info, idle_tasks
 from firetree.lazy import lazily
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ __all__ = [
     "find_device",
     "find_rank_info",
     "follow_launcher",
+    "idle_tasks",
     "joined",
     "keep_freed_memory",
     "launch",
     "open_store",
-    "refuse_idle_tasks",
     "serve",
     "share_cores",
     "started_here",

@@ -77,16 +77,11 @@ def find_rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     return None
 
 
-def refuse_idle_tasks(environ: Mapping[str, str]) -> None:
-    """Raise UserError in a SLURM batch script that was given tasks and starts none of them."""
+def idle_tasks(environ: Mapping[str, str]) -> int:
+    """How many tasks a SLURM batch script was given and starts none of; 0 or 1 elsewhere."""
     if "SLURM_PROCID" not in environ or "SLURM_STEP_NUM_TASKS" in environ:
-        return
-    tasks = _number_if_given(environ, "SLURM_NTASKS", 1)
-    if tasks > 1:
-        raise UserError(
-            f"SLURM gave this job {tasks} tasks, and nothing starts them; put srun before firetree, or "
-            "add --workers 1 to train on one"
-        )
+        return 0
+    return _number_if_given(environ, "SLURM_NTASKS", 1)
 
 
 def master_port(environ: Mapping[str, str], default: int) -> int:

@@ -1,7 +1,7 @@
 """Before training: what a step takes on 1, 2, 4 … hosts, and the best way to sum each of its buckets.
 
 Every candidate is priced for every bucket size; a `Plan` is the best of them as data, which
-`firetree.attach` and `firetree train --plan` run. `advice` says what would change the answer.
+`firetree.attach` and `firetree.train` run. `advice` says what would change the answer.
 """
 
 from __future__ import annotations

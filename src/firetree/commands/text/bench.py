@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from firetree import tables
 from firetree.bench import AccuracyRun, Measurement, StepRow
+from firetree.commands import tables
 from firetree.network.units import format_bytes
 
 

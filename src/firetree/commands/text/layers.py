@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from firetree import tables
+from firetree.commands import tables
 from firetree.modelfiles import Model
 from firetree.modelfiles.fire.file import FireFile
 from firetree.modelfiles.inspection import Inspection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firetree import tables
+from firetree.commands import tables
 from firetree.network import format_duration
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.forecast import Forecast

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firetree import tables
+from firetree.commands import tables
 from firetree.network import Network, format_duration, format_rate
 from firetree.probing import Probe
 

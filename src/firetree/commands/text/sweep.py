@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from firetree import tables
+from firetree.commands import tables
 from firetree.network import format_duration
 from firetree.sweeps import Combination
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from firetree.arguments import parse
+from firetree.commands.arguments import parse
 from firetree.errors import UserError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firetree.tables import as_text
+from firetree.commands.tables import as_text
 
 
 @pytest.mark.parametrize(
