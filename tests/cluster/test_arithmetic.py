@@ -16,7 +16,8 @@ from firetree import models
 from firetree.launch import RankInfo
 from firetree.training import load_recipe
 from firetree.training.arithmetic import Arithmetic, choose_arithmetic
-from firetree.training.worker import build_worker, load_task, settle, train_step
+from firetree.training.step import settle, train_step
+from firetree.training.worker import build_worker, load_task
 
 STEPS = ("train", "digits", "--precision", "auto", "--optim.steps")
 

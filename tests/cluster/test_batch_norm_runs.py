@@ -14,7 +14,8 @@ from ranks import run_on_ranks
 from firetree.launch import RankInfo
 from firetree.modelfiles import load_model
 from firetree.training.recipe import ModelRecipe, OptimRecipe, Recipe
-from firetree.training.worker import build_worker, load_task, settle, train_step
+from firetree.training.step import settle, train_step
+from firetree.training.worker import build_worker, load_task
 
 
 def running_means() -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,9 +25,10 @@ def running_means() -> tuple[torch.Tensor, torch.Tensor]:
     settle(worker)
     batches = worker.loader.batches(0)
     name = "conv1.norm.running_mean"
-    train_step(worker, batches, 0, 0.1, average=False)
+    train_step(worker, batches, 0, 0.1, looked_at=False)
     apart = worker.model.get_buffer(name).clone()
     train_step(worker, batches, 1, 0.1)
+    worker.share()
     return apart, worker.model.get_buffer(name)
 
 

@@ -17,7 +17,8 @@ from firetree.launch import RankInfo, find_device
 from firetree.planning.compressions import parse_compression
 from firetree.sync import FixedAlgorithm, Synchroniser
 from firetree.training import load_recipe
-from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
+from firetree.training.step import evaluate, settle, train_step
+from firetree.training.worker import build_worker, load_task
 
 HAS_GPU = torch.cuda.is_available()
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="PyTorch finds no GPU here")
@@ -68,7 +69,7 @@ def trained(device: str, compression: str, local_steps: int) -> tuple[list[float
         losses.append(loss)
         buckets += len(trace.buckets)
         assert all(span.ready_s <= span.start_s <= span.end_s for span in trace.buckets)
-    worker.restore_sync(worker.sync_state())
+    worker.restore(worker.state())
     return losses, evaluate(worker).accuracy, buckets
 
 

@@ -14,7 +14,8 @@ from firetree.data import Batch
 from firetree.launch import RankInfo
 from firetree.training.finite import NotFiniteError, not_finite
 from firetree.training.recipe import OptimRecipe, Recipe, SyncRecipe
-from firetree.training.worker import build_worker, load_task, settle, train_step
+from firetree.training.step import settle, train_step
+from firetree.training.worker import build_worker, load_task
 
 
 def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:

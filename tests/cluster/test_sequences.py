@@ -14,7 +14,8 @@ from ranks import run_on_ranks
 from firetree.launch import RankInfo
 from firetree.training import load_recipe
 from firetree.training.recipe import ModelRecipe
-from firetree.training.worker import build_worker, evaluate, load_task, settle, train_step
+from firetree.training.step import evaluate, settle, train_step
+from firetree.training.worker import build_worker, load_task
 
 STEPS = 8
 

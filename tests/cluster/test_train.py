@@ -24,7 +24,8 @@ from firetree.training import load_recipe, train
 from firetree.training.learning_rate import learning_rate
 from firetree.training.progress import Lines
 from firetree.training.recipe import Recipe
-from firetree.training.worker import build_worker, load_task, settle, train_step
+from firetree.training.step import settle, train_step
+from firetree.training.worker import build_worker, load_task
 
 STEPS = 20
 

@@ -18,7 +18,8 @@ from firetree.launch import RankInfo
 from firetree.training import Recipe, checkpoint
 from firetree.training.checkpoint import TrainingState
 from firetree.training.recipe import DataRecipe, OptimRecipe
-from firetree.training.worker import Worker, build_worker, load_task, settle, train_step
+from firetree.training.step import settle, train_step
+from firetree.training.worker import Worker, build_worker, load_task
 
 PICTURES, BATCH = 203, 16
 

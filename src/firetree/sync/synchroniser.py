@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -246,7 +246,7 @@ class Synchroniser:
         errors = self._compressor.memories()["error"]
         return {f"error.{index}": error for index, error in sorted(errors.items())}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on with what `state` gave, perhaps on another number of ranks."""
         kept = self._compressor.memories()
         for key, tensor in state.items():

@@ -47,7 +47,7 @@ class Arithmetic:
         """The context in which forward passes are made."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def laid_out(self, model: nn.Module) -> nn.Module:
+    def lay_out(self, model: nn.Module) -> nn.Module:
         """The model with its weights in this order in memory."""
         return model.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
@@ -95,10 +95,10 @@ def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
 def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:
     x = arithmetic.ordered(example)
     with arithmetic.computing(x.device):
-        return measure(arithmetic.laid_out(model), x).compute_s
+        return measure(arithmetic.lay_out(model), x).compute_s
 
 
-def compiled(
+def compile_forward(
     parallel: DistributedDataParallel, example: Tensor, arithmetic: Arithmetic
 ) -> tuple[Forward, str | None]:
     """The network made faster by torch.compile; or as it is, and why, where that is not possible.

@@ -6,11 +6,11 @@ whenever something is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from textwrap import shorten
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from firetree.documents import from_document
 from firetree.errors import UserError
@@ -31,7 +31,8 @@ from firetree.training.clock import offset_to_rank_0_s
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
-from firetree.training.worker import Evaluation, Worker, share_statistics
+from firetree.training.step import Evaluation
+from firetree.training.worker import Worker
 
 _SHOWN = 80
 """Letters of a description that are enough to see what it is about."""
@@ -70,30 +71,27 @@ class Journal:
         if folder and (roll := current()):
             roll.say = self.say
 
-    def begin(self, resume: bool) -> tuple[int, float | None]:
-        """Go back to the newest whole checkpoint, if there is one: its step and accuracy.
+    def begin(self, resume: bool) -> tuple[Checkpoint | None, float | None]:
+        """Open the record: the newest whole checkpoint, if there is one, and its accuracy.
+
+        Only rank 0's has the files with the ranks' own tensors.
 
         Raises:
             UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
         """
         newest, accuracy = together(self._begin)
-        parts = iter(newest.parts) if newest else iter(())
         state = broadcast_json(asdict(newest.state) if newest else None)
+        accuracy = broadcast_json(accuracy)
         if state is None:
             if resume:
                 self.say("no checkpoint to resume from; starting from the beginning")
-            return 0, None
+            return None, None
         model, optimizer = (
             broadcast_tensors(tensors)
             for tensors in ((newest.model, newest.optimizer) if newest else ({}, {}))
         )
-        newest = Checkpoint(checkpoint.TrainingState(**state), model, optimizer)
-        worker = self._worker
-        checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
-        worker.restore_sync(newest.sync)
-        self.say(f"resumed at step {newest.state.step} of {self._total_steps}")
-        self._restore_own(newest.state.ranks, parts)
-        return newest.state.step, broadcast_json(accuracy)
+        parts = newest.parts if newest else ()
+        return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), accuracy
 
     def _begin(self) -> tuple[Checkpoint | None, float | None]:
         """What rank 0's folder holds, which from here on is written to; nothing on the others."""
@@ -111,20 +109,6 @@ class Journal:
         for remark in (*self._worker.remarks, *self._folder.remarks):
             self.say(remark)
         return newest, accuracy
-
-    def _restore_own(self, ranks: int, parts: Iterator[bytes]) -> None:
-        """Return each rank's own state, which rank 0 reads one by one."""
-        worker = self._worker
-        if ranks != worker.world_size:
-            if ranks:
-                self.say(f"all ranks continue with the mean of the own state of {ranks}")
-            return
-        for rank in range(ranks):
-            part = together(lambda: next(parts, b""))
-            if worker.rank in (0, rank):
-                part = hand_over(part, 0, rank)
-            if worker.rank == rank:
-                worker.restore_own(load(part))
 
     def _headers(self) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser
@@ -199,8 +183,8 @@ class Journal:
         part = save({name: value.contiguous() for name, value in own.items()})
         ranks = worker.world_size if own else 0
         if stopped:
-            share_statistics(worker)
-        sync = worker.sync_state()
+            worker.share()
+        sync = worker.state()
         if ranks and worker.rank:
             hand_over(part, worker.rank, 0)
 

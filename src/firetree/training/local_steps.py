@@ -1,4 +1,4 @@
-"""Local steps: each rank trains alone for a while, then what that changed is averaged once.
+"""Local steps: each rank trains alone for some steps, then the ranks average the change of their weights.
 
 With an outer rate of 1 and no outer momentum this is local SGD (Stich 2018), otherwise DiLoCo
 (Douillard et al. 2023, algorithm 1): the mean change is a gradient for an outer optimiser.
@@ -6,27 +6,40 @@ With an outer rate of 1 and no outer momentum this is local SGD (Stich 2018), ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from firetree.sync import Synchroniser
+from firetree.tasks import TaskBatch
 from firetree.training.finite import NotFiniteError
 from firetree.training.recipe import SyncRecipe
+from firetree.training.step_part import GradientMean
 
-OUTER_MOMENTUM = "outer_momentum"
+_OUTER_MOMENTUM = "outer_momentum"
 
 
-class LocalSteps:
-    """The outer optimiser of one rank; its weights, which all ranks share, are those of the last average."""
+class LocalSteps(GradientMean):
+    """The ranks average what their optimisers changed, every `sync.local_steps` steps.
 
-    def __init__(self, model: nn.Module, synchroniser: Synchroniser, sync: SyncRecipe):
-        self.every = sync.local_steps
-        self._inner = [p for p in model.parameters() if p.requires_grad]
-        self._synchroniser = synchroniser
-        self._outer = nn.Parameter(_flat(self._inner))
+    The outer optimiser's weights are those of the last average, the same on all ranks.
+    """
+
+    def __init__(
+        self,
+        parallel: DistributedDataParallel,
+        optimizer: torch.optim.Optimizer,
+        synchroniser: Synchroniser,
+        sync: SyncRecipe,
+    ):
+        super().__init__(parallel.module, synchroniser)
+        self._every = sync.local_steps
+        self._inner = [p for p in self._model.parameters() if p.requires_grad]
+        self._inner_optimizer, self._group = optimizer, parallel.process_group
+        self._outer = torch.nn.Parameter(_flatten(self._inner))
         self._optimizer = torch.optim.SGD(
             [self._outer],
             lr=sync.outer_lr,
@@ -35,19 +48,21 @@ class LocalSteps:
         )
         self._spoiled = False
 
-    def spoil(self) -> None:
-        """A gradient here was no number: let every rank know at the next average."""
-        self._spoiled = True
+    def after_gradients(self, step: int, batch: TaskBatch, loss_sum: float, finite: bool) -> None:
+        """Remember a NaN or infinite gradient, which the next average shows to every rank."""
+        self._spoiled |= not finite
 
     @torch.no_grad()
-    def average(self, step: int) -> None:
-        """Step along the mean of what the ranks have changed; all ranks call it together.
+    def after_step(self, step: int, looked_at: bool) -> None:
+        """Step along the mean change of the ranks, where it is time or someone looks.
 
         Raises:
-            NotFiniteError: some rank's gradients were no numbers, on all ranks alike; the weights are
+            NotFiniteError: a rank's gradients were not finite, on all ranks alike; the weights are
                 then those of the last average.
         """
-        change = self._outer - _flat(self._inner)
+        if not looked_at and (step + 1) % self._every:
+            return
+        change = self._outer - _flatten(self._inner)
         if self._spoiled:
             change.fill_(torch.nan)
             self._spoiled = False
@@ -63,49 +78,46 @@ class LocalSteps:
             p.copy_(part.view(p.shape))
         if not finite:
             raise NotFiniteError(
-                f"a loss or gradient is not finite in the {self.every} local steps before step {step + 1}; "
-                "lower optim.lr"
+                f"a loss or gradient is not finite in the {self._every} local steps before step "
+                f"{step + 1}; lower optim.lr"
             )
 
-    def state(self) -> dict[str, Tensor]:
-        """What a checkpoint needs beside the weights."""
-        moments = self._optimizer.state[self._outer]
-        buffer = moments.get("momentum_buffer")
-        return {} if buffer is None else {OUTER_MOMENTUM: buffer}
+    def own(self) -> dict[str, Tensor]:
+        """Also this rank's moments and step counts."""
+        return super().own() | self._moments()
 
     @torch.no_grad()
-    def restore(self, momentum: Tensor | None) -> None:
-        """Go on from a checkpoint, whose weights the model has already."""
-        self._outer.copy_(_flat(self._inner))
-        if momentum is not None:
-            self._optimizer.state[self._outer]["momentum_buffer"] = momentum.to(
-                self._outer.device, copy=True
-            )
+    def state(self) -> dict[str, Tensor]:
+        """Also the outer momentum; all ranks go on with the mean of their moments.
+
+        Step counts, which have no axes, stay as they are.
+        """
+        for moment in self._moments().values():
+            if moment.ndim:
+                dist.all_reduce(moment, group=self._group)
+                moment.div_(self._group.size())
+        buffer = self._optimizer.state[self._outer].get("momentum_buffer")
+        return super().state() | ({} if buffer is None else {_OUTER_MOMENTUM: buffer})
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from the model's weights, which are those of an average."""
+        super().restore(state)
+        self._outer.copy_(_flatten(self._inner))
+        if _OUTER_MOMENTUM in state:
+            buffer = state[_OUTER_MOMENTUM].to(self._outer.device, copy=True)
+            self._optimizer.state[self._outer]["momentum_buffer"] = buffer
+
+    def _moments(self) -> dict[str, Tensor]:
+        """By name, in an order that is the same on all ranks."""
+        state = self._inner_optimizer.state
+        return {
+            f"{name}/{quantity}": value
+            for name, parameter in self._model.named_parameters()
+            for quantity, value in sorted(state.get(parameter, {}).items())
+            if isinstance(value, Tensor)
+        }
 
 
-@torch.no_grad()
-def share_moments(
-    model: nn.Module, optimizer: torch.optim.Optimizer, group: dist.ProcessGroup
-) -> None:
-    """Let all ranks go on with the mean of their optimisers' moments, which a checkpoint then holds.
-
-    Counts of steps, which have no axes, stay as they are.
-    """
-    for moment in moments(model, optimizer).values():
-        if moment.ndim:
-            dist.all_reduce(moment, group=group)
-            moment.div_(group.size())
-
-
-def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's moments and counts by name, in an order that is alike on all ranks."""
-    return {
-        f"{name}/{quantity}": value
-        for name, parameter in model.named_parameters()
-        for quantity, value in sorted(optimizer.state.get(parameter, {}).items())
-        if isinstance(value, Tensor)
-    }
-
-
-def _flat(parameters: Sequence[Tensor]) -> Tensor:
+def _flatten(parameters: Sequence[Tensor]) -> Tensor:
     return torch.cat([parameter.detach().reshape(-1) for parameter in parameters])

@@ -14,7 +14,6 @@ from firetree.errors import Interrupted
 from firetree.launch import RankInfo, joined
 from firetree.peers import at, current, together
 from firetree.tasks import Task
-from firetree.training import statistics
 from firetree.training.alike import load_alike
 from firetree.training.drift import CHECK_STEPS, check_weights
 from firetree.training.finite import NotFiniteError
@@ -24,14 +23,9 @@ from firetree.training.planning import PlanOrAuto
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
+from firetree.training.step import evaluate, settle, train_step
 from firetree.training.stopping import Stopping
-from firetree.training.worker import (
-    build_worker,
-    evaluate,
-    settle,
-    share_statistics,
-    train_step,
-)
+from firetree.training.worker import build_worker, resume_worker
 
 MOST_LEFT_OUT = 10
 """Steps in a row that may be left out because a number is not finite."""
@@ -84,7 +78,11 @@ def _train(
         steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
         total_steps = optim.steps or optim.epochs * steps_an_epoch
         journal = Journal(folder, recipe, worker, total_steps, watcher)
-        step, accuracy = journal.begin(resume)
+        newest, accuracy = journal.begin(resume)
+        step = newest.state.step if newest else 0
+        if newest:
+            resume_worker(worker, newest, journal.say)
+            journal.say(f"resumed at step {step} of {total_steps}")
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
 
@@ -98,16 +96,14 @@ def _train(
                 )
             rate = learning_rate(optim, step, total_steps, steps_an_epoch)
             at(f"step {step + 1}")
-            average = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
+            looked_at = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
             try:
-                trace, loss_sum = train_step(worker, batches, step, rate, average)
+                trace, loss_sum = train_step(worker, batches, step, rate, looked_at)
             except NotFiniteError as error:
                 left_out += 1
                 if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
                     raise
-                statistics.forget_spoiled(worker.model)
-                if average:
-                    share_statistics(worker)
+                worker.forget_step()
                 journal.say(f"{error}; the step is left out")
             else:
                 left_out = 0
@@ -116,7 +112,9 @@ def _train(
                     worker.synchroniser.follow(worker.planner.plan)
                     journal.say(news)
             step += 1
-            if average or _is_compared(recipe, step):
+            if looked_at:
+                worker.share()
+            if looked_at or _is_compared(recipe, step):
                 differed = check_weights(worker.model, step)
                 if differed:
                     journal.say(differed)

@@ -19,7 +19,8 @@ from firetree.tasks import Task, TaskBatch, catch
 from firetree.training.alike import load_alike
 from firetree.training.finite import NotFiniteError
 from firetree.training.recipe import Recipe
-from firetree.training.worker import Worker, build_worker, settle, train_step
+from firetree.training.step import settle, train_step
+from firetree.training.worker import Worker, build_worker
 
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
 _SMOOTHING = 0.9

@@ -1,6 +1,6 @@
 """Training with the smallest weights held at zero, for a part of a run or to its end.
 
-Sparse to the end it is pruning with retraining (Han et al. 2015); with dense steps behind it, it is
+Sparse to the end, it is pruning with retraining (Han et al. 2015); with dense steps behind it, it is
 dense–sparse–dense training (Han et al. 2016, algorithm 1). With a ramp, the density falls step by step
 (Zhu and Gupta 2017, arXiv 1710.01878).
 """
@@ -8,35 +8,37 @@ dense–sparse–dense training (Han et al. 2016, algorithm 1). With a ramp, the
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
 from firetree.models.pruning import largest
 from firetree.training.recipe import SparseRecipe
+from firetree.training.step_part import StepPart
 
 _RAMP_STEPS = 16
-"""Between two choices while the density falls."""
+"""Steps between two choices while the density falls."""
 
 
-class Sparsity:
-    """Holds all but the largest weights at zero; biases and other vectors stay.
+class Sparsity(StepPart):
+    """Holds all but the largest weights at zero, also in a moving average; biases and other vectors stay.
 
-    Which weights these are follows from the weights alone, so that all ranks agree, and a resumed run
-    finds the same ones again: those that are zero. One that was dense so far has fewer, and chooses.
+    The weights alone decide which these are, so all ranks agree, and a resumed run finds them again:
+    those that are zero. A run that was dense so far has fewer zeros, and chooses.
     """
 
-    def __init__(self, model: nn.Module, recipe: SparseRecipe, epoch_steps: int):
+    def __init__(self, models: Collection[nn.Module], recipe: SparseRecipe, epoch_steps: int):
         self._recipe = recipe
-        self._weights = _weights(model)
+        self._weights, *self._averaged = map(_weights, models)
         self._first = round(recipe.first_epoch * epoch_steps)
         self._ramp_steps = round(recipe.ramp_epochs * epoch_steps)
         last = recipe.last_epoch
         self._end = math.inf if last is None else round(last * epoch_steps)
         self._masks: list[Tensor] = []
 
-    def choose(self, step: int) -> None:
-        """Call it before step `step`, counted from 0: which weights are held at zero after it."""
+    def before(self, step: int) -> None:
+        """Choose the weights that are zero after this step."""
         if not self._first <= step < self._end:
             self._masks = []
             return
@@ -51,13 +53,14 @@ class Sparsity:
             self._masks = known if sparse and since != last_choice else chosen
 
     @torch.no_grad()
-    def hold(self, model: nn.Module) -> None:
-        """Call it with the model, or an average of it, whenever all its weights have moved."""
-        for weights, mask in zip(_weights(model), self._masks, strict=False):
-            weights.mul_(mask)
+    def after_step(self, step: int, looked_at: bool) -> None:
+        """Set them to zero; the moving average has been updated before."""
+        for weights in (self._weights, *self._averaged):
+            for weight, mask in zip(weights, self._masks, strict=False):
+                weight.mul_(mask)
 
     def _density(self, since: int) -> float:
-        """Equation 1 there: zeros grow with what is left of the ramp in its third power."""
+        """Zhu and Gupta's equation 1: what is still dense falls with the third power of the ramp left."""
         assert self._recipe.density is not None
         left = 1 - since / self._ramp_steps if self._ramp_steps else 0.0
         return self._recipe.density + (1 - self._recipe.density) * left**3

@@ -1,0 +1,178 @@
+"""One step of training, made of parts, and what a rank does with its network before and beside it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from firetree import models
+from firetree.peers import waiting
+from firetree.tasks import TaskBatch
+from firetree.trace import StepTrace
+from firetree.training.worker import Worker
+
+
+def settle(worker: Worker) -> None:
+    """Make two passes without samples, after which DDP keeps its buckets as they are.
+
+    DDP rearranges its buckets once, after the first backward pass. Done here, a resumed run cuts its
+    sums like a run that never stopped, and the first step is timed like all others.
+    """
+    nothing = worker.task.example(0).to(worker.device)
+    for _ in range(2):
+        models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
+    worker.synchroniser.take_spans()
+
+
+def train_step(
+    worker: Worker, batches: Iterator[TaskBatch], step: int, rate: float, looked_at: bool = True
+) -> tuple[StepTrace, float]:
+    """Make one step of synchronous SGD; return its trace and the sum of this rank's losses.
+
+    Where the weights are `looked_at` after it, ranks between two averages of local steps average them.
+
+    Raises:
+        CollectiveError: another rank went away.
+        NotFiniteError: a loss or gradient is NaN or infinite, on all ranks alike; the step is undone.
+    """
+    _prepare(worker, step, rate)
+    for part in worker.parts:
+        part.before(step)
+    sent_before = worker.synchroniser.sent_bytes()
+    start_s = time.monotonic()
+    batch = next(batches).to(worker.device)
+    loaded_s = time.monotonic()
+    loss_sum, forward_s = _compute_gradients(worker, batch)
+    backward_s = time.monotonic()
+    finite = _clip(worker)
+    for part in worker.parts:
+        part.after_gradients(step, batch, loss_sum, finite)
+    if finite:
+        worker.optimizer.step()
+    for part in worker.parts:
+        part.after_step(step, looked_at)
+    moments = start_s, loaded_s, forward_s, backward_s, time.monotonic()
+    return _trace(worker, step, batch.count, sent_before, moments), loss_sum
+
+
+def _prepare(worker: Worker, step: int, rate: float) -> None:
+    """Set the learning rate, and the seed: dropout depends on the run's seed, step and rank alone."""
+    for group in worker.optimizer.param_groups:
+        group["lr"] = rate
+    sequence = np.random.SeedSequence((worker.recipe.seed, step, worker.rank))
+    seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # torch.manual_seed notes the stack for every kind of device that is absent: half a millisecond.
+    torch.default_generator.manual_seed(seed)
+    if worker.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def _compute_gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
+    """The sum of the batch's losses, and when its last forward pass ended.
+
+    Of a batch that is computed in pieces, all but the last backward pass count as forward.
+    """
+    alone = worker.recipe.sync.local_steps > 1
+    # Alone, a rank's mean is over its own samples; DDP takes the mean over the ranks too.
+    count = batch.count if alone else batch.global_count / worker.world_size
+    worker.optimizer.zero_grad()
+    loss_sum = 0.0
+    *earlier, last = batch.parts(worker.recipe.optim.accumulate)
+    with worker.parallel.no_sync():
+        for piece in earlier:
+            loss = _sum_losses(worker, piece)
+            loss_sum += loss.item()
+            _add_gradients(loss, count)
+    with worker.parallel.no_sync() if alone else nullcontext():
+        loss = _sum_losses(worker, last)
+        loss_sum += loss.item()  # waits for a GPU
+        forward_s = time.monotonic()
+        _add_gradients(loss, count)
+    return loss_sum, forward_s
+
+
+def _sum_losses(worker: Worker, batch: TaskBatch) -> Tensor:
+    with worker.arithmetic.computing(worker.device):
+        outputs = worker.forward(batch.x)
+    return worker.task.loss(outputs, batch.y, worker.recipe.optim.label_smoothing)
+
+
+def _add_gradients(loss: Tensor, count: float) -> None:
+    """Add the gradients of a sum of losses divided by `count`.
+
+    A NaN or infinite loss becomes NaN gradients, so the all-reduce shows it to every rank.
+    """
+    scale = 1 / count if count else 0.0
+    if not math.isfinite(loss.item()):
+        scale = math.nan
+    (loss * scale).backward()  # type: ignore[no-untyped-call]
+
+
+def _clip(worker: Worker) -> bool:
+    """Clip the gradients where the recipe says so; False where their norm is not finite."""
+    parameters = [p for p in worker.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    most = worker.recipe.optim.clip_norm
+    finite = math.isfinite(norm)
+    if finite and most is not None:
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return finite
+
+
+def _trace(
+    worker: Worker, step: int, samples: int, sent_before: int, moments: tuple[float, ...]
+) -> StepTrace:
+    """The step's trace; `moments` are its start and the ends of its phases, in seconds.
+
+    Local steps average after the optimiser: the backward phase lasts until the last sum ended.
+    """
+    spans = worker.synchroniser.take_spans()
+    start_s, loaded_s, forward_s, gradients_s, end_s = moments
+    backward_s = max([gradients_s, *(span.end_s for span in spans)])
+    return StepTrace(
+        step=step,
+        start_s=start_s,
+        data_wait_s=loaded_s - start_s,
+        forward_s=forward_s - loaded_s,
+        backward_s=backward_s - forward_s,
+        optimizer_s=max(0.0, end_s - backward_s),
+        samples=samples,
+        sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
+        buckets=tuple(spans),
+        algorithm=worker.synchroniser.algorithm,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Over the whole test set: top-1 accuracy (0 to 1) and mean loss."""
+
+    accuracy: float
+    loss: float
+
+
+@torch.no_grad()
+def evaluate(worker: Worker) -> Evaluation:
+    """Every rank tries its share of the test set; all get the result over all of it."""
+    totals = torch.zeros(3, dtype=torch.float64)
+    model = worker.evaluated
+    model.eval()
+    for held_out in worker.loader.test_batches():
+        batch = held_out.to(worker.device)
+        with worker.arithmetic.computing(worker.device):
+            outputs = model(batch.x).float()
+        right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
+        totals += torch.tensor([right.item(), loss.item(), batch.count], dtype=totals.dtype)
+    model.train()
+    with waiting():
+        dist.all_reduce(totals)
+    right_count, loss_sum, count = totals.tolist()
+    return Evaluation(right_count / count, loss_sum / count)
