@@ -26,8 +26,8 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
     settle(worker)
     before = {name: value.clone() for name, value in worker.model.state_dict().items()}
     batch = next(worker.loader.training_batches(0))
-    x_BCHW = torch.full_like(batch.x_BCHW, torch.nan) if rank == 1 else batch.x_BCHW
-    spoilt = iter([Batch(x_BCHW, batch.y_B, batch.global_count)])
+    x_BCHW = torch.full_like(batch.x, torch.nan) if rank == 1 else batch.x
+    spoilt = iter([Batch(x_BCHW, batch.y, batch.global_count)])
     with pytest.raises(NotFiniteError) as caught:
         train_step(worker, spoilt, 7, 0.1)
     after = worker.model.state_dict()

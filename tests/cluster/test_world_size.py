@@ -38,7 +38,7 @@ def noted(batches: Iterator[Batch], worker: Worker, seen: list[int]) -> Iterator
     """The batches, whose images' numbers are added to `seen`."""
     mean, std = (worker.task.about[name][0] for name in ("mean", "std"))
     for batch in batches:
-        shades = batch.x_BCHW[:, 0, 0, :2] * std + mean
+        shades = batch.x[:, 0, 0, :2] * std + mean
         high, low = (shades * 255 / 16).round().int().T
         seen += (16 * high + low).tolist()
         yield batch

@@ -49,8 +49,8 @@ def test_the_number_of_threads_makes_no_difference(photographs: Splits, threads:
             list(loader(photographs, EVERYTHING, threads=number).training_batches(epoch))
             for number in (1, threads)
         )
-        assert [b.y_B.tolist() for b in ours] == [b.y_B.tolist() for b in theirs]
-        assert all(torch.equal(a.x_BCHW, b.x_BCHW) for a, b in zip(ours, theirs, strict=True))
+        assert [b.y.tolist() for b in ours] == [b.y.tolist() for b in theirs]
+        assert all(torch.equal(a.x, b.x) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -61,12 +61,12 @@ def test_ranks_together_have_the_batch_of_one(photographs: Splits, world_size: i
         for rank in range(world_size)
     ]
     for parts, whole in zip(zip(*together, strict=True), alone, strict=True):
-        assert torch.equal(torch.cat([part.x_BCHW for part in parts]), whole.x_BCHW)
+        assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
 
 
 def test_test_images_are_left_alone(photographs: Splits) -> None:
     plain, changed_ = (
-        next(loader(photographs, augmentation).test_batches()).x_BCHW
+        next(loader(photographs, augmentation).test_batches()).x
         for augmentation in (Augmentation(), EVERYTHING)
     )
     assert torch.equal(plain, changed_)
@@ -75,7 +75,7 @@ def test_test_images_are_left_alone(photographs: Splits) -> None:
 def test_a_image_looks_another_way_in_each_epoch(photographs: Splits) -> None:
     one = replace(photographs, train=photographs.test)
     epochs = [
-        torch.cat([b.x_BCHW for b in loader(one, EVERYTHING).training_batches(epoch)])
+        torch.cat([b.x for b in loader(one, EVERYTHING).training_batches(epoch)])
         for epoch in range(2)
     ]
     assert not torch.equal(*(x.sum((1, 2, 3)).sort().values for x in epochs))
@@ -87,7 +87,7 @@ def test_a_part_of_the_whole_area_is_the_image(write_npz: Write) -> None:
         list(loader(splits, augmentation).training_batches(0))
         for augmentation in (Augmentation(crop_scale=1.0, crop_ratio=1.0), Augmentation())
     )
-    assert all(torch.equal(a.x_BCHW, b.x_BCHW) for a, b in zip(whole, plain, strict=True))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(whole, plain, strict=True))
 
 
 def test_parts_of_arrays_are_those_of_encoded_images(write_npz: Write, write_folder: Write) -> None:
@@ -100,7 +100,7 @@ def test_parts_of_arrays_are_those_of_encoded_images(write_npz: Write, write_fol
     stored = load("folder", write_folder(files), channels=1, test_fraction=0.01)
     arrays = load("npz", write_npz(test_x=None, test_y=None), test_fraction=0.01)
     ours, theirs = (
-        next(loader(replace(arrays, train=one.train), EVERYTHING).training_batches(0)).x_BCHW
+        next(loader(replace(arrays, train=one.train), EVERYTHING).training_batches(0)).x
         for one in (stored, arrays)
     )
     assert torch.equal(ours, theirs)
@@ -143,7 +143,7 @@ def test_a_stream_goes_on_from_epoch_to_epoch(photographs: Splits) -> None:
         for batch in loader(photographs, EVERYTHING).training_batches(epoch)
     ]
     stream = loader(photographs, EVERYTHING, threads=2).batches(3)
-    assert all(torch.equal(next(stream).x_BCHW, batch.x_BCHW) for batch in epochs[3:])
+    assert all(torch.equal(next(stream).x, batch.x) for batch in epochs[3:])
     stream.close()
 
 
@@ -151,5 +151,5 @@ def test_flowers_are_seen_in_parts(shared: Callable[[str], Path]) -> None:
     splits = load("tar", shared("flowers/flowers.tar"), size=64)
     ours = loader(splits, EVERYTHING, batch_size=32, threads=2)
     batches = ours.batches(0)
-    assert next(batches).x_BCHW.shape == (32, 3, 64, 64)
+    assert next(batches).x.shape == (32, 3, 64, 64)
     batches.close()

@@ -19,7 +19,7 @@ from reading import load
 from firetree.data import Augmentation, Batch, Loader, Splits
 from firetree.data.arrays import read_digits
 from firetree.data.crops import RandomCrop
-from firetree.data.images import Subset
+from firetree.data.images import Images
 from firetree.errors import RunFailedError, UserError
 
 BOTH = Augmentation(flip=True, crop_padding=2)
@@ -45,15 +45,15 @@ def loader(splits: Splits, rank: int = 0, world_size: int = 1, **options: Any) -
 
 def equal(ours: Batch, theirs: Batch) -> bool:
     return (
-        torch.equal(ours.x_BCHW, theirs.x_BCHW)
-        and torch.equal(ours.y_B, theirs.y_B)
+        torch.equal(ours.x, theirs.x)
+        and torch.equal(ours.y, theirs.y)
         and ours.global_count == theirs.global_count
     )
 
 
 def joined(parts: tuple[Batch, ...]) -> Batch:
     assert len({part.global_count for part in parts}) == 1
-    x, y = (torch.cat([getattr(part, name) for part in parts]) for name in ("x_BCHW", "y_B"))
+    x, y = (torch.cat([getattr(part, name) for part in parts]) for name in ("x", "y"))
     return Batch(x, y, parts[0].global_count)
 
 
@@ -64,16 +64,16 @@ def test_grey_images_say_in_which_order_they_are(
     digits: Splits, channels_last: bool, strides: tuple[int, ...]
 ) -> None:
     batch = next(loader(digits, channels_last=channels_last).training_batches(0))
-    assert batch.x_BCHW.stride() == strides
+    assert batch.x.stride() == strides
 
 
 def test_a_batch_is_normalised_with_mean_and_deviation(digits: Splits) -> None:
     batch = next(loader(digits).test_batches())
     x_HWC = digits.test.read(5) / 255
     expected = (x_HWC - digits.mean) / digits.std
-    assert (batch.x_BCHW.dtype, batch.y_B.dtype) == (torch.float32, torch.int64)
-    assert batch.x_BCHW.is_contiguous()
-    np.testing.assert_allclose(batch.x_BCHW[5].permute(1, 2, 0), expected, atol=1e-5)
+    assert (batch.x.dtype, batch.y.dtype) == (torch.float32, torch.int64)
+    assert batch.x.is_contiguous()
+    np.testing.assert_allclose(batch.x[5].permute(1, 2, 0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 7])
@@ -92,7 +92,7 @@ def test_the_parts_of_all_ranks_are_the_batch_of_one_rank(
 
 def test_the_test_shares_of_all_ranks_are_the_test_set_in_order(digits: Splits) -> None:
     together = [loader(digits, rank, 3).test_batches() for rank in range(3)]
-    labels = torch.cat([joined(parts).y_B for parts in zip(*together, strict=True)])
+    labels = torch.cat([joined(parts).y for parts in zip(*together, strict=True)])
     assert np.array_equal(labels, digits.test.labels)
 
 
@@ -101,7 +101,7 @@ def test_an_epoch_trains_on_every_image_once_and_its_last_batch_may_be_smaller(
 ) -> None:
     batches = list(loader(digits).training_batches(0))
     assert [batch.global_count for batch in batches] == [100] * 14 + [38]
-    labels = torch.cat([batch.y_B for batch in batches])
+    labels = torch.cat([batch.y for batch in batches])
     assert np.array_equal(np.sort(labels), np.sort(digits.train.labels))
 
 
@@ -115,22 +115,22 @@ def test_an_epoch_resumed_has_the_batches_that_were_left(digits: Splits, first_s
 
 def test_a_rank_without_a_share_gets_an_empty_batch(digits: Splits) -> None:
     batch = next(loader(digits, rank=0, world_size=200).training_batches(0))
-    assert (*batch.x_BCHW.shape, len(batch.y_B), batch.global_count) == (0, 1, 8, 8, 0, 100)
+    assert (*batch.x.shape, len(batch.y), batch.global_count) == (0, 1, 8, 8, 0, 100)
 
 
 def test_flipping_mirrors_some_images_and_leaves_the_others(digits: Splits) -> None:
-    plain = next(loader(digits).training_batches(0)).x_BCHW
+    plain = next(loader(digits).training_batches(0)).x
     batch = next(loader(digits, augmentation=Augmentation(flip=True)).training_batches(0))
-    mirrored = [torch.equal(x, y.flip(-1)) for x, y in zip(batch.x_BCHW, plain, strict=True)]
-    same = [torch.equal(x, y) for x, y in zip(batch.x_BCHW, plain, strict=True)]
+    mirrored = [torch.equal(x, y.flip(-1)) for x, y in zip(batch.x, plain, strict=True)]
+    same = [torch.equal(x, y) for x, y in zip(batch.x, plain, strict=True)]
     assert all(m or s for m, s in zip(mirrored, same, strict=True))
     assert 30 < sum(mirrored) < 70
 
 
 def test_a_shifted_image_is_the_same_one_with_black_coming_in(digits: Splits) -> None:
     augmentation = Augmentation(crop_padding=1)
-    plain = next(loader(digits).training_batches(0)).x_BCHW
-    shifted = next(loader(digits, augmentation=augmentation).training_batches(0)).x_BCHW
+    plain = next(loader(digits).training_batches(0)).x
+    shifted = next(loader(digits, augmentation=augmentation).training_batches(0)).x
     black = -digits.mean[0] / digits.std[0]
     padded = torch.nn.functional.pad(plain, (1, 1, 1, 1), value=black)
     corners = list(itertools.product(range(3), range(3)))
@@ -146,7 +146,7 @@ def test_a_shifted_image_is_the_same_one_with_black_coming_in(digits: Splits) ->
 def test_augmentation_differs_between_epochs(digits: Splits) -> None:
     one = replace(digits, train=digits.test)
     ours, theirs = (
-        torch.cat([b.x_BCHW for b in loader(one, augmentation=BOTH).training_batches(epoch)])
+        torch.cat([b.x for b in loader(one, augmentation=BOTH).training_batches(epoch)])
         for epoch in (0, 1)
     )
     assert not torch.equal(ours.sum((1, 2, 3)).sort().values, theirs.sum((1, 2, 3)).sort().values)
@@ -177,8 +177,8 @@ def test_damaged_images_are_left_out_of_their_batch_and_still_counted(
 ) -> None:
     ours = loader(with_damaged(3))
     batches = list(ours.training_batches(0))
-    assert sum(len(batch.x_BCHW) for batch in batches) == 197
-    assert [len(batch.y_B) for batch in batches] == [len(batch.x_BCHW) for batch in batches]
+    assert sum(len(batch.x) for batch in batches) == 197
+    assert [len(batch.y) for batch in batches] == [len(batch.x) for batch in batches]
     assert sum(batch.global_count for batch in batches) == 200
     assert set(ours.damaged) == {f"image {index} of train-0000.parquet" for index in range(3)}
     assert all("truncated" in reason for reason in ours.damaged.values())
@@ -220,7 +220,7 @@ def test_more_than_one_percent_damaged_ends_the_run(with_damaged: Callable[[int]
 
 
 @dataclass(frozen=True)
-class Watched(Subset):
+class Watched(Images):
     """Images that tell when a batch of them is read."""
 
     told: Callable[[], object]
@@ -233,8 +233,7 @@ class Watched(Subset):
 
 
 def watched(splits: Splits, told: Callable[[], object]) -> Splits:
-    rows = np.arange(len(splits.train))
-    return replace(splits, train=Watched(splits.train.labels, splits.train, rows, told))
+    return replace(splits, train=Watched(**vars(splits.train), told=told))
 
 
 def test_an_error_while_preparing_reaches_who_asks_for_the_batch(digits: Splits) -> None:
@@ -280,12 +279,12 @@ def test_an_epoch_of_60000_small_images_is_prepared_in_under_2_seconds(
     splits = load("npz", shared("fashion.npz"))
     ours = loader(splits, batch_size=128, augmentation=BOTH)
     started = time.process_time()
-    assert sum(len(batch.y_B) for batch in ours.training_batches(0)) == 60_000
+    assert sum(len(batch.y) for batch in ours.training_batches(0)) == 60_000
     assert time.process_time() - started < 2
 
 
 def test_an_error_of_a_reader_names_the_rank_and_the_image(digits: Splits) -> None:
-    class Failing(Subset):
+    class Failing(Images):
         def read(self, index: int, cut: RandomCrop | None = None) -> Any:
             if index == 5:
                 raise IndexError("out of bounds")
@@ -294,7 +293,7 @@ def test_an_error_of_a_reader_names_the_rank_and_the_image(digits: Splits) -> No
         def read_batch(self, indices_B: Any, cuts_B: Sequence[RandomCrop] | None = None) -> Any:
             return np.stack([self.read(index) for index in indices_B.tolist()]), {}
 
-    train = Failing(digits.train.labels, digits.train, np.arange(len(digits.train)))
+    train = Failing(**vars(digits.train))
     batches = loader(replace(digits, train=train), batch_size=len(train)).training_batches(0)
     with pytest.raises(RunFailedError) as failure:
         next(batches)

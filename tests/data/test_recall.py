@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from firetree.data.batches import NO_ANSWER
 from firetree.data.recall import multi_query, retrieval
-from firetree.data.sequences import NO_ANSWER, SequenceLoader, SequenceSplits
+from firetree.data.sequences import SequenceLoader, SequenceSplits
 
 Make = Callable[[int, int, str, int], SequenceSplits]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firetree.data.sequences import NO_ANSWER
+from firetree.data.batches import NO_ANSWER
 from firetree.data.texts import (
     Pairs,
     Ragged,

@@ -27,7 +27,7 @@ from firetree.data.damaged import DamagedImageError
 from firetree.data.images import Dataset, Images
 from firetree.data.labels import with_numbers
 from firetree.data.order import epoch_steps
-from firetree.data.sequences import SequenceBatch, SequenceLoader, SequenceSplits
+from firetree.data.sequences import SequenceLoader, SequenceSplits
 from firetree.data.splits import Splits, make_splits
 from firetree.errors import UserError, nearest
 from firetree.extras import extra
@@ -39,7 +39,6 @@ __all__ = [
     "DamagedImageError",
     "Images",
     "Loader",
-    "SequenceBatch",
     "SequenceLoader",
     "SequenceSplits",
     "Splits",

@@ -24,6 +24,9 @@ from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps
 from firetree.data.splits import Splits
 from firetree.errors import RunFailedError, UserError
 
+NO_ANSWER = -100
+"""The target where no answer is asked for, as torch.nn.functional.cross_entropy has it."""
+
 _ACCEPTED_DAMAGE_PERCENT = 1
 
 _WAITING = 2
@@ -32,41 +35,33 @@ _WAITING = 2
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's part of a step: x_BCHW float32 with mean 0 and deviation 1, y_B int64.
+    """One rank's part of a step.
 
-    In memory the channels of a pixel lie side by side (torch.channels_last) if the loader says so.
+    Images are x_BCHW float32 with mean 0 and deviation 1, and y_B int64; in memory the channels of a
+    pixel lie side by side (torch.channels_last) if the loader says so. Sequences are x_BT or x_B2T, and
+    y_B or y_BT, int64. Games are x_BG and their rewards y_B.
 
-    `global_count` is the number of samples of the step over all ranks, those included that are left
-    out because they are damaged: a sum of losses divided by it gives one rank's part of the mean.
+    `global_count` is the number of samples, or of answers, of the step over all ranks. Damaged images
+    count too. A sum of losses divided by it gives one rank's part of the mean.
     """
 
-    x_BCHW: Tensor
-    y_B: Tensor
+    x: Tensor
+    y: Tensor
     global_count: int
 
     @property
-    def x(self) -> Tensor:
-        """What a network takes."""
-        return self.x_BCHW
-
-    @property
-    def y(self) -> Tensor:
-        """What it is to give."""
-        return self.y_B
-
-    @property
     def count(self) -> int:
-        """Samples of this part."""
-        return len(self.y_B)
+        """Samples of this part, or answers that its sequences ask for."""
+        return int((self.y != NO_ANSWER).sum())
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return replace(self, x_BCHW=self.x_BCHW.to(device), y_B=self.y_B.to(device))
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def parts(self, number: int) -> list[Batch]:
         """The batch cut into so many parts of nearly equal size, some perhaps empty."""
-        halves = self.x_BCHW.tensor_split(number), self.y_B.tensor_split(number)
-        return [Batch(x_BCHW, y_B, self.global_count) for x_BCHW, y_B in zip(*halves, strict=True)]
+        pieces = self.x.tensor_split(number), self.y.tensor_split(number)
+        return [Batch(x, y, self.global_count) for x, y in zip(*pieces, strict=True)]
 
 
 Prepared = tuple[Batch, dict[str, str]]
@@ -198,7 +193,7 @@ class Loader:
         if draws is not None:
             x_BHWC = changed(x_BHWC, kept_B, draws)
         y_B = torch.from_numpy(images.labels[kept_B])
-        reasons = {images.name(int(mine[place])): why for place, why in damaged.items()}
+        reasons = {images.name(int(mine[k])): why for k, why in damaged.items()}
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
 
     def _unread(self, images: Images, mine: Indices, error: Exception) -> RunFailedError:

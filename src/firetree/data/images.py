@@ -1,15 +1,15 @@
 """Images with labels: how they are stored, and how they come out as arrays of one size.
 
 Letters in names: N all images, B images of a batch, H height, W width, C channels (1 grey,
-3 colour), all u8. The readers beside this file find images; `decoding` turns bytes into them.
+3 colour). Pixels are uint8. The readers beside this file find images; `decoding` turns bytes into them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,47 +25,23 @@ if TYPE_CHECKING:
 U8 = npt.NDArray[np.uint8]
 
 KEPT_BYTES = 256_000_000
-"""Decoded images of a split are kept for the next epoch if all of them need no more than this."""
-
-
-class Images(Protocol):
-    """The images of one split, all of one size and number of channels."""
-
-    @property
-    def labels(self) -> Indices:
-        """labels_N."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """What to call an image when talking to the user about it."""
-
-    def read(self, index: int, cut: RandomCrop | None = None) -> U8:
-        """x_HWC: the square at an image's centre, or the part that `cut` names, in the split's size.
-
-        Raises DamagedImageError where it cannot be decoded.
-        """
-
-    def read_batch(
-        self, indices_B: Indices, cuts_B: Sequence[RandomCrop] | None = None
-    ) -> tuple[U8, dict[int, str]]:
-        """x_BHWC without the damaged ones, and the reason for each of those by its place in B."""
+"""A split's decoded images stay in memory if all of them together need at most this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Images as a reader found them, of any size and colour.
 
-    `image` gives an image, perhaps smaller than it is stored where a view of it needs no more; it
-    raises DamagedImageError. `array_NHWC` is there where all lie in one array. Labels are of any
-    type until they are checked.
+    `image` decodes one, or raises DamagedImageError; a crop that needs fewer pixels may get a smaller
+    image. `array_NHWC` has all images where they lie in one array. Labels are of any type until they
+    are checked.
     """
 
     labels: npt.NDArray[Any]
     name: Callable[[int], str]
     image: Callable[[int, Crop | None], Image.Image]
     checksum: int = 0
-    """Of the names and sizes of what is stored, but for labels."""
+    """Of the names and sizes of the images, without their labels."""
     array_NHWC: U8 | None = None
 
 
@@ -110,135 +86,78 @@ def _image(x_HWC: U8) -> Image.Image:
     return Image.fromarray(x_HWC[:, :, 0] if x_HWC.shape[2] == 1 else x_HWC)
 
 
-def fitted(stored: Stored, labels: Indices, size: int, channels: int) -> Images:
-    """The same images, `size` pixels high and wide."""
-    array = stored.array_NHWC
-    if array is not None and array.shape[1:] == (size, size, channels):
-        return ArrayImages(labels, stored.name, array)
-    from firetree.data.decoding import fit
+@dataclass(frozen=True)
+class Images:
+    """The images of one split, all of one size and number of channels; made by `fit_images`.
 
-    def seen(index: int, crop: Crop) -> U8:
-        return fit(stored.image(index, crop), crop, channels)
-
-    kept = _Kept(len(labels), size, channels)
-    return FittedImages(labels, stored.name, seen, size, channels, kept)
-
-
-def subset(whole: Images, rows: Indices) -> Images:
-    """Those images of `whole` that `rows` name, in that order."""
-    return Subset(whole.labels[rows], whole, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayImages:
-    """Images that already have their size, in one array."""
+    What was read once is kept for the next epoch, where all images together are few enough.
+    """
 
     labels: Indices
-    name: Callable[[int], str]
-    array_NHWC: U8
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int, cut: RandomCrop | None = None) -> U8:
-        x_HWC: U8 = self.array_NHWC[index]
-        if cut is None:
-            return x_HWC
-        return _part(x_HWC, cut)
-
-    def read_batch(
-        self, indices_B: Indices, cuts_B: Sequence[RandomCrop] | None = None
-    ) -> tuple[U8, dict[int, str]]:
-        x_BHWC = self.array_NHWC[indices_B]
-        for x_HWC, cut in zip(x_BHWC, cuts_B or (), strict=cuts_B is not None):
-            x_HWC[...] = _part(x_HWC, cut)
-        return x_BHWC, {}
-
-
-def _part(x_HWC: U8, cut: RandomCrop) -> U8:
-    """The part of an image, in the image's own size."""
-    from firetree.data.decoding import fit
-
-    return fit(_image(x_HWC), Crop(x_HWC.shape[0], cut), x_HWC.shape[2])
-
-
-class _Kept:
-    """Images as they were read the first time; none where all together would be too many."""
-
-    def __init__(self, count: int, size: int, channels: int):
-        shape = (count, size, size, channels)
-        self._x_NHWC = np.empty(shape, np.uint8) if math.prod(shape) <= KEPT_BYTES else None
-        self._known_N = np.zeros(count, np.bool_)
-
-    def __getitem__(self, index: int) -> U8 | None:
-        if self._x_NHWC is None or not self._known_N[index]:
-            return None
-        x_HWC: U8 = self._x_NHWC[index]
-        return x_HWC
-
-    def __setitem__(self, index: int, x_HWC: U8) -> None:
-        if self._x_NHWC is not None:
-            self._x_NHWC[index] = x_HWC
-            self._known_N[index] = True  # last, as other threads read too
-
-
-@dataclass(frozen=True, slots=True)
-class FittedImages:
-    """Images that are brought to their size, one by one, when they are read."""
-
-    labels: Indices
-    name: Callable[[int], str]
-    seen: Callable[[int, Crop], U8]
-    """x_HWC, what a view shows of an image."""
+    """labels_N."""
+    rows: Indices
+    """Where each of the N images lies in `stored`."""
+    stored: Stored
     size: int
     channels: int
-    kept: _Kept
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int, cut: RandomCrop | None = None) -> U8:
-        known = self.kept[index] if cut is None else None
-        if known is not None:
-            return known
-        x_HWC = self.seen(index, Crop(self.size, cut))
-        if cut is None:
-            self.kept[index] = x_HWC
-        return x_HWC
-
-    def read_batch(
-        self, indices_B: Indices, cuts_B: Sequence[RandomCrop] | None = None
-    ) -> tuple[U8, dict[int, str]]:
-        x_BHWC = np.empty((len(indices_B), self.size, self.size, self.channels), np.uint8)
-        damaged: dict[int, str] = {}
-        for place, index in enumerate(indices_B.tolist()):
-            try:
-                x_HWC = self.read(index, cuts_B[place] if cuts_B else None)
-            except DamagedImageError as error:
-                damaged[place] = str(error)
-            else:
-                x_BHWC[place - len(damaged)] = x_HWC
-        return x_BHWC[: len(indices_B) - len(damaged)], damaged
-
-
-@dataclass(frozen=True, slots=True)
-class Subset:
-    """Some of other images, without copying them; made by `subset`."""
-
-    labels: Indices
-    whole: Images
-    rows: Indices
+    kept_MHWC: U8
+    """All M stored images as far as they are known; empty where they are too many to keep."""
+    known_M: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def name(self, index: int) -> str:
-        return self.whole.name(int(self.rows[index]))
+        """What to call an image when talking to the user about it."""
+        return self.stored.name(int(self.rows[index]))
+
+    def subset(self, indices: Indices) -> Images:
+        """These images of the split, in this order, without copying them."""
+        return replace(self, labels=self.labels[indices], rows=self.rows[indices])
 
     def read(self, index: int, cut: RandomCrop | None = None) -> U8:
-        return self.whole.read(int(self.rows[index]), cut)
+        """x_HWC: the square at an image's centre, or the part that `cut` names, in the split's size.
+
+        Raises DamagedImageError where it cannot be decoded.
+        """
+        row = int(self.rows[index])
+        if cut is None and self.known_M[row]:
+            known_HWC: U8 = self.kept_MHWC[row]
+            return known_HWC
+        from firetree.data.decoding import fit
+
+        crop = Crop(self.size, cut)
+        x_HWC = fit(self.stored.image(row, crop), crop, self.channels)
+        if cut is None and len(self.kept_MHWC):
+            self.kept_MHWC[row] = x_HWC
+            self.known_M[row] = True  # last, as other threads read too
+        return x_HWC
 
     def read_batch(
         self, indices_B: Indices, cuts_B: Sequence[RandomCrop] | None = None
     ) -> tuple[U8, dict[int, str]]:
-        return self.whole.read_batch(self.rows[indices_B], cuts_B)
+        """x_BHWC without the damaged images, and the reason for each of those by its index in B."""
+        rows_B = self.rows[indices_B]
+        if cuts_B is None and self.known_M[rows_B].all():
+            return self.kept_MHWC[rows_B], {}
+        x_BHWC = np.empty((len(indices_B), self.size, self.size, self.channels), np.uint8)
+        damaged: dict[int, str] = {}
+        for k, index in enumerate(indices_B.tolist()):
+            try:
+                x_HWC = self.read(index, cuts_B[k] if cuts_B else None)
+            except DamagedImageError as error:
+                damaged[k] = str(error)
+            else:
+                x_BHWC[k - len(damaged)] = x_HWC
+        return x_BHWC[: len(indices_B) - len(damaged)], damaged
+
+
+def fit_images(stored: Stored, labels: Indices, size: int, channels: int) -> Images:
+    """The stored images, `size` pixels high and wide."""
+    count, array = len(labels), stored.array_NHWC
+    ready = array is not None and array.shape[1:] == (size, size, channels)
+    if array is None or not ready:
+        shape = (count, size, size, channels)
+        array = np.empty(shape if math.prod(shape) <= KEPT_BYTES else (0, *shape[1:]), np.uint8)
+    known_M = np.full(count, ready)
+    return Images(labels, np.arange(count), stored, size, channels, array, known_M)

@@ -9,8 +9,9 @@ import string
 
 import numpy as np
 
+from firetree.data.batches import NO_ANSWER
 from firetree.data.order import Indices, RandomStream
-from firetree.data.sequences import NO_ANSWER, Sequences, SequenceSplits
+from firetree.data.sequences import Sequences, SequenceSplits
 
 PAPER_EXAMPLES = 100_000
 PAPER_PAIRS = 4

@@ -6,18 +6,15 @@ Letters in names: N all sequences, B sequences of a batch, T symbols.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
+from firetree.data.batches import NO_ANSWER, Batch
 from firetree.data.order import Indices, batches_in_order, epoch_order, epoch_steps, share
-
-NO_ANSWER = -100
-"""The target where none is asked for, as torch.nn.functional.cross_entropy has it."""
 
 
 class Examples(Protocol):
@@ -75,33 +72,6 @@ class SequenceSplits:
     classes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceBatch:
-    """One rank's part of a step: x_BT or x_B2T, and y_B or y_BT, int64; or games x_BG and rewards y_B.
-
-    `global_count` is the number of answers of the step over all ranks: a sum of losses divided by it
-    gives one rank's part of the mean.
-    """
-
-    x: Tensor
-    y: Tensor
-    global_count: int
-
-    @property
-    def count(self) -> int:
-        """Answers of this part."""
-        return int((self.y != NO_ANSWER).sum())
-
-    def to(self, device: torch.device) -> SequenceBatch:
-        """The same on a device."""
-        return replace(self, x=self.x.to(device), y=self.y.to(device))
-
-    def parts(self, number: int) -> list[SequenceBatch]:
-        """The batch cut into so many parts of nearly equal size, some perhaps empty."""
-        halves = self.x.tensor_split(number), self.y.tensor_split(number)
-        return [SequenceBatch(x, y, self.global_count) for x, y in zip(*halves, strict=True)]
-
-
 class SequenceLoader:
     """One rank's batches; which sequences a step has depends on seed and epoch only.
 
@@ -126,30 +96,26 @@ class SequenceLoader:
         self._rank = rank
         self._world_size = world_size
 
-    def batches(self, step: int) -> Generator[SequenceBatch]:
+    def batches(self, step: int) -> Generator[Batch]:
         """The training batches from `step` on, epoch after epoch without end."""
         epoch, first = divmod(step, epoch_steps(len(self._training(0)), self._batch_size))
         while True:
             yield from self.training_batches(epoch, first)
             epoch, first = epoch + 1, 0
 
-    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[SequenceBatch]:
+    def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The epoch's steps from `first_step` on, shuffled."""
         train = self._training(epoch)
         return self._batches(train, epoch_order(len(train), self._seed, epoch), first_step)
 
-    def test_batches(self) -> Iterator[SequenceBatch]:
+    def test_batches(self) -> Iterator[Batch]:
         """The test sequences in order, each step shared among the ranks."""
         return self._batches(self._test, np.arange(len(self._test)), 0)
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
         """Sequences lie in memory, so none can be damaged."""
 
-    def _batches(
-        self, examples: Examples, order_N: Indices, first_step: int
-    ) -> Iterator[SequenceBatch]:
+    def _batches(self, examples: Examples, order_N: Indices, first_step: int) -> Iterator[Batch]:
         for indices_B in examples.steps(order_N, self._batch_size)[first_step:]:
             x, y = examples.take(share(indices_B, self._rank, self._world_size))
-            yield SequenceBatch(
-                torch.from_numpy(x), torch.from_numpy(y), examples.answers(indices_B)
-            )
+            yield Batch(torch.from_numpy(x), torch.from_numpy(y), examples.answers(indices_B))

@@ -12,7 +12,7 @@ import numpy as np
 
 from firetree.data.account import Account, checksum, counts_as_text, remarks_on_labels
 from firetree.data.damaged import DamagedImageError
-from firetree.data.images import Dataset, Images, Stored, fitted, subset
+from firetree.data.images import Dataset, Images, Stored, fit_images
 from firetree.data.order import Indices, hold_out
 from firetree.errors import UserError
 
@@ -62,14 +62,14 @@ def make_splits(
     class_names, train_labels = _classes(dataset, classes)
     size = size or _own_size(dataset.train)
     channels = channels or _own_channels(dataset.train)
-    train = fitted(dataset.train, train_labels, size, channels)
+    train = fit_images(dataset.train, train_labels, size, channels)
     if dataset.test is not None:
         expected = f"0 to {len(class_names) - 1}, the classes of the training images"
         test_labels = _checked_labels(dataset.test, len(class_names), expected)
-        test = fitted(dataset.test, test_labels, size, channels)
+        test = fit_images(dataset.test, test_labels, size, channels)
     elif len(train) > 1:
         train_rows, test_rows = hold_out(len(train), test_fraction, seed)
-        train, test = subset(train, train_rows), subset(train, test_rows)
+        train, test = train.subset(train_rows), train.subset(test_rows)
     else:
         raise UserError("1 image and no test set; expected at least 2 to hold one out")
     mean, std = _statistics(train, channels)

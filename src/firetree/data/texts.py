@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from firetree.data.account import HELD_OUT, Account, checksum
+from firetree.data.batches import NO_ANSWER
 from firetree.data.folders import list_folder
 from firetree.data.listing import Listing, suffix_of
 from firetree.data.order import Indices, batches_in_order
-from firetree.data.sequences import NO_ANSWER
 from firetree.data.split_files import split_of_path
 from firetree.data.vocabulary import (
     END,

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from firetree.data import SequenceLoader
-from firetree.data.sequences import NO_ANSWER, ExampleSplits
+from firetree.data.batches import NO_ANSWER
+from firetree.data.sequences import ExampleSplits
 
 
 @dataclass(frozen=True, slots=True)
