@@ -1,9 +1,12 @@
-"""What a file is by its first bytes, where it is nothing that is read here: for a clear refusal."""
+"""Clear refusals of files: what a file of another kind is by its first bytes, and that one is damaged."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from firetree.errors import UserError
 
 ENOUGH_BYTES = 512
 """First bytes that tell, of a file that has so many."""
@@ -49,3 +52,29 @@ def foreign_file(path: Path, *own: str) -> str | None:
     with suppress(OSError), path.open("rb") as file:
         return foreign(file.read(ENOUGH_BYTES), *own)
     return None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 200 characters."""
+    return str(error).partition("\n")[0][:200] or type(error).__name__
+
+
+@contextmanager
+def reading(
+    path: Path, expected: str, *own: str, why: Callable[[Exception], str] = first_line
+) -> Iterator[None]:
+    """Turn whatever a parser raises for a damaged file into a UserError.
+
+    Args:
+        expected: as in `expected a whole parquet file`.
+        own: as of `foreign`.
+        why: what to say of an error.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        what = foreign_file(path, *own)
+        problem = f"{path} is {what}" if what else f"cannot read {path}: {why(error)}"
+        raise UserError(f"{problem}; expected {expected}") from error

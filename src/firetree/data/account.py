@@ -1,6 +1,6 @@
-"""What a reader took of the data and what it passed over: as data, and in the lines that tell of it.
+"""What a reader took from the data and what it passed over: as values, and as lines for the user.
 
-`remarks_on_labels` says what the numbers alone would hide. The readers beside this file count.
+`remarks_on_labels` says what the counts alone would hide. The readers beside this file count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from firetree.data.look_alikes import look_alikes
 from firetree.data.order import Indices
 
 HELD_OUT = "held out"
-"""Where test samples come from that are a share of those to train on."""
+"""Says that the test samples are a share of the samples to train on."""
 
 _NAMED = 3
 """Names that a remark gives before it only counts."""
@@ -61,9 +61,7 @@ class Account:
             f"{_counted(self.train, self.samples.removesuffix('s'), self.samples)}{of_classes} "
             f"to train on, {self.test:,} to test ({self.test_from})"
         )
-        if self.passed_over:
-            sentence += f"; passed over: {counts_as_text(self.passed_over)}"
-        return (sentence, *self.remarks)
+        return (sentence + but(self.passed_over), *self.remarks)
 
 
 def left_alone(tested_on: str, unused: str) -> str:
@@ -72,18 +70,23 @@ def left_alone(tested_on: str, unused: str) -> str:
 
 
 def counts_as_text(passed_over: Mapping[str, int]) -> str:
-    """The counts of what was passed over, most of all first."""
-    found = ((reason, count) for reason, count in passed_over.items() if count)
-    ordered = sorted(found, key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count:,} {_of(count, reason)}" for reason, count in ordered)
+    """The counts of what was passed over, the largest first."""
+    ordered = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {_of(count, reason)}" for reason, count in ordered if count)
 
 
 def _of(count: int, reason: str) -> str:
     return reason if count == 1 else _PLURAL.sub(r"\1s", reason, count=1)
 
 
+def but(passed_over: Mapping[str, int]) -> str:
+    """The end of a sentence: what was passed over; empty where that is nothing."""
+    counts = counts_as_text(passed_over)
+    return f"; passed over: {counts}" if counts else ""
+
+
 def checksum(parts: Iterable[bytes | memoryview]) -> int:
-    """CRC-32 of the parts and of where one ends."""
+    """CRC-32 of the parts and of their lengths."""
     value = 0
     for part in parts:
         value = zlib.crc32(b"%d:" % memoryview(part).nbytes, value)
@@ -94,7 +97,7 @@ def checksum(parts: Iterable[bytes | memoryview]) -> int:
 def remarks_on_labels(
     train_labels_N: Indices, test_labels_N: Indices, classes: Sequence[str], samples: str
 ) -> tuple[str, ...]:
-    """What makes the accuracy mean less than it seems: a line for each, with its numbers."""
+    """Reasons why the accuracy means less than it seems: a line each, with its numbers."""
     train_K = np.bincount(train_labels_N, minlength=len(classes))
     test_K = np.bincount(test_labels_N, minlength=len(classes))
     return tuple(
@@ -112,12 +115,12 @@ def remarks_on_labels(
 
 
 def _which(where_K: Any, classes: Sequence[str], what: str) -> str | None:
-    found = [classes[k] for k in np.flatnonzero(where_K).tolist()]
-    if not found:
+    names = [classes[k] for k in np.flatnonzero(where_K).tolist()]
+    if not names:
         return None
-    more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return (
-        f"{what} in {len(found):,} of {len(classes):,} classes: {', '.join(found[:_NAMED])}{more}"
+        f"{what} in {len(names):,} of {len(classes):,} classes: {', '.join(names[:_NAMED])}{more}"
     )
 
 
@@ -131,7 +134,7 @@ def _few(tests: int, samples: str) -> str | None:
 def _majority(train_K: Any, test_K: Any, classes: Sequence[str], samples: str) -> str | None:
     largest = int(train_K.argmax())
     share = test_K[largest] / test_K.sum()
-    # Of two equal classes each has half; "extreme" is halfway between an equal share and all.
+    # "Extreme" is halfway between an equal share and everything.
     if len(classes) > 1 and share > _EXTREME + _EXTREME / len(classes):
         return (
             f"{share:.1%} of the test {samples} are of the class {classes[largest]}: "
@@ -141,9 +144,9 @@ def _majority(train_K: Any, test_K: Any, classes: Sequence[str], samples: str) -
 
 
 def _alike(classes: Sequence[str]) -> str | None:
-    found = [" and ".join(alike) for alike in look_alikes(classes)]
-    more = f", and {len(found) - _NAMED:,} more such" if len(found) > _NAMED else ""
-    return f"classes that look alike: {', '.join(found[:_NAMED])}{more}" if found else None
+    pairs = [" and ".join(alike) for alike in look_alikes(classes)]
+    more = f", and {len(pairs) - _NAMED:,} more such" if len(pairs) > _NAMED else ""
+    return f"classes that look alike: {', '.join(pairs[:_NAMED])}{more}" if pairs else None
 
 
 def _counted(count: int, one: str, more: str) -> str:

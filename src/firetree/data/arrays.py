@@ -6,20 +6,18 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from firetree.data.account import HELD_OUT, checksum, left_alone
 from firetree.data.images import U8, Dataset, Stored, in_array
 from firetree.data.split_names import Split, named, tested_on, words_of
 from firetree.errors import UserError
-from firetree.foreign import foreign_file
+from firetree.foreign import first_line, foreign_file, reading
 from firetree.output import printable
 
 _IMAGES = ("x", "image", "images", "img", "imgs", "data", "pixels")
@@ -41,17 +39,18 @@ def read_digits() -> Dataset:
 def read_npz(path: Path) -> Dataset:
     """Arrays of images and labels, whose names say which they are and of which split.
 
-    So `train_x`, `x_train`, `train_images` and, where a test set is to be held out, `x` or `data`; with
-    `train_y`, `y_train`, `train_labels` and `y`, `labels` or `target`. Validation images are tested on,
-    or test images where there are none of them.
+    Images are `train_x`, `x_train` or `train_images`, and their labels `train_y`, `y_train` or
+    `train_labels`. Where a test set is to be held out they are `x` or `data`, with `y`, `labels` or
+    `target`. Validation images are tested on, or test images where there are none.
 
     Raises:
         UserError: not an .npz file, arrays missing, or of the wrong type, shape or length.
     """
+    expected = f"an .npz file with {_EXPECTED}"
     if not zipfile.is_zipfile(path):
         what = foreign_file(path, "a zip") or "no .npz file or is cut off"
-        raise UserError(f"{path} is {what}; expected an .npz file with {_EXPECTED}")
-    with _explained(path), np.load(path, allow_pickle=False) as file:
+        raise UserError(f"{path} is {what}; expected {expected}")
+    with reading(path, expected, "a zip", why=_why), np.load(path, allow_pickle=False) as file:
         keys, others = _by_split(path, file.files)
         train_split: Split | None = "train" if "train" in keys else None
         test_split = tested_on(keys)
@@ -82,8 +81,8 @@ class _Keys(NamedTuple):
 
 
 def _by_split(path: Path, names: list[str]) -> tuple[dict[Split | None, _Keys], list[str]]:
-    """The arrays of each split, None for those whose names say no split; and the names that say nothing."""
-    found: defaultdict[Split | None, dict[str, str]] = defaultdict(dict)
+    """The arrays of each split (None where a name says no split), and names that are no arrays of ours."""
+    keys: defaultdict[Split | None, dict[str, str]] = defaultdict(dict)
     others = []
     for name in names:
         said = named(name)
@@ -92,29 +91,20 @@ def _by_split(path: Path, names: list[str]) -> tuple[dict[Split | None, _Keys], 
         split = said and said.split
         if role is None:
             others.append(name)
-        elif role in found[split]:
+        elif role in keys[split]:
             raise UserError(
-                f"{path} has {found[split][role]} and {name}, both {role} by their names; expected one "
+                f"{path} has {keys[split][role]} and {name}, both {role} by their names; expected one "
                 "of them"
             )
         else:
-            found[split][role] = name
-    return {split: _Keys(**keys) for split, keys in found.items()}, others
+            keys[split][role] = name
+    return {split: _Keys(**roles) for split, roles in keys.items()}, others
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # whatever numpy and zipfile stumble over in a damaged file
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        if "Object arrays" in reason:
-            reason = "it has arrays of objects, which are never unpickled; save y.astype(str), say"
-        raise UserError(
-            f"cannot read {path}: {reason:.200}; expected an .npz file with {_EXPECTED}"
-        ) from error
+def _why(error: Exception) -> str:
+    if "Object arrays" in str(error):
+        return "it has arrays of objects, which are never unpickled; save y.astype(str), say"
+    return first_line(error)
 
 
 def _stored(
@@ -170,13 +160,10 @@ def _with_channels_last(x: U8) -> U8 | None:
 
 
 def _check_same_size(path: Path, train: Stored, test: Stored, train_name: str, name: str) -> None:
-    ours, theirs = (_size(part) for part in (train, test))
+    ours, theirs = (
+        () if part.array_NHWC is None else part.array_NHWC.shape[1:] for part in (train, test)
+    )
     if ours != theirs:
         raise UserError(
             f"{name} of {path} has images of {theirs}; expected {ours} as in {train_name}"
         )
-
-
-def _size(stored: Stored) -> tuple[int, ...]:
-    array: npt.NDArray[Any] | None = stored.array_NHWC
-    return () if array is None else array.shape[1:]

@@ -1,7 +1,7 @@
-"""From splits to the batches of one rank, the next ones prepared while the present one is trained.
+"""From splits to the batches of one rank; the next ones are prepared while a step is trained.
 
-Which images a step has depends on seed and epoch only, and all ranks' batches together are the
-batch that one rank alone would have.
+Which images a step has depends on seed and epoch only. All ranks' batches together are the batch that
+one rank alone would have.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count
 
@@ -30,7 +30,7 @@ NO_ANSWER = -100
 _ACCEPTED_DAMAGE_PERCENT = 1
 
 _WAITING = 2
-"""Batches that lie ready beside those that threads are at work on."""
+"""Batches that are kept ready, beyond those that threads are working on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,39 +68,32 @@ Prepared = tuple[Batch, dict[str, str]]
 """A step's batch, and the reason for each image missing in it by name."""
 
 
+@dataclass(kw_only=True)
 class Loader:
-    """One rank's batches, and `damaged`: why an image is left out of them, by its name.
+    """One rank's batches of images, prepared a few ahead by threads.
 
-    Each batch is prepared by one of `threads`, a few ahead; how many makes no difference to them.
+    The number of threads makes no difference to the batches.
     """
 
-    def __init__(
-        self,
-        splits: Splits,
-        *,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        world_size: int,
-        augmentation: Augmentation,
-        threads: int = 1,
-        channels_last: bool = True,
-    ):
-        if augmentation.crop_padding >= splits.size:
+    splits: Splits = field(kw_only=False)
+    batch_size: int
+    seed: int
+    rank: int
+    world_size: int
+    augmentation: Augmentation
+    threads: int = 1
+    channels_last: bool = True
+    damaged: dict[str, str] = field(default_factory=dict, init=False)
+    """Why an image is left out, by its name."""
+
+    def __post_init__(self) -> None:
+        if self.augmentation.crop_padding >= self.splits.size:
             raise UserError(
-                f"data.crop_padding = {augmentation.crop_padding}; expected less than the "
-                f"images' {splits.size} pixels"
+                f"data.crop_padding = {self.augmentation.crop_padding}; expected less than the "
+                f"images' {self.splits.size} pixels"
             )
-        self.damaged: dict[str, str] = {}
-        self._splits = splits
-        self._batch_size = batch_size
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
-        self._augmentation = augmentation
-        self._threads = threads
-        self._channels_last = channels_last
-        # x / 255 less the mean, by the deviation, as one multiplication and one addition.
+        # (x / 255 - mean) / std, as one multiplication and one addition.
+        splits = self.splits
         mean_C, std_C = np.array(splits.mean, np.float32), np.array(splits.std, np.float32)
         self._scale_WC = np.tile(1 / (255 * std_C), splits.size)
         self._shift_WC = np.tile(-mean_C / std_C, splits.size)
@@ -116,7 +109,7 @@ class Loader:
         Raises:
             RunFailedError: more than 1 % of all images are damaged.
         """
-        epoch, first = divmod(step, epoch_steps(len(self._splits.train), self._batch_size))
+        epoch, first = divmod(step, epoch_steps(len(self.splits.train), self.batch_size))
         later = (self._training(number, 0) for number in count(epoch + 1))
         return self._ahead(chain(self._training(epoch, first), chain.from_iterable(later)))
 
@@ -130,17 +123,17 @@ class Loader:
         Raises:
             RunFailedError: more than 1 % of all images are damaged.
         """
-        test = self._splits.test
+        test = self.splits.test
         return self._ahead(self._steps(test, np.arange(len(test)), 0, None))
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
-        """Add damaged images, met here or by another rank: the reason for each by name.
+        """Add damaged images that this or another rank met: the reason for each by its name.
 
         Raises:
             RunFailedError: more than 1 % of all images are damaged.
         """
         self.damaged.update(damaged)
-        total = len(self._splits.train) + len(self._splits.test)
+        total = len(self.splits.train) + len(self.splits.test)
         if 100 * self.damaged_count > _ACCEPTED_DAMAGE_PERCENT * total:
             name, reason = next(iter(self.damaged.items()))
             raise RunFailedError(
@@ -149,25 +142,25 @@ class Loader:
             )
 
     def _training(self, epoch: int, first_step: int) -> Iterator[Callable[[], Prepared]]:
-        train = self._splits.train
-        order_N = epoch_order(len(train), self._seed, epoch)
-        draws = draw(self._augmentation, len(train), self._seed, epoch)
+        train = self.splits.train
+        order_N = epoch_order(len(train), self.seed, epoch)
+        draws = draw(self.augmentation, len(train), self.seed, epoch)
         yield from self._steps(train, order_N, first_step, draws)
 
     def _steps(
         self, images: Images, order_N: Indices, first_step: int, draws: Draws | None
     ) -> Iterator[Callable[[], Prepared]]:
-        """What has to be done for each step from `first_step` on."""
-        for step in range(first_step, epoch_steps(len(order_N), self._batch_size)):
+        """A call for each step from `first_step` on that prepares its batch."""
+        for step in range(first_step, epoch_steps(len(order_N), self.batch_size)):
             yield partial(self._prepare, images, order_N, step, draws)
 
     def _ahead(self, steps: Iterator[Callable[[], Prepared]]) -> Generator[Batch]:
-        pool = ThreadPoolExecutor(self._threads, "firetree-data")
+        pool = ThreadPoolExecutor(self.threads, "firetree-data")
         begun: deque[Future[Prepared]] = deque()
         try:
             for step in steps:
                 begun.append(pool.submit(step))
-                if len(begun) == self._threads + _WAITING:
+                if len(begun) == self.threads + _WAITING:
                     yield self._finished(begun.popleft())
             while begun:
                 yield self._finished(begun.popleft())
@@ -182,8 +175,8 @@ class Loader:
     def _prepare(
         self, images: Images, order_N: Indices, step: int, draws: Draws | None
     ) -> Prepared:
-        indices = batch_indices(order_N, self._batch_size, step)
-        mine = share(indices, self._rank, self._world_size)
+        indices = batch_indices(order_N, self.batch_size, step)
+        mine = share(indices, self.rank, self.world_size)
         cuts_B = draws.cuts(mine) if draws is not None else None
         try:
             x_BHWC, damaged = images.read_batch(mine, cuts_B)
@@ -197,7 +190,7 @@ class Loader:
         return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
 
     def _unread(self, images: Images, mine: Indices, error: Exception) -> RunFailedError:
-        """What is said where an error is no damage of an image: this rank, and which one it was."""
+        """The error for a failure that is not a damaged image: it names the rank and the image."""
         name = "a batch"
         for index in mine.tolist():
             try:
@@ -208,18 +201,18 @@ class Loader:
                 name, error = images.name(index), cause
                 break
         return RunFailedError(
-            f"rank {self._rank} cannot read {name}: {type(error).__name__}: {error}; has the data "
+            f"rank {self.rank} cannot read {name}: {type(error).__name__}: {error}; has the data "
             "changed since the run began?"
         )
 
     def _normalised(self, x_BHWC: U8) -> Tensor:
         normal_BHWC = x_BHWC.astype(np.float32)
-        # By whole rows, as numpy is slow where the innermost axis has three numbers.
+        # By whole rows: numpy is slow where the innermost axis has only three numbers.
         rows = normal_BHWC.reshape(*x_BHWC.shape[:2], len(self._scale_WC))
         rows *= self._scale_WC
         rows += self._shift_WC
         x_BCHW = torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
-        if self._channels_last:
+        if self.channels_last:
             return x_BCHW
-        # Not `contiguous`, to which grey images are in either order, while convolutions see one.
+        # `contiguous` would leave grey images alone: to it they are in either order.
         return x_BCHW.clone(memory_format=torch.contiguous_format)

@@ -1,15 +1,15 @@
 """Images in parquet files in the layouts of Hugging Face datasets.
 
-One column holds the encoded bytes, alone or in a struct, one the labels. Only labels are read at once;
-an image's bytes come with the row group that it is in, and the groups used last stay in memory.
+One column holds the encoded bytes, alone or in a struct; another holds the labels. Only labels are read
+at the start. An image's bytes are read with its row group, and the groups used last stay in memory.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +26,11 @@ from firetree.data.images import Dataset, Stored, encoded
 from firetree.data.parquet_columns import Columns, find_columns
 from firetree.data.split_files import split_files
 from firetree.errors import UserError
-from firetree.foreign import foreign_file
+from firetree.foreign import reading
 from firetree.output import printable
 
 CACHE_BYTES = 1_000_000_000
-"""Row groups of a split that stay in memory, as encoded bytes; two do in any case."""
+"""Encoded bytes of a split's row groups that stay in memory; at least two groups always do."""
 
 _NO_LABEL = -1
 """The label of each image in Hugging Face's test sets without labels."""
@@ -42,10 +42,10 @@ def read_parquet(
     label_column: str | None = None,
     needs_labels: bool = True,
 ) -> Dataset:
-    """A single file, or a folder of them, whose names say what to test on (`split_files`).
+    """Read a single file, or a folder of files whose names say what to test on (`split_files`).
 
-    Labels are numbers or names; of numbers, Hugging Face's metadata may have the names. A test set
-    without labels is passed over. Where images need no labels, files without have the label −1.
+    Labels are numbers or names; Hugging Face's metadata may name the numbers. A test set without labels
+    is passed over. Without `needs_labels`, images of files without labels get the label −1.
 
     Raises:
         UserError: no such files, unreadable ones, or columns that are missing, of a wrong type, or to be
@@ -77,7 +77,7 @@ def read_parquet(
 
 
 def _in_order(file: _File, names: tuple[str, ...]) -> _File:
-    """The file with labels that are places in `names`, where its own metadata order them otherwise."""
+    """The file with labels that index `names`, where its own metadata have another order."""
     if not names or file.class_names in ((), names) or file.labels.dtype.kind not in "iu":
         return file
     if unknown := set(file.class_names) - set(names):
@@ -97,9 +97,13 @@ def _is_unlabelled(labels: npt.NDArray[Any]) -> bool:
 
 
 def _with_rows(files: list[_File], passed_over: Counter[str]) -> list[_File]:
-    found = [file for file in files if len(file.labels)]
-    passed_over["parquet file without rows"] += len(files) - len(found)
-    return found
+    with_rows = [file for file in files if len(file.labels)]
+    passed_over["parquet file without rows"] += len(files) - len(with_rows)
+    return with_rows
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return reading(path, "a whole parquet file", "parquet")
 
 
 class _Group(NamedTuple):
@@ -114,7 +118,7 @@ class _Group(NamedTuple):
 
     def read(self) -> pa.Array:
         """The encoded images; UserError where the file is damaged."""
-        with _explained(self.file), pq.ParquetFile(self.file, metadata=self.metadata) as parquet:
+        with _reading(self.file), pq.ParquetFile(self.file, metadata=self.metadata) as parquet:
             table = parquet.read_row_group(self.number, columns=[self.columns.image_path])
             column = table[0] if self.columns.plain else pc.struct_field(table[0], "bytes")
             images = column.cast(pa.large_binary()).combine_chunks()
@@ -144,11 +148,11 @@ def _stored(files: list[_File]) -> Stored:
         return groups[number].read()
 
     def name(index: int) -> str:
-        number = _place(file_starts, index)
+        number = _stretch(file_starts, index)
         return f"image {index - file_starts[number]} of {printable(files[number].path.name)}"
 
     def content(index: int) -> bytes:
-        number = _place(group_starts, index)
+        number = _stretch(group_starts, index)
         value: bytes | None = read(number)[index - group_starts[number]].as_py()
         if value is None:
             raise DamagedImageError("the file holds no bytes for it")
@@ -159,15 +163,15 @@ def _stored(files: list[_File]) -> Stored:
     return encoded(labels, name, content, checksum(about))
 
 
-def _place(starts: npt.NDArray[np.int64], index: int) -> int:
-    """Which of the stretches that begin at `starts` holds this index."""
+def _stretch(starts: npt.NDArray[np.int64], index: int) -> int:
+    """The stretch that holds this index, of those that begin at `starts`."""
     return int(np.searchsorted(starts, index, side="right")) - 1
 
 
 def _opened(
     path: Path, image_column: str | None, label_column: str | None, needs_labels: bool
 ) -> _File:
-    with _explained(path), pq.ParquetFile(path) as parquet:
+    with _reading(path), pq.ParquetFile(path) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
         columns = find_columns(schema, path, image_column, label_column, needs_labels)
         groups = [
@@ -210,19 +214,3 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
         return ()
     fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(map(printable, names)) if fits else ()
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # whatever pyarrow stumbles over in a damaged file
-        if what := foreign_file(path, "parquet"):
-            raise UserError(f"{path} is {what}; expected a parquet file") from error
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"cannot read {path}: {reason:.200}; expected a whole parquet file"
-        ) from error

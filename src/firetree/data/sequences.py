@@ -6,7 +6,7 @@ Letters in names: N all sequences, B sequences of a batch, T symbols.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,18 +18,18 @@ from firetree.data.order import Indices, batches_in_order, epoch_order, epoch_st
 
 
 class Examples(Protocol):
-    """Sequences and their answers, of which some can be taken by their numbers."""
+    """Sequences and their answers, taken by their indices."""
 
     def __len__(self) -> int: ...
 
     def take(self, indices_B: Indices) -> tuple[npt.NDArray[Any], Indices]:
-        """What a network gets and what it is to give, the sequences along the first axis."""
+        """Inputs and targets, with the sequences along the first axis."""
 
     def answers(self, indices_B: Indices) -> int:
         """How many answers these sequences ask for."""
 
     def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
-        """indices_B of each step over all ranks, which together are `order_N` in some order."""
+        """indices_B of each step over all ranks; together they hold each index of `order_N` once."""
 
 
 class ExampleSplits(Protocol):
@@ -64,7 +64,7 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True)
 class SequenceSplits:
-    """What to train on and what to test on: indices into `symbols` go in, into `classes` come out."""
+    """What to train on and to test on; inputs index `symbols`, and answers index `classes`."""
 
     train: Sequences
     test: Sequences
@@ -72,50 +72,40 @@ class SequenceSplits:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceLoader:
-    """One rank's batches; which sequences a step has depends on seed and epoch only.
+    """One rank's batches; which sequences a step has depends on seed and epoch only."""
 
-    `training` gives the sequences of each epoch, as many in all of them.
-    """
-
-    def __init__(
-        self,
-        training: Callable[[int], Examples],
-        test: Examples,
-        *,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        world_size: int,
-    ):
-        self.damaged: dict[str, str] = {}
-        self._training = training
-        self._test = test
-        self._batch_size = batch_size
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
+    training: Callable[[int], Examples] = field(kw_only=False)
+    """The sequences of an epoch; every epoch has the same number."""
+    test: Examples = field(kw_only=False)
+    batch_size: int
+    seed: int
+    rank: int
+    world_size: int
+    damaged: dict[str, str] = field(default_factory=dict, init=False)
+    """Stays empty, since sequences are in memory."""
 
     def batches(self, step: int) -> Generator[Batch]:
         """The training batches from `step` on, epoch after epoch without end."""
-        epoch, first = divmod(step, epoch_steps(len(self._training(0)), self._batch_size))
+        epoch, first = divmod(step, epoch_steps(len(self.training(0)), self.batch_size))
         while True:
             yield from self.training_batches(epoch, first)
             epoch, first = epoch + 1, 0
 
     def training_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The epoch's steps from `first_step` on, shuffled."""
-        train = self._training(epoch)
-        return self._batches(train, epoch_order(len(train), self._seed, epoch), first_step)
+        train = self.training(epoch)
+        return self._batches(train, epoch_order(len(train), self.seed, epoch), first_step)
 
     def test_batches(self) -> Iterator[Batch]:
         """The test sequences in order, each step shared among the ranks."""
-        return self._batches(self._test, np.arange(len(self._test)), 0)
+        return self._batches(self.test, np.arange(len(self.test)), 0)
 
     def note_damaged(self, damaged: dict[str, str]) -> None:
-        """Sequences lie in memory, so none can be damaged."""
+        """Do nothing: no sequence can be damaged."""
 
     def _batches(self, examples: Examples, order_N: Indices, first_step: int) -> Iterator[Batch]:
-        for indices_B in examples.steps(order_N, self._batch_size)[first_step:]:
-            x, y = examples.take(share(indices_B, self._rank, self._world_size))
+        for indices_B in examples.steps(order_N, self.batch_size)[first_step:]:
+            x, y = examples.take(share(indices_B, self.rank, self.world_size))
             yield Batch(torch.from_numpy(x), torch.from_numpy(y), examples.answers(indices_B))

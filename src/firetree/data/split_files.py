@@ -1,6 +1,6 @@
-"""Which files of a folder are to train and which to test on, where each holds many images.
+"""Which files of a folder to train on and which to test on, where each file holds many images.
 
-The name of a file says its split, or else that of a folder above it, as in `data/train-00000.parquet` and
+A file's name says its split, as in `data/train-00000.parquet`; else a folder's name above it does, as in
 `train/0000.parquet`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firetree.data.account import HELD_OUT, counts_as_text, left_alone
+from firetree.data.account import HELD_OUT, but, left_alone
 from firetree.data.folders import list_folder
 from firetree.data.listing import Parts, suffix_of
 from firetree.data.numbered import remarks_on_numbers
@@ -36,8 +36,8 @@ class SplitFiles:
 def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
     """The files of a folder and below it whose names end in one of `suffixes`; or the one at `path`.
 
-    Where none says that it is to train on, those that say nothing are. Validation files are tested on,
-    or test files where there are none of them.
+    Where no name says `train`, files whose names say no split are trained on. Validation files are tested
+    on, or test files where there are none.
 
     Raises:
         UserError: no file to train on, or several data sets in one folder.
@@ -57,10 +57,9 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
     train = found.pop("train", None) or found.pop(None, [])
     if not train:
         names = ", ".join(printable("/".join(parts)) for files in found.values() for parts in files)
-        but = counts_as_text(listing.passed_over)
         raise UserError(
-            f"{path} holds no {kind} to train on, such as train-*{suffixes[0]}; found {names or 'none'}"
-            + (f"; passed over: {but}" if but else "")
+            f"{path} holds no {kind} to train on, such as train-*{suffixes[0]}; found "
+            f"{names or 'none'}{but(listing.passed_over)}"
         )
     _check_one_data_set(path, train)
     if None in found:
@@ -86,17 +85,17 @@ def split_of_path(parts: Parts) -> Split | None:
 
 
 def _remarks(files: Sequence[Parts], suffixes: Sequence[str]) -> list[str]:
-    """What their names say of them beside their split."""
+    """What else the names say: that a file is partial, or that numbered files are missing."""
     partial = [parts for parts in files if any("partial" in words_of(part) for part in parts)]
-    told = [f"{_shown(partial)} is only a part of its data set by its name"] if partial else []
-    return told + remarks_on_numbers(files, suffixes)
+    remarks = [f"{_shown(partial)} is only a part of its data set by its name"] if partial else []
+    return remarks + remarks_on_numbers(files, suffixes)
 
 
 def _check_one_data_set(path: Path, train: Sequence[Parts]) -> None:
-    """Raise UserError where training files lie in folders of different names but for splits."""
-    places = sorted({tuple(part for part in parts[:-1] if not named(part)) for parts in train})
-    if len(places) > 1:
-        names = ", ".join(printable("/".join(place)) or "." for place in places)
+    """Raise UserError where training files lie in folders whose names differ in more than the split."""
+    folders = sorted({tuple(part for part in parts[:-1] if not named(part)) for parts in train})
+    if len(folders) > 1:
+        names = ", ".join(printable("/".join(folder)) or "." for folder in folders)
         raise UserError(
             f"{path} holds files to train on in {names}; expected one data set, give data.path of it"
         )

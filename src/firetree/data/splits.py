@@ -1,7 +1,7 @@
-"""Training and test images of one size, checked, with what a model must know of them.
+"""Training and test images of one size, with checked labels and what a model must know of them.
 
-Readers say what is stored; this module checks the labels, chooses size and channels where the user
-has not, holds out a test set where there is none, and measures mean and deviation.
+Readers say what is stored. This module checks labels, holds out a test set where there is none, and
+measures mean and deviation. It chooses the size and channels that the user did not give.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firetree.data.account import Account, checksum, counts_as_text, remarks_on_labels
+from firetree.data.account import Account, but, checksum, remarks_on_labels
 from firetree.data.damaged import DamagedImageError
 from firetree.data.images import Dataset, Images, Stored, fit_images
 from firetree.data.order import Indices, hold_out
@@ -25,9 +25,9 @@ _GREY_STEP = 1 / 255
 class Splits:
     """What to train on and what to test on.
 
-    Every image is `size` pixels high and wide with `channels` channels. `mean` and `std` are those
-    of each channel over a sample of the training images, with 0 black and 1 white. A label is an
-    index into `classes`. `account` says what was read for them.
+    Every image is `size` pixels high and wide and has `channels` channels. `mean` and `std` are each
+    channel's over a sample of the training images, with 0 black and 1 white. A label is an index into
+    `classes`. `account` says what was read.
     """
 
     train: Images
@@ -55,10 +55,7 @@ def make_splits(
         UserError: no images, labels out of range, different sizes, or no readable image.
     """
     if not len(dataset.train.labels):
-        but = counts_as_text(dataset.passed_over)
-        raise UserError(
-            "the data hold no images to train on" + (f"; passed over: {but}" if but else "")
-        )
+        raise UserError(f"the data hold no images to train on{but(dataset.passed_over)}")
     class_names, train_labels = _classes(dataset, classes)
     size = size or _own_size(dataset.train)
     channels = channels or _own_channels(dataset.train)

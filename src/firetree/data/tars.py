@@ -1,5 +1,6 @@
-"""What lies where in a tar: each member is read by its own offset, and nothing is unpacked but a whole
-compressed tar, once, into a temporary file without a name.
+"""Where each file of a tar lies, so that it can be read by its offset without unpacking.
+
+Only a compressed tar is unpacked: once, as a whole, into a temporary file without a name.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import posixpath
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from firetree.data.listing import Listing, Parts, StoredFile, is_hidden
 from firetree.errors import UserError
 from firetree.extras import extra
-from firetree.foreign import foreign_file
+from firetree.foreign import reading
 
 TARS = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2"),
@@ -34,7 +34,7 @@ _PIECE_BYTES = 1 << 20
 def list_tar(path: Path) -> Listing:
     """The files of a tar, links followed; of two with one name the later one.
 
-    A copy of a compressed tar is unpacked, as a random order could not be read from the tar itself.
+    A compressed tar is unpacked into a copy, since it cannot be read in random order itself.
 
     Raises:
         UserError: no tar, or one that is cut off.
@@ -71,16 +71,16 @@ def _followed(
     links: dict[Parts, Parts], members: dict[Parts, StoredFile], listing: Listing
 ) -> dict[Parts, StoredFile]:
     """The files that links lead to, by the links' names."""
-    found = {}
+    files = {}
     for parts, target in links.items():
         for _ in range(_MOST_LINKS):
             target = links.get(target, target)
         if target in members:
-            found[parts] = members[target]._replace(name="/".join(parts))
+            files[parts] = members[target]._replace(name="/".join(parts))
         else:
             reason = "link to a folder" if target in listing.folders else "broken link"
             listing.passed_over[reason] += 1
-    return found
+    return files
 
 
 def _hide(listing: Listing) -> None:
@@ -97,7 +97,9 @@ def _hide(listing: Listing) -> None:
 
 
 def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, StoredFile]]:
-    with _explained(path), path.open("rb") as stored:
+    expected = "a tar, perhaps compressed by gzip, bzip2, xz or zstd"
+    guard = reading(path, expected, "a tar", "compressed", why=_why)
+    with guard, path.open("rb") as stored:
         packed = _unpacker(stored.read(6))
         file = _unpacked(path, packed) if packed else stored
         source = file if packed else str(path)
@@ -125,26 +127,15 @@ def _next_start(file: BinaryIO, end: int) -> int | None:
     return None
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # whatever the parsers of damaged files stumble over
-        what = foreign_file(path, "a tar", "compressed")
-        reason = str(error).replace("unexpected end of data", "it is cut off")
-        raise UserError(
-            f"{f'{path} is {what}' if what else f'cannot read {path}: {reason}'}; expected a tar, "
-            "perhaps compressed by gzip, bzip2, xz or zstd"
-        ) from error
+def _why(error: Exception) -> str:
+    return str(error).replace("unexpected end of data", "it is cut off")
 
 
 Opener = Callable[[Path], BinaryIO]
 
 
 def _unpacker(start: bytes) -> Opener | None:
-    """What unpacks a file that begins so; None for one that is not compressed."""
+    """The opener for a file that starts with these bytes; None for one that is not compressed."""
     if start.startswith(b"\x1f\x8b"):
         return lambda path: cast(BinaryIO, gzip.open(path))
     if start.startswith(b"BZh"):
@@ -162,7 +153,7 @@ def _open_zstd(path: Path) -> BinaryIO:
 
 
 def _unpacked(path: Path, opener: Opener) -> BinaryIO:
-    """A copy that is gone with the process."""
+    """An unpacked copy that vanishes with the process."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as its members are
     with opener(path) as packed:
         while piece := packed.read(_PIECE_BYTES):

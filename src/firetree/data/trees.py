@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from firetree.data.account import HELD_OUT, counts_as_text, left_alone
+from firetree.data.account import HELD_OUT, but, left_alone
 from firetree.data.decoding import SUFFIXES
 from firetree.data.folders import list_folder
 from firetree.data.images import Dataset, Stored, encoded
@@ -27,8 +27,8 @@ from firetree.output import printable
 def read_folder(root: Path) -> Dataset:
     """One folder a class, or the same in a folder for each split, by any of its usual names.
 
-    Validation images are tested on, or test images where there are none of them. A split without class
-    folders, as ImageNet's test/, has no labels and is passed over.
+    Validation images are tested on, or test images where there are none. A split without class folders,
+    such as ImageNet's test/, has no labels and is passed over.
 
     Raises:
         UserError: no such folder, none or no readable class folders, or a class without images.
@@ -58,10 +58,6 @@ def images_of(listing: Listing) -> dict[Parts, StoredFile]:
     return images
 
 
-def _says_images(folder: str) -> bool:
-    return bool(words_of(folder)) and says_nothing(folder)
-
-
 @dataclass(frozen=True, slots=True)
 class _Tree:
     """Images by the parts of their paths, and all folders."""
@@ -87,16 +83,17 @@ class _Tree:
 
     @property
     def parents(self) -> set[str]:
-        """Those of them that hold folders with images."""
+        """The topmost folders whose own folders hold images."""
         return {parts[0] for parts in self.deeper}
 
     @property
     def deeper(self) -> list[Parts]:
-        """The images below folders of those, but for a folder of images that is called `images`."""
+        """Images at least two folders deep; a class's only folder `images` does not count."""
         return [
             parts
             for parts in self.images
-            if len(parts) > 3 or (len(parts) == 3 and not _says_images(parts[1]))
+            if len(parts) > 3
+            or (len(parts) == 3 and not (words_of(parts[1]) and says_nothing(parts[1])))
         ]
 
 
@@ -162,7 +159,7 @@ def _pass_over_loose(tree: _Tree, passed_over: Counter[str]) -> None:
 
 
 def _split_folders(tree: _Tree) -> dict[Split, str]:
-    """The folder of each split that holds class folders, as train/ and val/, or seg_train/ and seg_val/.
+    """The folder of each split that holds class folders: train/ and val/, or seg_train/ and seg_val/.
 
     Raises:
         UserError: two folders for a split.
@@ -173,56 +170,57 @@ def _split_folders(tree: _Tree) -> dict[Split, str]:
     for folder in sorted(tree.parents):
         if (said := named(folder)) is not None:
             by_affix[said.affix][said.split].append(folder)
-    # Alone, a train folder with words of its own is a class, such as train_station/.
+    # A lone train folder with further words in its name is a class, such as train_station/.
     affixes = [
         affix
         for affix, splits in by_affix.items()
         if "train" in splits and (len(splits) > 1 or () in (affix, *by_affix))
     ]
-    found = dict(by_affix[min(affixes, default=())])
-    if "train" in found:
+    folders_of = dict(by_affix[min(affixes, default=())])
+    if "train" in folders_of:
         for other in by_affix.values():
-            found = {**other, **found} if "train" not in other else found
-    for split, folders in found.items():
+            folders_of = {**other, **folders_of} if "train" not in other else folders_of
+    for split, folders in folders_of.items():
         if len(folders) > 1:
             names = " and ".join(f"{printable(folder)}/" for folder in folders)
             raise UserError(
                 f"{tree.name} has {names} for {split}; expected one, move the other away"
             )
-    return {split: folders[0] for split, folders in found.items()}
+    return {split: folders[0] for split, folders in folders_of.items()}
 
 
 def _chosen(tree: _Tree, passed_over: Counter[str]) -> _Chosen:
-    found = _split_folders(tree)
-    others = tree.tops - set(found.values())
-    if "train" in found:
+    folder_of = _split_folders(tree)
+    others = tree.tops - set(folder_of.values())
+    if "train" in folder_of:
         _pass_over_loose(tree, passed_over)
         for folder in others:
             unlabelled = named(folder) and folder not in tree.parents
             reason = "without a label in" if unlabelled else "in"
             passed_over[f"{reason} {printable(folder)}/"] += len(tree.below(folder).images)
-        train, remarks = _inner(tree.below(found["train"])), []
+        train, remarks = _inner(tree.below(folder_of["train"])), []
     else:
-        remarks = _remarks_on_classes(tree, others, found.values(), passed_over)
-        train = tree.without(found.values())
-    split = tested_on(found)
+        remarks = _remarks_on_classes(tree, others, folder_of.values(), passed_over)
+        train = tree.without(folder_of.values())
+    split = tested_on(folder_of)
     if split is None:
         return _Chosen(train, remarks=tuple(remarks))
-    folder = printable(found[split])
-    if split == "validation" and "test" in found:
-        count = len(tree.below(found["test"]).images)
-        remarks.append(left_alone(f"{folder}/", f"{printable(found['test'])}/ ({count:,} images)"))
-    test = _inner(tree.below(found[split]))
+    folder = printable(folder_of[split])
+    if split == "validation" and "test" in folder_of:
+        unused = folder_of["test"]
+        count = len(tree.below(unused).images)
+        remarks.append(left_alone(f"{folder}/", f"{printable(unused)}/ ({count:,} images)"))
+    test = _inner(tree.below(folder_of[split]))
     return _Chosen(train, test, f"from {folder}/", tuple(remarks))
 
 
 def _remarks_on_classes(
     tree: _Tree, classes: set[str], other_splits: Collection[str], passed_over: Counter[str]
 ) -> list[str]:
-    """What to say of classes that have the name of a split.
+    """Remarks on classes whose names are those of splits.
 
     Raises:
-        UserError: nothing but splits, or what is more likely one without labels than a class.
+        UserError: there are only splits, or a folder is more likely an unlabelled split than a class.
     """
     splits = {
         folder: said.split for folder in classes if (said := named(folder)) and not said.affix
@@ -232,7 +230,7 @@ def _remarks_on_classes(
         names = ", ".join(sorted((*splits, *other_splits)))
         raise UserError(
             f"{tree.name} has {names}, and no train folder with class folders; expected "
-            f"train/CLASS/IMAGE, or CLASS/IMAGE{_but(passed_over)}"
+            f"train/CLASS/IMAGE, or CLASS/IMAGE{but(passed_over)}"
         )
     for folder, split in sorted(splits.items()):
         if split != "train" and len(others) > 1:
@@ -247,7 +245,7 @@ def _remarks_on_classes(
 
 
 def _inner(tree: _Tree) -> _Tree:
-    """The tree below folders that repeat the split's name, or say nothing, as train/images/."""
+    """The tree below folders that repeat the split's name or only say `images`, as train/images/."""
     while len(tree.tops) == 1 and tree.parents:
         (top,) = tree.tops
         if named(top) is None and not says_nothing(top):
@@ -261,23 +259,19 @@ def _classes(tree: _Tree, passed_over: Counter[str]) -> list[str]:
     if not tree.tops:
         raise UserError(
             f"{tree.name} holds no images in class folders; expected CLASS/IMAGE with one of "
-            f"{' '.join(SUFFIXES)}{_but(passed_over)}"
+            f"{' '.join(SUFFIXES)}{but(passed_over)}"
         )
     without_images = {parts[0] for parts in tree.folders} - tree.tops
     if without_images:
         raise UserError(
             f"class folder '{printable(min(without_images))}' of {tree.name} holds no images; add some "
-            f"or remove it, or give data.path of a folder with class folders alone{_but(passed_over)}"
+            f"or remove it, or give data.path of a folder with class folders alone{but(passed_over)}"
         )
     return sorted(tree.tops)
 
 
-def _but(passed_over: Counter[str]) -> str:
-    return f"; passed over: {counts_as_text(passed_over)}" if +passed_over else ""
-
-
 def _refuse_splits_within(tree: _Tree) -> None:
-    """Raise UserError where class folders hold splits, which would be mixed."""
+    """Raise UserError where class folders hold splits: training would mix these."""
     splits = {said.split: p for p in tree.deeper if (said := named(p[1])) and not said.affix}
     if len(splits) > 1:
         some = " and ".join(printable("/".join(parts[:2])) + "/" for parts in splits.values())

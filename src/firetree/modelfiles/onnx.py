@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.extras import extra
+from firetree.foreign import reading
 from firetree.modelfiles.external import read_beside, size_bytes
 from firetree.modelfiles.graphs import check_graph
 from firetree.modelfiles.kinds import network_like
@@ -38,7 +38,7 @@ def read_onnx(path: Path) -> Model:
         import onnx
     if path.stat().st_size > _LARGEST_BYTES:
         raise UserError(f"{path} has over 2 GiB; expected a smaller ONNX file")
-    with _one_line(path):
+    with reading(path, "a whole ONNX file", why=_one_line):
         loaded = onnx.load(str(path), load_external_data=False)
         kinds = {node.op_type for node in loaded.graph.node}
         _refuse_quantised(kinds, path)
@@ -51,21 +51,13 @@ def read_onnx(path: Path) -> Model:
     model = recognise(layers, _prepared(loaded.graph), fields)
     if model is None:
         raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
-    with _one_line(path):
+    with reading(path, "a whole ONNX file", why=_one_line):
         check_graph(loaded.graph, tensors, model, list(layers), str(path))
     return model
 
 
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """Turn what onnx raises for a damaged file into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # protobuf and numpy have errors of their own
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {path}: {reason}; expected a whole ONNX file") from error
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _refuse_quantised(kinds: set[str], path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from firetree.data import trees
-from firetree.data.account import counts_as_text
+from firetree.data.account import but, counts_as_text
 from firetree.data.damaged import DamagedImageError
 from firetree.data.decoding import SUFFIXES, decode
 from firetree.data.folders import list_folder
@@ -115,10 +115,8 @@ def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
 
 
 def _no_images(path: Path, listing: Listing) -> UserError:
-    but = counts_as_text(listing.passed_over)
     return UserError(
-        f"{path} holds no images; expected {' '.join(SUFFIXES)}"
-        + (f"; passed over: {but}" if but else "")
+        f"{path} holds no images; expected {' '.join(SUFFIXES)}{but(listing.passed_over)}"
     )
 
 
