@@ -1,7 +1,7 @@
-"""Sums buckets of gradients in the order in which they come, while the backward pass goes on.
+"""Averages buckets of gradients over the ranks while the backward pass goes on.
 
-`collectives` knows nothing of training and `train` nothing of buckets; this module joins them. What
-DDP and a script see of it is in `hook` and `script`.
+The way of a bucket to the wire is drawn in `firetree.sync`. What DDP and a script see of this
+module is in `hook` and `script`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,34 +40,45 @@ from firetree.trace import BucketSpan
 _NO_BUCKET = -1
 
 _MOST_SPANS = 4096
-"""Spans that are kept where nobody takes them."""
+"""Spans that are kept until someone takes them; older ones are dropped."""
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
-class _Marked:
-    """A bucket, with the clock's marks of when it was ready, and its sum began and ended."""
+class _Pending:
+    """A buffer (one axis) that waits for its turn, and who waits for its mean.
+
+    `bucket` is DDP's, if it is one; `ready` is the clock's mark of when it was handed over.
+    """
 
     index: int
-    size_bytes: int
-    marks: tuple[Any, Any, Any]
+    buffer: Tensor
+    ready: Any
+    promise: Future[Tensor]
+    bucket: GradBucket | None
+    trains: bool | None
+
+
+_Marked = tuple[int, int, tuple[Any, Any, Any]]
+"""A bucket's index, its bytes, and the clock's marks: ready, sum begun, sum ended."""
 
 
 class Synchroniser:
-    """Averages buckets over the ranks of a group, one after another, beside the backward pass: in a
-    thread of its own, or where the buckets lie on a GPU, on a stream of its own.
+    """Averages buckets over the ranks of a group, one after another, beside the backward pass.
 
-    A sum that fails leaves its buffer undefined and its reason in `error`, and all later ones fail at
+    It does so in a thread of its own, or on a stream of its own where the buckets lie on a GPU.
+
+    A sum that fails leaves its buffer undefined and its reason in `error`, and all later sums fail at
     once: whoever waits for a buffer calls `raise_failure` before using it.
 
     Args:
         chosen: what sums a bucket, by its size.
-        group: this synchroniser's alone, which also ends it; its timeout is `timeout_s`.
+        group: used and ended by this synchroniser alone; its timeout is `timeout_s`.
         timeout_s: how long to wait for another rank, in seconds.
         compression: what each bucket is sent as.
         device: where the buckets lie.
-        roll: of the group, where no roll of all ranks is open; its end is the synchroniser's.
+        roll: the group's, where no roll of all ranks is open; it ends with the synchroniser.
     """
 
     def __init__(
@@ -109,40 +121,29 @@ class Synchroniser:
 
     @property
     def algorithm(self) -> str:
-        """What sums the buckets now; of a plan, what sums the largest."""
+        """The algorithm in use; with a plan, that of the largest bucket."""
         return self.chosen.algorithm
 
     def follow(self, plan: Plan) -> None:
-        """Sum along another plan from the next step on; call it on all ranks between the same steps."""
+        """Follow another plan from the next step on; call it on all ranks between the same steps."""
         self.chosen = plan
 
     def take(self, bucket: GradBucket, trains: bool | None = None) -> Future[Tensor]:
-        """Promise the mean of a bucket of DDP's, once those before it are done.
+        """Promise the mean of one of DDP's buckets, once those before it are done.
 
         Args:
             bucket: all ranks give theirs in the same order, in each pass from 0 on.
-            trains: whether this rank does, where the mean is over those that do; else None.
+            trains: whether this rank does, where the mean is over the ranks that do; else None.
         """
-        index, buffer = bucket.index(), bucket.buffer()
-
-        def mean() -> Tensor:
-            if index == 0:
-                self._divisor = self._world_size if trains is None else self._count(trains)
-            if buffer.is_sparse:
-                return self._sparse_mean(buffer)
-            if isinstance(self._compressor, PowerSgd):
-                return self._compressor.mean(bucket).mul_(self._world_size / self._divisor)
-            return self._mean(buffer, index)
-
-        future = self._promise(buffer, index, mean)
+        future = self.submit(bucket.buffer(), bucket.index(), bucket, trains)
         if self._first_pass and bucket.is_last():
-            # DDP cuts its buckets anew after the first pass: what they kept back is for others.
+            # DDP cuts its buckets anew after the first pass: errors kept back belong to other buckets.
             self._first_pass = False
             self._in_turn(self._compressor.forget)
         return future
 
     def raise_failure(self) -> None:
-        """Raise why a sum has failed, if one has: a CollectiveError where another rank is lost."""
+        """Raise the error of the sum that failed, if any: a CollectiveError where a rank is lost."""
         if self.error is not None:
             raise self.error
 
@@ -151,17 +152,44 @@ class Synchroniser:
         self.submit(buffer, _NO_BUCKET).wait()
         self.raise_failure()
 
-    def submit(self, buffer: Tensor, index: int) -> Future[Tensor]:
-        """Promise a buffer (one axis) averaged in place, once those before it are done."""
-        return self._promise(buffer, index, lambda: self._mean(buffer, index))
+    def submit(
+        self,
+        buffer: Tensor,
+        index: int,
+        bucket: GradBucket | None = None,
+        trains: bool | None = None,
+    ) -> Future[Tensor]:
+        """Promise a buffer (one axis) averaged in place, once those before it are done.
 
-    def _mean(self, buffer: Tensor, index: int) -> Tensor:
+        `bucket` and `trains` are those of `take`, if it is a bucket of DDP's.
+        """
+        ready = self._clock.mark()
+        promise: Future[Tensor] = Future(devices=[buffer.device] if self._stream else None)
+        pending = _Pending(index, buffer, ready, promise, bucket, trains)
+        if self._stream is None:
+            self._in_turn(partial(self._fulfil, pending))
+        else:
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(ready)
+                self._fulfil(pending)
+        return promise
+
+    def _average(self, pending: _Pending) -> Tensor:
+        """The mean over the ranks; it speaks with them, so all ranks have the same order."""
+        index, buffer, bucket = pending.index, pending.buffer, pending.bucket
+        if index == 0:
+            trains = pending.trains
+            self._divisor = self._world_size if trains is None else self._count(trains)
+        if buffer.is_sparse:
+            return self._sparse_mean(buffer)
+        if bucket is not None and isinstance(self._compressor, PowerSgd):
+            return self._compressor.mean(bucket).mul_(self._world_size / self._divisor)
         numbers = torch.view_as_real(buffer).view(-1) if buffer.is_complex() else buffer
         self._compressor.average(index, numbers, self._sum, self._divisor)
         return buffer
 
     def _sparse_mean(self, buffer: Tensor) -> Tensor:
-        """As DDP does it by itself, to the bit."""
+        """The mean as DDP computes it, to the bit."""
         buffer.div_(self._divisor)
         dist.all_reduce(buffer, group=self._group)
         return buffer
@@ -172,22 +200,9 @@ class Synchroniser:
         dist.all_reduce(count, group=self._group)
         return int(count)
 
-    def _promise(self, buffer: Tensor, index: int, mean: Callable[[], Tensor]) -> Future[Tensor]:
-        """What `mean` gives, which speaks with other ranks in its turn: all have the same order."""
-        ready = self._clock.mark()
-        if self._stream is not None:
-            future: Future[Tensor] = torch.futures.Future(devices=[buffer.device])
-            with torch.cuda.stream(self._stream):
-                self._stream.wait_event(ready)
-                self._keep(buffer, index, mean, ready, future)
-            return future
-        future = torch.futures.Future()
-        self._in_turn(lambda: self._keep(buffer, index, mean, ready, future))
-        return future
-
     def _in_turn(self, work: Callable[[], None]) -> None:
-        """Do it after all that was submitted."""
-        # Alone there is nothing to wait for, and threads take turns slowly.
+        """Do the work after all that was submitted before."""
+        # A single rank has nothing to wait for, and switching threads is slow.
         if self._world_size == 1 or self._stream is not None:
             work()
         else:
@@ -216,7 +231,7 @@ class Synchroniser:
         return sum(sum(executor.sent_bytes) for executor in self._executors.values())
 
     def formula_bytes(self, size_bytes: int) -> float | None:
-        """The closed form of what the busiest rank sends for that many bytes of gradients."""
+        """The bytes that the busiest rank sends by the algorithm's closed form, if it has one."""
         by_one = isinstance(self.chosen, FixedAlgorithm) and self.chosen.algorithm != GLOO
         if not by_one or self._compression != UNCOMPRESSED:
             return None
@@ -228,20 +243,20 @@ class Synchroniser:
     def state(self) -> dict[str, Tensor]:
         """What compression keeps from step to step, by name; all ranks call it together.
 
-        Each goes on with the mean of what all have kept back: the next averages see no more of it, so
-        that any number of ranks can go on from it.
+        Each rank goes on with the mean of all ranks' errors. The averages stay the same, and any
+        number of ranks can go on from this state.
         """
         for name, error in self.kept_back().items():
             try:
                 dist.all_reduce(error, group=self._group)
             except RuntimeError as failure:
-                raise self._told(failure, f"the mean of compression's {name}") from failure
+                raise self._explain(failure, f"the mean of compression's {name}") from failure
             error.div_(self._world_size)
         kept = self._compressor.memories()
         return {f"{name}.{i}": it for name, memory in kept.items() for i, it in memory.items()}
 
     def kept_back(self) -> dict[str, Tensor]:
-        """What this rank has lost by compression and adds to later buckets, by the names in `state`."""
+        """The errors that this rank adds to its next buckets, by the names in `state`."""
         self._forget_if_spoiled()
         errors = self._compressor.memories()["error"]
         return {f"error.{index}": error for index, error in sorted(errors.items())}
@@ -255,20 +270,20 @@ class Synchroniser:
                 kept[name][int(index)] = tensor.to(self._device, copy=True)
 
     def forget_spoiled(self) -> None:
-        """After a step whose gradients were too large, on all ranks: keep nothing of it.
+        """Drop all errors, on all ranks, after a step whose gradients were too large.
 
-        Where gradients were not finite this happens by itself.
+        After NaN or infinite gradients this happens by itself.
         """
         self._compressor.forget()
 
     def _forget_if_spoiled(self) -> None:
-        """Keep nothing of a pass whose means, alike on all ranks, were not all finite."""
+        """Drop the errors of a pass that had a NaN or infinite mean, which all ranks see."""
         finite, self._finite = self._finite, []
         if not all(finite):
             self.forget_spoiled()
 
     def _forget_if_cut_anew(self, index: int, length: int) -> None:
-        """Drop what a bucket kept when it was another one, as in a run resumed with other buckets."""
+        """Drop a bucket's error where its length changed, as in a run resumed with other buckets."""
         kept = self._compressor.memories()
         if index in kept["error"] and kept["error"][index].numel() != length:
             for memory in kept.values():
@@ -277,10 +292,10 @@ class Synchroniser:
     def take_spans(self) -> list[BucketSpan]:
         """The spans of the newest buckets since the last call; call it after the backward pass."""
         marked, self._marked = self._marked, deque(maxlen=_MOST_SPANS)
-        seconds = iter(self._clock.seconds([mark for one in marked for mark in one.marks]))
+        seconds = iter(self._clock.seconds([mark for *_, marks in marked for mark in marks]))
         return [
-            BucketSpan(one.index, one.size_bytes, next(seconds), next(seconds), next(seconds))
-            for one in marked
+            BucketSpan(index, size_bytes, next(seconds), next(seconds), next(seconds))
+            for index, size_bytes, _ in marked
         ]
 
     def _sum(self, buffer: Tensor) -> None:
@@ -293,41 +308,32 @@ class Synchroniser:
             self._executors[choice] = Executor(schedule, self._group, self._timeout_s)
         self._executors[choice].run(buffer)
 
-    def _keep(
-        self,
-        buffer: Tensor,
-        index: int,
-        mean: Callable[[], Tensor],
-        ready: Any,
-        promise: Future[Tensor],
-    ) -> None:
-        start = self._clock.mark()
+    def _fulfil(self, pending: _Pending) -> None:
+        """Average a buffer and keep the promise; a failure stands in `error` then."""
+        index, buffer, start = pending.index, pending.buffer, self._clock.mark()
         try:
             self.raise_failure()
             if index <= 0:  # a pass begins
-                self._begin_pass()
+                self._forget_if_spoiled()
+                self._passes += 1
+                if self._roll is not None:
+                    self._roll.place = f"step {self._passes}"
             self._forget_if_cut_anew(index, buffer.numel())
             with waiting():
-                averaged = mean()
+                averaged = self._average(pending)
             if self._compression.keeps_errors:
                 numbers = sparse_parts(averaged)[1] if averaged.is_sparse else averaged
                 self._finite.append(torch.isfinite(numbers).all())
         except Exception as error:
-            self.error = self._told(error, f"bucket {index}")
-            promise.set_result(buffer)
+            self.error = self._explain(error, f"bucket {index}")
+            pending.promise.set_result(buffer)
             return
-        marks = ready, start, self._clock.mark()
-        self._marked.append(_Marked(index, _size_bytes(buffer), marks))
-        promise.set_result(averaged)
+        marks = pending.ready, start, self._clock.mark()
+        self._marked.append((index, _size_bytes(buffer), marks))
+        pending.promise.set_result(averaged)
 
-    def _begin_pass(self) -> None:
-        self._forget_if_spoiled()
-        self._passes += 1
-        if self._roll is not None:
-            self._roll.place = f"step {self._passes}"
-
-    def _told(self, error: Exception, what: str) -> Exception:
-        """What a script is told of an error in a sum: who failed, where ranks can find out."""
+    def _explain(self, error: Exception, what: str) -> Exception:
+        """The error that the script gets: it names the lost rank, where the ranks can find out."""
         lost = self._loss(error, what)
         if lost is None or error is self.error:
             return error
@@ -337,7 +343,7 @@ class Synchroniser:
         return failure
 
     def _loss(self, error: Exception, what: str) -> CollectiveError | None:
-        """An error in a sum as the loss of another rank; the backend's own names none."""
+        """The error as the loss of another rank, if it is one; a backend's error names no rank."""
         if isinstance(error, CollectiveError):
             return error
         if not isinstance(error, RuntimeError):
@@ -361,7 +367,7 @@ def _size_bytes(buffer: Tensor) -> int:
 def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
     for do in iter(work.get, None):
         do()
-        del do  # holds the synchroniser, which ends this thread when nobody else does
+        del do  # a reference to the synchroniser, whose end ends this thread
 
 
 def _end(
@@ -373,7 +379,7 @@ def _end(
 ) -> None:
     """End a synchroniser's thread and group; a thread that waits for a lost peer is left behind."""
     if os.getpid() != process:
-        return  # a fork has neither
+        return  # a fork has neither thread nor group
     work.put(None)
     if thread is not threading.current_thread():
         thread.join(timeout=1.0)
