@@ -29,7 +29,7 @@ def main() -> None:
         network=NETWORK,
         seeds=asked.seeds,
         runs=asked.runs,
-        options=["--checkpoint-steps", "100000"],
+        fields={"checkpoint_steps": 100_000},
         progress=tell,
     )
     write_section(

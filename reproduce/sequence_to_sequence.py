@@ -24,8 +24,9 @@ from statistics import median
 from page import tell, write_lines
 
 from firetree.errors import RunFailedError
+from firetree.launch import FIRETREE
 from firetree.training import load_recipe, with_fields
-from firetree.training.apart import FIRETREE, log_of, train_apart
+from firetree.training.apart import log_of, train_apart
 from points import add, least, part, read
 
 HERE = Path(__file__).parent

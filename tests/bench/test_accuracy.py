@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from firetree.bench.accuracy import AccuracyRun, read_run, time_to_accuracy, way_options
+from firetree.bench.accuracy import AccuracyRun, read_run, time_to_accuracy, way_fields
 from firetree.commands.text.bench import accuracy_cells
 from firetree.durable import write_json_lines
 from firetree.errors import RunFailedError, UserError
@@ -16,32 +16,28 @@ from firetree.training import load_recipe, recipe_toml
 
 
 @pytest.mark.parametrize(
-    ("way", "options"),
+    ("way", "plan", "fields"),
     [
-        ("gloo", ["--sync.algorithm", "gloo"]),
-        ("plan", ["--plan", "auto"]),
-        ("plan+int8", ["--plan", "auto", "--sync.compression", "int8"]),
-        ("ring+topk:0.01", ["--sync.algorithm", "ring", "--sync.compression", "topk:0.01"]),
-        ("gloo+local:16", ["--sync.algorithm", "gloo", "--sync.local-steps", "16"]),
+        ("gloo", None, {"sync.algorithm": "gloo"}),
+        ("plan", "auto", {}),
+        ("plan+int8", "auto", {"sync.compression": "int8"}),
+        ("ring+topk:0.01", None, {"sync.algorithm": "ring", "sync.compression": "topk:0.01"}),
+        ("gloo+local:16", None, {"sync.algorithm": "gloo", "sync.local_steps": 16}),
         (
             "gloo+diloco:32+fp16",
-            [
-                "--sync.algorithm",
-                "gloo",
-                "--sync.local-steps",
-                "32",
-                "--sync.outer-lr",
-                "0.7",
-                "--sync.outer-momentum",
-                "0.9",
-                "--sync.compression",
-                "fp16",
-            ],
+            None,
+            {
+                "sync.algorithm": "gloo",
+                "sync.local_steps": 32,
+                "sync.outer_lr": 0.7,
+                "sync.outer_momentum": 0.9,
+                "sync.compression": "fp16",
+            },
         ),
     ],
 )
-def test_a_way_is_options_of_train(way: str, options: list[str]) -> None:
-    assert way_options(way) == options
+def test_a_way_is_a_plan_and_fields(way: str, plan: str | None, fields: dict[str, object]) -> None:
+    assert way_fields(way) == (plan, fields)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +53,7 @@ def test_a_way_is_options_of_train(way: str, options: list[str]) -> None:
 )
 def test_a_way_that_there_is_not_is_refused(way: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        way_options(way)
+        way_fields(way)
 
 
 def step(number: int, seconds: float, sent_bytes: int) -> StepTrace:
@@ -111,7 +107,7 @@ def ended(folder: Path) -> Path:
     runs = folder / "runs"
     shutil.copytree(folder / "trace", runs / "digits-ring-0" / "trace")
     shutil.copy(folder / "metrics.jsonl", runs / "digits-ring-0")
-    asked = "'2 x 1gbit' --sync.algorithm ring --seed 0 --optim.target-accuracy 0.9 --optim.lr 0.1"
+    asked = "'2 x 1gbit' sync.algorithm ring seed 0 optim.target_accuracy 0.9 optim.lr 0.1"
     (runs / "digits-ring-0.asked").write_text(asked)
     (runs / "digits-ring-0.toml").write_text(recipe_toml(load_recipe("digits")))
     return runs
@@ -131,7 +127,7 @@ def compared(
         network=network,
         seeds=1,
         runs=runs,
-        options=["--optim.lr", rate],
+        fields={"optim.lr": rate},
     )
 
 
@@ -143,7 +139,9 @@ def test_a_run_is_read_again_and_for_a_lower_target_too(ended: Path) -> None:
 
 def test_a_run_that_ended_before_recipes_were_kept_is_read(ended: Path) -> None:
     (ended / "digits-ring-0.toml").unlink()
-    (ended / "digits-ring-0.asked").rename(ended / "digits-ring-0.ended")
+    (ended / "digits-ring-0.asked").unlink()
+    asked = "'2 x 1gbit' --sync.algorithm ring --seed 0 --optim.target-accuracy 0.9 --optim.lr 0.1"
+    (ended / "digits-ring-0.ended").write_text(asked)
     (found,) = compared(ended)
     assert found.seconds == 12.0
 

@@ -7,22 +7,25 @@ good enough, not how fast it takes a step.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from firetree.durable import write_durably
 from firetree.errors import ArgumentError, RunFailedError, UserError
+from firetree.lab import Lab, load_description, run_command
 from firetree.metrics import read_metrics
 from firetree.network import Network
 from firetree.planning.compressions import parse_compression
 from firetree.progress import Progress, log
 from firetree.sync import check_algorithm
 from firetree.trace import RankTrace, StepTrace, read_trace
-from firetree.training import Recipe, load_recipe, recipe_toml
-from firetree.training.apart import FIRETREE, log_of, train_by_options
+from firetree.training import AUTO, Recipe, load_recipe, recipe_toml, with_fields
+from firetree.training.apart import job_command, log_of
 
-_TARGET = "--optim.target-accuracy"
+_TARGET = "optim.target_accuracy"
 
 PLAN = "plan"
 """Probe, plan, and follow the plan."""
@@ -50,32 +53,31 @@ class AccuracyRun:
     curve: tuple[tuple[float, int, float], ...]
 
 
-def way_options(way: str) -> list[str]:
-    """The options of `firetree train` that a way stands for.
+def way_fields(way: str) -> tuple[str | None, dict[str, Any]]:
+    """The plan of a job, and the recipe's fields, that a way stands for.
 
     Raises:
         UserError: no such algorithm, compression, or number of local steps.
     """
     first, *more = way.split("+")
-    if first == PLAN:
-        options = ["--plan", "auto"]
-    else:
+    fields: dict[str, Any] = {}
+    if first != PLAN:
         check_algorithm(first)
-        options = ["--sync.algorithm", first]
+        fields["sync.algorithm"] = first
     for part in more:
         name, _, number = part.partition(":")
         if name in ("local", "diloco"):
             if not number.isdecimal() or int(number) < 1:
                 raise UserError(f"way '{way}'; expected a number of steps, as in {name}:16")
-            options += ["--sync.local-steps", number]
+            fields["sync.local_steps"] = int(number)
             if name == "diloco":
-                options += ["--sync.outer-lr", "0.7", "--sync.outer-momentum", "0.9"]
+                fields |= {"sync.outer_lr": 0.7, "sync.outer_momentum": 0.9}
         else:
             parse_compression(part)
-            options += ["--sync.compression", part]
-    if "+powersgd" in way and "--sync.local-steps" in options:
+            fields["sync.compression"] = part
+    if "+powersgd" in way and "sync.local_steps" in fields:
         raise UserError(f"way '{way}'; expected powersgd or local steps")
-    return options
+    return (AUTO if first == PLAN else None), fields
 
 
 def time_to_accuracy(
@@ -86,7 +88,7 @@ def time_to_accuracy(
     network: str | Path = "4 x 50mbit",
     seeds: int = 3,
     runs: str | Path = "runs/time-to-accuracy",
-    options: Sequence[str] = (),
+    fields: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = log,
 ) -> list[AccuracyRun]:
     """Train recipes with several ways to synchronise until they are good enough, in the lab.
@@ -103,7 +105,7 @@ def time_to_accuracy(
         network: one line, or the path of a network's JSON.
         seeds: runs of each, with seeds from 0.
         runs: where the runs' folders are.
-        options: of `firetree train`, for all runs.
+        fields: other values of the recipes' fields, as in `{"optim.lr": 0.1}`, for all runs.
         progress: called with a line a run.
 
     Raises:
@@ -117,21 +119,23 @@ def time_to_accuracy(
         raise ArgumentError("seeds", f"is {seeds}; expected 1 or more")
     hosts = Network.load(network).size
     for recipe in recipes:
-        load_recipe(recipe)
-    chosen = {way: way_options(way) for way in ways}
+        with_fields(load_recipe(recipe), fields)
+    chosen = {way: way_fields(way) for way in ways}
     found = []
     for seed in range(seeds):
         for recipe in recipes:
             for way in ways:
                 progress(f"{recipe}, {way}, seed {seed} on {hosts} hosts")
                 name = f"{Path(recipe).stem}-{way.replace(':', '-')}-{seed}"
-                goal = ["--seed", str(seed), _TARGET, str(target)]
+                plan, own = chosen[way]
+                own = {**own, "seed": seed, _TARGET: target, **fields}
                 folder = Path(runs, name)
-                asked = [str(network), *chosen[way], *goal, *options]
+                asked = _words(network, ({"plan": plan} if plan else {}) | own)
                 _claim(folder, load_recipe(recipe), asked)
                 known = (folder, recipe, way, seed, target)
                 if not _reached(*known):
-                    _train(folder, recipe, asked)
+                    trained = with_fields(load_recipe(recipe), own)
+                    _train(folder, asked, trained, plan, network)
                 found.append(read_run(*known))
     return found
 
@@ -166,8 +170,14 @@ def _fits(kept: Path, recipe: Recipe) -> bool:
 def _was_asked(begun: Path, asked: Sequence[str]) -> bool:
     if not begun.exists():
         return False
-    before = shlex.split(begun.read_text(encoding="utf-8"))
-    return _without_target(before) == _without_target(asked)
+    network, *before = shlex.split(begun.read_text(encoding="utf-8"))
+    before[::2] = [name.lstrip("-").replace("-", "_") for name in before[::2]]  # once options
+    return _without_target([network, *before]) == _without_target(asked)
+
+
+def _words(network: str | Path, values: Mapping[str, Any]) -> list[str]:
+    """The network, and each name with its value, as a run's file has them."""
+    return [str(network), *(str(word) for pair in values.items() for word in pair)]
 
 
 def _without_target(asked: Sequence[str]) -> list[str]:
@@ -184,14 +194,19 @@ def _reached(folder: Path, recipe: str, way: str, seed: int, target: float) -> b
         return False
 
 
-def _train(folder: Path, recipe: str, asked: Sequence[str]) -> None:
+def _train(
+    folder: Path, asked: Sequence[str], recipe: Recipe, plan: str | None, network: str | Path
+) -> None:
     """Train to the end, unless that was done to the same target."""
-    ended, (network, *options) = _beside(folder, "ended"), asked
+    ended = _beside(folder, "ended")
     if ended.is_file() and ended.read_text(encoding="utf-8") == shlex.join(asked):
         return
-    in_lab = [*FIRETREE, "lab", "--network", network, "--"]
-    if train_by_options(recipe, folder, options, within=in_lab):
-        raise RunFailedError(f"a run failed; its last words are in {log_of(folder)}")
+    with log_of(folder).open("wb") as log, Lab(*load_description(str(network))) as lab:
+        try:
+            run_command(lab, job_command(recipe, folder, plan), out=log, err=log)
+        except UserError as error:
+            failed = f"a run failed; its last words are in {log_of(folder)}"
+            raise RunFailedError(failed) from error
     write_durably(ended, shlex.join(asked).encode())
 
 

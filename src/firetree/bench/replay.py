@@ -6,8 +6,8 @@ be checked for every model and network on one machine.
 
 from __future__ import annotations
 
+import io
 import itertools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ from firetree.bench.measure import LONG_S
 from firetree.documents import from_document
 from firetree.errors import ArgumentError, RunFailedError
 from firetree.lab import Lab, run_command
-from firetree.launch import RankInfo, call, joined
+from firetree.launch import FIRETREE, Hear, RankInfo, call, joined
 from firetree.models.profile import Profile
 from firetree.models.workload import load_workload
 from firetree.network import Network
@@ -129,8 +129,21 @@ def step(
     return rows
 
 
-def _start(lab: Lab, arguments: Sequence[str]) -> None:
-    run_command(lab, [sys.executable, "-m", "firetree", *arguments])
+class _Heard(io.BytesIO):
+    """Standard output whose lines are heard."""
+
+    def __init__(self, hear: Hear) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def write(self, lines: Any) -> int:
+        for line in bytes(lines).splitlines():
+            self._hear(line)
+        return len(lines)
+
+
+def _start(lab: Lab, arguments: Sequence[str], hear: Hear) -> None:
+    run_command(lab, [*FIRETREE, *arguments], out=_Heard(hear))
 
 
 def _replay(

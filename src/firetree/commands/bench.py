@@ -94,7 +94,7 @@ class StepOptions(WorkloadOptions):
 class AccuracyOptions:
     """Train recipes with several ways to synchronise until they are good enough, in the lab.
 
-    What follows -- are options of firetree train for all runs. Runs that are there already go on, so
+    What follows -- are fields of the recipes for all runs, as in -- --optim.lr 0.1. Runs that are there already go on, so
     that a comparison can be made in several sittings, perhaps with another target. Needs root, ip and
     tc, as firetree lab does.
     """
@@ -209,7 +209,7 @@ def _accuracy(arguments: list[str]) -> None:
         network=options.network,
         seeds=options.seeds,
         runs=options.runs,
-        options=extra,
+        fields=recipe_fields(extra),
         progress=output.tell_start,
     )
     output.show(_rows_json(runs) if options.json else accuracy_text(runs))
@@ -234,6 +234,27 @@ def _steps_json(rows: Sequence[bench.StepRow]) -> str:
         ],
         indent=1,
     )
+
+
+def recipe_fields(options: Sequence[str]) -> dict[str, Any]:
+    """Fields of a recipe, from such options as `--optim.lr 0.1`, `--optim.lr=0.1` and `--no-bias`."""
+    fields: dict[str, Any] = {}
+    words = [*options]
+    while words:
+        option, given, value = words.pop(0).partition("=")
+        if not option.startswith("--"):
+            raise UserError(
+                f"'{option}'; expected a recipe's field and value, as in --optim.lr 0.1"
+            )
+        name = option[2:].replace("-", "_")
+        if not given and words and not words[0].startswith("--"):
+            fields[name] = words.pop(0)
+        elif given:
+            fields[name] = value
+        else:
+            *table, last = name.split(".")
+            fields[".".join([*table, last.removeprefix("no_")])] = not last.startswith("no_")
+    return fields
 
 
 def items(text: str) -> list[str]:

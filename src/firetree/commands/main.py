@@ -8,7 +8,6 @@ import signal
 import sys
 import traceback
 from importlib import import_module
-from pathlib import Path
 
 from firetree import __version__, launch, output
 from firetree.commands.arguments import split_at
@@ -92,8 +91,6 @@ def _run(arguments: list[str]) -> None:
     match arguments:
         case ["--version"]:
             output.show(f"firetree {__version__}")
-        case ["serve", folder]:
-            launch.serve(Path(folder))
         case ["-h" | "--help"]:
             output.show(USAGE)
         case []:

@@ -16,10 +16,10 @@ import tyro
 from firetree import launch, output, runs, tasks, training
 from firetree.commands.arguments import parse
 from firetree.commands.display import Display
-from firetree.commands.worker import work
+from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.sync import algorithm_names
-from firetree.training.job import Job
+from firetree.training.job import Job, work
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,13 @@ def run(arguments: list[str]) -> None:
     workers = options.workers or 1
     with _saying_how_to_go_on(Path(job.run_dir)), Display() as display:
         if rank_info is None and (workers > 1 or options.restarts):
-            runs.start(job, workers, options.restarts, display, output.tell)
-            return
-        if rank_info is None and options.workers is None:
-            _refuse_idle_tasks()
-        work(job, rank_info or launch.ALONE, display)
+            found = runs.start(job, workers, options.restarts, display, output.tell)
+        else:
+            if rank_info is None and options.workers is None:
+                _refuse_idle_tasks()
+            found = work(job, rank_info or launch.ALONE, display)
+        if found:
+            display.say(_write_rates(found, Path(job.run_dir, "find-lr.html")))
 
 
 def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
@@ -92,6 +94,19 @@ def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
         raise UserError(f"--grace {options.grace:g}; expected seconds, 0 or more")
     if options.resume and options.run_dir is None:
         raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
+
+
+def _write_rates(found: training.RangeTest, path: Path) -> str:
+    """Plot the losses at the learning rates, and say which rates stand out."""
+    from firetree.commands import pages
+    from firetree.commands.pages import range_test
+
+    page = pages.page("find-lr", [range_test.fragment(found)], scripts=True)
+    write_durably(path, page.encode())
+    return (
+        f"the loss falls fastest at a rate of {found.steepest:.2g} and is least at "
+        f"{found.least:.2g}; plot: {path}"
+    )
 
 
 def _refuse_idle_tasks() -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firetree.launch.calls import call, serve
+from firetree.launch.calls import Tell, answer_call, call, write_call
 from firetree.launch.failure import ECHO_S, started_here, tell_launcher
-from firetree.launch.launcher import follow_launcher, launch
+from firetree.launch.launcher import FIRETREE, Hear, follow_launcher, launch
 from firetree.launch.malloc import keep_freed_memory
 from firetree.launch.rank_info import ALONE, RankInfo, find_rank_info, idle_tasks
 from firetree.lazy import lazily
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ALONE",
     "ECHO_S",
+    "FIRETREE",
+    "Hear",
     "RankInfo",
+    "Tell",
+    "answer_call",
     "call",
     "find_device",
     "find_rank_info",
@@ -32,10 +36,10 @@ __all__ = [
     "keep_freed_memory",
     "launch",
     "open_store",
-    "serve",
     "share_cores",
     "started_here",
     "tell_launcher",
+    "write_call",
 ]
 
 __getattr__ = lazily(

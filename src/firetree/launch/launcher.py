@@ -35,6 +35,9 @@ from firetree.launch.failure import (
 from firetree.launch.rank_info import STORE_SOCKET, master_port, port_refused
 from firetree.processes import end_with_parent, ending_with_us
 
+FIRETREE = (sys.executable, "-P", "-m", "firetree")
+"""The command, also where the folder we are in would come before all libraries."""
+
 _END_S = 5.0
 """How long workers may take to end once told to, before they are killed."""
 
@@ -53,8 +56,8 @@ Hear = Callable[[bytes], object]
 def launch(
     workers: int,
     arguments: Sequence[str],
-    grace_s: float = 0.0,
     hear: Hear | None = None,
+    grace_s: float = 0.0,
 ) -> None:
     """Run `firetree arguments…` as `workers` local processes and wait for all of them.
 
@@ -129,8 +132,7 @@ class _Job:
     ) -> None:
         store = {STORE_SOCKET: str(listener.fileno())} if rank == 0 else {}
         process = subprocess.Popen(
-            # Without the folder we are in before all libraries, as the command itself is.
-            [sys.executable, "-P", "-m", "firetree", *arguments],
+            [*FIRETREE, *arguments],
             env={
                 **_own_environ(),
                 **_rank_variables(rank, workers, listener.getsockname()[1]),

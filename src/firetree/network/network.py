@@ -142,7 +142,7 @@ class Network(Shown):
             raise UserError(f"{path}: {error}") from error
 
     def to_json(self) -> str:
-        """The network as `load` and `firetree plan --network FILE` read it."""
+        """The network as `load` and `firetree plan` read it."""
         from firetree.network.document import to_json
 
         return to_json(self)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from firetree import launch
+from firetree.documents import from_document
 from firetree.errors import ArgumentError, RunFailedError, UserError, WorkerLostError
 from firetree.planning.plan import Plan, load_plan
 from firetree.progress import Progress, log
 from firetree.runs.run import Run
-from firetree.training import AUTO, Recipe, check_recipe, check_world_size, load_recipe, with_fields
-from firetree.training.job import Job, write_job
+from firetree.training import (
+    AUTO,
+    RangeTest,
+    Recipe,
+    check_recipe,
+    check_world_size,
+    load_recipe,
+    with_fields,
+)
+from firetree.training.job import Job, work_as_told
 from firetree.training.progress import Lines, Watcher, relayed
 
 
@@ -90,10 +100,12 @@ def train(
     return Run(folder)
 
 
-def start(job: Job, workers: int, restarts: int, watcher: Watcher, warn: Progress) -> None:
+def start(
+    job: Job, workers: int, restarts: int, watcher: Watcher, warn: Progress
+) -> RangeTest | None:
     """Start a job's local workers, and again after a lost one as often as `restarts` allows.
 
-    `watcher` hears of the run, `warn` that it starts again.
+    `watcher` hears of the run, `warn` that it starts again. Gives the learning rates that were looked for.
 
     Raises:
         UserError: as `train`.
@@ -104,19 +116,18 @@ def start(job: Job, workers: int, restarts: int, watcher: Watcher, warn: Progres
         raise ArgumentError("restarts", f"is {restarts}; expected 0 or more")
     check_world_size(job.recipe, workers)
     watcher.say(f"starting {workers} worker{'s' * (workers > 1)}")
-    with tempfile.TemporaryDirectory(prefix="firetree-") as folder:
-        path = Path(folder, "job.json")
-        for attempt in range(1, restarts + 2):
-            write_job(path, job)
-            try:
-                launch.launch(workers, ["worker", str(path)], job.grace_s, relayed(watcher))
-                return
-            except WorkerLostError as error:
-                if attempt > restarts:
-                    raise
-                how_often = f"{attempt} of {restarts}"
-                warn(f"{error}; starting again from the newest checkpoint ({how_often})")
-            job = replace(job, resume=True)
+    begin = partial(launch.launch, workers, grace_s=job.grace_s)
+    for attempt in itertools.count(1):
+        try:
+            found = launch.call(begin, work_as_told, asdict(job), relayed(watcher))
+            break
+        except WorkerLostError as error:
+            if attempt > restarts:
+                raise
+            how_often = f"{attempt} of {restarts}"
+            warn(f"{error}; starting again from the newest checkpoint ({how_often})")
+        job = replace(job, resume=True)
+    return found and from_document(RangeTest, found, "the rates")
 
 
 def new_run_dir(name: str) -> Path:

@@ -6,18 +6,17 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
+from firetree.launch import FIRETREE, write_call
 from firetree.processes import ending_with_us
-from firetree.training.job import Job, write_job
+from firetree.training.job import Job, work_as_told
 from firetree.training.recipe import Recipe
 
 _CLEAN_UP_S = 5.0
-
-FIRETREE = (sys.executable, "-m", "firetree")
 
 
 def log_of(run_dir: Path) -> Path:
@@ -25,42 +24,25 @@ def log_of(run_dir: Path) -> Path:
     return run_dir.with_name(f"{run_dir.name}.log")
 
 
+def job_command(recipe: Recipe, run_dir: Path, plan: str | None = None) -> list[str]:
+    """The command of a worker that trains, or goes on where the run's folder is there already.
+
+    Its job lies beside the folder; `plan` is as a `Job` has it.
+    """
+    file = run_dir.with_name(f"{run_dir.name}.job.json")
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    write_call(file, work_as_told, asdict(Job(recipe, str(run_dir), run_dir.exists(), plan)))
+    return [*FIRETREE, "worker", str(file)]
+
+
 def train_apart(
-    recipe: Recipe,
-    run_dir: Path,
-    *,
-    plan: str | None = None,
-    within: Sequence[str] = (),
-    environ: Mapping[str, str] = MappingProxyType({}),
+    recipe: Recipe, run_dir: Path, environ: Mapping[str, str] = MappingProxyType({})
 ) -> int:
     """Train, or go on where the run's folder is there already; gives the exit code.
 
-    Args:
-        recipe: what is trained.
-        run_dir: the run's folder; what is said goes to `log_of` it, and the job lies beside it.
-        plan: as a `Job` has it.
-        within: a command that runs another, as `firetree lab … --`.
-        environ: what the environment has beside this process's own.
+    What is said goes to `log_of` the folder; `environ` is beside this process's own.
     """
-    job = run_dir.with_name(f"{run_dir.name}.job.json")
-    run_dir.parent.mkdir(parents=True, exist_ok=True)
-    write_job(job, Job(recipe, str(run_dir), resume=run_dir.exists(), plan=plan))
-    return _run([*within, *FIRETREE, "worker", str(job)], log_of(run_dir), environ)
-
-
-def train_by_options(
-    recipe: str,
-    run_dir: Path,
-    options: Sequence[str] = (),
-    *,
-    within: Sequence[str] = (),
-    environ: Mapping[str, str] = MappingProxyType({}),
-) -> int:
-    """As `train_apart`, with options of `firetree train`."""
-    resume = ["--resume"] * run_dir.exists()
-    training = [*FIRETREE, "train", recipe, "--run-dir", str(run_dir), *resume, *options]
-    run_dir.parent.mkdir(parents=True, exist_ok=True)
-    return _run([*within, *training], log_of(run_dir), environ)
+    return _run(job_command(recipe, run_dir), log_of(run_dir), environ)
 
 
 def _run(command: Sequence[str], log: Path, environ: Mapping[str, str]) -> int:

@@ -1,15 +1,18 @@
-"""A run as the process that starts its workers tells it to them: data, in a file."""
+"""A run as data, as the process that starts its workers tells it to them."""
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from firetree.documents import parse_json, read_text
+from firetree.documents import from_document
+from firetree.launch import RankInfo, Tell, keep_freed_memory
 from firetree.planning.plan import Plan
-from firetree.training.planning import AUTO, PlanOrAuto
+from firetree.training.loop import train
+from firetree.training.planning import AUTO
+from firetree.training.progress import Relay, Watcher
+from firetree.training.range_test import RangeTest, find_rate
 from firetree.training.recipe import Recipe
 
 
@@ -17,8 +20,7 @@ from firetree.training.recipe import Recipe
 class Job:
     """What all workers of a run do.
 
-    `plan` is a plan's JSON, or `auto`; with `find_lr` they look for a learning rate instead of training;
-    `command` is the command line of the process that wanted the run.
+    `plan` is a plan's JSON, or `auto`; with `find_lr` they look for a learning rate instead of training.
     """
 
     recipe: Recipe
@@ -27,20 +29,25 @@ class Job:
     plan: str | None = None
     grace_s: float = 10.0
     find_lr: bool = False
-    command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
-
-    def asked_plan(self) -> PlanOrAuto:
-        """The plan as a value."""
-        if self.plan is None or self.plan == AUTO:
-            return self.plan
-        return Plan.from_json(self.plan)
 
 
-def write_job(path: Path, job: Job) -> None:
-    """Write what `read_job` reads."""
-    path.write_text(json.dumps(asdict(job), indent=1), encoding="utf-8")
+def work(job: Job, rank_info: RankInfo, watcher: Watcher) -> RangeTest | None:
+    """Do this worker's part of a job; rank 0 gets the learning rates that were looked for."""
+    keep_freed_memory()
+    run_dir = Path(job.run_dir)
+    if job.find_lr:
+        return find_rate(job.recipe, rank_info, run_dir)
+    plan = job.plan if job.plan in (None, AUTO) else Plan.from_json(job.plan)
+    train(
+        *(job.recipe, rank_info, run_dir, watcher),
+        resume=job.resume,
+        plan=plan,
+        grace_s=job.grace_s,
+    )
+    return None
 
 
-def read_job(path: Path) -> Job:
-    """Read a job's file (UserError where it is none)."""
-    return parse_json(Job, read_text(path, "job"), str(path))
+def work_as_told(rank_info: RankInfo, tell: Tell, **job: Any) -> dict[str, Any] | None:
+    """`work`, in the form of what `launch.call` calls."""
+    found = work(from_document(Job, job, "job"), rank_info, Relay(tell))
+    return asdict(found) if found else None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from threading import Lock
-from typing import Protocol, TextIO
+from typing import Any, Protocol
 
+from firetree.launch import Tell
 from firetree.progress import Progress
 
 LINE_S = 10.0
@@ -44,35 +42,25 @@ class Lines:
 
 
 class Relay:
-    """Tells the process that reads a stream by `relayed`."""
+    """Tells the process that hears it by `relayed`."""
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._turn = Lock()
+    def __init__(self, tell: Tell):
+        self._tell = tell
         self._told_s = 0.0
 
     def say(self, line: str) -> None:
-        self._send(line)
+        self._tell(line)
 
     def step(self, step: int, total_steps: int, loss: float) -> None:
         if time.monotonic() - self._told_s >= _RELAY_S:
             self._told_s = time.monotonic()
-            self._send([step, total_steps, loss])
-
-    def _send(self, message: object) -> None:
-        with self._turn:
-            self._stream.write(json.dumps(message) + "\n")
-            self._stream.flush()
+            self._tell([step, total_steps, loss])
 
 
-def relayed(watcher: Watcher) -> Callable[[bytes], None]:
-    """What hears the lines of a `Relay`'s stream, and others that libraries print there."""
+def relayed(watcher: Watcher) -> Tell:
+    """What hears a `Relay`."""
 
-    def hear(line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except ValueError:
-            message = line.decode(errors="replace")
+    def hear(message: Any) -> None:
         match message:
             case [step, total_steps, loss]:
                 watcher.step(step, total_steps, loss)
