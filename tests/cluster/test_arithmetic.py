@@ -37,7 +37,7 @@ def test_what_was_chosen_once_stays() -> None:
     earlier = Arithmetic("bfloat16", channels_last=False)
     for arithmetic, remark in run_on_ranks(2, chosen, earlier):
         assert arithmetic == earlier
-        assert remark == "computing in bfloat16, plane by plane, as before"
+        assert remark == "computing in bfloat16, channels first, as before"
 
 
 def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_the_choice_is_said_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
     kept.write_text(json.dumps({"precision": "bfloat16", "channels_last": False}))
     code, out, err = firetree(*STEPS, 5, "--run-dir", run_dir, "--resume")
     assert (code, err) == (0, "")
-    assert "computing in bfloat16, plane by plane, as before" in out
+    assert "computing in bfloat16, channels first, as before" in out
     assert json.loads(kept.read_text())["precision"] == "bfloat16"
 
 
@@ -88,4 +88,4 @@ def test_without_a_compiler_a_run_goes_on_and_says_so(tmp_path: Path) -> None:
     )
     assert (code, err) == (0, "")
     [line] = [line for line in out.splitlines() if line.startswith("compile is left out")]
-    assert "as this machine cannot: InvalidCxxCompiler" in line
+    assert "as it fails on this machine: InvalidCxxCompiler" in line

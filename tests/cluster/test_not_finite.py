@@ -68,7 +68,7 @@ def far_too_long_gradients() -> str:
 
 def test_finite_gradients_whose_length_is_infinite_are_named() -> None:
     (said,) = run_on_ranks(1, far_too_long_gradients)
-    assert said == "the length of all gradients is not finite at step 5; lower optim.lr"
+    assert said == "the norm of all gradients is not finite at step 5; lower optim.lr"
 
 
 def test_an_epoch_all_of_whose_steps_are_left_out_is_evaluated_all_the_same(tmp_path: Path) -> None:

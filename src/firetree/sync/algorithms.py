@@ -1,4 +1,4 @@
-"""What `attach` takes for an algorithm: the names of our own, the backend's all-reduce, and one for all buckets."""
+"""The algorithms that `attach` takes by name: our own, and `gloo`, the backend's all-reduce."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firetree.errors import UserError, nearest
 from firetree.planning.candidates import GLOO, Choice
 
 MOST_CHUNKS = 4096
-"""More take seconds to prove, and gain nothing."""
+"""More chunks take seconds to prove, and gain nothing."""
 
 _LEAST_CHUNK_BYTES = 4
 
@@ -20,7 +20,7 @@ def algorithm_names() -> tuple[str, ...]:
 
 
 def check_algorithm(name: object) -> None:
-    """Raise UserError, with the nearest right name, where `attach` does not take `name`."""
+    """Raise UserError, with the nearest known name, where `attach` does not take `name`."""
     if not isinstance(name, str):
         raise UserError(f"algorithm is {name!r}; expected a name such as 'ring', or a plan")
     if name.partition(":")[0] not in algorithm_names():
@@ -30,21 +30,21 @@ def check_algorithm(name: object) -> None:
 
 
 def check_chunks(chunks: object) -> None:
-    """Raise UserError where buckets cannot be cut into so many parts."""
+    """Raise UserError where buckets cannot be cut into so many chunks."""
     if not isinstance(chunks, int) or isinstance(chunks, bool) or not 1 <= chunks <= MOST_CHUNKS:
         raise UserError(f"chunks is {chunks!r}; expected a number from 1 to {MOST_CHUNKS}")
 
 
 @dataclass(frozen=True, slots=True)
 class FixedAlgorithm:
-    """One algorithm for all buckets, in `chunks` parts or as many as suit each."""
+    """One algorithm for all buckets, in `chunks` chunks or as many as suit each bucket."""
 
     algorithm: str
     world_size: int
     chunks: int | None = None
 
     def choice_for(self, size_bytes: int) -> Choice:
-        """How a bucket is summed."""
+        """What sums a bucket of that size."""
         if self.algorithm == GLOO:
             return Choice(GLOO, 1)
         if self.chunks is None:

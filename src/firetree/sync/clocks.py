@@ -1,7 +1,7 @@
-"""When a bucket was ready, and when its sum began and ended: read on the host, or on a GPU's stream.
+"""Clocks for a bucket's moments: when it was ready, and when its sum began and ended.
 
-A GPU does later what the host asks of it, so a moment there is an event, which becomes a time
-once it has passed. Both clocks give seconds of the host's monotonic clock.
+A GPU runs behind the host. So its clock marks events on the stream, and turns them into times once
+they have passed. Both clocks give seconds of the host's monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import torch
 
 
 class Clock(Protocol):
-    """Marks moments, and says later when they were."""
+    """Marks moments, and gives their times later."""
 
     def mark(self) -> Any:
-        """Now."""
+        """Mark this moment."""
 
     def seconds(self, marks: Sequence[Any]) -> list[float]:
-        """When each of the marks was made; waits until all have passed."""
+        """The time of each mark; waits until all have passed."""
 
 
 class HostClock:
-    """What the host does, it does at once."""
+    """Marks are times: the host has done what it was asked when a call returns."""
 
     def mark(self) -> float:
         return time.monotonic()

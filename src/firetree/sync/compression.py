@@ -1,7 +1,7 @@
 """The arithmetic of compressions: a bucket becomes something smaller that can be summed.
 
-What is lost in a step is added to the next one's gradients (error feedback: Seide et al. 2014;
-Karimireddy et al. 2019), except by 16-bit numbers, which lose little. Names and sizes are in
+The error of a step is added to the next step's gradients (error feedback: Seide et al. 2014;
+Karimireddy et al. 2019); 16-bit floats lose too little to need it. Names and sizes are in
 `planning.compressions`.
 """
 
@@ -30,45 +30,45 @@ Sum = Callable[[Tensor], None]
 
 
 class Compressor:
-    """Averages buckets over ranks, here with every bit; `errors` are kept by bucket index."""
+    """Averages buckets over ranks, here without compression; `errors` are kept by bucket index."""
 
     def __init__(self) -> None:
         self.errors: dict[int, Tensor] = {}
 
     def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
         """Replace a bucket (one axis) by its sum over all ranks divided by `ranks`, the same on each."""
-        # Divided first, as DDP does it: the sum may overflow where the mean does not.
+        # DDP divides first, too: the sum may overflow where the mean does not.
         exact(buffer.mul_(1 / ranks))
 
     def memories(self) -> dict[str, dict[int, Tensor]]:
-        """What is kept for each bucket, by name; `error` is as long as the bucket."""
+        """The tensors kept for each bucket, by name; `error` is as long as the bucket."""
         return {"error": self.errors}
 
     def forget(self) -> None:
-        """Go on as if there had been no step yet."""
+        """Drop all that was kept, as before the first step."""
         for memory in self.memories().values():
             memory.clear()
 
 
 class Half(Compressor):
-    """Numbers of 16 bits, in which they are added too."""
+    """Rounds to 16-bit floats, and sums in them."""
 
     def __init__(self, dtype: torch.dtype):
         super().__init__()
         self._dtype = dtype
 
     def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
-        """Sum the buffer rounded to 16 bits, divided first like every bucket."""
+        """Divide, round to 16 bits, and sum."""
         rounded = buffer.mul_(1 / ranks).to(self._dtype)
         exact(rounded)
         buffer.copy_(rounded)
 
 
 class Int8(Compressor):
-    """Whole numbers of 8 bits that add up without overflow along any schedule.
+    """Rounds to 8-bit integers that add up without overflow along any schedule.
 
-    A block's scale is the same on all ranks: the largest number in it anywhere becomes ⌊127/p⌋ on p
-    ranks, so that their sum fits. More ranks leave fewer steps for each; what is rounded off is kept.
+    All ranks scale a block alike: the largest magnitude in it on any of p ranks becomes ⌊127/p⌋, so the
+    sum fits. More ranks have fewer levels each; the rounding error is kept.
     """
 
     def __init__(self, group: dist.ProcessGroup):
@@ -98,14 +98,14 @@ class Int8(Compressor):
 
 
 class TopK(Compressor):
-    """The largest share of the numbers, with their indices; gathered, whatever the algorithm."""
+    """Sends the largest share of the values and their indices, by all-gather."""
 
     def __init__(self, share: float, group: dist.ProcessGroup):
         super().__init__()
         self._share, self._group = share, group
 
     def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
-        """Average what each rank has of the largest numbers."""
+        """Average the largest values of each rank; the others count as zero and are kept."""
         wanted = buffer + self.errors[index] if index in self.errors else buffer.clone()
         count = math.ceil(self._share * wanted.numel())
         indices = wanted.abs().topk(count, sorted=False).indices
@@ -124,14 +124,14 @@ class TopK(Compressor):
 
 
 class PowerSgd(Compressor):
-    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, when DDP's buckets stay.
+    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, once DDP's buckets are final.
 
-    It takes DDP's buckets by `mean`; other buffers are summed with every bit.
+    It takes DDP's buckets by `mean`; other buffers are averaged without compression.
     """
 
     def __init__(self, rank: int, group: dist.ProcessGroup, device: torch.device):
         super().__init__()
-        # Its hook waits for the buckets' device wherever there is a GPU, which fails for CPUs.
+        # Where there is a GPU, its hook synchronises the buckets' device, which fails for CPUs.
         if device.type == "cpu" and torch.cuda.is_available():
             raise UserError(
                 "PyTorch's PowerSGD cannot train on the CPUs of a host that has a GPU; hide the GPU "
@@ -154,14 +154,17 @@ class PowerSgd(Compressor):
         }
 
     def forget(self) -> None:
-        """Also draw the same numbers for factors as at first."""
+        """Also draw the first step's random factors again."""
         super().forget()
         self._state.rng = np.random.RandomState(0)
 
 
 class _Weakly:
-    """A group for PowerSGD's callbacks: they run in threads of the group, where it cannot end, so they
-    must not be the last to hold it."""
+    """A weak reference to a group, for PowerSGD's callbacks.
+
+    They run in the group's own threads, which cannot end the group, so they must not be the last to
+    hold it.
+    """
 
     def __init__(self, group: dist.ProcessGroup):
         self._group = weakref.ref(group)
@@ -173,7 +176,7 @@ class _Weakly:
 def compressor(
     compression: Compression, group: dist.ProcessGroup, device: torch.device
 ) -> Compressor:
-    """What carries the compression out on the ranks of a group, whose buckets lie on the device.
+    """The compressor of a compression, for the ranks of a group, whose buckets lie on the device.
 
     Raises:
         UserError: int8 on more than 127 ranks, or PowerSGD on CPUs beside a GPU.

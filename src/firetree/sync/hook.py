@@ -1,4 +1,4 @@
-"""DDP's communication hook: hands buckets to a synchroniser, and brings its failures to the script.
+"""DDP's communication hook: hands buckets to a synchroniser, and raises its failures in the script.
 
 DDP reads the hook's annotations as objects, so this file evaluates them (no `annotations` import).
 """
@@ -28,29 +28,30 @@ class Hook:
         self._synchroniser = synchroniser
 
     def register(self) -> None:
-        """Let DDP call it. A copy of the model, also one from a file, sums as DDP does."""
+        """Give it to DDP. A copy of the model has no hook and sums as DDP does, also after pickling."""
         model = self._model()
         assert model is not None
         register_own_hook(model, self.firetree)
 
     def firetree(self, state: object, bucket: GradBucket) -> Future[Tensor]:
-        """Takes a bucket of gradients, promises their mean. DDP's logs have its name."""
+        """Take a bucket of gradients and promise their mean. DDP logs this function's name."""
         mean = self._synchroniser.take(bucket, self._trains())
         if bucket.is_last():
             self._after_this_pass(mean)
         return mean
 
     def _trains(self) -> bool | None:
-        """Whether this rank has samples left, in a `Join` whose means are over those that have."""
+        """Whether this rank has samples left; None unless a `Join` averages over the ranks that have."""
         model = self._model()
         if model is None or not averages_who_is_left(model):
             return None
         return in_backward()
 
     def _after_this_pass(self, last: Future[Tensor]) -> None:
-        # An error in the future would reach the script as a RuntimeError of C++, without its type.
-        # Autograd keeps the type of what its callbacks raise. They run in turn, DDP's own end of the
-        # pass between these two: DDP is then ready for another pass, which fails likewise.
+        # An error in the future would reach the script as a RuntimeError from C++, without its type;
+        # autograd keeps the type of what its callbacks raise. They run in the order in which they were
+        # queued: `before`, DDP's own end of the pass, `_end_where_failed`. So DDP is ready for another
+        # pass, which fails in the same way.
         def before() -> None:
             last.wait()
             if self._synchroniser.error is not None and not self._end_of_ddp_would_wait():
@@ -65,7 +66,7 @@ class Hook:
             self._end_where_failed()
 
     def _end_of_ddp_would_wait(self) -> bool:
-        """Whether DDP asks all ranks which parameters they used, and would wait for the lost one."""
+        """Whether DDP would ask all ranks which parameters they used, and wait for the lost rank."""
         model = self._model()
         if model is None or not model.find_unused_parameters or model.static_graph:
             return False
@@ -73,7 +74,7 @@ class Hook:
         return True
 
     def _end_where_failed(self) -> None:
-        """Leave no gradients to step along."""
+        """After a failure, drop all gradients and raise it, so that no optimiser uses them."""
         if self._synchroniser.error is not None and (model := self._model()) is not None:
             for parameter in model.parameters():
                 parameter.grad = None

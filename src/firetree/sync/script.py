@@ -1,4 +1,4 @@
-"""One line in a script that trains by DDP: its gradients travel along our schedules from then on."""
+"""`attach`: one line after which a DDP script's gradients travel along our schedules."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from firetree.torch_private import (
     sums_without_hooks,
 )
 
-# By name: whoever has one has imported it, which takes as long as to import torch.
+# By name: importing FSDP takes as long as importing torch.
 _SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
 _WHERE = "firetree.attach"
 _MOST_S = 1e6
 _REMEDY = (
-    "call firetree.attach alike, and for the same models in the same order, on every rank; models "
-    "wrapped with init_sync=False once their weights are alike"
+    "call firetree.attach with the same arguments, for the same models in the same order, on every "
+    "rank; models wrapped with init_sync=False need equal weights first"
 )
 
 
@@ -62,20 +62,20 @@ def attach(
         algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
             a `firetree.Plan`, for whose buckets the model is wrapped with
             `bucket_cap_mb=plan.bucket_bytes / 2**20`.
-        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`; what it loses in a
-            step is added to the next one's gradients, and dropped where these are not finite. PowerSGD
-            is PyTorch's own hook and sums by the backend, top-k gathers; the others are summed by the
+        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`. Its error is added
+            to the next step's gradients, and dropped after a NaN or infinite gradient. PowerSGD is
+            PyTorch's own hook and sums by the backend, top-k gathers; the others are summed by the
             algorithm. Sparse gradients are never compressed, and summed by the backend.
-        chunks: parts that each bucket is cut into, none below four bytes; by default what suits the
-            algorithm and its size.
-        timeout_s: how long to wait for another rank, in seconds; by default as long as the model's
-            process group does.
+        chunks: parts that each bucket is cut into, of four bytes or more; by default what suits the
+            algorithm and the bucket's size.
+        timeout_s: how long to wait for another rank, in seconds; by default the timeout of the model's
+            process group.
 
     Raises:
         UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
             not wrap or that has a hook already, PowerSGD on CPUs beside a GPU or of complex
-            numbers; or ranks that attach otherwise.
-        CollectiveError: a rank that does not attach.
+            numbers; or ranks that attach with other arguments or models.
+        CollectiveError: a rank does not attach.
     """
     _check_model(model)
     group, device = model.process_group, model.device
@@ -83,7 +83,7 @@ def attach(
         timeout_s = group_timeout_s(group, device)
     _check_timeout(timeout_s)
     exchange = StoreExchange(group, _WHERE, timeout_s)
-    chosen, sent_as = together(lambda: _asked(model, algorithm, compression, chunks), exchange)
+    chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), exchange)
     agree(_description(model, chosen, compression), _REMEDY, exchange)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
@@ -98,7 +98,7 @@ def attach(
 
 
 def _check_timeout(timeout_s: object) -> None:
-    """Raise UserError where it is no time that a backend can wait."""
+    """Raise UserError where a backend cannot wait for that time."""
     number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
     if not number or not 0.001 <= timeout_s <= _MOST_S:  # type: ignore[operator]
         raise UserError(
@@ -107,7 +107,7 @@ def _check_timeout(timeout_s: object) -> None:
 
 
 def _check_model(model: object) -> None:
-    """Raise UserError where there is no DDP model that could take a hook."""
+    """Raise UserError where the model is not DDP's, or cannot take a hook."""
     kind = type(model).__name__
     if isinstance(model, DistributedDataParallel):
         if hook := comm_hook_of(model):
@@ -140,10 +140,10 @@ def _check_model(model: object) -> None:
     raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…)){start}")
 
 
-def _asked(
+def _choose(
     model: DistributedDataParallel, algorithm: str | Plan, compression: str, chunks: int | None
 ) -> tuple[FixedAlgorithm | Plan, Compression]:
-    """What sums the model's buckets, and as what they are sent (UserError where it cannot be)."""
+    """What sums the model's buckets, and their compression (UserError where it cannot be)."""
     world_size = model.process_group.size()
     sent_as = parse_compression(compression)
     if sent_as.name == "powersgd" and any(p.is_complex() for p in _trained(model)):
@@ -158,19 +158,19 @@ def _asked(
 
 
 def gradient_bytes(model: nn.Module) -> int:
-    """|W|: bytes that are summed over the ranks in a step."""
+    """|W|: bytes of gradients that are summed over the ranks in a step."""
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def _trained(model: DistributedDataParallel) -> list[Tensor]:
-    """The parameters whose gradients DDP sums: it may be told to ignore some."""
+    """The parameters whose gradients DDP sums; it may ignore others."""
     return [p for p in own_parameters(model) if p.requires_grad]
 
 
 def _description(
     model: DistributedDataParallel, chosen: FixedAlgorithm | Plan, compression: str
 ) -> dict[str, Json]:
-    """What must be alike on all ranks, or their buckets would meet others."""
+    """What must be the same on all ranks, or their buckets would not match."""
     parameters = _trained(model)
     return {
         "firetree": version("firetree"),
@@ -184,7 +184,7 @@ def _description(
 
 
 def _checksum(tensors: Sequence[Tensor]) -> int:
-    """Of the bits of all tensors; ranks whose weights differ mean different models, or diverge."""
+    """CRC-32 over the bits of all tensors: ranks with other weights have other models, or diverge."""
     checksum = 0
     for tensor in tensors:
         bits = tensor.detach().flatten().contiguous().cpu().view(torch.uint8)

@@ -1,7 +1,7 @@
-"""What the kernel says this process has put on its TCP connections.
+"""Bytes that this process has sent over TCP, as the kernel counts them.
 
-For the backend's own all-reduce nothing in the process counts bytes; the kernel does. It is also the
-independent check of the executor's own count.
+The backend's own all-reduce counts no bytes in the process. The kernel's count is also an independent
+check of the executor's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TCP_INFO_BYTES = 256
 
 
 def tcp_sent_bytes() -> int:
-    """Bytes sent on all TCP connections this process holds open; 0 where no kernel tells."""
+    """Bytes sent on all TCP connections this process holds open; 0 where the kernel does not say."""
     try:
         descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:
@@ -33,7 +33,7 @@ def _sent_on(descriptor: int) -> int:
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
-        return 0  # not TCP, or closed meanwhile
+        return 0  # not TCP, or closed in the meantime
     if len(info) < _BYTES_SENT_OFFSET + 8:
         return 0
     return int(struct.unpack_from("=Q", info, _BYTES_SENT_OFFSET)[0])

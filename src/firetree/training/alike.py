@@ -1,6 +1,6 @@
-"""What all ranks must have alike to train together, compared before anything is trained.
+"""Checks that all ranks have the same versions, recipe, plan and data, before anything is trained.
 
-Every field of the recipe is compared, as most that differ would train without a word, but badly.
+Every field of the recipe counts: with most differences a run would train, but badly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from firetree.training.recipe import Recipe
 from firetree.training.worker import load_task
 
 _REFUSAL_S = 10.0
-"""How long one that cannot begin waits for the others, to tell them so."""
+"""Seconds in which a rank that cannot begin waits for the others, to tell them why."""
 
 
 def load_alike(recipe: Recipe, world_size: int, plan: PlanOrAuto, find_lr: bool) -> Task:
@@ -43,7 +43,7 @@ def load_alike(recipe: Recipe, world_size: int, plan: PlanOrAuto, find_lr: bool)
 
 
 def description(recipe: Recipe) -> dict[str, Any]:
-    """Versions and recipe, but for where a host has the data: `contents` says what they are."""
+    """The versions, and the recipe without the path of its data: `contents` compares the data."""
     placeless = replace(recipe, data=replace(recipe.data, path=None))
     versions = {f"the version of {name}": version(name) for name in ("firetree", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])
@@ -51,7 +51,7 @@ def description(recipe: Recipe) -> dict[str, Any]:
 
 
 def contents(task: Task) -> Mapping[str, Any]:
-    """What the data are. Their mean and deviation are left out, which may be rounded otherwise."""
+    """What identifies the data; their mean and deviation do not, as hosts may round differently."""
     about = {name: it for name, it in task.about.items() if name not in ("mean", "std")}
     return {**about, **task.account.fingerprint}
 
@@ -72,7 +72,7 @@ def check_world_size(recipe: Recipe, world_size: int) -> None:
 
 
 def refuse(rank_info: RankInfo, error: UserError) -> NoReturn:
-    """End with an error that kept this rank from beginning, and let the others end with it, too."""
+    """Raise the error that keeps this rank from starting, on all ranks."""
 
     def fail() -> NoReturn:
         raise error

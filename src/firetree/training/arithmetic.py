@@ -1,6 +1,4 @@
-"""In which numbers and in which order in memory a network computes: what is asked for, or what a short
-measurement finds fastest on this machine.
-"""
+"""Precision and memory format of a network: the recipe's, or the fastest by a short measurement."""
 
 from __future__ import annotations
 
@@ -20,15 +18,15 @@ from firetree.progress import without_warnings
 AUTO_PRECISION = "auto"
 
 Forward = Callable[[Tensor], Tensor | Outputs]
-"""From a batch to what a network gives in training."""
+"""From a batch to a network's outputs in training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Weights are float32 in any case; convolutions and products are in `precision`.
+    """Weights are always float32; convolutions and matrix products compute in `precision`.
 
-    With `channels_last` the channels of a pixel lie side by side in memory, else each channel's plane
-    is in one piece.
+    With `channels_last` the channels of a pixel are adjacent in memory (NHWC), else the pixels of a
+    channel (NCHW).
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -36,23 +34,23 @@ class Arithmetic:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """PyTorch's name for the order in memory."""
+        """PyTorch's name for it."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def ordered(self, x: Tensor) -> Tensor:
-        """Images x_BCHW in this order in memory; anything else as it is."""
+    def lay_out_batch(self, x: Tensor) -> Tensor:
+        """Images x_BCHW in this memory format; anything else as it is."""
         return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
 
-    def computing(self, device: torch.device) -> torch.autocast:
-        """The context in which forward passes are made."""
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context for forward passes."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def lay_out(self, model: nn.Module) -> nn.Module:
-        """The model with its weights in this order in memory."""
+        """The model with its weights in this memory format."""
         return model.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
     def __str__(self) -> str:
-        return f"{self.precision}, {'pixel by pixel' if self.channels_last else 'plane by plane'}"
+        return f"{self.precision}, channels {'last' if self.channels_last else 'first'}"
 
 
 _CANDIDATES = [
@@ -67,12 +65,12 @@ def choose_arithmetic(
 ) -> tuple[Arithmetic, str | None]:
     """The arithmetic of a run, and a line about the choice where there was one.
 
-    All ranks call it together, and measure together, as they will compute; rank 0 decides.
+    All ranks call it together. They measure at the same time, as in training; rank 0 decides.
 
     Args:
-        precision: a recipe's; `auto` for what is fastest.
+        precision: a recipe's; `auto` for the fastest.
         example: as many samples as a rank computes at once.
-        earlier: on rank 0, what the run that is resumed has.
+        earlier: on rank 0, the arithmetic of the run that is resumed.
     """
     if precision != AUTO_PRECISION:
         return Arithmetic("bfloat16" if precision == "bfloat16" else "float32"), None
@@ -93,30 +91,30 @@ def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
 
 
 def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:
-    x = arithmetic.ordered(example)
-    with arithmetic.computing(x.device):
+    x = arithmetic.lay_out_batch(example)
+    with arithmetic.autocast(x.device):
         return measure(arithmetic.lay_out(model), x).compute_s
 
 
 def compile_forward(
     parallel: DistributedDataParallel, example: Tensor, arithmetic: Arithmetic
 ) -> tuple[Forward, str | None]:
-    """The network made faster by torch.compile; or as it is, and why, where that is not possible.
+    """Compile the network with torch.compile; where that fails, return it as it is, and why.
 
-    DDP's hooks see the gradients of each bucket as soon as they are computed, as without.
+    DDP's hooks still see the gradients of each bucket as soon as they are computed.
     """
-    # Shapes that are fixed give the fastest code, and a rank meets two: its share, and its last one.
+    # Static shapes give the fastest code. A rank has two: its share of a batch and of the last batch.
     forward = torch.compile(parallel, dynamic=False)
-    x = arithmetic.ordered(example)
+    x = arithmetic.lay_out_batch(example)
     try:
-        # PyTorch warns of what only its makers can change.
+        # PyTorch warns about its own internals.
         with without_warnings(), parallel.no_sync():
-            with arithmetic.computing(x.device):
+            with arithmetic.autocast(x.device):
                 outputs = forward(x)
             total(outputs).backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever compilers, their absence and PyTorch raise
+    except Exception as error:  # compilers, missing ones and PyTorch raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        return parallel, f"compile is left out, as this machine cannot: {reason}"
+        return parallel, f"compile is left out, as it fails on this machine: {reason}"
     finally:
         parallel.zero_grad()
     return forward, None

@@ -1,9 +1,9 @@
-"""Checkpoints: safetensors and JSON in one folder a step, never pickle, whole or not there.
+"""Checkpoints: one folder for each step, of safetensors and JSON, never pickle.
 
 A folder holds `model.safetensors`, `optimizer.safetensors`, `state.json`, and `SHA256SUMS`, which
 `sha256sum -c` can check too. Where a run was stopped off its schedule, `rank-0000.safetensors` and so
-on hold each rank's own state, and the other files its mean. A folder that differs from its sums by one
-bit is not used, and never removed: only whole ones make room for newer ones.
+on hold each rank's own state, and the other files its mean. A folder that does not match its sums is
+neither used nor removed: only whole checkpoints make room for newer ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from firetree.durable import new_folder, sync_folder, write_synced
 from firetree.errors import UserError
 
 STATE_VERSION = 2
-"""Version 1, which is read too, has no rank's own state."""
+"""Version 1, which is read too, has no own state of ranks."""
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _SUMS = "SHA256SUMS"
 _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
@@ -38,7 +38,7 @@ _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """What a checkpoint says beside its tensors; `step` is the number of steps done.
+    """What a checkpoint holds beside its tensors; `step` is the number of steps done.
 
     `ranks` is the world size where each rank's own state is kept, else 0.
     """
@@ -52,7 +52,7 @@ class TrainingState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything a run needs to go on: the tensors by name, and how far it had come.
+    """Everything a run needs to go on: its state, and the tensors by name.
 
     `parts` are the files with each rank's own state, by rank, read or received one at a time.
     """
@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def sync(self) -> dict[str, Tensor]:
-        """What synchronisation keeps from step to step."""
+        """What the parts of a step keep from step to step."""
         keys = [key for key in self.optimizer if key.endswith(f"/{_SYNC}")]
         return {key.rpartition("/")[0]: self.optimizer[key] for key in keys}
 
@@ -79,8 +79,8 @@ def capture(
 ) -> Checkpoint:
     """The present weights and the optimiser's tensors, named `parameter/quantity`.
 
-    Where there is a moving average, it is the checkpoint's model: it is what was evaluated. The
-    weights that are trained are then a quantity beside the optimiser's.
+    The checkpoint's model is what was evaluated: the moving average, if there is one. The weights in
+    training are then kept as `parameter/trained`.
     """
     names = _names(model, optimizer)
     moments = optimizer.state_dict()["state"]
@@ -122,7 +122,8 @@ def restore(
         elif name and quantity != _SYNC:
             if name not in parameters or value.shape not in ((), parameters[name].shape):
                 raise _other_tensor(checkpoint, key, tuple(value.shape))
-            moments.setdefault(names.index(name), {})[quantity] = _laid_out(value, parameters[name])
+            moment = _in_format_of(parameters[name], value)
+            moments.setdefault(names.index(name), {})[quantity] = moment
     for weights in (checkpoint.model, trained or checkpoint.model):
         _check(checkpoint, weights, model)
     model.load_state_dict(trained or checkpoint.model)
@@ -143,15 +144,15 @@ def _check(checkpoint: Checkpoint, weights: Mapping[str, Tensor], model: nn.Modu
 def _other_tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...] | None) -> UserError:
     has = "lacks" if shape is None else f"has, as {shape},"
     return UserError(
-        f"the checkpoint of step {checkpoint.state.step} {has} the tensor '{name}', other than the "
+        f"the checkpoint of step {checkpoint.state.step} {has} the tensor '{name}', unlike the "
         "recipe's network; go on with the firetree that wrote it, or train in another folder"
     )
 
 
-def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    """A copy with the parameter's order in memory, in which a fused optimiser walks through both."""
-    alike = value.shape == parameter.shape
-    return torch.empty_like(parameter).copy_(value) if alike else value.clone()
+def _in_format_of(parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy in the parameter's memory format, which a fused optimiser expects of its moments."""
+    same = value.shape == parameter.shape
+    return torch.empty_like(parameter).copy_(value) if same else value.clone()
 
 
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
@@ -161,7 +162,7 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
 
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write one step's folder beside the others in `folder`, then drop all but the last `keep` up to it.
+    """Write one step's folder into `folder`, then remove older whole ones: the last `keep` stay.
 
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched.
@@ -191,7 +192,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 
 def _aside(target: Path) -> Path:
-    """Where a checkpoint is while it is no whole one."""
+    """Where a checkpoint lies while it is written or removed."""
     return target.with_name(f".{target.name}.tmp")
 
 
@@ -201,7 +202,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     None where there is no checkpoint at all.
 
     Raises:
-        UserError: all are damaged, or the newest one that is not cannot be read now, or by this version.
+        UserError: all are damaged; or the newest whole one cannot be read now, or has another version.
     """
     passed_over: list[str] = []
     for candidate in step_folders(folder):
@@ -218,7 +219,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 class DamagedError(UserError):
-    """A checkpoint that is not as it was written."""
+    """A checkpoint that differs from what was written."""
 
 
 def read(folder: Path) -> Checkpoint:
@@ -282,7 +283,7 @@ def _check_version(folder: Path, state_text: bytes) -> None:
 
 
 def _parts(folder: Path, state: TrainingState) -> Iterator[tuple[str, bytes]]:
-    """The files with each rank's own state by name, each read when it is asked for."""
+    """The files with each rank's own state by name, each read on demand."""
     for name in _part_names(state):
         yield name, _content(folder / name)
 
@@ -300,7 +301,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _contents(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
-    """The files by name, each made when it is asked for."""
+    """The files by name, each made on demand."""
     yield _MODEL, save(checkpoint.model)
     yield _OPTIMIZER, save(checkpoint.optimizer)
     yield _STATE, json.dumps(asdict(checkpoint.state), indent=1).encode()

@@ -1,4 +1,4 @@
-"""One clock for all ranks, so that their traces can be laid over each other."""
+"""One clock for all ranks, so that their traces can be compared."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ROUNDS = 8
 def offset_to_rank_0_s(rank: int, world_size: int) -> float:
     """Seconds to add to this rank's monotonic clock to read rank 0's; all ranks call it at once.
 
-    Rank 0 answers questions with its time; of `ROUNDS` answers the quickest counts, taken as read
-    halfway (Cristian, "Probabilistic clock synchronization", 1989).
+    Rank 0 answers `ROUNDS` requests with its time. The one with the shortest round trip counts, as if
+    it was read halfway (Cristian, "Probabilistic clock synchronization", 1989).
     """
     message = torch.zeros(1, dtype=torch.float64)
     if rank == 0:

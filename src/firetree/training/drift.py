@@ -1,7 +1,7 @@
-"""Weights that should be the same on all ranks, compared now and then by their checksums.
+"""Compares the ranks' weights by their checksums.
 
-Ranks add the same gradients to the same weights, so that only a fault makes them differ, or CPUs
-that round otherwise.
+All ranks add the same gradients to the same weights. So they differ only after a fault, or where CPUs
+round differently.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from firetree.errors import RunFailedError
 from firetree.peers import broadcast_tensors, gather_json
 
 CHECK_STEPS = 100
-"""Steps between two comparisons, beside those before an evaluation or a checkpoint."""
+"""Steps between two comparisons; there is one before each evaluation and checkpoint, too."""
 
 _ROUNDING = 1e-4
-"""Most that rounding makes of a difference, as a part of a parameter's largest weight."""
+"""Largest difference that counts as rounding, relative to the parameter's largest weight."""
 
 
 @torch.no_grad()
 def check_weights(model: nn.Module, step: int) -> str | None:
     """Compare the weights of all ranks, which call it together after `step` steps.
 
-    Where they differ by rounding alone all take rank 0's, and a line says so.
+    Where they differ by rounding alone, all ranks take rank 0's weights, and the line returned says so.
 
     Raises:
-        RunFailedError: on all ranks alike, the rank that differs from most others, and where.
+        RunFailedError: on all ranks alike; it names the rank that differs from most, and the parameter.
     """
     weights = {name: p.detach() for name, p in model.named_parameters()}
     sums = gather_json(_checksum(weights))
@@ -40,9 +40,9 @@ def check_weights(model: nn.Module, step: int) -> str | None:
     expected = broadcast_tensors(
         {name: value.cpu().contiguous() for name, value in weights.items()}
     )
-    everyone = gather_json([socket.gethostname(), _first_apart(weights, expected)])
-    apart = [name for _, name in everyone if name is not None]
-    if not apart:
+    everyone = gather_json([socket.gethostname(), _first_different(weights, expected)])
+    different = [name for _, name in everyone if name is not None]
+    if not different:
         for name, value in weights.items():
             value.copy_(expected[name])
         return f"step {step}: the ranks' weights differed by rounding; all go on with rank 0's"
@@ -51,7 +51,7 @@ def check_weights(model: nn.Module, step: int) -> str | None:
     host, name = everyone[rank]
     raise RunFailedError(
         f"rank {rank} (host {host}) has other weights than most after step {step}, first in "
-        f"{name or apart[0]}; look at its memory and CPU, and go on from an earlier checkpoint"
+        f"{name or different[0]}; look at its memory and CPU, and go on from an earlier checkpoint"
     )
 
 
@@ -63,11 +63,11 @@ def _checksum(weights: Mapping[str, Tensor]) -> int:
     return checksum
 
 
-def _first_apart(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+def _first_different(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
     """The first parameter that differs by more than rounding."""
     for name, value in weights.items():
         theirs = expected[name]
         limit = _ROUNDING * float(theirs.abs().max()) if theirs.numel() else 0.0
-        if not bool(((value.cpu() - theirs).abs() <= limit).all()):  # so that NaN counts as apart
+        if not bool(((value.cpu() - theirs).abs() <= limit).all()):  # a NaN counts as different
             return name
     return None

@@ -1,6 +1,6 @@
-"""What to say when a loss or a gradient is no finite number any more: where it began.
+"""Finds where a NaN or an infinity began, once a loss or gradient has one.
 
-A rank whose loss is none sends gradients that are none, so that all ranks see it on the same step.
+A rank with a NaN or infinite loss sends NaN gradients, so all ranks see it at the same step.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class NotFiniteError(RunFailedError):
 def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFiniteError:
     """The same error on every rank; all call it together, each with its own batch and loss.
 
-    Names the first layer of the forward pass that gives such a number, or else the last layer whose
-    gradient has one, where the backward pass met it first.
+    It names the first layer whose output has a NaN or infinity. If no output has one, it names the last
+    parameter whose gradient has one, which the backward pass met first.
     """
     mine = loss, None if math.isfinite(loss) else first_layer(model, x)
     for rank, (its_loss, layer) in enumerate(gather_json(mine)):
@@ -33,14 +33,14 @@ def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFinite
                 f"the loss is {its_loss} at step {step}, first{where} on rank {rank}; lower optim.lr"
             )
     named = [name for name, p in model.named_parameters() if not _is_finite(p.grad)]
-    # Where each number is finite, the sum of their squares is not.
-    what = f"gradient of {named[-1]}" if named else "length of all gradients"
+    # If each gradient is finite, the sum of their squares overflows.
+    what = f"gradient of {named[-1]}" if named else "norm of all gradients"
     return NotFiniteError(f"the {what} is not finite at step {step}; lower optim.lr")
 
 
 @torch.no_grad()
 def first_layer(model: nn.Module, x: Tensor) -> str | None:
-    """The name of the first layer that gives a number that is not finite; None where none does."""
+    """The first layer whose output has a NaN or infinity, by name; None if none has."""
     found: list[str] = []
     handles = [
         module.register_forward_hook(

@@ -1,7 +1,7 @@
-"""What becomes of a run: every rank adds what it measured, rank 0 writes it down and shows it.
+"""The record of a run: every rank adds its measurements, rank 0 writes and shows them.
 
-Only rank 0 has a folder, so that hosts need not share a disk; the others' traces travel to it
-whenever something is written.
+Only rank 0 has a folder, so hosts need not share a disk. The other ranks send it their traces whenever
+something is written.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from firetree.training.step import Evaluation
 from firetree.training.worker import Worker
 
 _SHOWN = 80
-"""Letters of a description that are enough to see what it is about."""
+"""Characters of a description that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one rank measured since it last sent it to rank 0, and the damaged images it met."""
+    """One rank's measurements since it last sent them to rank 0, and its damaged images."""
 
     steps: tuple[StepTrace, ...]
     loss_sum: float
@@ -94,7 +94,7 @@ class Journal:
         return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), accuracy
 
     def _begin(self) -> tuple[Checkpoint | None, float | None]:
-        """What rank 0's folder holds, which from here on is written to; nothing on the others."""
+        """On rank 0, the folder's newest checkpoint and its accuracy; from here on it is written to."""
         if self._folder is None:
             return None, None
         newest, passed_over = self._folder.newest_checkpoint()
@@ -148,7 +148,7 @@ class Journal:
 
     def add_evaluation(self, step: int, epoch: int, rate: float, evaluation: Evaluation) -> None:
         """The result after `step` steps, which ended epoch `epoch`, counted from 1."""
-        everyone = self._gathered()
+        everyone = self._gather()
 
         def write(folder: RunFolder) -> None:
             self._write_measured(folder, everyone)
@@ -172,13 +172,13 @@ class Journal:
         self._on_rank_0(write)
 
     def add_checkpoint(self, step: int, stopped: bool = False) -> None:
-        """Weights and optimiser after `step` steps; written when it returns, on whatever rank.
+        """Write a checkpoint after `step` steps; it is on disk when this returns on any rank.
 
-        All ranks replace their own state by its mean, so that any number of ranks can go on. On
-        schedule that is part of the run. Where the run is `stopped` in between, each rank's own state
-        is kept too, for the same number of ranks.
+        All ranks go on with the mean of their own state, so any number of ranks can resume. Where the
+        run is `stopped` off its schedule, each rank's own state is kept too: the same number of ranks
+        then resumes as if it had never stopped.
         """
-        worker, everyone = self._worker, self._gathered()
+        worker, everyone = self._worker, self._gather()
         own = worker.own() if stopped else {}
         part = save({name: value.contiguous() for name, value in own.items()})
         ranks = worker.world_size if own else 0
@@ -200,7 +200,7 @@ class Journal:
                 )
                 folder.add_checkpoint(captured, self._recipe.keep_checkpoints)
             finally:
-                for _ in parts:  # after a failure, other ranks still wait to hand theirs over
+                for _ in parts:  # after a failure, other ranks still wait to send theirs
                     pass
 
         self._on_rank_0(write)
@@ -210,8 +210,8 @@ class Journal:
         folder = self._folder
         together(lambda: write(folder) if folder else None)
 
-    def _gathered(self) -> list[Measured]:
-        """What each rank measured since the last time."""
+    def _gather(self) -> list[Measured]:
+        """Each rank's measurements since the last time."""
         mine = Measured(tuple(self._steps), self._loss_sum, self._worker.loader.damaged)
         self._steps, self._loss_sum = [], 0.0
         return [
@@ -232,7 +232,7 @@ class Journal:
         self._worker.loader.note_damaged(damaged)
 
     def say(self, text: str) -> None:
-        """Tell a line to whoever watches the run."""
+        """Tell the watcher a line, on rank 0."""
         if self._watcher:
             self._watcher.say(text)
 

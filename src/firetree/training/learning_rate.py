@@ -1,4 +1,4 @@
-"""The learning rate of a step: its peak by the batch, a linear warm-up, then one of four rules."""
+"""The learning rate of a step: a linear warm-up to its peak, then one of four rules."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The training loop of one rank: the same lines run on every rank, and rank 0 keeps the record.
 
-What a step does is in `worker`, where the ranks meet in `rank_info`, what is written in `journal`.
+A step is in `step`, the ranks' rendezvous in `launch`, and the record in `journal`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from firetree.training.stopping import Stopping
 from firetree.training.worker import build_worker, resume_worker
 
 MOST_LEFT_OUT = 10
-"""Steps in a row that may be left out because a number is not finite."""
+"""Steps in a row that may be left out because of NaN or infinite gradients."""
 
 
 def train(
@@ -135,13 +135,13 @@ def _is_evaluated(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: i
 
 
 def _is_recorded(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:
-    """Whether someone looks at the weights after so many steps, so that all ranks must share them."""
+    """Whether the weights are evaluated or kept after so many steps, so that ranks must share them."""
     evaluated = _is_evaluated(recipe, step, total_steps, steps_an_epoch)
     return evaluated or step % recipe.checkpoint_steps == 0
 
 
 def _is_compared(recipe: Recipe, step: int) -> bool:
-    """Whether it is time to compare the ranks' weights, which are alike after an average alone."""
+    """Whether to compare the ranks' weights, which with local steps are the same after an average."""
     return step % CHECK_STEPS == 0 and step % recipe.sync.local_steps == 0
 
 

@@ -1,7 +1,7 @@
 """The optimiser of a recipe: SGD or Adam, or for large batches LARS or LAMB.
 
-LARS and LAMB give each tensor of weights a rate of its own, by the lengths of the weights and of their
-step. Biases and other vectors are stepped as SGD and Adam would, and never decay.
+LARS and LAMB scale the rate of each weight tensor by the norms of the tensor and of its update. Biases
+and other vectors are stepped as by SGD and Adam, without weight decay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from firetree.training.recipe import OptimRecipe
 
 LARS_TRUST = 0.001
-"""η of LARS: the part of its own length by which a layer moves at a rate of 1."""
+"""η of LARS: a layer's update at a rate of 1, relative to the norm of its weights."""
 
 
 def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
@@ -43,7 +43,7 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 class _LayerWise(Optimizer):
-    """Steps each tensor by `_update`, scaled by how long the tensor and its update are."""
+    """Steps each tensor by itself, with `_step`."""
 
     @overload
     def step(self, closure: None = None) -> None: ...

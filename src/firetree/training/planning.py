@@ -1,6 +1,6 @@
-"""A plan made by the run itself: probe at the start, plan, watch, and plan anew when links change.
+"""A plan that the run makes itself: it probes at the start, plans, and replans when links change.
 
-All ranks call these together, at the same steps, and get the same plan; rank 0 prices.
+All ranks call these functions together, at the same steps. Rank 0 predicts the times; all get its plan.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ PlanOrAuto = Plan | Literal["auto"] | None
 """A plan to follow, `auto` for one that the run makes itself, or none for the recipe's algorithm."""
 
 CHECK_STEPS = 5
-"""Steps between two looks at whether links have changed; each costs a tiny broadcast."""
+"""Steps between two checks for changed links; a check costs one tiny broadcast."""
 
 _WINDOW = 5
 _CHANGE = 1.5
-"""Sums that take so many times what they did, or that part of it, mean that links have changed."""
+"""Replan when all-reduce time grows above 1.5 times the baseline, or falls below 1/1.5 of it."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """Notices when summing the same gradients takes another time than after the last plan."""
+    """Compares a step's all-reduce time with the baseline: the first steps after a plan."""
 
-    usual_s: float | None = None
+    baseline_s: float | None = None
     recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
     def add(self, step: StepTrace) -> None:
-        """Look at what the sums of a step took; in most local steps there are none."""
+        """Add the all-reduce time of a step; most local steps have none."""
         if not step.buckets:
             return
         self.recent_s.append(sum(bucket.end_s - bucket.start_s for bucket in step.buckets))
-        if self.usual_s is None and len(self.recent_s) == _WINDOW:
-            self.usual_s = median(self.recent_s)
+        if self.baseline_s is None and len(self.recent_s) == _WINDOW:
+            self.baseline_s = median(self.recent_s)
             self.recent_s.clear()
 
     @property
     def change(self) -> float:
-        """How many times as long sums take now; 1 while too little is known."""
-        if not self.usual_s or len(self.recent_s) < _WINDOW:
+        """All-reduce time relative to the baseline; 1 while too little is known."""
+        if not self.baseline_s or len(self.recent_s) < _WINDOW:
             return 1.0
-        return median(self.recent_s) / self.usual_s
+        return median(self.recent_s) / self.baseline_s
 
     @property
     def has_changed(self) -> bool:
-        """Whether it is time to plan anew."""
+        """Whether it is time to replan."""
         return not 1 / _CHANGE < self.change < _CHANGE
 
 
@@ -70,14 +70,14 @@ class Planner:
 
     def __init__(self, model: nn.Module, example: Tensor):
         self._model_name = type(model).__name__
-        self._profile = _slowest(measure(model, example))
+        self._profile = _scale_to_slowest(measure(model, example))
         self._watch = Watch()
-        self.plan = self._planned(_probed(), BUCKETS_BYTES)
+        self.plan = self._make_plan(_probe(), BUCKETS_BYTES)
 
     def look(self, step: StepTrace) -> str | None:
-        """After each step: where links have changed make another plan, and say why.
+        """Call it after each step: where links have changed, it replans and returns a line that says so.
 
-        The buckets stay as they are, since DDP has cut them.
+        The buckets stay as DDP has cut them.
         """
         self._watch.add(step)
         if (step.step + 1) % CHECK_STEPS:
@@ -90,17 +90,17 @@ class Planner:
         why = f"step {step.step + 1}: sums take {changed.item():.2g} times as long"
         found, failure = None, None
         try:
-            found = _probed()
-        except RunFailedError as error:  # so does a rank learn that it was left out
+            found = _probe()
+        except RunFailedError as error:  # raised on a rank that was left out, too
             failure = str(error)
-        failure = _first_of_all(failure)
+        failure = _first_failure(failure)
         if found is None or failure:
             return f"{why}; the plan stays: {failure}"
         before = self.plan.algorithm
-        self.plan = self._planned(found, (self.plan.bucket_bytes,))
+        self.plan = self._make_plan(found, (self.plan.bucket_bytes,))
         return f"{why}; probed and planned anew: {before} → {self.plan.algorithm}"
 
-    def _planned(self, found: Probe, buckets_bytes: tuple[int, ...]) -> Plan:
+    def _make_plan(self, found: Probe, buckets_bytes: tuple[int, ...]) -> Plan:
         made = None
         if dist.get_rank() == 0:
             prices = Prices(found.network)
@@ -108,21 +108,21 @@ class Planner:
         return Plan.from_json(broadcast_json(made))
 
 
-def _probed() -> Probe:
-    """Of all ranks (RunFailedError where one did not answer)."""
+def _probe() -> Probe:
+    """Probe all ranks (RunFailedError where one did not answer)."""
     found = probe_ranks(group_store(), dist.get_rank(), dist.get_world_size(), brief=True)
     if found.unmeasured:
         raise RunFailedError(f"rank {found.unmeasured[0]} did not answer the probe; is it running?")
     return found
 
 
-def _first_of_all(failure: str | None) -> str | None:
-    """The first rank's failure that had one, on all ranks alike."""
+def _first_failure(failure: str | None) -> str | None:
+    """The lowest failed rank's failure, on all ranks alike."""
     return next(filter(None, gather_json(failure)), None)
 
 
-def _slowest(mine: Profile) -> Profile:
-    """This rank's course of a step, as long as the slowest rank's: all wait for it."""
+def _scale_to_slowest(mine: Profile) -> Profile:
+    """This rank's profile, scaled to the slowest rank's compute time: all wait for that rank."""
     compute_s = torch.tensor([mine.compute_s], dtype=torch.float64)
     dist.all_reduce(compute_s, dist.ReduceOp.MAX)
     return mine.scaled(compute_s.item())

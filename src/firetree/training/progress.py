@@ -1,4 +1,7 @@
-"""Who hears how far a run is: lines, a live display in `commands`, or the process that started it."""
+"""Watchers of a run: lines of text, or messages to the process that started it.
+
+The live display is in `commands`.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,24 @@ from firetree.launch import Tell
 from firetree.progress import Progress
 
 LINE_S = 10.0
-"""Seconds between two lines about steps."""
+"""Seconds between two lines about steps, at least."""
 
 _RELAY_S = 0.1
-"""Seconds between two steps that a display is told of."""
+"""Seconds between two messages about steps, at least."""
 
 
 class Watcher(Protocol):
     """Hears of a run, on rank 0 alone."""
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Show a line that stays."""
 
     def step(self, step: int, total_steps: int, loss: float) -> None:
         """`step` steps are done; `loss` is rank 0's mean over the last batch."""
 
 
 class Lines:
-    """Tells all lines, and now and then a step."""
+    """Passes on all lines, and a step when `LINE_S` seconds are over."""
 
     def __init__(self, progress: Progress):
         self._progress = progress
@@ -42,7 +45,7 @@ class Lines:
 
 
 class Relay:
-    """Tells the process that hears it by `relayed`."""
+    """Sends messages to the process that started the run, where `relayed` reads them."""
 
     def __init__(self, tell: Tell):
         self._tell = tell
@@ -58,7 +61,7 @@ class Relay:
 
 
 def relayed(watcher: Watcher) -> Tell:
-    """What hears a `Relay`."""
+    """A reader for the messages of a `Relay`."""
 
     def hear(message: Any) -> None:
         match message:

@@ -25,7 +25,7 @@ from firetree.training.worker import Worker, build_worker
 LEAST_RATE, MOST_RATE, STEPS = 1e-5, 10.0, 150
 _SMOOTHING = 0.9
 _DIVERGED = 4.0
-"""A loss of so many times the least is the end."""
+"""The test ends at a loss of so many times the least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def find_rate(recipe: Recipe, rank_info: RankInfo, run_dir: Path) -> RangeTest |
         task = load_alike(recipe, rank_info.world_size, None, find_lr=True)
         if rank_info.rank == 0:
             make_folder(run_dir)
-        points = _measured(recipe, rank_info, task)
+        points = _measure(recipe, rank_info, task)
     if not points:
         raise UserError(
             f"the loss or its gradient is not finite at a rate of {LEAST_RATE:g} already; look at the "
@@ -85,7 +85,7 @@ def find_rate(recipe: Recipe, rank_info: RankInfo, run_dir: Path) -> RangeTest |
     return RangeTest(points)
 
 
-def _measured(recipe: Recipe, rank_info: RankInfo, task: Task) -> tuple[RangePoint, ...]:
+def _measure(recipe: Recipe, rank_info: RankInfo, task: Task) -> tuple[RangePoint, ...]:
     worker = build_worker(recipe, rank_info, task)
     settle(worker)
     with closing(worker.loader.batches(0)) as batches:

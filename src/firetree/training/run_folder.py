@@ -1,6 +1,6 @@
-"""A run's folder, written by rank 0 alone: what was run, where, how it went, and its checkpoints.
+"""A run's folder: recipe, environment, metrics, traces and checkpoints, written by rank 0 alone.
 
-Other ranks may stand on hosts that do not share a disk; what they measure is sent to rank 0.
+The other ranks send it their measurements, as their hosts may share no disk with it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ FIXED_ON_RESUME = (
 """What weights, or the meaning of a step's number, depend on."""
 
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What a file system without locks on folders answers; NFS wants one that is open for writing."""
+"""Errors of file systems that cannot lock a folder; NFS locks only files open for writing."""
 
 
 class RunFolder:
@@ -84,10 +84,10 @@ class RunFolder:
         self.path = path
         self._recipe = recipe
         self.remarks: list[str] = []
-        """What the user should know about how the run goes on."""
+        """Lines for the user about how the run goes on."""
         self._board: SummaryWriter | None = None
         self._folder: int | None = None
-        """Open as long as this object is, and so locked."""
+        """A descriptor: the folder is locked while it is open."""
         with self._using(), ExitStack() as undo:
             new_folder(path)
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -98,7 +98,7 @@ class RunFolder:
         self._folder = folder
 
     def _lock(self, folder: int) -> None:
-        """Lock the folder itself, as a file in it could be deleted and made anew."""
+        """Lock the folder itself: a lock file in it could be deleted and made anew."""
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -138,7 +138,7 @@ class RunFolder:
                 )
             changed.append(f"{field} {old!r} to {new!r}")
         if changed:
-            self.remarks.append(f"other than in the run so far: {', '.join(changed)}")
+            self.remarks.append(f"changed since the run began: {', '.join(changed)}")
 
     @contextmanager
     def _using(self) -> Iterator[None]:
@@ -161,7 +161,7 @@ class RunFolder:
         return checkpoint.newest(self._checkpoints)
 
     def earlier_arithmetic(self) -> Arithmetic | None:
-        """In what the run has computed so far; None where it has not begun."""
+        """The arithmetic of the run so far; None where it has not begun."""
         path = self._arithmetic
         if not path.exists():
             return None
@@ -171,9 +171,9 @@ class RunFolder:
     def begin(
         self, headers: Sequence[trace.TraceHeader], first_step: int, arithmetic: Arithmetic
     ) -> float | None:
-        """Make ready for the steps from `first_step` on; gives the accuracy of the last evaluation.
+        """Prepare for the steps from `first_step` on; return the accuracy of the last evaluation.
 
-        From here on the folder holds a run; there is a header a rank.
+        From here on the folder holds a run; `headers` has one for each rank.
         """
         environment = describe_environment(self._recipe.seed, len(headers))
         with self._using():
@@ -199,20 +199,19 @@ class RunFolder:
         except UserError as error:
             self.remarks.append(str(error))
             return None
-        # TensorBoard drops what an earlier process wrote after the step that is gone back to.
+        # TensorBoard drops what an earlier process wrote after `first_step`.
         return SummaryWriter(self.path / "tensorboard", purge_step=first_step + 1)
 
     def add_account(self, account: Account) -> None:
-        """What the run is trained and tested on, as data.json."""
+        """Write data.json: what the run is trained and tested on."""
         with self._using():
             write_durably(self.path / "data.json", json.dumps(asdict(account), indent=1).encode())
 
     def _set_aside(self, first_step: int, goes_on: bool) -> None:
-        """Keep what would be lost here in a folder of its own.
+        """Move what this run would overwrite into a new folder, `aside-1` and so on.
 
-        That is checkpoints behind `first_step`, which were damaged, with what was measured until
-        then, and traces with which this run does not go on. What lies behind the newest checkpoint is
-        only done again.
+        Damaged checkpoints after `first_step` are kept there with the metrics and traces so far, and so
+        are traces that this run does not continue. Steps after the newest checkpoint are done again.
         """
         behind = checkpoint.step_folders(self._checkpoints, after=first_step)
         if not behind and goes_on:
@@ -248,7 +247,7 @@ class RunFolder:
         return metrics_file(self.path)
 
     def add_metrics(self, metrics: Metrics) -> None:
-        """One line of metrics.jsonl and the same values as TensorBoard events."""
+        """Write a line of metrics.jsonl, and the same values as TensorBoard events."""
         with self._using():
             values = asdict(metrics)
             append_json_lines(self._metrics, [values])
@@ -259,17 +258,17 @@ class RunFolder:
                 self._board.flush()
 
     def add_trace(self, rank: int, steps: Iterable[trace.StepTrace]) -> None:
-        """Steps of one rank, on rank 0's clock."""
+        """Write steps of one rank, which are on rank 0's clock."""
         with self._using():
             trace.append_steps(self.path, rank, steps)
 
     def add_checkpoint(self, captured: Checkpoint, keep: int) -> None:
-        """Write it durably and keep only the last `keep`."""
+        """Write a checkpoint durably, and keep only the last `keep`."""
         with self._using():
             checkpoint.write(self._checkpoints, captured, keep)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Close the folder and release its lock."""
         if self._board:
             with self._using():
                 self._board.close()
@@ -279,7 +278,7 @@ class RunFolder:
 
 @contextmanager
 def _undamaged() -> Iterator[None]:
-    """Say what to do about a damaged file of the run so far."""
+    """Add to an error about a damaged file what to do."""
     try:
         yield
     except UserError as error:

@@ -100,7 +100,7 @@ def _compute_gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
 
 
 def _sum_losses(worker: Worker, batch: TaskBatch) -> Tensor:
-    with worker.arithmetic.computing(worker.device):
+    with worker.arithmetic.autocast(worker.device):
         outputs = worker.forward(batch.x)
     return worker.task.loss(outputs, batch.y, worker.recipe.optim.label_smoothing)
 
@@ -167,7 +167,7 @@ def evaluate(worker: Worker) -> Evaluation:
     model.eval()
     for held_out in worker.loader.test_batches():
         batch = held_out.to(worker.device)
-        with worker.arithmetic.computing(worker.device):
+        with worker.arithmetic.autocast(worker.device):
             outputs = model(batch.x).float()
         right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
         totals += torch.tensor([right.item(), loss.item(), batch.count], dtype=totals.dtype)

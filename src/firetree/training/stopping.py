@@ -1,6 +1,6 @@
-"""A run that a signal asks to end: all ranks end after the same step, and a checkpoint is written first.
+"""Ends a run at a signal: all ranks end after the same step, once a checkpoint is written.
 
-Where that takes too long the process ends without it, whatever its threads wait for.
+Where that takes too long, the process ends without a checkpoint, whatever its threads wait for.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 class Stopping:
     """Listens for `SIGNALS` while it is entered, in the main thread.
 
-    A rank that is asked to end tells all others before its next step: all end before the one after
-    that. None can have begun that one by then, since every step sums over all ranks. With local steps
-    only every `every` steps do, so that only then ranks look, and end.
+    A rank that gets a signal tells all others before its next step, and all end before the step after
+    that. No rank can have begun it by then, since each step sums over all ranks. With local steps only
+    every `every`-th step does, so ranks look and end only there.
 
     Args:
-        roll: by which ranks tell each other; None for one alone.
-        every: a step that sums over all ranks comes so often.
-        grace_s: how long after a signal the process may live.
+        roll: by which ranks tell each other; None for a single rank.
+        every: steps from one sum over all ranks to the next.
+        grace_s: seconds that the process may live after a signal.
     """
 
     def __init__(self, roll: RollCall | None, every: int, grace_s: float):
@@ -63,7 +63,7 @@ class Stopping:
         self._arriving.close()
 
     def asked(self, step: int) -> int | None:
-        """The signal for which all ranks end before this step, if there is one; call it before each."""
+        """The signal for which all ranks end before this step, if any; call it before each step."""
         if step % self._every:
             return None
         roll = self._roll
@@ -77,7 +77,7 @@ class Stopping:
         self._number = self._number or number
 
     def _listen(self) -> None:
-        """End the process when time is up after the first signal, or at Ctrl-C after that."""
+        """End the process `grace_s` after the first signal, or at a Ctrl-C after it."""
         first = self._arriving.recv(1)
         if not first:
             return

@@ -1,4 +1,4 @@
-"""A run's folder, opened by those who use what was learned."""
+"""Reads the trained weights from a run's folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from firetree.training.recipe_file import read_kept_recipe
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run has come to, in its newest whole checkpoint."""
+    """A run's newest whole checkpoint, with its recipe."""
 
     recipe: Recipe
     data: Mapping[str, Any]
