@@ -1,8 +1,7 @@
-"""JSON and TOML that anyone may have written or changed, checked against the dataclass they become.
+"""Reads JSON and TOML into dataclasses, and checks every value.
 
-A field's type is its check; `Annotated[int, Expect(…)]` narrows it. What does not fit is told with its
-file and the path of its field, as in `plan.json: choices[0][1].chunks = 'x'; expected int`. `durable`
-writes such files.
+A field's type is its check; `Annotated[int, Expect(…)]` narrows it. An error names the file and the path
+of the field, as in `plan.json: choices[0][1].chunks = 'x'; expected int`. `durable` writes such files.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from typing import (
 from firetree.errors import UserError, nearest
 
 MOST_BYTES = 1 << 30
-"""Of a file that is read whole."""
+"""The largest file that is read."""
 _INT_BITS = 63
 _SHORT = Repr()
 _SHORT.maxstring = 80
@@ -46,7 +45,7 @@ Read = Callable[[Any], Any]
 
 
 class Expect(NamedTuple):
-    """What a value must be beyond its type, and the words for it."""
+    """A check beyond the type, and the words for what it expects."""
 
     fits: Callable[[Any], bool]
     expected: str
@@ -60,10 +59,10 @@ Printable = Annotated[str, Expect(str.isprintable, "printable text")]
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """The bytes of a file, unpacked where its name ends in .gz; `what` names it in errors.
+    """The bytes of a file, unpacked if its name ends in .gz; `what` names it in errors.
 
     Raises:
-        UserError: it cannot be read, is no regular file, or too large.
+        UserError: it cannot be read, is not a regular file, or is too large.
     """
     try:
         mode = path.stat().st_mode
@@ -81,7 +80,7 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a file, as `read_bytes`; UserError too where it is not in UTF-8."""
+    """The text of a file, as by `read_bytes`; UserError too if it is not UTF-8."""
     try:
         return read_bytes(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -91,7 +90,7 @@ def read_text(path: Path, what: str) -> str:
 def parse_json(
     kind: type[Kind], text: str | bytes, source: str, version: int | None = None
 ) -> Kind:
-    """What JSON describes: `from_document`, and UserError where it is no JSON."""
+    """Parse JSON into `kind` by `from_document`; UserError if it is not JSON."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -100,7 +99,7 @@ def parse_json(
 
 
 def parse_toml(kind: type[Kind], text: str, source: str) -> Kind:
-    """What TOML describes: `from_document`, and UserError where it is no TOML."""
+    """Parse TOML into `kind` by `from_document`; UserError if it is not TOML."""
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -123,13 +122,13 @@ def from_document(kind: type[Kind], document: Any, source: str, version: int | N
     """The dataclass that a document describes; lists become tuples, tables dataclasses.
 
     Args:
-        kind: the dataclass; its fields without a default must be there.
+        kind: the dataclass; its fields without a default are required.
         document: values as JSON and TOML have them; dataclasses in it stay as they are.
-        source: what errors begin with: the file, and perhaps its line.
-        version: where given, the document has it as one more field, `version`.
+        source: the beginning of errors: the file, and perhaps its line.
+        version: if given, the document must have it as one more field, `version`.
 
     Raises:
-        UserError: the first field that the dataclass does not have, that is missing, or does not fit.
+        UserError: names the first field that is unknown, missing, or does not fit.
     """
     if version is not None and isinstance(document, dict):
         document = {**document}
@@ -151,7 +150,7 @@ def shown(value: object) -> str:
 
 
 class _MisfitError(Exception):
-    """What does not fit, told with the source and the path that is completed on the way up."""
+    """A value that does not fit; the path to it is completed on the way up."""
 
     def __init__(self, tell: Callable[[str, str], str], path: str = ""):
         self.tell, self.path = tell, path
@@ -178,7 +177,7 @@ def _missing(name: str) -> _MisfitError:
 
 
 def _under(step: str, read: Read, value: Any) -> Any:
-    """Read a value that lies one step down; a misfit in it has this step in its path."""
+    """Read a value one step down; a misfit in it gets this step in its path."""
     try:
         return read(value)
     except _MisfitError as misfit:

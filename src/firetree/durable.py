@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written to a temporary name, synced, then renamed."""
+"""Atomic writes: a file is written under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firetree.errors import UserError
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a death at any moment leaves the old file or the new.
+    """Replace `path` by `content`; a crash at any moment leaves the old file or the new one.
 
     Raises:
         UserError: it cannot be written.
@@ -27,10 +27,10 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Before long work: see that `write_durably` can write each path; None is passed over.
+    """Check before long work that `write_durably` can write each path; None is skipped.
 
     Raises:
-        UserError: the first that cannot be written.
+        UserError: names the first path that cannot be written.
     """
     for path in filter(None, paths):
         with _beside(path) as aside:
@@ -38,7 +38,7 @@ def check_writable(*paths: Path | None) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder before the work that is for it.
+    """Make a folder before the work whose results go there.
 
     Raises:
         UserError: it cannot be made.
@@ -50,7 +50,7 @@ def make_folder(path: Path) -> None:
 
 
 def new_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing, so that they outlive a power cut (OSError)."""
+    """Make a folder and its missing parents, so that they survive a power cut (OSError)."""
     if not path.is_dir():
         _check_folder(path)
         new_folder(path.parent)
@@ -59,7 +59,7 @@ def new_folder(path: Path) -> None:
 
 
 def _check_folder(path: Path) -> None:
-    """NotADirectoryError, which names the path, where it is there as something else."""
+    """Raise an OSError that names the path where something else is in its place."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a folder", str(path))
     if path.is_symlink() and not path.exists():
@@ -68,7 +68,7 @@ def _check_folder(path: Path) -> None:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, gone afterwards (UserError where something cannot be written)."""
+    """A temporary name beside `path`, removed afterwards (UserError where writing fails)."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder" if path.is_dir() else "it is no ordinary file")
@@ -87,7 +87,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a file that is renamed later, alone or with its folder."""
+    """Write and sync a file, which is renamed later, alone or with its folder."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -95,7 +95,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` outlive a power cut."""
+    """Make renames inside `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -104,10 +104,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file, without the last one where a sudden death has cut it off.
+    """The lines of a JSONL file, without the last one where a crash has cut it off.
 
     Raises:
-        UserError: another line is no JSON object, or the file cannot be read.
+        UserError: another line is not a JSON object, or the file cannot be read.
     """
     if not path.exists():
         return []
@@ -124,7 +124,7 @@ def write_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def append_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Add lines and sync them; a death in between may cut the last one, which readers leave out."""
+    """Add lines and sync them; a crash in between may cut the last line, which readers leave out."""
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
         file.flush()

@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each ending in one clear line instead of a traceback."""
+"""Errors that a user can cause; each ends the command with one clear line, not a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class UserError(Exception):
 
 
 class RunFailedError(UserError):
-    """A run that started properly and then could not go on; the command ends with code 1."""
+    """A run started and then could not go on; the command ends with code 1."""
 
     exit_code = 1
 
@@ -22,10 +22,9 @@ class RunFailedError(UserError):
 class CollectiveError(RunFailedError, RuntimeError):
     """A peer did not do its part in time, or went away; names the rank and the chunk.
 
-    It is a RuntimeError as well, like all that torch.distributed raises.
-
-    `peer` is that rank among all, None where only the backend knows it; `where` what this rank was at, and
-    `within_s` how long it waited, where that is why it gave up.
+    It is a RuntimeError as well, like all errors of torch.distributed. `peer` is the peer's global rank,
+    None where only the backend knows it. `where` says what this rank was doing; `within_s` is how long
+    it waited, if it gave up.
     """
 
     def __init__(
@@ -40,15 +39,15 @@ class CollectiveError(RunFailedError, RuntimeError):
 
 
 class WorkerLostError(RunFailedError):
-    """A worker died, or lost another one: started again, the job may well go on."""
+    """A worker died, or lost another one; a restart may help."""
 
 
 class UnexpectedError(RunFailedError):
-    """A defect of firetree's own in a worker, whose traceback is the cause."""
+    """A bug in a worker; the cause has its traceback."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked for the end; the text may say what the work had come to."""
+    """A signal ended the work; the text may say how far it was."""
 
     def __init__(self, number: int, message: str | None = None):
         super().__init__(message or f"interrupted by {signal.Signals(number).name}")
@@ -56,7 +55,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class ArgumentError(UserError):
-    """An argument has a value that cannot be; the command puts its option in the argument's place.
+    """An argument has a wrong value; the command names its option in the argument's place.
 
     Args:
         argument: the parameter's name, as in `density`.
@@ -69,7 +68,7 @@ class ArgumentError(UserError):
 
 
 def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """The end of a message about an unknown name: the nearest right one, `otherwise`, or all of them."""
+    """The end of a message about an unknown name: the nearest known one, `otherwise`, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     if close:
@@ -98,11 +97,11 @@ _LACKS = {
     _THREADS: "too few threads are allowed; raise the limit with ulimit -u, or set OMP_NUM_THREADS "
     "lower",
 }
-"""What libraries say where the machine lacks something, and what we say."""
+"""What libraries say when a resource runs out, and what we say."""
 
 
 def lack(error: BaseException) -> str | None:
-    """What the machine has too little of and what to do, where an error comes from that."""
+    """The resource that ran out and what to do, if the error comes from one."""
     said = " ".join(str(error).split()) or type(error).__name__
     for signs, words in _LACKS.items():
         if any(sign in said for sign in signs):

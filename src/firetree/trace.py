@@ -1,7 +1,7 @@
-"""The trace of a run: for every rank one line a step, with where its time and bytes went.
+"""The trace of a run: for every rank one line a step, with its time and bytes.
 
-A trace is data: `train` writes it, `report` reads it, and a person can read it too. All times are
-seconds; points in time are on rank 0's monotonic clock, so that ranks can be compared.
+A trace is data: `train` writes it, `report` reads it, and a person can read it too. All times are in
+seconds. Points in time are on rank 0's monotonic clock, so ranks can be compared.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from firetree.errors import UserError
 TRACE_VERSION = 1
 
 Moment = Annotated[float, Expect(lambda value: abs(value) < 1e15, "seconds from -1e15 to 1e15")]
-"""A point in time; one before rank 0's start is below zero."""
+"""A point in time; negative before rank 0's host booted."""
 
 
 @dataclass(frozen=True, slots=True)
 class BucketSpan:
-    """One bucket of gradients: when its last gradient was computed, its sum began and ended.
+    """One bucket of gradients: when its last gradient was computed, and when its sum began and ended.
 
-    `index` is -1 where local steps are averaged, which are no bucket.
+    The average of local steps has index -1.
     """
 
     index: Annotated[int, Expect(lambda value: value >= -1, "-1 or more")]
@@ -41,10 +41,10 @@ class BucketSpan:
 class StepTrace:
     """One step of one rank.
 
-    `backward_s` includes what the step waited for its buckets after the last gradient was computed.
-    `sent_bytes` counts gradient bytes to all peers; `samples` counts the answers in this rank's share
-    of the batch, what the loss is a mean over: one an image or game, one or several a sequence.
-    `algorithm` is what summed the largest bucket, which a new plan changes.
+    `backward_s` includes the wait for buckets after the last gradient was computed. `sent_bytes` counts
+    gradient bytes to all peers. `samples` counts the answers in this rank's share of the batch: one for
+    an image or game, one or several for a sequence. `algorithm` summed the largest bucket; a new plan
+    changes it.
     """
 
     step: Count
@@ -68,12 +68,12 @@ class StepTrace:
 
     @property
     def gradients_ready_s(self) -> float:
-        """When the last gradient was computed: communication is exposed from here on."""
+        """When the last gradient was computed; from here on communication is exposed."""
         return max((bucket.ready_s for bucket in self.buckets), default=self.backward_end_s)
 
     @property
     def communication_s(self) -> float:
-        """What the step waited for its buckets once its own gradients were computed."""
+        """How long the step waited for its buckets once its own gradients were computed."""
         return max(0.0, self.backward_end_s - self.gradients_ready_s)
 
 
@@ -81,9 +81,9 @@ class StepTrace:
 class TraceHeader:
     """What all steps of a rank's trace have in common.
 
-    `gradient_bytes` is |W|, what is summed over the ranks in a step; `formula_bytes` is the algorithm's
-    closed form of what the busiest rank sends a step, None where it has none; `bytes_counted_by` says
-    who measured `sent_bytes`: our executor or the kernel.
+    `gradient_bytes` is |W|, which is summed over the ranks in a step. `formula_bytes` is what the busiest
+    rank sends in a step by the algorithm's closed form, None where it has none. `bytes_counted_by` is
+    `executor` or `kernel`, whichever measured `sent_bytes`.
     """
 
     rank: Count
@@ -104,7 +104,7 @@ class RankTrace:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace:
-    """What all ranks of a run recorded, in the order of the ranks."""
+    """The traces of all ranks of a run, by rank."""
 
     ranks: tuple[RankTrace, ...]
 
@@ -128,9 +128,9 @@ def shifted(step: StepTrace, offset_s: float) -> StepTrace:
 
 
 def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
-    """Begin a rank's file, keeping the steps before `first_step` of a run like this one.
+    """Begin a rank's file; keep the steps before `first_step` if its header is like this one.
 
-    What has the same closed form, or none, may be summed by another algorithm, as after a new plan.
+    The algorithm may differ, as after a new plan.
     """
     path = _path(run_dir, header.rank)
     new_folder(path.parent)
@@ -147,10 +147,10 @@ def _alike(one: TraceHeader, other: TraceHeader) -> bool:
 
 
 def is_of_this_run(run_dir: Path, headers: Sequence[TraceHeader]) -> bool:
-    """Whether `begin_trace` with these headers, one a rank, goes on with every file there is.
+    """Whether `begin_trace` with these headers, one for each rank, continues every existing file.
 
     Raises:
-        UserError: a file is no trace of this version.
+        UserError: a file is not a trace of this version.
     """
     earlier = {trace.header.rank: trace.header for trace in map(_read_rank, files(run_dir))}
     return all(rank < len(headers) and _alike(earlier[rank], headers[rank]) for rank in earlier)
@@ -165,7 +165,7 @@ def read_trace(run_dir: str | PathLike[str]) -> Trace:
     """The trace of a run, from its folder.
 
     Raises:
-        UserError: there are none, one is missing, or a file is no trace of this version.
+        UserError: there are none, one is missing, or a file is not a trace of this version.
     """
     paths = files(Path(run_dir))
     if not paths:

@@ -1,4 +1,4 @@
-"""Where this process stands among the workers, and how local ones are started.
+"""This process's rank among the workers, their rendezvous, and starting local workers.
 
 Names that need torch import it when used.
 """

@@ -1,4 +1,4 @@
-"""What each worker computes on: a GPU of its own, or its share of the CPU's cores."""
+"""The device of each worker: a GPU of its own, or its share of the CPU's cores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 def find_device(wanted: Wanted, rank_info: RankInfo) -> torch.device:
     """This worker's device; all ranks call it together, and get the same kind.
 
-    `auto` is a GPU for each worker where every host has as many as workers, else the CPU.
+    `auto` gives each worker a GPU if every host has enough, else the CPU.
 
     Raises:
         UserError: `cuda` is wanted, and some host has fewer GPUs than workers.

@@ -1,4 +1,4 @@
-"""Why a worker failed: what it leaves to whoever started it, and which failure of several came first."""
+"""Reports of failed workers to their launcher, and which of several failures came first."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from firetree.errors import (
 )
 
 LAUNCHER = "FIRETREE_LAUNCHER"
-"""The variable by which `launch` tells its workers that it looks at what they leave."""
+"""The variable by which `launch` tells its workers that it reads their reports."""
 
 _REPORT = "TORCHELASTIC_ERROR_FILE"
-"""The variable with the file for a worker's reason, as torchrun names it."""
+"""The variable with the path of a worker's report, named as torchrun does."""
 
 _SIGNALLED = 128
-"""To this a worker that winds up after a signal adds its number, as its exit code."""
+"""The exit code of a worker that ends in order after a signal is this plus the signal's number."""
 
 ECHO_S = 0.5
-"""A second Ctrl-C within this time is the first one, passed on by a launcher too."""
+"""A second Ctrl-C within this time is the first one, which a launcher has passed on too."""
 
 _HEARING_S = 1.0
-"""How long a worker that lost a peer stays: the first to end ends all, and others may know more."""
+"""Seconds that a worker stays after it lost a peer: its end ends all, and others may know more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Why a worker ended, in its own words.
 
-    `lost` where it lost a peer, perhaps known by its rank; `traceback` of an error that nobody expects.
+    `lost` says that it lost a peer, whose rank is `peer` if known; `traceback` is that of a bug.
     """
 
     message: str
@@ -52,7 +52,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The end of a worker; `code` is Popen's, and `told` means that it had been told to end."""
+    """The end of a worker; `code` is Popen's, and `told` says that it had been told to end."""
 
     rank: int
     code: int
@@ -66,7 +66,7 @@ def started_here() -> bool:
 
 
 def tell_launcher(error: BaseException, message: str, traceback: str = "") -> bool:
-    """Leave the reason of this worker's end to its launcher; False where nobody shows it."""
+    """Report why this worker ends to its launcher; False if no launcher will show it."""
     if _REPORT not in os.environ:
         return False
     lost = isinstance(error, CollectiveError)
@@ -74,7 +74,7 @@ def tell_launcher(error: BaseException, message: str, traceback: str = "") -> bo
     report = Report(message, lost, peer, int(time.time()), traceback)
     try:
         Path(os.environ[_REPORT]).write_text(json.dumps(asdict(report)), encoding="utf-8")
-    except OSError:  # its disk is full, or a launcher that is no more has left the variable
+    except OSError:  # the disk is full, or the launcher is gone and only its variable is left
         return False
     if lost:
         time.sleep(_HEARING_S)
@@ -82,12 +82,12 @@ def tell_launcher(error: BaseException, message: str, traceback: str = "") -> bo
 
 
 def report_variable(file: Path) -> dict[str, str]:
-    """What a worker's environment needs for `tell_launcher` to use the file."""
+    """The environment variable that makes `tell_launcher` use the file."""
     return {_REPORT: str(file)}
 
 
 def read_report(file: Path) -> Report | None:
-    """What a worker left, or None where it left nothing, or died while writing."""
+    """A worker's report; None if it wrote none, or died while writing."""
     try:
         return Report(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -95,12 +95,12 @@ def read_report(file: Path) -> Report | None:
 
 
 def first_cause(failures: Sequence[Failure]) -> UserError:
-    """What `_first` of the failures was; they come in the order in which they happened."""
+    """The error of the failure that caused the others; `failures` are in order of time."""
     return _error(_first(failures))
 
 
 def interruption(failures: Sequence[Failure]) -> Interrupted | None:
-    """The signal for which the workers ended by themselves, where that is the first cause."""
+    """The signal for which the workers ended by themselves, if that is the first cause."""
     first = _first(failures)
     if first.report is None or first.code <= _SIGNALLED:
         return None
@@ -108,10 +108,10 @@ def interruption(failures: Sequence[Failure]) -> Interrupted | None:
 
 
 def _first(failures: Sequence[Failure]) -> Failure:
-    """The failure that the others followed from.
+    """The failure that caused the others.
 
-    A worker without a report that had been told to end failed because of another one, and so did one
-    that lost a peer which itself reports a failure. Of the others, most know who was lost.
+    Two kinds are consequences: a worker without a report that had been told to end, and a worker that
+    lost a peer which reports a failure itself. Of the rest, the peer that most workers lost decides.
     """
     reporting = {failure.rank for failure in failures if failure.report}
     accused = Counter(
@@ -131,7 +131,7 @@ def _first(failures: Sequence[Failure]) -> Failure:
 
 
 class _TracebackError(Exception):
-    """A worker's traceback, as the cause of the error that is raised for it."""
+    """A worker's traceback: the cause of the error that the launcher raises."""
 
 
 def _error(failure: Failure) -> UserError:

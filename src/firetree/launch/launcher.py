@@ -1,7 +1,7 @@
-"""Start local workers as child processes, and say once why one failed.
+"""Starts local workers as child processes, and says once why one failed.
 
-Each worker is the same command with the same arguments; `rank_info` tells it which one it is. They meet
-on 127.0.0.1, at a socket that is opened here and handed to rank 0, so nobody outside can join them.
+All workers are the same command with the same arguments; the environment gives each its rank. Their
+rendezvous is a socket on 127.0.0.1, opened here and handed to rank 0, so no other host can join.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from firetree.launch.rank_info import STORE_SOCKET, master_port, port_refused
 from firetree.processes import end_with_parent, ending_with_us
 
 FIRETREE = (sys.executable, "-P", "-m", "firetree")
-"""The command, also where the folder we are in would come before all libraries."""
+"""The command; -P keeps the current folder from hiding installed libraries."""
 
 _END_S = 5.0
-"""How long workers may take to end once told to, before they are killed."""
+"""Seconds that workers have to end once told to, before they are killed."""
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""Signals that end the job: what workers do about them is theirs."""
+"""Signals that end the job; they are passed on, and workers handle them."""
 
 _HOST = "127.0.0.1"
 
 _OPEN_FILES = 64
-"""What a worker needs at least: Gloo and its store say nothing clear where they lack some."""
+"""Open files that a worker needs; with fewer, errors of Gloo and its store are unclear."""
 
 
 Hear = Callable[[bytes], object]
@@ -219,7 +219,7 @@ class _Job:
 
 
 def _own_environ() -> dict[str, str]:
-    """The environment without what torchrun tells its workers, as it may have started us."""
+    """The environment without torchrun's variables for workers, as it may have started us."""
     return {name: it for name, it in os.environ.items() if not name.startswith("TORCHELASTIC_")}
 
 
@@ -245,9 +245,9 @@ def _listener(port: int) -> socket.socket:
 
 @contextmanager
 def _arriving_signals() -> Iterator[socket.socket]:
-    """A socket from which each signal that asks for the job's end can be read as a byte.
+    """A socket from which each signal that ends the job can be read as a byte.
 
-    Only the main thread gets signals; a job of another one ends with its process.
+    Only the main thread gets signals; a job of another thread ends with its process.
     """
     reader, writer = socket.socketpair()
     with reader, writer:

@@ -1,6 +1,6 @@
-"""Over which of a host's networks its worker speaks: the one on the way to the others.
+"""Chooses the network interface of Gloo and NCCL: the one on the route to the other workers.
 
-Left alone, Gloo takes the address of the host's own name, which Debian makes a loopback address.
+By default Gloo takes the address of the host's own name, which is a loopback address on Debian.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _HEARING_S = 1.0
 
 
 def speak_over(interface: str) -> None:
-    """Let Gloo and NCCL use this interface, whatever the environment says."""
+    """Make Gloo and NCCL use this interface, whatever the environment says."""
     os.environ |= dict.fromkeys(_VARIABLES, interface)
 
 
 def speak_over_one_network(store: Store, rank_info: RankInfo, limit_s: float) -> None:
-    """Meet all workers in the store, and choose the interface unless the environment names one.
+    """Wait for all workers in the store, and choose the interface unless the environment names one.
 
     Raises:
         UserError: the environment names an interface that this host lacks.
@@ -38,7 +38,7 @@ def speak_over_one_network(store: Store, rank_info: RankInfo, limit_s: float) ->
     named = os.environ.get(_VARIABLES[0])
     if named:
         _check(named)
-    addresses = _met(store, rank_info, limit_s)
+    addresses = _exchange_addresses(store, rank_info, limit_s)
     own = (
         "127.0.0.1"
         if rank_info.everyone_here
@@ -53,7 +53,7 @@ def speak_over_one_network(store: Store, rank_info: RankInfo, limit_s: float) ->
 
 
 def check_transport() -> None:
-    """Refuse a way of Gloo's that PyTorch's wheels lack, as TLS (UserError)."""
+    """Raise UserError for a transport of Gloo's that PyTorch's wheels lack, as TLS."""
     transport = os.environ.get("GLOO_DEVICE_TRANSPORT") or "TCP"
     if transport != "TCP":
         raise UserError(
@@ -71,11 +71,11 @@ def _check(named: str) -> None:
         )
 
 
-def _met(store: Store, rank_info: RankInfo, limit_s: float) -> list[str]:
-    """The address of each worker as far as it can tell alone, once all have come."""
+def _exchange_addresses(store: Store, rank_info: RankInfo, limit_s: float) -> list[str]:
+    """Each worker's own guess of its address, once all have come."""
     store.set(f"address-{rank_info.rank}", reach.first_guess())
     if rank_info.rank == 0:
-        store.set("everyone", json.dumps(_gathered(store, rank_info, limit_s)))
+        store.set("everyone", json.dumps(_gather(store, rank_info, limit_s)))
     try:
         store.wait(["everyone"], timedelta(seconds=limit_s + _SLACK_S))
         found = json.loads(store.get("everyone"))
@@ -85,12 +85,12 @@ def _met(store: Store, rank_info: RankInfo, limit_s: float) -> list[str]:
         ) from error
     if "failure" in found:
         if rank_info.rank == 0:
-            time.sleep(_HEARING_S)  # its store goes with it
+            time.sleep(_HEARING_S)  # the store ends with rank 0
         raise RunFailedError(found["failure"])
     return list(found["addresses"])
 
 
-def _gathered(store: Store, rank_info: RankInfo, limit_s: float) -> dict[str, object]:
+def _gather(store: Store, rank_info: RankInfo, limit_s: float) -> dict[str, object]:
     keys = [f"address-{rank}" for rank in range(rank_info.world_size)]
     try:
         store.wait(keys, timedelta(seconds=limit_s))

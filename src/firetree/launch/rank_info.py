@@ -1,7 +1,7 @@
-"""Where this process stands among the workers, told by whoever started it.
+"""This process's rank and world size, as its launcher gives them.
 
-torchrun, SLURM's srun and mpirun each say it in environment variables of their own; `launch` speaks
-to its workers like torchrun. How they then meet is in `rendezvous`.
+torchrun, SLURM's srun and mpirun each have environment variables of their own; `launch` uses torchrun's.
+How the workers then meet is in `rendezvous`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from firetree.launch.failure import LAUNCHER
 DEFAULT_PORT = 29500
 
 STORE_SOCKET = "FIRETREE_STORE_SOCKET"
-"""The variable with the listening socket that `launch` hands to rank 0, a file descriptor."""
+"""The variable with the file descriptor of the socket on which rank 0 listens, from `launch`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankInfo:
-    """One worker of a job; the ranks of a host are its local ones, and `local_rank` counts them."""
+    """One worker of a job; `local_rank` counts the ranks of its host."""
 
     rank: int
     world_size: int
@@ -51,10 +51,10 @@ _LAUNCHERS = (
 
 
 def find_rank_info(environ: Mapping[str, str]) -> RankInfo | None:
-    """This worker's rank and world size, or None where nobody started several: then this one may start some.
+    """This worker's rank and world size; None where no launcher started several workers.
 
     Raises:
-        UserError: the variables contradict each other, or nothing says where rank 0 is.
+        UserError: the variables contradict each other, or the address of rank 0 is missing.
     """
     for rank_name, size_name, local_size_name, local_rank_name in _LAUNCHERS:
         if rank_name in environ and size_name in environ:
@@ -78,14 +78,14 @@ def find_rank_info(environ: Mapping[str, str]) -> RankInfo | None:
 
 
 def idle_tasks(environ: Mapping[str, str]) -> int:
-    """How many tasks a SLURM batch script was given and starts none of; 0 or 1 elsewhere."""
+    """The tasks that SLURM gave a batch script, which starts none of them; 0 or 1 elsewhere."""
     if "SLURM_PROCID" not in environ or "SLURM_STEP_NUM_TASKS" in environ:
         return 0
     return _number_if_given(environ, "SLURM_NTASKS", 1)
 
 
 def master_port(environ: Mapping[str, str], default: int) -> int:
-    """The port where the workers meet (UserError where MASTER_PORT is none)."""
+    """The port of the rendezvous (UserError where MASTER_PORT is not a port)."""
     if not environ.get("MASTER_PORT"):
         return default
     port = _number(environ, "MASTER_PORT")
@@ -96,7 +96,7 @@ def master_port(environ: Mapping[str, str], default: int) -> int:
 
 _NUMBER = re.compile(r"([0-9]{1,18})")
 _TASKS_PER_NODE = re.compile(r"([0-9]{1,18})(\(x[0-9]+\))?(,.*)?")
-"""As SLURM writes `4(x2),3`: the first number is this job's usual node."""
+"""SLURM writes `4(x2),3`: the first number is that of most nodes."""
 
 
 def _number_if_given(
@@ -123,7 +123,7 @@ def _master_addr(environ: Mapping[str, str], everyone_here: bool) -> str:
 
 
 def first_host(nodes: str) -> str:
-    """The first name of a SLURM node list: `node[03-07,9],gpu1` starts with `node03`."""
+    """The first host of a SLURM node list: `node[03-07,9],gpu1` starts with `node03`."""
     found = re.match(r"([^\[,]+)(?:\[(\w+))?", nodes)
     if not found:
         raise UserError(f"SLURM_STEP_NODELIST={nodes!r}; expected host names")
@@ -131,7 +131,7 @@ def first_host(nodes: str) -> str:
 
 
 def port_refused(port: int, error: OSError) -> UserError:
-    """What to say where nobody can listen at the port."""
+    """The error where rank 0 cannot listen at the port."""
     in_use = error.errno == errno.EADDRINUSE
     why = "is in use" if in_use else f"cannot be used ({error.strerror})"
     return UserError(f"port {port} {why}; set MASTER_PORT to a free one on every host")

@@ -1,4 +1,4 @@
-"""How the workers of a job meet: through a store on rank 0's host, then as a process group."""
+"""The rendezvous of a job's workers: a store on rank 0's host, then a process group."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from firetree.peers import opened
 
 @contextmanager
 def joined(rank_info: RankInfo, timeout_s: float) -> Iterator[None]:
-    """The default process group (Gloo) of all workers, and this worker's share of the cores.
+    """Join the default process group (Gloo) of all workers, on this worker's share of the cores.
 
-    Let go of DDP's networks within: the last to hold a group ends it, and DDP would do so holding the
-    interpreter's lock, for which the group's threads may wait.
+    Drop all references to DDP models inside the block. Otherwise DDP may be the last to hold the group
+    and end it under the GIL, for which the group's threads may wait.
 
     Raises:
-        UserError: the port where the workers meet is in use, GLOO_SOCKET_IFNAME names no interface, or Gloo
-            cannot have its transport.
-        RunFailedError: rank 0 cannot be reached, another rank does not come, or is lost later.
+        UserError: the port is in use, GLOO_SOCKET_IFNAME names no interface, or Gloo's transport is not
+            TCP.
+        RunFailedError: rank 0 cannot be reached, or another rank does not come or is lost later.
     """
     check_transport()
     share_cores(rank_info)
@@ -44,7 +44,7 @@ def joined(rank_info: RankInfo, timeout_s: float) -> Iterator[None]:
 
 
 def share_cores(rank_info: RankInfo) -> None:
-    """Compute on this worker's share of the host's cores, unless OMP_NUM_THREADS says otherwise."""
+    """Use this worker's share of the host's cores, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // rank_info.local_world_size))

@@ -1,7 +1,7 @@
-"""The store through which the workers of a job find each other: torchrun's own, or one of rank 0's.
+"""The store of a job's rendezvous: torchrun's own, or one that rank 0 serves.
 
-Rank 0 listens where the others look for it, and nowhere else if it can tell. The others try until
-their time is up, and say what kept them: a name, a refusal, or silence.
+Rank 0 listens at MASTER_ADDR alone if it can, else at all its addresses. The others try until their
+time is up, and say what failed: the name, a refused connection, or no answer.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _PAUSE_S = 0.1
 
 
 def open_store(rank_info: RankInfo, limit_s: float) -> Store:
-    """The store at rank 0's address and port, as rank 0 its server; it holds no earlier job's keys.
+    """The store at rank 0's address and port, which rank 0 serves; it has no keys of earlier jobs.
 
-    The environment tells address and port from now on, as torchrun's does.
+    The address and port are in the environment from now on, as with torchrun.
 
     Raises:
-        UserError: the port is in use, or the address is a name that does not resolve.
-        RunFailedError: it cannot be reached within the limit.
+        UserError: the port is in use, or the address does not resolve.
+        RunFailedError: the store cannot be reached within the limit.
     """
     os.environ |= {"MASTER_ADDR": rank_info.master_addr, "MASTER_PORT": str(rank_info.master_port)}
     until_s = time.monotonic() + limit_s
@@ -46,7 +46,7 @@ def open_store(rank_info: RankInfo, limit_s: float) -> Store:
     if serves:
         address, handed["master_listen_fd"] = _own_socket(rank_info)
     else:
-        address = _reached(rank_info, until_s, limit_s)
+        address = _reach(rank_info, until_s, limit_s)
     timeout_s = max(1.0, until_s - time.monotonic())
     make = partial(
         TCPStore,
@@ -63,12 +63,14 @@ def open_store(rank_info: RankInfo, limit_s: float) -> Store:
         if serves:
             raise
         raise _unreachable(rank_info, "what answers there is no store of PyTorch's") from error
-    store.set_timeout(timedelta(seconds=limit_s))  # not only what waiting for rank 0 has left of it
+    store.set_timeout(
+        timedelta(seconds=limit_s)
+    )  # and not what is left of it after waiting for rank 0
     return _of_this_attempt(store, rank_info, until_s) if kept_by_torchrun else store
 
 
 def _within(limit_s: float, make: Callable[[], Store]) -> Store:
-    """What `make` gives in time; torch would wait without end for one that accepts and says nothing."""
+    """The result of `make`, with a limit: torch waits for ever for a server that never answers."""
     made: Future[Store] = Future()
 
     def finish() -> None:
@@ -82,10 +84,10 @@ def _within(limit_s: float, make: Callable[[], Store]) -> Store:
 
 
 def _of_this_attempt(store: Store, rank_info: RankInfo, until_s: float) -> Store:
-    """A part of torchrun's store that no earlier attempt has written to.
+    """A prefix of torchrun's store for this attempt alone.
 
     The store outlives the workers, and no variable tells all of them which attempt this is. So rank 0
-    draws a name for it and answers each worker's own question, which nobody has asked before.
+    draws a random prefix, and answers each worker's question, which has a random key, too.
     """
     if rank_info.rank == 0:
         name = secrets.token_hex(8)
@@ -103,7 +105,7 @@ def _of_this_attempt(store: Store, rank_info: RankInfo, until_s: float) -> Store
 
 
 def _answer(store: Store, ours: Store, name: str, missing: set[int], until_s: float) -> None:
-    """Answer all workers' questions, also those of dead ones, until each living one has its answer."""
+    """Answer all questions, also those of dead workers, until each live worker has its answer."""
     while missing and time.monotonic() < until_s:
         for rank in missing:
             if store.check([f"question-{rank}"]):
@@ -113,7 +115,7 @@ def _answer(store: Store, ours: Store, name: str, missing: set[int], until_s: fl
 
 
 def _own_socket(rank_info: RankInfo) -> tuple[str, int]:
-    """An address at which rank 0 reaches its own store, and the socket that listens there."""
+    """An address at which rank 0 reaches its own store, and the listening socket."""
     if STORE_SOCKET in os.environ:
         return rank_info.master_addr, int(os.environ.pop(STORE_SOCKET))
     listener = _listener(rank_info)
@@ -123,8 +125,8 @@ def _own_socket(rank_info: RankInfo) -> tuple[str, int]:
 
 
 def _listener(rank_info: RankInfo) -> socket.socket:
-    """At the one address that MASTER_ADDR stands for on all hosts, else at every address."""
-    resolved = _resolved(rank_info)
+    """Listen at the address that MASTER_ADDR has on all hosts if there is one, else at all addresses."""
+    resolved = _resolve(rank_info)
     away = [address for address in resolved if not reach.is_loopback(address)]
     named_so = rank_info.master_addr == "localhost" or rank_info.master_addr in resolved
     if not away and (rank_info.everyone_here or named_so):
@@ -136,8 +138,8 @@ def _listener(rank_info: RankInfo) -> socket.socket:
         raise port_refused(rank_info.master_port, error) from error
 
 
-def _resolved(rank_info: RankInfo) -> list[str]:
-    """The addresses that MASTER_ADDR stands for, on this host."""
+def _resolve(rank_info: RankInfo) -> list[str]:
+    """The addresses to which MASTER_ADDR resolves on this host."""
     try:
         found = socket.getaddrinfo(
             rank_info.master_addr, rank_info.master_port, type=socket.SOCK_STREAM
@@ -150,9 +152,9 @@ def _resolved(rank_info: RankInfo) -> list[str]:
     return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
-def _reached(rank_info: RankInfo, until_s: float, limit_s: float) -> str:
-    """The address at which rank 0's store listens, once it does."""
-    addresses = _resolved(rank_info)
+def _reach(rank_info: RankInfo, until_s: float, limit_s: float) -> str:
+    """The address at which rank 0's store listens; waits until it does."""
+    addresses = _resolve(rank_info)
     failure: OSError
     while True:
         for address in addresses:
@@ -165,11 +167,11 @@ def _reached(rank_info: RankInfo, until_s: float, limit_s: float) -> str:
             except OSError as error:
                 failure = error
         if time.monotonic() > until_s:
-            raise _unreachable(rank_info, _told(failure, limit_s)) from failure
+            raise _unreachable(rank_info, _explain(failure, limit_s)) from failure
         time.sleep(_PAUSE_S)
 
 
-def _told(failure: OSError, limit_s: float) -> str:
+def _explain(failure: OSError, limit_s: float) -> str:
     match failure:
         case ConnectionRefusedError():
             return (

@@ -1,4 +1,4 @@
-"""What ranks tell each other besides gradients: plain data, never code."""
+"""Messages between ranks besides gradients: plain data, never code."""
 
 from firetree.peers.agreement import agree, together
 from firetree.peers.exchange import (

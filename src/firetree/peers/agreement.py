@@ -1,6 +1,6 @@
-"""What must be alike on all ranks: compared before anything depends on it, and told to every rank.
+"""Checks that all ranks can go on, and agree, before anything depends on it.
 
-What one rank cannot do, or has otherwise than rank 0, ends all of them at once with the same line.
+A failure on one rank, or a difference from rank 0, ends all ranks at once with the same line.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from firetree.peers.reach import host_name
 from firetree.peers.store_exchange import StoreExchange
 
 Peers = dist.ProcessGroup | StoreExchange | None
-"""The ranks that compare: a group on Gloo, those of a `StoreExchange`, or the default group."""
+"""The ranks that take part: a group on Gloo, those of a `StoreExchange`, or the default group."""
 
 Result = TypeVar("Result")
 
 
 def together(work: Callable[[], Result], peers: Peers = None) -> Result:
-    """What `work` gives here, once it has succeeded on all ranks; all call it together.
+    """Do `work`, and return its result once it has succeeded on all ranks; all call it together.
 
     Raises:
-        UserError: on all ranks alike, the first rank's failure, with its rank and host unless all
-            failed alike. What is no UserError is a RunFailedError on the ranks that succeeded.
+        UserError: on all ranks, the first rank's failure; it names the rank and host unless all failed
+            with the same text. For any other exception, the ranks that succeeded raise RunFailedError.
     """
     result, failure = None, None
     try:
         result = work()
     except Exception as error:
         failure = error
-    mine = {"host": host_name(), **_told(failure)}
+    mine = {"host": host_name(), **_describe(failure)}
     ranks, everyone = _gather(mine, peers)
     if failure is not None and not isinstance(failure, UserError):
         raise failure
@@ -47,7 +47,7 @@ def together(work: Callable[[], Result], peers: Peers = None) -> Result:
     raise (UserError if code == UserError.exit_code else RunFailedError)(text) from failure
 
 
-def _told(failure: Exception | None) -> dict[str, Json]:
+def _describe(failure: Exception | None) -> dict[str, Json]:
     if failure is None:
         return {"failure": None, "code": 0}
     if isinstance(failure, UserError):
@@ -56,15 +56,15 @@ def _told(failure: Exception | None) -> dict[str, Json]:
 
 
 def agree(description: Mapping[str, Json], remedy: str, peers: Peers = None) -> None:
-    """See that all ranks give the same description; all call it together.
+    """Check that all ranks give the same description; all call it together.
 
     Args:
-        description: what must be alike, the most telling first; fields of what it holds are named as
-            in `optim.lr` and `classes[2]`.
-        remedy: what to do about a difference, as the end of the error's text.
+        description: what must be the same, the most telling fields first. Nested fields are named as in
+            `optim.lr` and `classes[2]`.
+        remedy: what to do about a difference: the end of the error's text.
 
     Raises:
-        UserError: on all ranks alike, the first field that differs from the first rank's.
+        UserError: on all ranks, the first field that differs from the first rank's.
     """
     ranks, everyone = _gather({"host": host_name(), "has": description}, peers)
     found = first_difference([it["has"] for it in everyone])
@@ -88,7 +88,7 @@ def _gather(mine: Json, peers: Peers) -> tuple[list[int], list[Json]]:
 def first_difference(
     descriptions: Sequence[Mapping[str, Json]],
 ) -> tuple[str, int, str, str] | None:
-    """The first field that some rank has otherwise than rank 0: its name, that rank, both values."""
+    """The first field that differs from rank 0's on some rank: its name, that rank, both values."""
     first, *others = [dict(_fields(description)) for description in descriptions]
     names = dict.fromkeys(name for fields in (first, *others) for name in fields)
     for name in names:
@@ -98,12 +98,12 @@ def first_difference(
     return None
 
 
-def _value(fields: Mapping[str, Json], name: str, told: Callable[[Json], str]) -> str:
-    return told(fields[name]) if name in fields else "missing"
+def _value(fields: Mapping[str, Json], name: str, spell: Callable[[Json], str]) -> str:
+    return spell(fields[name]) if name in fields else "missing"
 
 
 def _fields(value: Json, name: str = "") -> Iterator[tuple[str, Json]]:
-    """The values that a document holds, each by the path to it."""
+    """The values in a document, each by its path."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
             yield from _fields(part, f"{name}.{key}" if name else key)

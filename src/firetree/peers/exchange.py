@@ -1,7 +1,7 @@
-"""Values between the ranks of a group, as JSON or safetensors in byte tensors.
+"""Sends values between the ranks of a group, as JSON or safetensors in byte tensors.
 
-torch's own object collectives unpickle what a peer sends, so that whoever can speak to a rank can run
-code there. What comes through here is data, whoever sent it.
+torch's own object collectives unpickle what a peer sends, so whoever can connect to a rank can run code
+there. These functions read data only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from firetree.peers.waiting import waiting
 
 Json = Any
-"""What `json` writes and reads back: dicts with names, lists, texts, numbers, True, False, None."""
+"""What `json` can write: dicts with str keys, lists, str, numbers, True, False, None."""
 
 
 def gather_json(mine: Json, group: dist.ProcessGroup | None = None) -> list[Json]:
@@ -29,7 +29,7 @@ def gather_json(mine: Json, group: dist.ProcessGroup | None = None) -> list[Json
         group: on Gloo; the default group where it is None.
 
     Raises:
-        TypeError: the value is none of JSON's.
+        TypeError: JSON cannot hold the value.
     """
     text = _bytes_of(json.dumps(mine).encode())
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size(group))]
@@ -47,10 +47,10 @@ def gather_json(mine: Json, group: dist.ProcessGroup | None = None) -> list[Json
 
 
 def broadcast_json(value: Json, group: dist.ProcessGroup | None = None) -> Json:
-    """The value of the group's first rank, on every rank; what the others give counts for nothing.
+    """The value of the group's first rank, on every rank; the other ranks' values are ignored.
 
     Raises:
-        TypeError: on the first rank, the value is none of JSON's.
+        TypeError: on the first rank, where JSON cannot hold the value.
     """
     return json.loads(_broadcast(lambda: json.dumps(value).encode(), group))
 
@@ -58,14 +58,14 @@ def broadcast_json(value: Json, group: dist.ProcessGroup | None = None) -> Json:
 def broadcast_tensors(
     value: Mapping[str, Tensor], group: dist.ProcessGroup | None = None
 ) -> dict[str, Tensor]:
-    """The tensors by name of the group's first rank, on every rank, on the CPU."""
+    """The named tensors of the group's first rank, on every rank, on the CPU."""
     return safetensors.torch.load(_broadcast(lambda: safetensors.torch.save(dict(value)), group))
 
 
 def hand_over(content: bytes, source: int, target: int) -> bytes:
-    """What rank `source` gives, on rank `target`; both call it, of the default group.
+    """Send the content of rank `source` to rank `target`; both ranks of the default group call it.
 
-    What the target gives counts for nothing, unless it is the source too.
+    The target's own content is ignored, unless it is the source, too.
     """
     if source == target:
         return content
@@ -82,7 +82,7 @@ def hand_over(content: bytes, source: int, target: int) -> bytes:
 
 
 def _broadcast(content: Callable[[], bytes], group: dist.ProcessGroup | None) -> bytes:
-    """What `content` gives on the group's first rank, where alone it is called."""
+    """The content of the group's first rank; `content` is called there alone."""
     first = dist.get_rank(group) == 0
     sent = _bytes_of(content()) if first else torch.empty(0, dtype=torch.uint8)
     length = torch.tensor([sent.numel()])

@@ -1,4 +1,4 @@
-"""What this host is called, by which address others reach it, and whether it has a cable (Linux)."""
+"""This host's name, the address by which others reach it, and its network interfaces (Linux)."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _BACKLOG = 1024
 
 
 def host_name() -> str:
-    """What messages call this host: FIRETREE_HOST in the environment, or its own name."""
+    """This host's name in messages: FIRETREE_HOST in the environment, or its own name."""
     return os.environ.get("FIRETREE_HOST") or socket.gethostname()
 
 
 def first_guess() -> str:
-    """This host's address as far as it can tell alone: Gloo's interface, or the way to rank 0."""
-    way = own_address_towards(os.environ.get("MASTER_ADDR", ""))
-    return _of_named_interface() or way or "127.0.0.1"
+    """This host's own guess of its address: of Gloo's interface, or of the route to rank 0."""
+    route = own_address_towards(os.environ.get("MASTER_ADDR", ""))
+    return _of_named_interface() or route or "127.0.0.1"
 
 
 def known_address() -> str | None:
     """This host's address for the others; None where only they can tell.
 
-    So it is on rank 0's host, where the name in MASTER_ADDR may mean the host to itself alone.
+    On rank 0's host the name in MASTER_ADDR may resolve to a loopback address, which says nothing.
     """
     rank_0 = os.environ.get("MASTER_ADDR", "")
-    way = own_address_towards(rank_0)
-    if way and is_loopback(way) and rank_0 not in ("localhost", way):
-        way = None
-    return _of_named_interface() or way
+    route = own_address_towards(rank_0)
+    if route and is_loopback(route) and rank_0 not in ("localhost", route):
+        route = None
+    return _of_named_interface() or route
 
 
 def _of_named_interface() -> str | None:
@@ -49,10 +49,10 @@ def _of_named_interface() -> str | None:
 
 
 def listening_at(address: str, port: int = 0) -> socket.socket:
-    """A socket that listens at one of this host's addresses, or at all of them where that is empty.
+    """A socket that listens at one of this host's addresses, or at all of them if it is empty.
 
     Raises:
-        OSError: the address is none of this host's, or the port is in use.
+        OSError: the host does not have the address, or the port is in use.
     """
     if not address and socket.has_dualstack_ipv6():
         return socket.create_server(
@@ -63,7 +63,7 @@ def listening_at(address: str, port: int = 0) -> socket.socket:
 
 
 def own_address_towards(host: str) -> str | None:
-    """The address that packets to a host leave from; nothing is sent."""
+    """The source address of packets to a host; nothing is sent."""
     if not host:
         return None
     with contextlib.suppress(OSError):
@@ -75,8 +75,10 @@ def own_address_towards(host: str) -> str | None:
 
 
 def among(addresses: Sequence[str], own: str) -> str:
-    """This host's address for those at `addresses`: the way to one of them where `own` is only local,
-    as rank 0's way to itself is."""
+    """This host's address for the hosts at `addresses`.
+
+    Where `own` is a loopback address, as on rank 0, it is the source address towards one of them.
+    """
     if not is_loopback(own):
         return own
     away = next((address for address in addresses if not is_loopback(address)), None)
@@ -84,17 +86,17 @@ def among(addresses: Sequence[str], own: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address means this host to itself alone."""
+    """Whether it is a loopback address, which no other host can use."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def interface_of(address: str) -> str | None:
-    """The interface that has the address; None where none has."""
+    """The interface that has the address, if any."""
     return own_addresses().get(address)
 
 
 def own_addresses() -> dict[str, str]:
-    """The interface of each of this host's addresses that are up, IPv4 first; none of a link alone."""
+    """This host's addresses that are up, with their interfaces: IPv4 first, no link-local ones."""
     entries = array.array("B", bytes(_ENTRY_BYTES * _MOST_ADDRESSES))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         request = struct.pack("iL", len(entries), entries.buffer_info()[0])
@@ -103,7 +105,7 @@ def own_addresses() -> dict[str, str]:
     for at in range(0, used_bytes, _ENTRY_BYTES):
         name = bytes(entries[at : at + 16]).partition(b"\0")[0].decode()
         address = socket.inet_ntoa(entries[at + 20 : at + 24])
-        found[address] = name.partition(":")[0]  # an address of its own has a label behind the name
+        found[address] = name.partition(":")[0]  # an alias has a label behind the name
     with contextlib.suppress(OSError):  # without IPv6
         for line in Path("/proc/net/if_inet6").read_text().splitlines():
             digits, _, _, scope, _, name = line.split()
@@ -113,7 +115,7 @@ def own_addresses() -> dict[str, str]:
 
 
 def has_carrier(interface: str | None) -> bool:
-    """Whether the interface is up and has a cable; True where nothing tells."""
+    """Whether the interface is up and has a carrier; True where that is unknown."""
     if interface is None:
         return True
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:

@@ -1,9 +1,9 @@
-"""Roll call: ranks tell each other where they are, so that all name the one who failed.
+"""Roll call: ranks tell each other where they are, so that all name the rank that failed.
 
-Each rank listens at an address of its own. Whoever has lost another rank, has waited for long, or is
-asked to stop, asks all others at once: it tells what it knows, and hears what they know. A process
-that was killed refuses, one that was stopped does not answer, and a host without network is silent.
-`verdict` says what follows. Otherwise nothing is sent.
+Each rank listens at an address of its own. A rank that has lost another one, has waited for long, or is
+asked to stop, exchanges what it knows with all others at once. A killed process refuses the connection,
+a stopped one does not answer, and a host without network is unreachable. `verdict` draws the
+conclusion. While all goes well, nothing is sent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PATIENCE_S = 2.0
 """How long a rank may take to answer the roll."""
 
 LONG_S = 5.0
-"""Longer waits for others are said."""
+"""Waits longer than this are reported."""
 
 _LOOK_EVERY_S = 1.0
 _MOST_BYTES = 1 << 20
@@ -62,7 +62,7 @@ class Member:
 
 
 class Stop(NamedTuple):
-    """All ranks end before this step, because of a signal of this number."""
+    """All ranks end before this step, because of the signal `number`."""
 
     step: int
     number: int
@@ -71,9 +71,9 @@ class Stop(NamedTuple):
 class RollCall:
     """One rank's end of the roll, with a thread that answers the others; `join` opens it.
 
-    `place` says where the rank is, as `step 412`; whoever trains keeps it up to date. `stop` is the
-    first that some rank has told. `say` is given a line where this rank waits for long, and where that
-    is over.
+    `place` says where the rank is, as `step 412`; the training loop keeps it up to date. `stop` is the
+    earliest stop that any rank has told. `say` gets a line when this rank has waited for long, and
+    another when the wait is over.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class RollCall:
         started.result()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._loop.call_soon_threadsafe(self._over.set)
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def explain(self, error: BaseException, what: str) -> CollectiveError:
-        """Who failed, given the executor's or the backend's error in the middle of `what`."""
+        """Who failed, given an error of the executor or the backend during `what`."""
         if isinstance(error, CollectiveError):
             return self.lost(error.where or str(error), error.peer, error.within_s)
         text = backend_error(error)
@@ -118,14 +118,14 @@ class RollCall:
     def lost(
         self, where: str, peer: int | None = None, within_s: float | None = None
     ) -> CollectiveError:
-        """Sign that this rank lost another one, hear the others, and conclude who failed.
+        """Tell the others that this rank lost a peer, hear them, and conclude who failed.
 
-        Takes `PATIENCE_S` and half of it at most, and less where all answer.
+        It takes at most 1.5 times `PATIENCE_S`, and less if all answer.
 
         Args:
-            where: what this rank was at.
-            peer: the rank that it waited for, where it knows.
-            within_s: how long it waited, where that is why it gave up.
+            where: what this rank was doing.
+            peer: the rank that it waited for, if it knows.
+            within_s: how long it waited, if it gave up for that reason.
         """
         with self._signing:
             if self._verdict is None:
@@ -145,7 +145,7 @@ class RollCall:
                 self._ask(self._others, PATIENCE_S / 2)
 
     def tell_stop(self, stop: Stop) -> None:
-        """Let all ranks know when to end; comes back once each has heard it, or is out of reach."""
+        """Tell all ranks when to end; returns once each has heard it, or is out of reach."""
         self._take(stop)
         unheard = self._others
         while unheard:
@@ -164,18 +164,18 @@ class RollCall:
         return conclude(self.rank, self._roll(), hosts, has_carrier=not self._carrier())
 
     def _name(self, *ranks: int) -> str:
-        """What to call ranks of a host: `rank 3 (host d)`, without the host where all share one."""
+        """Names for ranks: `rank 3 (host d)`, without the host where all ranks share one."""
         names = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
         hosts = dict.fromkeys(self._members[rank].host for rank in ranks)
         one_host = len({member.address for member in self._members.values()}) == 1
         return names if one_host else f"{names} (host {', '.join(hosts)})"
 
     def _carrier(self) -> str:
-        """What is wrong with this host's interface, or nothing."""
+        """What is wrong with this host's interface; empty if nothing is."""
         return "" if reach.has_carrier(self._interface) else f"{self._interface} has no carrier"
 
     def _roll(self) -> dict[int, Entry]:
-        """The last that was heard of each rank."""
+        """The latest entry of each rank."""
         mine = self._signed
         if mine is None:
             state: PeerState = "waits" if wait_now() else "computes"
@@ -186,7 +186,7 @@ class RollCall:
         return 1 + max((entry.number for entry in self._heard.values()), default=0)
 
     def _ask(self, ranks: list[int], limit_s: float) -> dict[int, Absence]:
-        """Exchange the roll with ranks, all at once: who did not answer, and how."""
+        """Exchange the roll with ranks, all at once; return who did not answer, and how."""
         if not self._thread.is_alive():
             return {}  # closed
         return asyncio.run_coroutine_threadsafe(self._exchange(ranks, limit_s), self._loop).result()
@@ -202,10 +202,10 @@ class RollCall:
                 reader, writer = await asyncio.open_connection(
                     member.address, member.port, limit=_MOST_BYTES
                 )
-                writer.write(self._told())
+                writer.write(self._message())
                 self._hear(await reader.readline())
         except (ConnectionError, ValueError):
-            return "gone"  # nobody listens there any more, or somebody else
+            return "gone"  # nobody listens there any more, or another program does
         except TimeoutError:
             return "silent" if writer else "unreachable"
         except OSError:
@@ -225,20 +225,20 @@ class RollCall:
         server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Cancelled where the roll closes while somebody asks; asyncio would print that.
+        # A roll that closes during a request cancels it, which asyncio would print.
         given_up = contextlib.suppress(OSError, ValueError, asyncio.CancelledError)
         with contextlib.closing(writer), given_up:
             async with asyncio.timeout(PATIENCE_S):
                 self._hear(await reader.readline())
-                writer.write(self._told())
+                writer.write(self._message())
                 await writer.drain()
 
-    def _told(self) -> bytes:
+    def _message(self) -> bytes:
         roll = {rank: asdict(entry) for rank, entry in self._roll().items()}
         return b"%s %s\n" % (self._token, json.dumps([self.stop, roll]).encode())
 
     def _hear(self, line: bytes) -> None:
-        """Take over what is newer; a stranger has no token, and raises ValueError unread."""
+        """Take newer entries from a message; ValueError, unread, if it lacks the job's token."""
         token, _, told = line.partition(b" ")
         if not hmac.compare_digest(token, self._token):
             raise ValueError("a stranger")
@@ -253,7 +253,7 @@ class RollCall:
                 self._heard[int(rank)] = new
 
     async def _watch(self) -> None:
-        """Say who is waited for where it takes long, and when that is over; then be twice as patient."""
+        """Report long waits and their end; the next report waits for at least twice as long."""
         long_s = LONG_S
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -282,12 +282,12 @@ def _age_s(wait: OngoingWait) -> float:
 
 
 def is_backend_error(error: BaseException) -> bool:
-    """Whether the backend failed, which has one kind of error for all that can happen."""
+    """Whether Gloo or NCCL failed; they raise RuntimeError for everything."""
     return isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
 
 
 def backend_error(error: BaseException) -> str:
-    """The first sentence of a backend's error, without the place in its sources."""
+    """The first sentence of a backend's error, without its source location."""
     first_line = str(error).partition("\n")[0]
     return first_line.partition("] ")[2].partition(". ")[0] or first_line
 
@@ -296,7 +296,7 @@ def join(gather: Callable[[Json], list[Json]] = gather_json) -> RollCall:
     """Open the roll of some ranks, which call it together; they keep their global ranks.
 
     Args:
-        gather: gives what each of them says; by default all ranks are asked.
+        gather: gathers a value of each of them; by default of all ranks.
     """
     guess = reach.first_guess()
     address = reach.among(gather(guess), guess)
@@ -317,7 +317,7 @@ def opened() -> Iterator[None]:
     """Open the roll of all ranks, which enter together, while the block runs; `current` finds it.
 
     Raises:
-        CollectiveError: instead of the executor's or the backend's own, with the rank that failed.
+        CollectiveError: names the rank that failed, in place of the executor's or backend's error.
     """
     global _open
     try:
@@ -340,11 +340,11 @@ def opened() -> Iterator[None]:
 
 
 def current() -> RollCall | None:
-    """The roll that is open."""
+    """The open roll, if any."""
     return _open
 
 
 def at(place: str) -> None:
-    """Note where this rank is, as `step 412`, for the roll that is open."""
+    """Note in the open roll where this rank is, as `step 412`."""
     if _open is not None:
         _open.place = place

@@ -1,6 +1,6 @@
-"""Ranks of a process group that exchange values through its store, with no connection of their own.
+"""Exchanges values between the ranks of a process group through its store, not by collectives.
 
-A store knows who has come, so a rank that does not is named; a collective would only wait for it.
+The store knows which ranks have come, so a missing rank can be named; a collective would only wait.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Result = TypeVar("Result")
 _OVER = "over"
 _LONGEST_PAUSE_S = 0.05
 _STORE_S = 2.0
-"""How long the store may take to answer."""
+"""Seconds that the store may take to answer."""
 
 
 class StoreExchange:
-    """One occasion at which all ranks of a group tell each other values; `ranks` are global ones.
+    """One exchange of values between all ranks of a group; `ranks` are global ones.
 
-    Ranks may come late by `timeout_s`; after `LONG_S` the logger `firetree` is told who is missing. All
-    of them hold the exchanges of a group in the same order.
+    A rank may come late by up to `timeout_s`; after `LONG_S` the logger `firetree` hears who is
+    missing. All ranks make the exchanges of a group in the same order.
 
     Args:
         group: any process group with a store.
@@ -46,7 +46,7 @@ class StoreExchange:
         self._rank = group.rank()
         self._place, self._timeout_s = place, timeout_s
         self._store = group_store(group)
-        # Counted in the store: it lives as long as what earlier exchanges left there.
+        # Counted in the store, as earlier exchanges have left their keys there.
         self.number = self._asking_store(
             lambda: self._store.add(f"{place}/exchanges of {self._rank}", 1)
         )
@@ -56,16 +56,18 @@ class StoreExchange:
         """The value of each rank, by its rank in the group.
 
         Raises:
-            CollectiveError: a rank did not come in time, or has given up waiting for this one.
+            CollectiveError: a rank did not come in time, or gave up waiting for this one.
         """
         self._rounds += 1
         told = self._asking_store(lambda: self._tell(mine))
-        with contextlib.suppress(CollectiveError):  # gone, and only after all have read
+        with contextlib.suppress(
+            CollectiveError
+        ):  # the store is gone, which only happens after all have read
             self._asking_store(self._let_all_read)
         return told
 
     def _asking_store(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives; the store's own calls wait for ever where its host is silent."""
+        """The result of `work`, with a limit: the store's own calls wait for ever for a silent host."""
         result: Future[Result] = Future()
 
         def run() -> None:
@@ -101,7 +103,7 @@ class StoreExchange:
         return [json.loads(self._store.get(key)) for key in keys]
 
     def _let_all_read(self) -> None:
-        """Stay until all have read: the store goes with the rank that keeps it, which may end now."""
+        """Wait until all have read: the rank that keeps the store may end after this."""
         key = self._key(f"{self._rounds}/read")
         self._store.add(key, 1)
         self._until(lambda: self._store.add(key, 0) == len(self.ranks), self._timeout_s)
@@ -110,7 +112,7 @@ class StoreExchange:
         return f"{self._place}/{self.number}/{name}"
 
     def _until(self, over: Callable[[], bool], limit_s: float) -> bool:
-        """Whether it was over in time. The store's own waiting would keep all other threads from it."""
+        """Poll until it is over; False if that takes too long. The store's own wait blocks other threads."""
         deadline_s, pause_s = time.monotonic() + limit_s, 0.001
         while not (done := over()) and time.monotonic() < deadline_s:
             time.sleep(pause_s)

@@ -1,6 +1,6 @@
-"""Who failed, concluded from what ranks say of themselves and of each other.
+"""Concludes who failed from what ranks say of themselves and of each other.
 
-Pure functions over a *roll*: the last entry of each rank that was heard of. `rollcall` gathers it.
+Pure functions over a *roll*: the latest entry of each rank. `rollcall` gathers it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PeerState = Literal["computes", "waits", "lost", "ended"]
-"""Neither waits nor failed; waits for others; failed since another was lost; failed by itself."""
+"""Computing; waiting for others; failed because it lost another rank; failed by itself."""
 
 Absence = Literal["gone", "unreachable", "silent"]
-"""How a rank does not answer: its process is no more, its host is silent, or only its process is."""
+"""Why a rank does not answer: its process is gone, its host unreachable, or its process silent."""
 
 
 _CLEAREST_FIRST: tuple[Absence, ...] = ("gone", "unreachable", "silent")
-"""A busy rank may be silent for a moment."""
+"""The surest sign first: a busy rank may be silent for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What a rank says of itself.
 
-    `number` is a Lamport clock: it exceeds the numbers of all entries that the rank had heard of.
-    `what` is where the rank is, or why it ended; `peer` whom it lost, where it knows; `missing` who
-    did not answer it.
+    `number` is a Lamport clock: it exceeds the numbers of all entries that the rank has heard of.
+    `what` says where the rank is, or why it ended. `peer` is the rank that it lost, if it knows;
+    `missing` has those that did not answer it.
     """
 
     number: int
@@ -44,8 +44,8 @@ Roll = Mapping[int, Entry]
 class Verdict:
     """The ranks that failed, and how; none where nobody can tell.
 
-    `cut off` is this rank's own host, `link` two ranks that do not reach each other, `apart` two that
-    do and still wait for each other, `late` ranks that live and do not come.
+    `cut off`: this rank's own host has no network. `link`: two ranks do not reach each other. `apart`:
+    two ranks wait for each other, though they reach each other. `late`: ranks are alive but do not come.
     """
 
     how: Literal["ended", Absence, "cut off", "link", "apart", "late", "unknown"]
@@ -54,13 +54,13 @@ class Verdict:
 
 
 def conclude(me: int, roll: Roll, hosts: Mapping[int, str], has_carrier: bool = True) -> Verdict:
-    """Who failed, as rank `me` sees it, which has signed the roll as `lost`.
+    """Who failed, as rank `me` sees it, whose own entry is `lost`.
 
     Args:
         me: the rank that asks.
-        roll: the last entry of each rank that was heard of.
-        hosts: the host's address of each rank.
-        has_carrier: whether this host's network interface has a cable.
+        roll: the latest entry of each rank.
+        hosts: the address of each rank's host.
+        has_carrier: whether this host's network interface has a carrier.
     """
     if _is_cut_off(roll[me], hosts, hosts[me], has_carrier):
         return Verdict("cut off", tuple(rank for rank in hosts if hosts[rank] == hosts[me]))
@@ -73,7 +73,7 @@ def conclude(me: int, roll: Roll, hosts: Mapping[int, str], has_carrier: bool = 
 
 
 def waited_for(me: int, roll: Roll, missing: Mapping[int, Absence]) -> tuple[int, ...]:
-    """The ranks that hold rank `me` up; none where a lower rank waits too, which then says it."""
+    """The ranks that `me` waits for; none where a lower rank waits too, which reports it."""
     present = {rank: entry for rank, entry in roll.items() if rank not in missing}
     if any(entry.state == "waits" and rank < me for rank, entry in present.items()):
         return ()
@@ -89,15 +89,15 @@ def describe(
     carrier: str = "",
     within_s: float | None = None,
 ) -> str:
-    """The verdict in words, and whom rank `me` waited for where that was another one.
+    """The verdict in words; it adds for whom rank `me` waited, if that is another rank.
 
     Args:
         verdict: who failed, and how.
         me: the rank that tells it.
-        accused: whom each rank has lost, as far as it is known.
-        name: what to call ranks.
-        carrier: what is wrong with this host's interface, or nothing.
-        within_s: how long `me` waited, where it gave up.
+        accused: the peer that each rank has lost, where known.
+        name: gives the name of ranks.
+        carrier: what is wrong with this host's interface; empty if nothing is.
+        within_s: how long `me` waited, if it gave up.
     """
     who = name(*verdict.ranks) if verdict.ranks else ""
     in_time = "in time" if within_s is None else f"within {within_s:g} s"
@@ -139,7 +139,7 @@ def _waits(
 
 
 def accusations(roll: Roll) -> dict[int, int]:
-    """Whom each rank that failed has lost, as far as it knows."""
+    """For each rank that lost a peer, that peer, if it knows."""
     return {
         rank: entry.peer
         for rank, entry in roll.items()
@@ -148,7 +148,7 @@ def accusations(roll: Roll) -> dict[int, int]:
 
 
 def _is_cut_off(mine: Entry, hosts: Mapping[int, str], my_host: str, has_carrier: bool) -> bool:
-    """Whether every other host is out of reach, though it takes two to tell whose fault it is."""
+    """Whether all other hosts are out of reach; a single one counts only without carrier here."""
     elsewhere = {rank for rank, host in hosts.items() if host != my_host}
     out_of_reach = {rank for rank, how in mine.missing.items() if how == "unreachable"}
     others = {hosts[rank] for rank in elsewhere}
@@ -156,9 +156,9 @@ def _is_cut_off(mine: Entry, hosts: Mapping[int, str], my_host: str, has_carrier
 
 
 def _absent(lost: Roll) -> Verdict | None:
-    """Ranks that were missed by the first to miss one, but for those that had a reason to leave.
+    """The ranks that the earliest report misses, without those that failed because of another.
 
-    Later reports also miss ranks that were ended because of the first failure.
+    Later reports also miss ranks that were ended after the first failure.
     """
     for reporter in sorted(lost, key=lambda rank: (lost[rank].number, rank)):
         report = lost[reporter]
@@ -177,7 +177,7 @@ def _absent(lost: Roll) -> Verdict | None:
 
 
 def _at_odds(lost: Roll) -> Verdict | None:
-    """Two ranks that live and accuse each other, or do not reach each other."""
+    """Two live ranks that accuse each other, or do not reach each other."""
     accused = accusations(lost)
     for rank, entry in sorted(lost.items()):
         for other, how in entry.missing.items():
@@ -190,7 +190,7 @@ def _at_odds(lost: Roll) -> Verdict | None:
 
 
 def _late(roll: Roll, accused: Mapping[int, int]) -> Verdict | None:
-    """Ranks that live and are not where the others wait, or else the one that all chains end at."""
+    """Live ranks that do not wait; else the rank at which most chains of accusations end."""
     busy = sorted(rank for rank, entry in roll.items() if entry.state == "computes")
     ranks = _most_accused(busy, roll) if busy else _most_accused(accused.values(), roll)[:1]
     return (
@@ -199,7 +199,7 @@ def _late(roll: Roll, accused: Mapping[int, int]) -> Verdict | None:
 
 
 def _most_accused(ranks: Iterable[int], roll: Roll) -> tuple[int, ...]:
-    """Those of the ranks that most chains of accusations end at; all where none does."""
+    """The ranks at which most chains of accusations end; all of them where no chain does."""
     ranks = sorted({*ranks})
     accused = accusations(roll)
     ends = Counter(end for rank in accused if (end := _end(rank, accused)) in ranks)
@@ -207,7 +207,7 @@ def _most_accused(ranks: Iterable[int], roll: Roll) -> tuple[int, ...]:
 
 
 def _end(rank: int, accused: Mapping[int, int]) -> int:
-    """Where the accusations lead from a rank: to the first that accuses nobody, or was met before."""
+    """Follow the accusations from a rank, to one that accuses nobody or was met before."""
     met: set[int] = set()
     while rank in accused and rank not in met:
         met.add(rank)

@@ -1,6 +1,6 @@
-"""Whether this process waits for other ranks: one mark, set around whatever needs them to come.
+"""Marks whether this process waits for other ranks; `rollcall` looks at the mark.
 
-A mark costs a timestamp. Who looks at it is `rollcall`.
+A mark costs one timestamp.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OngoingWait:
-    """A wait for other ranks, since a moment of `time.monotonic`."""
+    """A wait for other ranks; `since_s` is its start on `time.monotonic`."""
 
     since_s: float = field(default_factory=time.monotonic)
 
@@ -33,5 +33,5 @@ def waiting() -> Iterator[None]:
 
 
 def wait_now() -> OngoingWait | None:
-    """The wait that this process is in."""
+    """The wait that this process is in, if any."""
     return _now

@@ -1,4 +1,4 @@
-"""From the trace of a run to an answer: where the time went, and what holds the run back."""
+"""Reads a run's trace, and says where the time went and what holds the run back."""
 
 from __future__ import annotations
 

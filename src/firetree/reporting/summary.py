@@ -1,7 +1,7 @@
-"""A run in numbers: the traces of all ranks laid over each other on one clock.
+"""A run in numbers, from the traces of all ranks on one clock.
 
-After its last gradient a rank waits for its buckets. As long as some other rank is still computing,
-it waits for others; from then on, it waits for the network: exposed communication.
+After its last gradient a rank waits for its buckets. While another rank still computes, it waits for a
+straggler; after that it waits for the network, which is exposed communication.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from firetree.trace import RankTrace, StepTrace, read_trace
 class Summary(Shown):
     """Means over all steps and ranks; seconds and bytes are those of one step.
 
-    `samples_per_s` counts the answers of all ranks, as a trace does: one an image or game, one or
-    several a sequence. `step_s` is the sum of its four parts. `accuracy` is top-1 on the test set (0
-    to 1), None before the first evaluation; `formula_bytes` is what the algorithm's closed form says
-    the busiest rank sends, None where it has none.
+    `samples_per_s` counts the answers of all ranks: one for an image or game, one or several for a
+    sequence. `step_s` is the sum of its four parts. `accuracy` is top-1 on the test set (0 to 1), None
+    before the first evaluation. `formula_bytes` is what the busiest rank sends by the algorithm's
+    closed form, None where it has none.
     """
 
     run: str
@@ -62,7 +62,7 @@ def report(runs: Sequence[str | PathLike[str]]) -> tuple[Summary, ...]: ...
 def report(
     runs: str | PathLike[str] | Sequence[str | PathLike[str]],
 ) -> Summary | tuple[Summary, ...]:
-    """Say where the time of a run went, and what holds it back.
+    """Say where the time of a run goes, and what holds it back.
 
     Args:
         runs: a run or its folder; or several of them.

@@ -1,4 +1,4 @@
-"""A run by its folder, whoever trained it."""
+"""A run, opened by its folder."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Run(Shown):
         return reporting.report(self)
 
     def trace(self) -> Trace:
-        """What every rank recorded in each step (UserError where there is none)."""
+        """The trace of every rank and step (UserError where there is none)."""
         return read_trace(self)
 
     def model(self) -> Model:
@@ -100,8 +100,8 @@ class Run(Shown):
             plan: as for `firetree.train`; none is remembered.
             restarts: as for `firetree.train`.
             grace_s: as for `firetree.train`.
-            fields: as for `firetree.train`; what weights depend on stays.
-            progress: hears how far the run is.
+            fields: as for `firetree.train`; fields that the weights depend on cannot change.
+            progress: gets a line now and then.
 
         Raises:
             UserError: as `firetree.train`.
