@@ -144,8 +144,6 @@ def allreduce(
 ) -> list[Measurement]:
     """Measure all-reduces side by side, each checked, on loopback or on the ranks of a job.
 
-        firetree.bench.allreduce(["ring", "binomial_tree"], [1_000_000], world_size=4)
-
     Starts local processes, unless torchrun, srun, mpirun or `firetree lab` started this one: then all
     ranks call it.
 
@@ -167,6 +165,11 @@ def allreduce(
     Raises:
         UserError: no such algorithm, or more ranks than there are.
         RunFailedError: an all-reduce gave a wrong sum, or lost a rank.
+
+    Example:
+        >>> rows = firetree.bench.allreduce(["ring", "binomial_tree"], [100_000], world_size=2)
+        >>> {row.algorithm for row in rows} >= {"ring", "binomial_tree", "gloo"}
+        True
     """
     rank_info = find_rank_info(os.environ)
     started: int | None = rank_info.world_size if rank_info else None

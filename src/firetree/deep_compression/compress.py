@@ -41,11 +41,6 @@ def compress(
 ) -> FireFile:
     """Compress a model by one of three ways: `lossless`, `budget`, or `bits` with `density`.
 
-    ```python
-    small = firetree.compress("net.safetensors", "small.fire", budget="470kB", images="photos.tar")
-    len(small.content), small.layers[0].density
-    ```
-
     Args:
         model: as `load_model` takes it, or a model.
         output: the file to write; without it the `.fire` is only returned.
@@ -66,6 +61,11 @@ def compress(
     Raises:
         UserError: arguments that do not go together or are outside their range, what they name cannot be
             read, or a model that no `.fire` can hold.
+
+    Example:
+        >>> small = firetree.compress("net.safetensors", "small.fire", bits=6)
+        >>> len(small.content) < 70_000
+        True
     """
     needs_images = budget is not None or retrain > 0
     ways = {"lossless": lossless, "budget": budget is not None, "bits": bits is not None}

@@ -46,10 +46,6 @@ class Scan(Shown):
 def scan(model: Model | str | Path, images: str | Path, *, progress: Progress = log) -> Scan:
     """Prune one layer after the other, and compare the answers with the unpruned model's.
 
-    ```python
-    firetree.scan("net.safetensors", "photos.tar").curves[0].nats
-    ```
-
     Args:
         model: as `load_model` takes it, or a model.
         images: such as the model will see, without labels: a tar or folder of classes, or a parquet.
@@ -57,6 +53,10 @@ def scan(model: Model | str | Path, images: str | Path, *, progress: Progress = 
 
     Raises:
         UserError: the model or the images cannot be read, or an answer is not finite.
+
+    Example:
+        >>> firetree.scan("net.safetensors", "photographs/").curves[0].nats
+        (...)
     """
     model = as_model(model, progress)
     stored = read_images(images, progress)

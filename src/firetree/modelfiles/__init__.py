@@ -1,10 +1,4 @@
-"""Models as data, opened from whatever format they come in.
-
-```python
-model = modelfiles.load_model("squeezenet_v1_1.safetensors")
-network = model.build()
-```
-"""
+"""Models as data, opened from whatever format they come in."""
 
 from firetree.modelfiles.class_names import read_classes, with_classes
 from firetree.modelfiles.loading import as_model, load_model

@@ -54,11 +54,6 @@ def inspect(
 ) -> Inspection | FireFile:
     """Send an image's shape through a network; or open a `.fire`, which knows what its layers take.
 
-    ```python
-    firetree.inspect("squeezenet_v1_1").cost.flops
-    firetree.inspect("small.fire").layers[0].mask_bytes
-    ```
-
     Args:
         model: a network's name, `module:function` or a function that returns a torch module, such a
             module, a file as `load_model` takes it, the folder of a run, or a model.
@@ -68,6 +63,12 @@ def inspect(
 
     Raises:
         UserError: no such network or file, or a network that does not take such images.
+
+    Example:
+        >>> firetree.inspect("squeezenet_v1_1")
+        Inspection(squeezenet_v1_1, 1,235,496 parameters, 775,495,040 flops)
+        >>> firetree.inspect("small.fire").layers[0].code_bytes > 0
+        True
     """
     if batch < 1:
         raise ArgumentError("batch", f"is {batch}; expected 1 or more")

@@ -40,10 +40,11 @@ give does: at most some 4 GB, as only narrow layers read an image's every pixel.
 class Model(Shown):
     """Everything needed to predict classes of images.
 
-    ```python
-    model = firetree.Model.load("squeezenet_v1_1.safetensors")
-    logits_BK = model.build()(x_BCHW)
-    ```
+    Example:
+        >>> model = firetree.Model.load("net.safetensors")
+        >>> x_BCHW = torch.zeros(2, 1, 8, 8)
+        >>> model.build()(x_BCHW).shape
+        torch.Size([2, 10])
     """
 
     network: str

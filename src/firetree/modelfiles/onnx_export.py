@@ -23,10 +23,6 @@ INPUT, OUTPUT = "images", "logits"
 def export(model: Model | str | Path, output: str | Path, *, progress: Progress = log) -> Model:
     """Write a model as ONNX, with its preprocessing and class names in the file's metadata.
 
-    ```python
-    firetree.export("small.fire", "small.onnx")
-    ```
-
     Args:
         model: as `load_model` takes it, or a model.
         output: the file to write.
@@ -37,6 +33,10 @@ def export(model: Model | str | Path, output: str | Path, *, progress: Progress 
 
     Raises:
         UserError: the model cannot be read, the file not be written, or the onnx extra is not installed.
+
+    Example:
+        >>> firetree.export("small.fire", "small.onnx")
+        Model(squeezenet_small, 70,138 parameters, 10 classes)
     """
     check_writable(Path(output))
     model = as_model(model, progress)

@@ -145,6 +145,8 @@ def _function(path: str) -> Any:
 
 
 def _import(name: str) -> ModuleType:
+    if not all(map(str.isidentifier, filter(None, name.split(".")))):
+        raise UserError(f"'{name}' is no module's name; expected one, as in my_network:build")
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)

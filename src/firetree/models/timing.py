@@ -40,7 +40,8 @@ def measure(module: nn.Module, example: Inputs, repeats: int = 3) -> Profile:
     except Exception as error:
         raise UserError(
             f"no training step with a batch of shape {shapes_of(example)}: "
-            f"{' '.join(str(error).split())}"
+            f"{' '.join(str(error).split())}; expected an example that the network takes, which a "
+            "function can return beside it"
         ) from error
     if not passes[0].ready_s:
         raise UserError("the network trains no parameter; expected one that requires a gradient")

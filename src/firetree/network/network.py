@@ -124,10 +124,12 @@ class Network(Shown):
     def load(text_or_path: str | Path) -> Network:
         """A network from one line of text, or from a JSON file.
 
-            Network.load("7 x 1gbit + 1 x 100mbit")
-
         Raises:
             UserError: no such file, or neither a file's name nor a network.
+
+        Example:
+            >>> firetree.Network.load("7 x 1gbit + 1 x 100mbit")
+            Network(8 hosts of 100 Mbit/s to 1 Gbit/s)
         """
         from firetree.network.document import from_json
         from firetree.network.notation import parse_network

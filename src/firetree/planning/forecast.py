@@ -48,9 +48,6 @@ def plan(
 ) -> Forecast:
     """Predict what 1, 2, 4 … machines bring for a model on a network, and how to synchronise them.
 
-        found = firetree.plan(net, "4 x 1gbit", example=torch.randn(32, 3, 224, 224))
-        found.points[-1].speedup
-
     Args:
         model: a network's name, `module:function`, a function that returns a network, or a network.
         network: one line such as `4 x 10gbit | 4 x 10gbit / 1gbit`, the path of a network's JSON, or a
@@ -66,6 +63,16 @@ def plan(
 
     Raises:
         UserError: no such model or network, or a model that cannot be trained on its inputs.
+
+    Example:
+        >>> found = firetree.plan("squeezenet_v1_1", "2 x 100mbit", compute_s=0.3)
+        >>> found
+        Forecast(squeezenet_v1_1, speed-up by hosts {1: 1.00, 2: 1.09})
+        >>> found.plan.choice_for(1_000_000).algorithm
+        'gloo'
+        >>> net = torch.nn.Linear(8, 2)
+        >>> firetree.plan(net, "4 x 1gbit", example=torch.randn(32, 8))
+        Forecast(Linear, ...)
     """
     found = network if isinstance(network, Network) else Network.load(network)
     workload = load_workload(model, batch=batch, size=size, compute_s=compute_s, example=example)

@@ -174,6 +174,10 @@ def load_plan(path: str | Path) -> Plan:
 
     Raises:
         UserError: it cannot be read, or is no plan.
+
+    Example:
+        >>> firetree.load_plan("plan.json").choice_for(1_000_000).algorithm
+        'gloo'
     """
     return Plan.from_json(read_text(Path(path), "plan"), f"plan {path}")
 

@@ -49,11 +49,6 @@ def predict(
 ) -> list[ImagePrediction] | list[TextPrediction]:
     """Classify images, give phonemes of words, or translate lines.
 
-    ```python
-    firetree.predict("small.fire", "photographs/")[0].top5[0].name
-    firetree.predict("runs/phonemes", ["networker"])[0].output
-    ```
-
     Args:
         model: the folder of a run, a file as `load_model` takes it, or a model.
         inputs: images, folders of them, a tar or a parquet; or texts.
@@ -67,6 +62,10 @@ def predict(
 
     Raises:
         UserError: an unreadable model, no input, or an argument for models of another kind.
+
+    Example:
+        >>> firetree.predict("small.fire", "photographs/")[0].top5[0].name in "0123456789"
+        True
     """
     given = _listed(inputs)
     if not isinstance(model, Model | TextModel):

@@ -35,9 +35,6 @@ def probe(
 ) -> Probe:
     """Measure the network between the hosts of a job, or between local processes.
 
-        found = firetree.probe(workers=2)
-        found.network
-
     Call it on all ranks at once where torchrun, srun, mpirun or `firetree lab` started them, before
     or after `torch.distributed.init_process_group`; all get the same.
 
@@ -54,6 +51,10 @@ def probe(
         UserError: one host alone.
         RunFailedError: rank 0 is lost, this rank was left out since it did not answer in time, or
             rank 0 is the only one that answers.
+
+    Example:
+        >>> firetree.probe(workers=2, brief=True).network
+        Network(2 hosts of ...)
     """
     if dist.is_initialized():
         _refuse_others(workers, dist.get_world_size())

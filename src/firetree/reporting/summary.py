@@ -75,7 +75,7 @@ def report(
 
     Example:
         >>> firetree.report("runs/demo").bottleneck
-        'Computation holds the run back: it takes 83% of a step; the network is not the limit.'
+        '... holds the run back: ...'
     """
     if isinstance(runs, str | PathLike):
         return _summary(Path(runs))

@@ -32,7 +32,10 @@ class Run(Shown):
 
     Example:
         >>> run = firetree.Run("runs/demo")
-        >>> run.accuracy, run.report().bottleneck
+        >>> run.accuracy > 0.2
+        True
+        >>> run.model()
+        Model(squeezenet_small, 70,138 parameters, 10 classes)
     """
 
     folder: Path

@@ -49,11 +49,7 @@ def attach(
 ) -> Synchroniser:
     """Let the gradients of a DDP model travel along our own schedule instead of DDP's all-reduce.
 
-    Call it once on every rank of the model's process group, right after wrapping the model:
-
-        model = DistributedDataParallel(net)
-        firetree.attach(model, algorithm="binomial_tree")
-
+    Call it once on every rank of the model's process group, right after wrapping the model.
     A sum that fails raises `firetree.CollectiveError` from the backward pass; the model has no
     gradients then.
 
@@ -76,6 +72,10 @@ def attach(
             not wrap or that has a hook already, PowerSGD on CPUs beside a GPU or of complex
             numbers; or ranks that attach with other arguments or models.
         CollectiveError: a rank does not attach.
+
+    Example:
+        >>> model = DistributedDataParallel(net)
+        >>> attached = firetree.attach(model, algorithm="binomial_tree")
     """
     _check_model(model)
     group, device = model.process_group, model.device

@@ -91,10 +91,6 @@ def read_fire(path: Path) -> FireFile:
 def decompress(file: str | Path, output: str | Path) -> Model:
     """Write the model of a `.fire` as safetensors, with the same weights to the last bit.
 
-    ```python
-    firetree.decompress("small.fire", "small.safetensors")
-    ```
-
     Args:
         file: the `.fire`.
         output: the file to write.
@@ -104,6 +100,10 @@ def decompress(file: str | Path, output: str | Path) -> Model:
 
     Raises:
         UserError: the file cannot be read, or the output not be written.
+
+    Example:
+        >>> firetree.decompress("small.fire", "small.safetensors")
+        Model(squeezenet_small, 70,138 parameters, 10 classes)
     """
     check_writable(Path(output))
     model = read_fire(Path(file)).model
