@@ -14,6 +14,7 @@ from firetree.commands.bench import (
     allreduce_arguments,
     parse_size,
     parse_world_sizes,
+    recipe_fields,
 )
 from firetree.errors import UserError
 from firetree.network import Network, to_json
@@ -186,3 +187,19 @@ def test_a_broken_network_in_the_environment_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setenv("FIRETREE_NETWORK", "{}")
     with pytest.raises(UserError, match="a network without 'version'"):
         asked_for(2)
+
+
+def test_options_of_a_recipe_are_its_fields() -> None:
+    options = ["--optim.lr", "0.1", "--optim.batch-size=32", "--data.flip", "--optim.no-nesterov"]
+    assert recipe_fields([*options, "--data.shift", "-1"]) == {
+        "optim.lr": "0.1",
+        "optim.batch_size": "32",
+        "data.flip": True,
+        "optim.nesterov": False,
+        "data.shift": "-1",
+    }
+
+
+def test_a_word_that_is_no_option_of_a_recipe_is_refused() -> None:
+    with pytest.raises(UserError, match="'lr'; expected a recipe's field and value, as in --optim"):
+        recipe_fields(["lr", "0.1"])

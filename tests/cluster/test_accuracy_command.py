@@ -39,10 +39,11 @@ def test_each_way_is_trained_to_the_target_and_a_repeat_takes_what_is_there(tmp_
         (("digits", "--target", "90"), "--target is 90.0; expected above 0 and at most 1"),
         (("digits", "--seeds", "0"), "--seeds is 0; expected 1 or more"),
         (("digits", "--network", "four"), "'four'"),
+        (("digits", "--", "--optim.lrr", "0.1"), "no field 'optim.lrr'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
     asked: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    assert_one_line(*firetree(*TIME_TO, *asked, "--runs", tmp_path / "runs"), message)
+    assert_one_line(*firetree(*TIME_TO, "--runs", tmp_path / "runs", *asked), message)
     assert not (tmp_path / "runs").exists()

@@ -76,11 +76,15 @@ def test_among_started_ranks_only_rank_0_prints_a_line_a_row() -> None:
 
 
 MISTAKES: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
-    "nothing to measure": (("bench",), {}, "what to measure: firetree bench allreduce"),
+    "nothing to measure": (
+        ("bench",),
+        {},
+        "firetree bench has no command; expected one of allreduce, step, time-to-accuracy",
+    ),
     "misspelt measurement": (
         ("bench", "allredcue"),
         {},
-        "what to measure: firetree bench allreduce",
+        "no command 'allredcue'; did you mean 'allreduce'?",
     ),
     "misspelt option": (
         (*BENCH, "--size", "5MB"),

@@ -6,11 +6,13 @@ import contextlib
 import inspect
 import io
 import re
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
+from firetree import output
 from firetree.errors import UserError, nearest
 
 Options = TypeVar("Options")
@@ -24,6 +26,33 @@ def split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], lis
     """What stands before the first mark, the mark if there is one, and what stands behind it."""
     place = arguments.index(mark) if mark in arguments else len(arguments)
     return arguments[:place], arguments[place : place + 1], arguments[place + 1 :]
+
+
+def choose(
+    verbs: Mapping[str, str],
+    program: str,
+    arguments: list[str],
+    run: Callable[[str, list[str]], object],
+) -> None:
+    """Run the verb of a program that the first argument names with the rest, or show the verbs.
+
+    `verbs` says what each does. tyro's own would need the options of all, and import torch for them.
+
+    Raises:
+        UserError: no verb, or an unknown one.
+    """
+    match arguments:
+        case ["-h" | "--help"]:
+            width = max(map(len, verbs))
+            lines = "\n".join(f"  {verb:{width}}  {what}" for verb, what in verbs.items())
+            end = f"`{program} COMMAND --help` tells more. `--debug` shows the traceback of a failure."
+            output.show(f"usage: {program} COMMAND …\n\n{lines}\n\n{end}")
+        case [verb, *rest] if verb in verbs:
+            run(verb, rest)
+        case [unknown, *_]:
+            raise UserError(f"no command '{unknown}'{nearest(unknown, verbs)}")
+        case _:
+            raise UserError(f"{program} has no command; expected one of {', '.join(verbs)}")
 
 
 def parse(
@@ -56,7 +85,7 @@ def parse(
     except SystemExit as end:
         if end.code == 0:
             raise
-        raise UserError(_in_one_line(page.getvalue())) from end
+        raise UserError(_in_one_line(page.getvalue(), program)) from end
     if unknown:
         raise UserError(f"'{unknown[0]}' is one argument too many; see {program} --help")
     return cast(Options, options)
@@ -64,14 +93,32 @@ def parse(
 
 def _refuse_unknown(kind: type[Any], program: str, arguments: list[str]) -> None:
     """Before tyro, which would miss a value first where an unknown option has taken its place."""
-    placed = _placed(kind)
-    known = ["--help", *(flag for flag in _flags(kind) if flag not in placed)]
+    known = {"--help": "", **dict(_flags(kind))}
     for flag in (argument.partition("=")[0].replace("_", "-") for argument in arguments):
-        if flag in placed:
-            raise UserError(f"unknown option '{flag}'; give {placed[flag]} by its place alone")
+        if known.get(flag):
+            raise UserError(f"unknown option '{flag}'; give {known[flag]} by its place alone")
         if _FLAG.match(flag) and flag not in ("-h", *known):
-            end = nearest(flag, known, otherwise=f"; see {program} --help")
+            options = [flag for flag, place in known.items() if not place]
+            end = nearest(flag, options, otherwise=f"; see {program} --help")
             raise UserError(f"unknown option '{flag}'{end}")
+
+
+def _flags(kind: type[Any], prefix: str = "--") -> Iterator[tuple[str, str]]:
+    """Every field of a dataclass as an option, as tyro spells it, and its short form.
+
+    Beside each stands the field's name in the help where it is given by its place alone.
+    """
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        bare, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        flag = prefix + name.replace("_", "-")
+        if is_dataclass(bare):
+            yield from _flags(cast(type, bare), prefix if name == "recipe" else f"{flag}.")
+            continue
+        yield flag, notes[1].metavar if _POSITIONAL in notes else ""
+        for other in (alias for note in notes for alias in getattr(note, "aliases", None) or ()):
+            yield other, ""
+        if bare is bool:
+            yield f"{prefix}no-{flag.removeprefix(prefix)}", ""
 
 
 _NO_NUMBER = re.compile(
@@ -79,12 +126,21 @@ _NO_NUMBER = re.compile(
     r"(invalid literal for int|could not convert string to float)[^:]*: (['\"])(.*?)\3"
 )
 _NO_VALUE = re.compile(r"Missing value for argument '(\S+)'")
+_NAME = re.compile(r"^│ {5}(\S+)", re.MULTILINE)
+"""Where a missing option begins; its help is further to the right."""
 
 
-def _in_one_line(page: str) -> str:
-    """What a framed page says is wrong: below its title, up to the first empty row or rule."""
+def _in_one_line(page: str, program: str) -> str:
+    """What a framed page says is wrong: below its title, up to the first empty row or rule.
+
+    tyro gives its errors in no other form that it keeps.
+    """
     rows = [row.strip("│ ") for row in page.splitlines()[1:]]
     text = " ".join(rows)
+    if text.startswith("Missing from "):
+        *some, last = _NAME.findall(page.partition("│ ─")[0])
+        names = f"{', '.join(some)} and {last} are" if some else f"{last} is"
+        return f"{names} missing; see {program} --help"
     if found := _NO_NUMBER.match(text):
         expected = "a whole number" if found[2].endswith("int") else "a number"
         return f"{found[1]} is {found[4]}; expected {expected}"
@@ -92,39 +148,3 @@ def _in_one_line(page: str) -> str:
         return f"{found[1]} has no value; expected one"
     end = next((k for k, row in enumerate(rows) if not row or row[0] in "─╰"), len(rows))
     return " ".join(rows[:end])
-
-
-def _placed(kind: type[Any]) -> dict[str, str]:
-    """What is given by its place: the option that it looks like, and its name in the help."""
-    noted = _notes(kind)
-    return {
-        _flag(name): str(notes[1].metavar) for name, notes in noted.items() if _POSITIONAL in notes
-    }
-
-
-def _flags(kind: type[Any], prefix: str = "--") -> list[str]:
-    """Every field of a dataclass as an option, as tyro spells it, and its short form."""
-    flags = []
-    hints, noted = get_type_hints(kind), _notes(kind)
-    for entry in fields(kind):
-        if entry.name == "recipe":
-            flags += _flags(hints[entry.name], prefix)
-        elif is_dataclass(hints[entry.name]):
-            flags += _flags(hints[entry.name], f"{_flag(entry.name, prefix)}.")
-        else:
-            flags.append(_flag(entry.name, prefix))
-            if hints[entry.name] is bool:
-                flags.append(_flag(f"no_{entry.name}", prefix))
-            for note in noted[entry.name]:
-                flags += getattr(note, "aliases", None) or ()
-    return flags
-
-
-def _flag(name: str, prefix: str = "--") -> str:
-    return prefix + name.replace("_", "-")
-
-
-def _notes(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """What `Annotated` says beside each field's type."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from firetree import bench, collectives, launch, output
-from firetree.commands.arguments import parse, split_at
+from firetree.commands.arguments import choose, parse, split_at
 from firetree.commands.pages import explain as explain_page
 from firetree.commands.pages import page
 from firetree.commands.text import explain
@@ -25,14 +25,11 @@ from firetree.errors import ArgumentError, UserError
 from firetree.network import parse_rate
 from firetree.network.units import parse_bytes
 
-USAGE = """\
-usage: firetree bench WHAT …
-
-  allreduce         all-reduces side by side, each checked; --explain draws one
-  step              a model's training step replayed in the lab, beside its prediction
-  time-to-accuracy  recipes and ways to synchronise, trained in the lab until they are good enough
-
-`firetree bench WHAT --help` tells more."""
+VERBS = {
+    "allreduce": "all-reduces side by side, each checked; --explain draws one",
+    "step": "a model's training step replayed in the lab, beside its prediction",
+    "time-to-accuracy": "recipes and ways to synchronise, trained in the lab until they are good enough",
+}
 
 
 @dataclass(frozen=True)
@@ -120,19 +117,8 @@ class AccuracyOptions:
 
 def run(arguments: list[str]) -> None:
     """Run `firetree bench` with these arguments."""
-    match arguments:
-        case ["-h" | "--help"]:
-            output.show(USAGE)
-        case ["allreduce", *rest]:
-            _allreduce(rest)
-        case ["step", *rest]:
-            _step(rest)
-        case ["time-to-accuracy", *rest]:
-            _accuracy(rest)
-        case _:
-            raise UserError(
-                "expected what to measure: firetree bench allreduce, step or time-to-accuracy"
-            )
+    measures = {"allreduce": _allreduce, "step": _step, "time-to-accuracy": _accuracy}
+    choose(VERBS, "firetree bench", arguments, lambda verb, rest: measures[verb](rest))
 
 
 def _allreduce(arguments: list[str]) -> None:

@@ -10,32 +10,25 @@ import traceback
 from importlib import import_module
 
 from firetree import __version__, launch, output
-from firetree.commands.arguments import split_at
+from firetree.commands.arguments import choose, split_at
 from firetree.documents import shown
-from firetree.errors import ArgumentError, Interrupted, UnexpectedError, UserError, lack, nearest
+from firetree.errors import ArgumentError, Interrupted, UnexpectedError, UserError, lack
 
-USAGE = """\
-usage: firetree COMMAND …
-
-  train RECIPE   train on one or several workers, along a reduction tree
-  report RUN …   where the time of a run went, or several runs side by side
-  plan           what more machines would bring, and the best way to synchronise them
-  bench          all-reduces side by side, a step replayed in the lab, or time to accuracy
-  lab            run a command on every host of an emulated cluster
-  probe          what the network between the hosts carries, and what is wrong with it
-  sweep RECIPE   a recipe trained with every combination of some fields' values
-  inspect MODEL  what a network's layers weigh and compute, or take in a .fire
-  predict        which classes images belong to, or what words and lines become
-  compress       a model into a small file that predicts; decompress gives the weights back
-  scan           how much each layer can be pruned
-  export         a model as ONNX
-
-`firetree COMMAND --help` tells more. `--debug` shows the traceback of a failure."""
-
-VERBS = (
-    *("train", "report", "plan", "bench", "lab", "probe", "sweep", "inspect", "predict"),
-    *("compress", "decompress", "scan", "export"),
-)
+VERBS = {
+    "train": "a recipe on one or several workers, along a reduction tree",
+    "report": "where the time of a run went, or several runs side by side",
+    "plan": "what more machines would bring, and the best way to synchronise them",
+    "bench": "all-reduces side by side, a step replayed in the lab, or time to accuracy",
+    "lab": "run a command on every host of an emulated cluster",
+    "probe": "what the network between the hosts carries, and what is wrong with it",
+    "sweep": "a recipe trained with every combination of some fields' values",
+    "inspect": "what a network's layers weigh and compute, or take in a .fire",
+    "predict": "which classes images belong to, or what words and lines become",
+    "compress": "a model into a small file that predicts",
+    "decompress": "the weights out of such a file",
+    "scan": "how much each layer can be pruned",
+    "export": "a model as ONNX",
+}
 """Each is a module here with a function `run`, imported only when it is asked for."""
 
 _NO_WAY_IN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
@@ -91,15 +84,15 @@ def _run(arguments: list[str]) -> None:
     match arguments:
         case ["--version"]:
             output.show(f"firetree {__version__}")
-        case ["-h" | "--help"]:
-            output.show(USAGE)
-        case []:
-            raise UserError(f"no command; expected one of {', '.join(VERBS)}")
-        case [verb, *rest] if verb in (*VERBS, "worker"):
-            _check_own_folder()
-            import_module(f"firetree.commands.{verb}").run(rest)
-        case [unknown, *_]:
-            raise UserError(f"no command '{unknown}'{nearest(unknown, VERBS)}")
+        case ["worker", *rest]:
+            _call("worker", rest)
+        case _:
+            choose(VERBS, "firetree", arguments, _call)
+
+
+def _call(verb: str, arguments: list[str]) -> None:
+    _check_own_folder()
+    import_module(f"firetree.commands.{verb}").run(arguments)
 
 
 def _check_own_folder() -> None:
