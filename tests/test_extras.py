@@ -36,11 +36,11 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
 
 
-def without_extras(code: str, *arguments: object) -> str:
+def without_extras(code: str, *arguments: object, exit_code: int = 0) -> str:
     """What Python prints in a process to which no extra is installed."""
     command = [sys.executable, "-c", WITHOUT_EXTRAS + code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == exit_code, done.stderr
     return done.stdout + done.stderr
 
 
@@ -52,9 +52,36 @@ def test_the_extras_are_those_that_the_project_declares() -> None:
         assert names == packages
 
 
+RUN = "from firetree.__main__ import main; main()"
+
+
+PAGES = {
+    "report": ("report", "none", "--html", "page.html"),
+    "allreduce": ("bench", "allreduce", "--html", "page.html"),
+    "time to accuracy": ("bench", "time-to-accuracy", "digits", "--html", "page.html"),
+    "probe": ("probe", "--workers", 2, "--html", "page.html"),
+    "sweep": ("sweep", "digits", "--html", "page.html"),
+    "learning rates": ("train", "digits", "--find-lr"),
+}
+
+
+@pytest.mark.parametrize("command", PAGES)
+def test_a_page_that_cannot_be_made_is_refused_before_the_work(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert without_extras(RUN, *PAGES[command], exit_code=2) == (
+        "firetree: cannot make pages: No module named 'plotly'; pip install 'firetree[pages]'\n"
+    )
+
+
+def test_a_command_without_a_page_needs_no_pages(tmp_path: Path) -> None:
+    asked = ("bench", "allreduce", "--world-size", 1, "--sizes", "1kB", "--repeats", 1)
+    assert "gloo" in without_extras(RUN, *asked, "--rate", "1gbit")
+
+
 def test_the_core_trains_and_says_what_it_leaves_out(tmp_path: Path) -> None:
-    run = "from firetree.__main__ import main; main()"
-    told = without_extras(run, "train", "digits", "--optim.steps", 2, "--run-dir", tmp_path / "run")
+    told = without_extras(RUN, "train", "digits", "--optim.steps", 2, "--run-dir", tmp_path / "run")
     reason = "No module named 'tensorboard'; pip install 'firetree[tensorboard]'"
     assert f"cannot write TensorBoard events: {reason}" in told
     assert "test accuracy" in told
@@ -63,7 +90,7 @@ def test_the_core_trains_and_says_what_it_leaves_out(tmp_path: Path) -> None:
 NEEDS = {
     "images": ("load('folder')", "cannot decode images: No module named 'PIL'"),
     "parquet": ("load('parquet')", "cannot read parquet files: No module named 'pyarrow'"),
-    "pages": ("import firetree.commands.pages", "cannot make pages: No module named 'plotly'"),
+    "pages": ("pages.check(Path('page.html'))", "cannot make pages: No module named 'plotly'"),
     "onnx": ("read_onnx(Path())", "cannot read ONNX: No module named 'onnx'"),
 }
 
@@ -74,6 +101,7 @@ def told() -> list[str]:
 from functools import partial
 from pathlib import Path
 from firetree import data
+from firetree.commands import pages
 from firetree.errors import UserError
 from firetree.modelfiles.onnx import read_onnx
 chosen = dict(path=Path(), classes=None, size=None, channels=None, test_fraction=0.5, seed=0)

@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from firetree import bench, collectives, launch, output
+from firetree.commands import pages
 from firetree.commands.arguments import choose, parse, split_at
 from firetree.commands.pages import explain as explain_page
-from firetree.commands.pages import page
 from firetree.commands.text import explain
 from firetree.commands.text.bench import accuracy_text, allreduce_text, steps_text
 from firetree.commands.workloads import WorkloadOptions
-from firetree.durable import check_writable, make_folder, write_durably
+from firetree.durable import make_folder, write_durably
 from firetree.errors import ArgumentError, UserError
 from firetree.network import parse_rate
 from firetree.network.units import parse_bytes
@@ -133,7 +133,7 @@ def _allreduce(arguments: list[str]) -> None:
     rank_info = launch.find_rank_info(os.environ)
     first = rank_info is None or rank_info.rank == 0
     if first:
-        check_writable(options.html)
+        pages.check(options.html)
     rows = bench.allreduce(**asked)
     if first:
         output.show(_rows_json(rows) if options.json else allreduce_text(rows))
@@ -187,7 +187,7 @@ def _accuracy(arguments: list[str]) -> None:
     options = parse(AccuracyOptions, "firetree bench time-to-accuracy", ours)
     if options.html:
         make_folder(options.runs)  # where the page may go
-        check_writable(options.html)
+        pages.check(options.html)
     runs = bench.time_to_accuracy(
         items(options.recipes),
         target=options.target,
@@ -205,7 +205,7 @@ def _accuracy(arguments: list[str]) -> None:
 def _write_plot(path: Path | None, title: str, home: str, rows: Sequence[Any]) -> None:
     if path is not None:
         plot = import_module(f"firetree.commands.pages.{home}").fragment(rows)
-        write_durably(path, page(title, [plot], scripts=True).encode())
+        pages.write(path, title, [plot], scripts=True)
 
 
 def _rows_json(rows: Sequence[Any]) -> str:

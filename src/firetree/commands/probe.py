@@ -11,8 +11,8 @@ import tyro
 
 import firetree
 from firetree import launch, output
+from firetree.commands import pages
 from firetree.commands.arguments import parse
-from firetree.commands.pages import page
 from firetree.commands.text.probe import as_text
 from firetree.durable import check_writable, write_durably
 from firetree.network import to_json
@@ -48,7 +48,8 @@ def run(arguments: list[str]) -> None:
         launch.share_cores(rank_info)
     first = rank_info is None or rank_info.rank == 0
     if first:
-        check_writable(options.output, options.html)
+        check_writable(options.output)
+        pages.check(options.html)
     found = firetree.probe(
         options.workers, brief=options.brief, seed=options.seed, progress=output.tell_start
     )
@@ -58,4 +59,4 @@ def run(arguments: list[str]) -> None:
     if options.output:
         write_durably(options.output, to_json(found.network).encode())
     if options.html:
-        write_durably(options.html, page("Network probe", [found._repr_html_()]).encode())
+        pages.write(options.html, "Network probe", [found._repr_html_()])

@@ -11,9 +11,9 @@ from typing import Annotated
 import tyro
 
 from firetree import output, reporting
+from firetree.commands import pages
 from firetree.commands.arguments import parse
 from firetree.commands.text.report import as_text
-from firetree.durable import check_writable, write_durably
 from firetree.errors import UserError
 from firetree.reporting import Summary
 
@@ -39,11 +39,11 @@ def run(arguments: list[str]) -> None:
         raise UserError("no run named; expected the folders of one or more runs")
     if options.input and options.html is None:
         raise UserError(f"--input {options.input[0]} without a page to show it on; add --html PAGE")
-    check_writable(options.html)
+    pages.check(options.html)
     summaries = reporting.report(options.runs)
     output.show(_as_json(summaries) if options.json else as_text(summaries))
     if options.html:
-        write_durably(options.html, _page(summaries, options.input).encode())
+        _write_page(options.html, summaries, options.input)
 
 
 def _as_json(summaries: Sequence[Summary]) -> str:
@@ -52,10 +52,9 @@ def _as_json(summaries: Sequence[Summary]) -> str:
     return json.dumps(documents[0] if len(documents) == 1 else documents, indent=1)
 
 
-def _page(summaries: Sequence[Summary], texts: Sequence[str]) -> str:
+def _write_page(path: Path, summaries: Sequence[Summary], texts: Sequence[str]) -> None:
     """Each run's report, and what its net holds in its memory."""
     from firetree import memory  # with torch, which reports alone do without
-    from firetree.commands import pages
 
     values = [(summary, *memory.readings(summary.run, texts)) for summary in summaries]
-    return pages.page("firetree: report", [pages.fragment(it) for each in values for it in each])
+    pages.write(path, "firetree: report", [pages.fragment(it) for each in values for it in each])

@@ -9,10 +9,9 @@ from typing import Annotated
 import tyro
 
 from firetree import output
-from firetree.commands import tables
+from firetree.commands import pages, tables
 from firetree.commands.arguments import parse
 from firetree.deep_compression.scan import DENSITIES, Scan, scan
-from firetree.durable import check_writable, write_durably
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,11 @@ class ScanOptions:
 
 def run(arguments: list[str]) -> None:
     options = parse(ScanOptions, "firetree scan", arguments)
-    check_writable(options.html)
+    pages.check(options.html)
     found = scan(options.model, options.images, progress=output.tell)
     if options.html:
-        from firetree.commands.pages import fragment, page
-
-        html = page("What pruning one layer does", [fragment(found)], scripts=True)
-        write_durably(options.html, html.encode())
+        plot = pages.fragment(found)
+        pages.write(options.html, "What pruning one layer does", [plot], scripts=True)
     output.show(_as_text(found))
 
 

@@ -11,9 +11,10 @@ from typing import Annotated
 import tyro
 
 from firetree import output, sweeps
+from firetree.commands import pages
 from firetree.commands.arguments import parse
 from firetree.commands.text.sweep import as_text
-from firetree.durable import check_writable, make_folder, write_durably
+from firetree.durable import make_folder
 from firetree.errors import UserError
 
 
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> None:
     options = parse(SweepOptions, "firetree sweep", arguments)
     if options.html:
         make_folder(options.runs)  # where the page may go
-        check_writable(options.html)
+        pages.check(options.html)
     found = sweeps.sweep(
         options.name,
         varied(options.vary),
@@ -64,11 +65,10 @@ def run(arguments: list[str]) -> None:
         else as_text(found.rows)
     )
     if options.html:
-        from firetree.commands import pages
         from firetree.commands.pages.sweep import fragment, plot
 
-        page = pages.page("firetree: sweep", [plot(found.rows), fragment(found)], scripts=True)
-        write_durably(options.html, page.encode())
+        fragments = [plot(found.rows), fragment(found)]
+        pages.write(options.html, "firetree: sweep", fragments, scripts=True)
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[str]]:

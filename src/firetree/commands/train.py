@@ -14,9 +14,9 @@ from typing import Annotated
 import tyro
 
 from firetree import launch, output, runs, tasks, training
+from firetree.commands import pages
 from firetree.commands.arguments import parse
 from firetree.commands.display import Display
-from firetree.durable import write_durably
 from firetree.errors import RunFailedError, UserError
 from firetree.sync import algorithm_names
 from firetree.training.job import Job, work
@@ -79,6 +79,8 @@ def run(arguments: list[str]) -> None:
 
 def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
     training.check_recipe(options.recipe)
+    if options.find_lr and (rank_info is None or rank_info.rank == 0):
+        pages.require()
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers {options.workers}; expected 1 or more")
     if rank_info is not None and options.workers not in (None, rank_info.world_size):
@@ -98,11 +100,9 @@ def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
 
 def _write_rates(found: training.RangeTest, path: Path) -> str:
     """Plot the losses at the learning rates, and say which rates stand out."""
-    from firetree.commands import pages
     from firetree.commands.pages import range_test
 
-    page = pages.page("find-lr", [range_test.fragment(found)], scripts=True)
-    write_durably(path, page.encode())
+    pages.write(path, "find-lr", [range_test.fragment(found)], scripts=True)
     return (
         f"the loss falls fastest at a rate of {found.steepest:.2g} and is least at "
         f"{found.least:.2g}; plot: {path}"

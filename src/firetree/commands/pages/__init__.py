@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from html import escape
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from firetree.durable import check_writable, write_durably
 from firetree.extras import extra
 
-with extra("pages", "make pages"):
-    import plotly  # noqa: F401  # the pages beside this file draw with it
-    from jinja2 import Environment, PackageLoader, Template
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _HOMES = {
     **dict.fromkeys(("FireFile", "Inspection", "Model"), "layers"),
@@ -29,11 +30,30 @@ _HOMES = {
 """The module here that makes the fragment of a value, by the name of the value's class."""
 
 
+def require() -> None:
+    """See before long work that what draws pages is installed (UserError where it is not)."""
+    with extra("pages", "make pages"):
+        for package in ("plotly", "jinja2", "PIL"):
+            import_module(package)
+
+
+def check(path: Path | None) -> None:
+    """See before long work that a page can be made, and written there; None is skipped."""
+    if path is not None:
+        require()
+        check_writable(path)
+
+
+def write(path: Path, title: str, fragments: Sequence[str], *, scripts: bool = False) -> None:
+    """Write a `page`."""
+    write_durably(path, page(title, fragments, scripts=scripts).encode())
+
+
 def fragment(value: Any) -> str:
     """What a notebook shows of a value: HTML without a head."""
-    make: Callable[[Any], str] = import_module(
-        f"{__name__}.{_HOMES[type(value).__name__]}"
-    ).fragment
+    with extra("pages", "make pages"):
+        home = import_module(f"{__name__}.{_HOMES[type(value).__name__]}")
+    make: Callable[[Any], str] = home.fragment
     return make(value)
 
 
@@ -60,6 +80,9 @@ def _cells(tag: str, row: Sequence[str]) -> str:
 
 @cache
 def _skeleton() -> Template:
+    require()
+    from jinja2 import Environment, PackageLoader
+
     return Environment(loader=PackageLoader(__name__, ""), autoescape=True).get_template(
         "page.html"
     )
