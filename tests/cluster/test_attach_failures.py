@@ -208,7 +208,7 @@ def test_a_mistake_is_told_at_once_and_leaves_nothing() -> None:
     assert "already" in lines["hooked"]
     assert "the model's optimizer steps in the backward pass" in lines["stepping"]
     assert "python_reducer" in lines["compiled"]
-    assert "of whose weights each rank has a part" in lines["sharded"]
+    assert "which shards its weights over the ranks" in lines["sharded"]
     assert "expected DistributedDataParallel(Sequential(…))" in lines["bare"]
     assert "expected the DistributedDataParallel that it holds" in lines["wrapped"]
     assert "algorithm is 7; expected a name such as 'ring'" in lines["number"]

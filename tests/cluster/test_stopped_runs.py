@@ -94,7 +94,7 @@ def test_another_number_of_workers_goes_on_with_the_mean(tmp_path: Path) -> None
         assert torch.equal((one[name] + other[name]) / 2, shared[name])
     code, out, err = firetree(*run, "--resume", ranks=3)
     assert (code, err) == (0, "")
-    assert "all ranks continue with the mean of the own state of 2" in out
+    assert "all ranks continue with the mean of 2 ranks' own state" in out
 
 
 def last_checkpoint_in_a_folder_that_is_gone(run_dir: Path) -> str:

@@ -45,5 +45,5 @@ def test_the_rank_that_differs_from_most_is_named(other_rank: int, change: float
 
 def test_after_other_rounding_all_go_on_with_the_same_weights() -> None:
     (said, weights), *others = run_on_ranks(3, _checked, 2, 1e-7)
-    assert said == "step 7: the ranks' weights differed by rounding; all go on with rank 0's"
+    assert said == "step 7: the ranks' weights differed by rounding; all have rank 0's now"
     assert [theirs for _, theirs in others] == [weights] * 2

@@ -68,5 +68,5 @@ def _meet(rank_info: RankInfo, timeout: timedelta) -> None:
         )
     except RuntimeError as error:
         raise RunFailedError(
-            f"rank {rank_info.rank} lost another rank while all were connecting; is one gone?"
+            f"rank {rank_info.rank} lost another rank while they were connecting; look at the other ranks' errors"
         ) from error

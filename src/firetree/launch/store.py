@@ -62,7 +62,7 @@ def open_store(rank_info: RankInfo, limit_s: float) -> Store:
     except (TimeoutError, dist.DistError) as error:
         if serves:
             raise
-        raise _unreachable(rank_info, "what answers there is no store of PyTorch's") from error
+        raise _unreachable(rank_info, "the server there is not a PyTorch store") from error
     store.set_timeout(
         timedelta(seconds=limit_s)
     )  # and not what is left of it after waiting for rank 0

@@ -116,7 +116,7 @@ def _check_model(model: object) -> None:
             )
         if steps_in_backward(model):
             raise UserError(
-                "the model's optimizer steps in the backward pass, by a communication hook of its own; "
+                "the model's optimizer steps in the backward pass, by a communication hook; "
                 "expected one that steps after it"
             )
         if sums_without_hooks(model):
@@ -127,8 +127,8 @@ def _check_model(model: object) -> None:
         return
     if not _SHARDED.isdisjoint(base.__name__ for base in type(model).__mro__):
         raise UserError(
-            f"the model is a {kind}, of whose weights each rank has a part; expected "
-            "DistributedDataParallel, where each rank has all"
+            f"the model is a {kind}, which shards its weights over the ranks; expected "
+            "DistributedDataParallel, where each rank has all weights"
         )
     if isinstance(model, nn.Module) and any(
         isinstance(part, DistributedDataParallel) for part in model.modules()
@@ -147,7 +147,9 @@ def _choose(
     world_size = model.process_group.size()
     sent_as = parse_compression(compression)
     if sent_as.name == "powersgd" and any(p.is_complex() for p in _trained(model)):
-        raise UserError(f"compression '{compression}' and complex weights; expected another one")
+        raise UserError(
+            f"compression '{compression}' cannot send complex weights; choose another one"
+        )
     if chunks is not None:
         check_chunks(chunks)
     if isinstance(algorithm, Plan):

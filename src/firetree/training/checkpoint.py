@@ -255,7 +255,7 @@ def _content(path: Path) -> bytes:
         raise DamagedError(f"checkpoint {path.parent.name} lacks {path.name}") from error
     except OSError as error:
         raise UserError(
-            f"cannot read {path}: {error.strerror}; all is left as it is, try again"
+            f"cannot read {path}: {error.strerror}; nothing was changed, try again"
         ) from error
 
 

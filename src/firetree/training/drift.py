@@ -45,13 +45,13 @@ def check_weights(model: nn.Module, step: int) -> str | None:
     if not different:
         for name, value in weights.items():
             value.copy_(expected[name])
-        return f"step {step}: the ranks' weights differed by rounding; all go on with rank 0's"
+        return f"step {step}: the ranks' weights differed by rounding; all have rank 0's now"
     usual = Counter(sums).most_common(1)[0][0]
     rank = next(rank for rank, value in enumerate(sums) if value != usual)
     host, name = everyone[rank]
     raise RunFailedError(
         f"rank {rank} (host {host}) has other weights than most after step {step}, first in "
-        f"{name or different[0]}; look at its memory and CPU, and go on from an earlier checkpoint"
+        f"{name or different[0]}; check its memory and CPU, and resume from an earlier checkpoint"
     )
 
 

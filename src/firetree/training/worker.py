@@ -107,7 +107,7 @@ def resume_worker(worker: Worker, newest: Checkpoint, say: Callable[[str], None]
     ranks, files = newest.state.ranks, iter(newest.parts)
     if ranks != worker.world_size:
         if ranks:
-            say(f"all ranks continue with the mean of the own state of {ranks}")
+            say(f"all ranks continue with the mean of {ranks} ranks' own state")
         return
     for rank in range(ranks):
         file = together(lambda: next(files, b""))
