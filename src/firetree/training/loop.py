@@ -5,7 +5,9 @@ A step is in `step`, the ranks' rendezvous in `launch`, and the record in `journ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
@@ -13,7 +15,7 @@ from firetree.data import epoch_steps
 from firetree.errors import Interrupted
 from firetree.launch import RankInfo, joined
 from firetree.peers import at, current, together
-from firetree.tasks import Task
+from firetree.tasks import Task, TaskBatch
 from firetree.training.alike import load_alike
 from firetree.training.drift import CHECK_STEPS, check_weights
 from firetree.training.finite import NotFiniteError
@@ -25,7 +27,7 @@ from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
 from firetree.training.step import evaluate, settle, train_step
 from firetree.training.stopping import Stopping
-from firetree.training.worker import build_worker, resume_worker
+from firetree.training.worker import Worker, build_worker, resume_worker
 
 MOST_LEFT_OUT = 10
 """Steps in a row that may be left out because of NaN or infinite gradients."""
@@ -65,7 +67,7 @@ def _train(
     plan: PlanOrAuto,
     grace_s: float,
 ) -> None:
-    optim = recipe.optim
+    course = _Course(recipe, epoch_steps(task.examples, recipe.optim.batch_size))
     with ExitStack() as stack:
         folder = together(
             lambda: RunFolder(run_dir, recipe, resume) if rank_info.rank == 0 else None
@@ -75,76 +77,93 @@ def _train(
         earlier = together(lambda: folder.earlier_arithmetic() if folder else None)
         worker = build_worker(recipe, rank_info, task, plan, earlier)
         settle(worker)
-        steps_an_epoch = epoch_steps(task.examples, optim.batch_size)
-        total_steps = optim.steps or optim.epochs * steps_an_epoch
-        journal = Journal(folder, recipe, worker, total_steps, watcher)
+        journal = Journal(folder, recipe, worker, course.total_steps, watcher)
         newest, accuracy = journal.begin(resume)
         step = newest.state.step if newest else 0
         if newest:
             resume_worker(worker, newest, journal.say)
-            journal.say(f"resumed at step {step} of {total_steps}")
+            journal.say(f"resumed at step {step} of {course.total_steps}")
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
-
-        left_out, saved = 0, step
-        while step < total_steps and not _good_enough(recipe, accuracy):
-            if (number := stopping.asked(step)) is not None:
-                if step != saved:
-                    journal.add_checkpoint(step, stopped=True)
-                raise Interrupted(
-                    number, f"{Signals(number).name}: ended with a checkpoint of step {step}"
-                )
-            rate = learning_rate(optim, step, total_steps, steps_an_epoch)
-            at(f"step {step + 1}")
-            looked_at = _is_recorded(recipe, step + 1, total_steps, steps_an_epoch)
-            try:
-                trace, loss_sum = train_step(worker, batches, step, rate, looked_at)
-            except NotFiniteError as error:
-                left_out += 1
-                if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
-                    raise
-                worker.forget_step()
-                journal.say(f"{error}; the step is left out")
-            else:
-                left_out = 0
-                journal.add(trace, loss_sum)
-                if worker.planner and (news := worker.planner.look(trace)):
-                    worker.synchroniser.follow(worker.planner.plan)
-                    journal.say(news)
-            step += 1
-            if looked_at:
-                worker.share()
-            if looked_at or _is_compared(recipe, step):
-                differed = check_weights(worker.model, step)
-                if differed:
-                    journal.say(differed)
-            if _is_evaluated(recipe, step, total_steps, steps_an_epoch):
-                evaluation = evaluate(worker)
-                accuracy = evaluation.accuracy
-                epoch = -(-step // steps_an_epoch)
-                journal.add_evaluation(step, epoch, rate, evaluation)
-            over = step == total_steps or _good_enough(recipe, accuracy)
-            if over or step % recipe.checkpoint_steps == 0:
-                journal.add_checkpoint(step)
-                saved = step
+        _follow(course, worker, journal, stopping, batches, step, accuracy)
     journal.end()
 
 
-def _is_evaluated(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:
-    return step == total_steps or step % (steps_an_epoch * recipe.evaluate_epochs) == 0
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What a recipe asks for after `step` steps."""
+
+    recipe: Recipe
+    epoch_steps: int
+
+    @property
+    def total_steps(self) -> int:
+        optim = self.recipe.optim
+        return optim.steps or optim.epochs * self.epoch_steps
+
+    def is_over(self, step: int, accuracy: float | None) -> bool:
+        target = self.recipe.optim.target_accuracy
+        is_good = target is not None and accuracy is not None and accuracy >= target
+        return is_good or step >= self.total_steps
+
+    def is_evaluated(self, step: int) -> bool:
+        every = self.epoch_steps * self.recipe.evaluate_epochs
+        return step == self.total_steps or step % every == 0
+
+    def is_looked_at(self, step: int) -> bool:
+        """Whether the weights are evaluated or kept, so that ranks must share them."""
+        return self.is_evaluated(step) or step % self.recipe.checkpoint_steps == 0
+
+    def is_compared(self, step: int) -> bool:
+        """Whether to compare the ranks' weights, which with local steps are the same after an average."""
+        regular = step % CHECK_STEPS == 0 and step % self.recipe.sync.local_steps == 0
+        return regular or self.is_looked_at(step)
 
 
-def _is_recorded(recipe: Recipe, step: int, total_steps: int, steps_an_epoch: int) -> bool:
-    """Whether the weights are evaluated or kept after so many steps, so that ranks must share them."""
-    evaluated = _is_evaluated(recipe, step, total_steps, steps_an_epoch)
-    return evaluated or step % recipe.checkpoint_steps == 0
-
-
-def _is_compared(recipe: Recipe, step: int) -> bool:
-    """Whether to compare the ranks' weights, which with local steps are the same after an average."""
-    return step % CHECK_STEPS == 0 and step % recipe.sync.local_steps == 0
-
-
-def _good_enough(recipe: Recipe, accuracy: float | None) -> bool:
-    target = recipe.optim.target_accuracy
-    return target is not None and accuracy is not None and accuracy >= target
+def _follow(
+    course: _Course,
+    worker: Worker,
+    journal: Journal,
+    stopping: Stopping,
+    batches: Iterator[TaskBatch],
+    step: int,
+    accuracy: float | None,
+) -> None:
+    """Make the steps after `step`, until the course is over or a signal comes."""
+    recipe = course.recipe
+    left_out, saved = 0, step
+    while not course.is_over(step, accuracy):
+        if (number := stopping.asked(step)) is not None:
+            if step != saved:
+                journal.add_checkpoint(step, stopped=True)
+            name = Signals(number).name
+            raise Interrupted(number, f"{name}: ended with a checkpoint of step {step}")
+        rate = learning_rate(recipe.optim, step, course.total_steps, course.epoch_steps)
+        at(f"step {step + 1}")
+        looked_at = course.is_looked_at(step + 1)
+        try:
+            trace, loss_sum = train_step(worker, batches, step, rate, looked_at)
+        except NotFiniteError as error:
+            left_out += 1
+            if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
+                raise
+            worker.forget_step()
+            journal.say(f"{error}; the step is left out")
+        else:
+            left_out = 0
+            journal.add(trace, loss_sum)
+            if worker.planner and (news := worker.planner.look(trace)):
+                worker.synchroniser.follow(worker.planner.plan)
+                journal.say(news)
+        step += 1
+        if looked_at:
+            worker.share()
+        if course.is_compared(step) and (differed := check_weights(worker.model, step)):
+            journal.say(differed)
+        if course.is_evaluated(step):
+            evaluation = evaluate(worker)
+            accuracy = evaluation.accuracy
+            journal.add_evaluation(step, -(-step // course.epoch_steps), rate, evaluation)
+        if course.is_over(step, accuracy) or step % recipe.checkpoint_steps == 0:
+            journal.add_checkpoint(step)
+            saved = step
