@@ -1,4 +1,4 @@
-"""What in a measured network a person should look at, a line each; nothing about a clean one."""
+"""Warnings about a measured network, a line each; a clean network has none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from statistics import median, median_high
 from firetree.network import Network, Rack, format_duration, format_rate
 
 _SLOWER = 1.25
-"""How many times slower than the others' a port or a CPU is to be named."""
+"""A port or CPU gets a warning where it is this many times slower than the others'."""
 _LATER, _LATER_S = 3.0, 300e-6
-"""A host's latency is an outlier at so many times the others', and so many seconds beyond it."""
+"""A host's latency gets a warning at this many times the others', and this many seconds above it."""
 _WIDE = 0.15
 _SHARED = 0.95
 
@@ -23,7 +23,7 @@ def warnings(
     unmeasured: Sequence[int],
     unreachable: Sequence[tuple[int, int]] = (),
 ) -> list[str]:
-    """The warnings, what is missing first; `unmeasured` and `unreachable` are ranks."""
+    """The warnings, missing hosts first; `unmeasured` and `unreachable` hold ranks."""
     return [
         *_missing(unmeasured),
         *_cut_off(unreachable),
@@ -63,24 +63,23 @@ def _slow_ports(network: Network, intervals: Intervals) -> Iterator[str]:
                 f"({_of(min(up[number], down[number]), _others(up, number))}): a bad cable, "
                 f"or a {_slower_kind(max(up[number], down[number]))}"
             )
-        elif sends >= _SLOWER:
-            yield (
-                f"{name} sends {sends:.1f}x slower than the others "
-                f"({_of(up[number], _others(up, number))}) and receives as fast as they do: "
-                "an asymmetric line, a limit on what it sends, or other traffic from it"
-            )
-        elif receives >= _SLOWER:
-            yield (
-                f"{name} receives {receives:.1f}x slower than the others "
-                f"({_of(down[number], _others(down, number))}) and sends as fast as they do: "
-                "an asymmetric line, a limit on what it receives, or other traffic to it"
-            )
+            continue
+        for verb, other, slower, rates, way in (
+            ("sends", "receives", sends, up, "from"),
+            ("receives", "sends", receives, down, "to"),
+        ):
+            if slower >= _SLOWER:
+                yield (
+                    f"{name} {verb} {slower:.1f}x slower than the others "
+                    f"({_of(rates[number], _others(rates, number))}) and {other} as fast as they do: "
+                    f"an asymmetric line, a limit on what it {verb}, or other traffic {way} it"
+                )
 
 
 def _slow_direction(up: Sequence[float], intervals: Intervals) -> Iterator[str]:
-    """Of two hosts, nobody can tell whose port it is."""
+    """Between two hosts, nobody can tell whose port is slow."""
     slow = min((0, 1), key=lambda number: up[number])
-    # Over a fast link chance alone may make one direction slower.
+    # On a fast link, noise alone may make one direction slower.
     _, slow_at_most = intervals.get(f"host {slow} up", (0.0, up[slow]))
     fast_at_least, _ = intervals.get(f"host {1 - slow} up", (up[1 - slow], 0.0))
     if up[1 - slow] >= _SLOWER * up[slow] and fast_at_least > slow_at_most:
@@ -92,7 +91,7 @@ def _slow_direction(up: Sequence[float], intervals: Intervals) -> Iterator[str]:
 
 
 def _others(rates: Sequence[float], number: int) -> float:
-    """The usual rate of the others, and of two the faster."""
+    """The others' median rate; of two others, the faster one's."""
     return median_high([rate for other, rate in enumerate(rates) if other != number])
 
 
@@ -101,7 +100,7 @@ def _times_slower(rates: Sequence[float], number: int) -> float:
 
 
 def _slower_kind(rate_bytes_s: float) -> str:
-    """The kind of switch port that would be just as fast, where there is one."""
+    """The kind of switch port that has about this rate."""
     for name, usual_bytes_s in (("10 Mbit/s", 1.25e6), ("100 Mbit/s", 12.5e6), ("1 Gbit/s", 125e6)):
         if rate_bytes_s <= usual_bytes_s:
             return f"{name} switch port"
@@ -135,7 +134,7 @@ def _shared_links(network: Network) -> Iterator[str]:
 
 
 def _names(network: Network, hosts: Sequence[int]) -> str:
-    """`hosts 0, 2` where that is how they are called, else each one's name."""
+    """`hosts 0, 2` for hosts without names of their own, else each one's name."""
     names = [network.name(host) for host in hosts]
     if all(name.startswith("host ") for name in names):
         return "hosts " + ", ".join(name.removeprefix("host ") for name in names)

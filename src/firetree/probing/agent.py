@@ -1,7 +1,4 @@
-"""What every host does during a probe: it measures as rank 0 orders.
-
-The other side of these orders is `team`.
-"""
+"""What every host does during a probe: it carries out rank 0's orders, which `team` sends."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from pathlib import Path
 from torch.distributed import TCPStore
 
 from firetree.errors import RunFailedError
-from firetree.probing.costs import Costs, measure_costs
-from firetree.probing.messages import ring_message_s
+from firetree.probing.costs import Costs, measure_costs, ring_message_s
 from firetree.probing.orders import (
     Connect,
     Connected,
@@ -44,13 +40,13 @@ from firetree.probing.result import Probe
 from firetree.probing.streams import Streams
 
 SILENCE_S = 30.0
-"""Rank 0 says something to every host more often than that."""
+"""Rank 0 sends something to every host more often than this."""
 
 Finding = Connected | Costs | MessageCost | Streamed | Drained | Echoes
 
 
 def take_part(rendezvous: Rendezvous, rank: int, limit_s: float) -> Probe:
-    """Serve rank 0 as host `rank` until it has the result; gives that.
+    """Serve rank 0 as host `rank` until it sends the result, which is returned.
 
     Raises:
         RunFailedError: rank 0 is lost, or has left this host out.
@@ -60,7 +56,7 @@ def take_part(rendezvous: Rendezvous, rank: int, limit_s: float) -> Probe:
         control.settimeout(max(SILENCE_S, limit_s))
         address = control.getsockname()[0]
         with contextlib.closing(Streams(rank, rendezvous.token, address)) as streams:
-            # Where rank 0 cannot tell by which address others come, it has named them all.
+            # Rank 0 has published all addresses where it cannot tell which of them others use.
             streams.listen("" if rank == 0 and len(rendezvous.addresses) > 1 else address)
             return _serve(control, streams)
 
@@ -129,7 +125,7 @@ def _message_s(order: MeasureMessages, limit_s: float, address: str) -> float | 
 
 
 def _boot_id() -> str:
-    """The same text for hosts that are one machine in truth, as containers and the lab's are."""
+    """The same text for hosts that share one machine, such as containers and the lab's hosts."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

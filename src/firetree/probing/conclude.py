@@ -7,37 +7,37 @@ from statistics import fmean, median
 
 from firetree.network import Host, Machine, Network, Rack
 from firetree.network.fair import fair_rates
+from firetree.probing.costs import RING_BYTES
 from firetree.probing.effort import Link, Pair
 from firetree.probing.estimate import interval
-from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
 from firetree.probing.racks import LIMITED, RackTrial
 
 _AS_WELL = 0.97
 _ONE_CONNECTION = 0.9
-"""A connection that carries less than this part of what everything else allows has its own limit."""
+"""A connection has a limit of its own below this part of what its ports and uplinks allow."""
 
 
 def port_rates(seen: Observations) -> dict[int, tuple[float, float]]:
-    """What each host sends and receives at most, as far as both were measured."""
+    """The highest rates at which each host sends and receives, where both were measured."""
     samples = port_samples(seen)
     return {host: (median(up), median(down)) for host, (up, down) in samples.items()}
 
 
 def port_samples(seen: Observations) -> dict[int, tuple[list[float], list[float]]]:
-    """The rates that tell what a host sends and receives at most, where there are some of both.
+    """The measured rates that tell how fast each host's port is, where there are some both ways.
 
-    Beside what several connections carried together, these are the single ones that did as well: a
-    busy CPU slows measurements down, and nothing makes them faster than the port.
+    These are what several connections carried together, and single connections that carried as much: a
+    busy CPU makes measurements slower, and nothing makes them faster than the port.
     """
-    found: dict[int, tuple[list[float], list[float]]] = {}
+    samples: dict[int, tuple[list[float], list[float]]] = {}
     for host in seen.hosts:
         up, down = seen.up.get(host, []), seen.down.get(host, [])
         if up and down:
             sent = [flows[p] for flows in seen.rounds for p in flows if p[0] == host]
             received = [flows[p] for flows in seen.rounds for p in flows if p[1] == host]
-            found[host] = _with_equals(up, sent), _with_equals(down, received)
-    return found
+            samples[host] = _with_equals(up, sent), _with_equals(down, received)
+    return samples
 
 
 def _with_equals(samples: list[float], others: list[float]) -> list[float]:
@@ -79,7 +79,7 @@ def conclude(seen: Observations, renamed: bool) -> tuple[Network, dict[str, tupl
 
 
 def limited_trials(seen: Observations) -> list[RackTrial]:
-    """The groups that carried clearly less than their ports would, in either direction."""
+    """Groups that carried clearly less than their ports allow, in either direction."""
     return [trial for trial in seen.trials if is_limited(trial)]
 
 
@@ -94,7 +94,7 @@ def is_limited(trial: RackTrial) -> bool:
 def _racks(
     trials: list[RackTrial], ranks: list[int], ports: Mapping[int, tuple[float, float]]
 ) -> list[Rack]:
-    """The groups as racks, and one more for the hosts that share nothing, if there are any."""
+    """The groups as racks, and one more rack for the hosts in none of them."""
     racks = [_rack(trial, ports) for trial in trials]
     inside = {host for rack in racks for host in rack.hosts}
     rest = tuple(rank for rank in ranks if rank not in inside)
@@ -132,9 +132,9 @@ def _machines(
 
 
 def _beside_s(seen: Observations, group: list[int]) -> float:
-    """What an end of a message costs a machine's cores beyond what its hosts have measured alone.
+    """Cost of a message's end to a machine's cores, beyond what its hosts have measured alone.
 
-    The mean over its hosts: which of them pays when a packet arrives is chance.
+    It is the mean over the hosts, since chance says which of them pays when a packet arrives.
     """
     measured = [rank for rank in group if rank in seen.ring_message_s]
     if not measured:
@@ -144,7 +144,7 @@ def _beside_s(seen: Observations, group: list[int]) -> float:
 
 
 def _one_way_s(seen: Observations, a: int, b: int) -> float:
-    """Half the round trip of a tiny message; where a pair has none, that of the usual pair."""
+    """Half the round trip of a tiny message; the median pair's where this pair has none."""
     times_s = seen.echoes_s.get((min(a, b), max(a, b)), seen.echoes_s.get((max(a, b), min(a, b))))
     if not times_s:
         known = [median(times_s) for times_s in seen.echoes_s.values() if times_s]
@@ -164,7 +164,7 @@ def _latencies(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...],
 
 
 def unexplained(seen: Observations) -> list[Pair]:
-    """Pairs that were slower than ports and shared links explain, taken over all loaded rounds."""
+    """Pairs that were slower in loaded rounds than their ports and shared links explain."""
     ports = port_rates(seen)
     links, rates = _links(seen, ports)
     parts: dict[Pair, list[float]] = {}
@@ -177,7 +177,7 @@ def unexplained(seen: Observations) -> list[Pair]:
 
 
 def without_shared_links(pairs: Sequence[Pair], seen: Observations) -> list[Pair]:
-    """As many of the pairs, the first ones first, as have no link in common."""
+    """Pairs that have no link in common, picked in order."""
     links, _ = _links(seen, port_rates(seen))
     taken, part = set[Link](), list[Pair]()
     for pair in pairs:
@@ -214,7 +214,7 @@ def _pair_limits(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...
     for pair, samples in seen.alone.items():
         if pair[0] in ports and pair[1] in ports:
             allowed = min(rates[link] for link in links(*pair))
-            if max(samples) < _ONE_CONNECTION * allowed:  # it never did better, so it is no chance
+            if max(samples) < _ONE_CONNECTION * allowed:  # never better, so it is no chance
                 limits[pair] = median(samples)
     if not limits.keys() & {(a, b) for a in ranks for b in ranks}:
         return ()
@@ -224,14 +224,14 @@ def _pair_limits(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...
 
 
 def _intervals(seen: Observations, ranks: list[int]) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
+    intervals: dict[str, tuple[float, float]] = {}
     samples = port_samples(seen)
     for rank in ranks:
         for direction, rates in zip(("up", "down"), samples[rank], strict=True):
-            found[f"host {rank} {direction}"] = interval(rates)
+            intervals[f"host {rank} {direction}"] = interval(rates)
     for number, rack in enumerate(_racks(limited_trials(seen), ranks, port_rates(seen))):
         for trial in seen.trials:
             if trial.hosts == rack.hosts:
-                found[f"rack {number} out"] = interval(trial.out_bytes_s)
-                found[f"rack {number} in"] = interval(trial.in_bytes_s)
-    return found
+                intervals[f"rack {number} out"] = interval(trial.out_bytes_s)
+                intervals[f"rack {number} in"] = interval(trial.in_bytes_s)
+    return intervals

@@ -1,4 +1,4 @@
-"""What a probe does, and how long it takes and how much it sends at most, before it begins."""
+"""How much a probe measures, and upper bounds of its duration and traffic before it starts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 Pair = tuple[int, int]
 Link = tuple[str, int]
-"""What kind of link, and of which host or rack: `("up", 3)`."""
+"""The kind of link, and its host or rack: `("up", 3)`."""
 
 _MOST_PAIR_ROUNDS = 30
 _MOST_FANS_AT_ONCE = 8
 _STEP_S = 0.03
-"""What a step takes beside its measurement: orders, answers, and queues that run empty."""
+"""Time of a step beyond its measurement: orders, answers, and draining queues."""
 _START_S, _COSTS_S, _PINGS_S = 2.0, 0.3, 0.008
 OPTIONAL = 0.7
-"""What may be left out is begun in this part of the time only."""
+"""Optional measurements only start within this part of the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured; a host sends and receives `most_bytes` in a round of `span_s` at most."""
+    """How much is measured; in a round of `span_s` a host sends and receives at most `most_bytes`."""
 
     span_s: float
     most_bytes: int
@@ -32,7 +32,7 @@ class Effort:
 
 
 def effort(hosts: int, brief: bool) -> Effort:
-    """What so many hosts are worth; `brief` for a job that has other things to do."""
+    """The effort for so many hosts; `brief` for a job that has other things to do."""
     most_bytes = 64_000_000 if hosts == 2 else 24_000_000
     pings = 20 if hosts <= 16 else 10
     if brief:
@@ -59,7 +59,7 @@ def most_seconds(chosen: Effort, hosts: int) -> float:
 
 
 def most_bytes(chosen: Effort, hosts: int) -> int:
-    """An upper bound of what all hosts together send."""
+    """An upper bound of the bytes that all hosts send together."""
     rounds = chosen.pair_rounds + 1 + _trials(chosen, hosts)
     return chosen.most_bytes * (rounds * hosts + 4 * _fans(chosen, hosts))
 
@@ -73,14 +73,14 @@ def _trials(chosen: Effort, hosts: int) -> int:
 
 
 def fans_at_once(hosts: int) -> int:
-    """How many hosts may be measured at once where no link is shared."""
+    """How many hosts can be measured at once where they share no link."""
     return max(1, min(_MOST_FANS_AT_ONCE, hosts // 8))
 
 
 def loaded_rounds(hosts: Sequence[int], count: int, dice: random.Random) -> Iterator[list[Pair]]:
     """Rounds in which each host sends to one other and receives from one other.
 
-    Every `len(hosts)` − 1 rounds hold each ordered pair once, in an order that is drawn anew.
+    Each `len(hosts)` − 1 rounds hold every ordered pair once, in a newly drawn order.
     """
     shifts: list[int] = []
     order = [*hosts]
@@ -93,7 +93,7 @@ def loaded_rounds(hosts: Sequence[int], count: int, dice: random.Random) -> Iter
 
 
 def disjoint_rounds(hosts: Sequence[int]) -> Iterator[list[Pair]]:
-    """Rounds of pairs that have no host in common; together they hold each unordered pair once."""
+    """Rounds of pairs without a common host; together they hold every unordered pair once."""
     seats: list[int | None] = [*hosts, *([None] if len(hosts) % 2 else [])]
     for _ in range(len(seats) - 1):
         facing = zip(seats[: len(seats) // 2], reversed(seats), strict=False)
@@ -104,7 +104,7 @@ def disjoint_rounds(hosts: Sequence[int]) -> Iterator[list[Pair]]:
 def within_cores(
     pairs: Sequence[Pair], machine_of: Mapping[int, str], at_once: Mapping[str, int]
 ) -> Iterator[list[Pair]]:
-    """The pairs in parts of which each keeps at most `at_once` pairs busy on a machine."""
+    """The pairs in parts that each keep at most `at_once` pairs busy on a machine."""
     left = [*pairs]
     while left:
         used: dict[str, int] = {}

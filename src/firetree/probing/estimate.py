@@ -1,4 +1,4 @@
-"""A figure from repeated measurements: the median, and where it lies with 95 % confidence."""
+"""The 95 % confidence interval of the median of repeated measurements."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from statistics import median, stdev
 _STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36}
 """Two-sided 95 % points of Student's t by degrees of freedom."""
 _LEAST_FOR_ORDER = 9
-"""From so many on, two of the sorted measurements enclose the median without any assumption."""
+"""From so many samples on, two of the sorted ones enclose the median for any distribution."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the median; of a single measurement, that one."""
+    """The interval; a single measurement gives itself as both ends."""
     count, middle = len(samples), median(samples)
     if count == 1:
         return middle, middle
@@ -26,7 +26,7 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
 
 
 def half_width(samples: Sequence[float]) -> float:
-    """Half of the interval over the median; infinite where one measurement says nothing of that."""
+    """Half the interval, as a share of the median; infinite for a single measurement."""
     if len(samples) < 2:
         return math.inf
     low, high = interval(samples)

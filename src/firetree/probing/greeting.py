@@ -1,4 +1,4 @@
-"""Accepting connections, of which some may come from strangers who say nothing."""
+"""Accept connections and read their greetings, without waiting for silent strangers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from collections.abc import Iterator
 _PATIENCE_S = 5.0
 """How long a connection may take to greet."""
 _MOST_SILENT = 256
-"""Connections that may be silent at once; beyond that the oldest has to go."""
+"""How many connections may be silent at once; beyond that the oldest is closed."""
 _LOOK_S = 0.5
 
 
 def greeted(
     listener: socket.socket, size_bytes: int, limit_s: float = math.inf
 ) -> Iterator[tuple[socket.socket, bytes]]:
-    """New connections with the first `size_bytes` of each; one that is silent keeps nobody waiting.
+    """New connections with the first `size_bytes` of each; a silent one keeps nobody waiting.
 
-    Ends after `limit_s`, or once the listener is shut down. Fewer bytes mean that the other end has
-    hung up.
+    Ends after `limit_s`, or when the listener is shut down. Fewer bytes mean that the peer has hung up.
     """
     end_s = time.monotonic() + limit_s
     silent: dict[socket.socket, float] = {}
@@ -35,7 +34,7 @@ def greeted(
                         stream = listener.accept()[0]
                     except OSError:
                         return
-                    # So it counts as readable only once all of the greeting is there.
+                    # The stream becomes readable only when the whole greeting is there.
                     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
                     stream.setblocking(False)
                     arriving.register(stream, selectors.EVENT_READ, stream)

@@ -1,4 +1,4 @@
-"""What the hosts have measured, before anything is concluded from it; hosts go by their ranks."""
+"""What the hosts have measured, before conclusions; hosts are named by their ranks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from firetree.probing.racks import RackTrial
 class Observations:
     """Rates in bytes a second, times in seconds.
 
-    `rounds` are those in which every host sent to one other and received from one other: the rate of
-    each flow. `up` and `down` are what a host alone sent to several others and received from them,
-    `echoes_s` the round trips of tiny messages, `ring_message_s` what an end of a message of
-    RING_BYTES costs while all hosts send, `alone` the rates of single connections with nothing else on
-    their way, `unreachable` the pairs of which the first cannot connect to the second.
+    `rounds` has the rate of each flow while every host sent to one host and received from one.
+    `up` and `down` are rates at which a host alone sent to several others and received from them.
+    `echoes_s` are round trips of tiny messages. `ring_message_s` is what an end of a message of
+    RING_BYTES costs while all hosts send. `alone` are rates of single connections without other traffic.
+    `unreachable` are pairs of which the first host cannot connect to the second.
     """
 
     hosts: tuple[int, ...] = ()
@@ -36,24 +36,19 @@ class Observations:
 
     def pair_rates(self) -> dict[Pair, list[float]]:
         """For each ordered pair its rates in loaded rounds."""
-        found: dict[Pair, list[float]] = {}
+        rates: dict[Pair, list[float]] = {}
         for flows in self.rounds:
             for pair, rate in flows.items():
-                found.setdefault(pair, []).append(rate)
-        return found
+                rates.setdefault(pair, []).append(rate)
+        return rates
 
     def forget(self, lost: set[int]) -> None:
-        """Leave out what has to do with hosts that no longer answer."""
+        """Leave out measurements that involve hosts which no longer answer."""
         self.hosts = tuple(host for host in self.hosts if host not in lost)
-        by_host: tuple[dict[int, Any], ...] = (
-            self.costs,
-            self.ring_message_s,
-            self.up,
-            self.down,
-        )
+        by_host: tuple[dict[int, Any], ...] = self.costs, self.ring_message_s, self.up, self.down
         for table in by_host:
-            for host in lost & table.keys():
-                del table[host]
+            for host in lost:
+                table.pop(host, None)
         self.rounds = [
             {pair: rate for pair, rate in flows.items() if lost.isdisjoint(pair)}
             for flows in self.rounds

@@ -44,7 +44,10 @@ class MeasureMessages:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Send to and take from ranks for `span_s`, at most `most_bytes`; `to` has the bytes under way."""
+    """Send to and receive from ranks for `span_s`, at most `most_bytes`.
+
+    `to` has for each receiver how many bytes may be under way at once.
+    """
 
     to: tuple[tuple[int, int], ...]
     take_from: tuple[int, ...]
@@ -55,7 +58,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Take from each rank until as many bytes have come as it ever sent."""
+    """Receive from each rank until all bytes that it ever sent have arrived."""
 
     totals: tuple[tuple[int, int], ...]
 
@@ -78,7 +81,7 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Know that rank 0 is there; not answered."""
+    """A sign that rank 0 is alive; it needs no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ _ORDERS = {kind.__name__: kind for kind in get_args(Order)}
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """The first line that a host says; hosts with the same `machine` share its cores."""
+    """The first line from a host; hosts with the same `machine` share its cores."""
 
     rank: int
     address: str
@@ -119,14 +122,14 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class MessageCost:
-    """CPU seconds of an end of a message in the ring; None where a host did not take part."""
+    """CPU seconds of each end of a message in the ring; None where a host did not take part."""
 
     message_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """For each receiver all bytes ever sent to it, for each sender the rate at which it arrived."""
+    """All bytes ever sent to each receiver, and the rate at which each sender's arrived."""
 
     sent: tuple[tuple[int, int], ...]
     rates: tuple[tuple[int, float], ...]
@@ -134,7 +137,7 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What was sent has arrived, or its sender has stopped."""
+    """All bytes have arrived, or their sender has stopped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from firetree.progress import Progress, log
 from firetree.torch_private import group_store
 
 JOIN_S = 60.0
-"""How long to wait for hosts that have not come yet."""
+"""How long to wait for hosts that have not joined yet."""
 
 
 def probe(
@@ -42,15 +42,14 @@ def probe(
         workers: local processes to start, 2 or more, where nobody else started any.
         brief: a few seconds only, with less confidence.
         seed: of the order in which pairs are measured.
-        progress: called on rank 0 with a line a stage.
+        progress: called on rank 0 with a line for each stage.
 
     Returns:
         The network, how sure each figure is, and what to look at.
 
     Raises:
         UserError: one host alone.
-        RunFailedError: rank 0 is lost, this rank was left out since it did not answer in time, or
-            rank 0 is the only one that answers.
+        RunFailedError: rank 0 is lost, this rank did not answer in time, or no other rank answers rank 0.
 
     Example:
         >>> firetree.probe(workers=2, brief=True).network
@@ -116,7 +115,7 @@ def probe_ranks(
         brief: about 3 s for 4 hosts, with less confidence.
         seed: of the order in which pairs are measured.
         progress: called on rank 0 with what is being measured.
-        join_s: how long to wait for ranks that have not come, in seconds.
+        join_s: seconds to wait for ranks that have not joined.
 
     Raises:
         UserError: a single rank.
@@ -129,12 +128,27 @@ def probe_ranks(
     address = known_address()
     with listening_at(address or "") as listener:
         here = rendezvous.call(store, listener, address)
-        lead = _Lead(listener, here, world_size, effort(world_size, brief), seed, progress, join_s)
-        lead.start()
+        team, chosen = Team(world_size), effort(world_size, brief)
+        failures: list[BaseException] = []
+
+        def lead() -> None:
+            try:
+                result = _survey(team, listener, here, chosen, seed, progress, join_s)
+                team.end(End(result.to_json()))
+            except BaseException as error:
+                failures.append(error)
+                team.end(Fail(f"rank 0 could not lead the probe: {error}"))
+            finally:
+                team.close()
+
+        thread = threading.Thread(target=lead, name="firetree-probe-lead", daemon=True)
+        thread.start()
         try:
             return take_part(here, 0, join_s)
         finally:
-            lead.finish()
+            thread.join(timeout=5.0)
+            if failures:
+                raise failures[0]
 
 
 def announce(hosts: int, brief: bool) -> str:
@@ -144,61 +158,25 @@ def announce(hosts: int, brief: bool) -> str:
     return f"probing {hosts} hosts: at most {seconds:.0f} s and {sent_gb:.2g} GB over all links"
 
 
-class _Lead:
-    """Rank 0's thread that leads the probe; its failure is raised where `finish` is called."""
-
-    def __init__(
-        self,
-        listener: socket.socket,
-        here: rendezvous.Rendezvous,
-        world_size: int,
-        chosen: Effort,
-        seed: int,
-        progress: Progress,
-        join_s: float,
-    ) -> None:
-        self._listener, self._here, self._join_s = listener, here, join_s
-        self._team = Team(world_size)
-        self._chosen, self._seed, self._progress = chosen, seed, progress
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._guard, name="firetree-probe-lead", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def finish(self) -> None:
-        self._thread.join(timeout=5.0)
-        if self._error is not None:
-            raise self._error
-
-    def _guard(self) -> None:
-        try:
-            self._lead()
-        except BaseException as error:
-            self._error = error
-            self._team.end(Fail(f"rank 0 could not lead the probe: {error}"))
-        finally:
-            self._team.close()
-
-    def _lead(self) -> None:
-        self._team.gather(self._listener, self._here, self._join_s)
-        start_s = time.monotonic()
-        survey = Survey(self._team, self._chosen, self._seed, self._progress)
-        seen = survey.run()
-        if len(port_rates(seen)) < 2:
-            raise RunFailedError("no two hosts answered; expected the others to run this as well")
-        lost = tuple(
-            rank
-            for rank in range(self._team.world_size)
-            if rank not in port_rates(seen) or rank not in seen.costs
-        )
-        network, intervals = conclude(seen, renamed=bool(lost))
-        found = Probe(
-            network,
-            intervals,
-            lost,
-            time.monotonic() - start_s,
-            survey.sent_bytes,
-            tuple(warnings(network, intervals, lost, seen.unreachable)),
-        )
-        self._team.end(End(found.to_json()))
+def _survey(
+    team: Team,
+    listener: socket.socket,
+    here: rendezvous.Rendezvous,
+    chosen: Effort,
+    seed: int,
+    progress: Progress,
+    join_s: float,
+) -> Probe:
+    """Lead the probe, as rank 0 does in a thread of its own."""
+    team.gather(listener, here, join_s)
+    start_s = time.monotonic()
+    survey = Survey(team, chosen, seed, progress)
+    seen = survey.run()
+    measured = port_rates(seen).keys() & seen.costs.keys()
+    if len(port_rates(seen)) < 2:
+        raise RunFailedError("no two hosts answered; expected the others to run this as well")
+    lost = tuple(rank for rank in range(team.world_size) if rank not in measured)
+    network, intervals = conclude(seen, renamed=bool(lost))
+    seconds = time.monotonic() - start_s
+    advice = tuple(warnings(network, intervals, lost, seen.unreachable))
+    return Probe(network, intervals, lost, seconds, survey.sent_bytes, advice)

@@ -1,8 +1,8 @@
 """Which hosts share a link, inferred from how flows between pairs of hosts slow each other.
 
-Two hosts of one rack are never slowed by its uplink on their way to each other, and are slowed alike
-on their way to the rest. That suggests groups; `survey` then tries each one, since only a group that
-together sends less than its ports would carry has a link that it shares.
+A rack's uplink never slows flows between its own hosts, and slows all their flows to other hosts alike.
+That suggests groups, and `survey` tries each one: only a group that together sends less than its ports
+carry has a shared link.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from firetree.probing.effort import Pair
 Group = tuple[int, ...]
 
 _SLOWED = 0.07
-"""The part of its rate that a flow may lack without counting as slowed."""
+"""A flow counts as slowed when it lacks more than this part of its rate."""
 _LEAST_SHORTFALL = 0.05
-"""Groups differ from their surroundings by at least so much, on average over pairs."""
+"""Flows between groups lack at least this much more than flows within them, on average."""
 LIMITED = 0.9
-"""A group that carries less than this part of what ports would has a limit of its own."""
+"""A group has a limit of its own when it carries less than this part of what its ports would."""
 
 
 @dataclass(frozen=True, slots=True)
 class RackTrial:
-    """All of a group sent to hosts outside, and those to them: what came, and what ports allow."""
+    """Rates while all of a group sent to hosts outside and received from them, and what ports allow."""
 
     hosts: Group
     out_bytes_s: tuple[float, ...]
@@ -39,10 +39,10 @@ def suspected(
     rates: Mapping[Pair, Sequence[float]],
     ports: Mapping[int, tuple[float, float]],
 ) -> list[Group]:
-    """Groups of two or more hosts whose flows to others slow each other, if there are any.
+    """Groups of two or more hosts whose flows to others slow each other.
 
-    `rates` are those of flows from a to b while all hosts sent and received, and `ports` what each
-    host alone sends and receives.
+    `rates` are those of flows from a to b while all hosts sent and received; `ports` are each host's own
+    rates of sending and receiving.
     """
     slowed = _shortfalls(hosts, rates, ports)
     if len(hosts) < 3 or not any(
@@ -51,13 +51,13 @@ def suspected(
         return []
     distance = _distances(hosts, slowed)
     clusters: list[Group] = [(host,) for host in hosts]
-    best, found = _LEAST_SHORTFALL, list[Group]()
+    best, groups = _LEAST_SHORTFALL, list[Group]()
     while len(clusters) > 1:
         contrast = _contrast(clusters, slowed)
         if contrast >= best:
-            best, found = contrast, [cluster for cluster in clusters if len(cluster) > 1]
+            best, groups = contrast, [cluster for cluster in clusters if len(cluster) > 1]
         clusters = _merged(clusters, distance)
-    return sorted(found)
+    return sorted(groups)
 
 
 def _shortfalls(
@@ -65,14 +65,14 @@ def _shortfalls(
     rates: Mapping[Pair, Sequence[float]],
     ports: Mapping[int, tuple[float, float]],
 ) -> dict[int, dict[int, float]]:
-    """For each pair the part of its rate that it lacked on average, both ways together."""
-    seen: dict[Pair, list[float]] = {}
+    """The part of its rate that each pair lacked, as the mean over both directions."""
+    lacks_of: dict[Pair, list[float]] = {}
     for (a, b), samples in rates.items():
         if a in ports and b in ports:
             most = min(ports[a][0], ports[b][1])
             lacks = [max(0.0, 1 - rate / most - _SLOWED) for rate in samples]
-            seen.setdefault((min(a, b), max(a, b)), []).extend(lacks)
-    known = {pair: mean(lacks) for pair, lacks in seen.items() if lacks}
+            lacks_of.setdefault((min(a, b), max(a, b)), []).extend(lacks)
+    known = {pair: mean(lacks) for pair, lacks in lacks_of.items() if lacks}
     usual = mean(known.values()) if known else 0.0
     return {
         a: {b: known.get((min(a, b), max(a, b)), usual) for b in hosts if b != a} for a in hosts
@@ -83,17 +83,15 @@ def _distances(
     hosts: Sequence[int], slowed: Mapping[int, Mapping[int, float]]
 ) -> dict[Pair, float]:
     """How much two hosts slow each other, and how differently the others slow them."""
-    found: dict[Pair, float] = {}
-    for a in hosts:
-        for b in hosts:
-            if a != b:
-                others = [abs(slowed[a][c] - slowed[b][c]) for c in hosts if c not in (a, b)]
-                found[a, b] = slowed[a][b] + mean(others)
-    return found
+
+    def differ(a: int, b: int) -> float:
+        return mean(abs(slowed[a][c] - slowed[b][c]) for c in hosts if c not in (a, b))
+
+    return {(a, b): slowed[a][b] + differ(a, b) for a in hosts for b in hosts if a != b}
 
 
 def _contrast(clusters: Sequence[Group], slowed: Mapping[int, Mapping[int, float]]) -> float:
-    """How much more pairs of different clusters are slowed than those within one."""
+    """How much more pairs of different clusters are slowed than pairs within one."""
     inside, across = list[float](), list[float]()
     for number, cluster in enumerate(clusters):
         inside += [slowed[a][b] for a in cluster for b in cluster if a < b]
@@ -103,7 +101,7 @@ def _contrast(clusters: Sequence[Group], slowed: Mapping[int, Mapping[int, float
 
 
 def _merged(clusters: Sequence[Group], distance: Mapping[Pair, float]) -> list[Group]:
-    """The clusters with the two that are closest on average made one."""
+    """The clusters after the two closest ones, by mean distance, are merged."""
 
     def distance_between(pair: tuple[Group, Group]) -> float:
         return mean(distance[a, b] for a in pair[0] for b in pair[1])

@@ -1,8 +1,8 @@
-"""How hosts find rank 0: through a store that all of them reach, and then by TCP of our own.
+"""How hosts find rank 0: through a store that all of them reach, and then over TCP.
 
-Rank 0 publishes its address, or all it has where it cannot tell which one leads to the others; each
-host tries them until one answers with the same token.
-The connection's own end then tells the host which of its addresses faces the others.
+Rank 0 publishes its address, or all its addresses where it cannot tell which one leads to the others.
+Each host tries them until one answers with the same token. The local end of that connection tells the
+host which of its own addresses faces the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TRY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Rendezvous:
-    """Where rank 0 listens, and what proves that one belongs to the same probe."""
+    """Where rank 0 listens, and the token that proves a host belongs to the same probe."""
 
     addresses: tuple[str, ...]
     port: int
@@ -33,7 +33,7 @@ class Rendezvous:
 
 
 def call(store: Store, listener: socket.socket, address: str | None) -> Rendezvous:
-    """As rank 0, publish where `listener` is: at `address`, or at every one where that is None."""
+    """As rank 0, publish where `listener` is: at `address`, or at every own address for None."""
     every = sorted(reach.own_addresses(), key=reach.is_loopback)
     addresses = [address] if address else every
     here = Rendezvous(tuple(addresses), listener.getsockname()[1], secrets.token_bytes(16))

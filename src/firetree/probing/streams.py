@@ -1,7 +1,7 @@
-"""A host's data connections, and what flows over them: timed streams, and single bytes and their echoes.
+"""A host's data connections, and what flows over them: timed streams, and single bytes with their echoes.
 
-Every ordered pair of hosts has one TCP connection, on which the first sends; bytes that left it are
-counted, so that the receiver can be told how many it still has to take before the next measurement.
+Every ordered pair of hosts has one TCP connection, on which the first host sends. Sent bytes are counted,
+so that the receiver knows how many must still arrive before the next measurement.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _BUFFER_BYTES = 1 << 20
 _CONNECT_S = 1.0
 _WANTED_FILES = 4096
 _SETTLING = 0.3
-"""The part of a span, from its start, in which TCP finds its rate and bursts pass."""
+"""The first part of a span, in which TCP finds its rate and bursts pass."""
 _ENDED_EARLY = 0.15
-"""So much of a span without an arrival means that all has been sent."""
+"""When nothing arrives for this part of a span, everything has been sent."""
 _FEW_ARRIVALS = 5
 
 
@@ -107,9 +107,11 @@ class Streams:
     ) -> tuple[dict[int, int], dict[int, float]]:
         """Send to and take from peers for `span_s`, at most `most_bytes` in all to them.
 
-        `to` gives for each peer how many bytes may be under way at once. What comes back: for each
-        peer how many bytes this host has ever sent to it, and for each sender the rate (bytes a second)
-        at which its stream arrived; with `add_up` one that may be added to those of other streams.
+        `to` gives for each peer how many bytes may be under way at once.
+
+        Returns:
+            How many bytes this host has ever sent to each peer, and the rate (bytes a second) at which
+            each sender's stream arrived. With `add_up`, rates of several streams may be added.
         """
         arrivals: dict[int, list[tuple[float, int]]] = {peer: [] for peer in take_from}
         senders = {peer: self.sending[peer] for peer in to if peer in self.sending}
@@ -129,7 +131,7 @@ class Streams:
         return sent, _rates(arrivals, start_s, span_s, add_up)
 
     def drain(self, totals: Mapping[int, int], limit_s: float) -> None:
-        """Take from each peer until as many bytes have come as it ever sent; forget those that stop."""
+        """Receive from each peer until all bytes that it ever sent are here; drop peers that stop."""
         end_s, buffer = time.monotonic() + limit_s, memoryview(bytearray(_BUFFER_BYTES))
         for peer, total_bytes in totals.items():
             connection = self.receiving.get(peer)
@@ -205,10 +207,10 @@ def _rates(
     span_s: float,
     add_up: bool,
 ) -> dict[int, float]:
-    """The rate of each stream in the part of the span behind `_SETTLING`.
+    """The rate of each stream after `_SETTLING`.
 
-    Streams that share a link take turns on it: only over the same window do their rates add up to
-    the link's. One stream comes in lumps, and is known best from one arrival to another.
+    Streams that share a link take turns on it, so their rates add up only over the same window. A single
+    stream arrives in lumps, so it is measured from one arrival to another.
     """
     end_s = start_s + span_s
     last_s = max((each[-1][0] for each in arrivals.values() if each), default=end_s)
@@ -225,7 +227,7 @@ def _rate(arrivals: Sequence[tuple[float, int]], start_s: float, end_s: float) -
 
 
 def _rate_of_one(arrivals: Sequence[tuple[float, int]], start_s: float, end_s: float) -> float:
-    """From the window's first arrival to its last, unless the stream stood still at an edge."""
+    """The rate from the window's first arrival to its last, unless the stream paused at an edge."""
     inside = [at_s for at_s, _ in arrivals if start_s < at_s <= end_s]
     if len(inside) < _FEW_ARRIVALS:
         return _rate(arrivals, start_s, end_s)
@@ -236,7 +238,7 @@ def _rate_of_one(arrivals: Sequence[tuple[float, int]], start_s: float, end_s: f
 
 
 def _limit_under_way(stream: socket.socket, size_bytes: int) -> None:
-    """Let no more than about so many bytes wait in the kernel and in the network's queues."""
+    """Limit the bytes that wait in the kernel and in the network's queues to about so many."""
     try:
         stream.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size_bytes)
     except OSError:  # no privilege: a size above the system's limit would be cut to it, for good

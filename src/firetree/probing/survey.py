@@ -1,6 +1,6 @@
-"""Rank 0's course through a probe: what is measured after what, until all is known.
+"""The order in which rank 0 measures during a probe.
 
-`team` asks the hosts, `effort` says how much, `racks` and `conclude` what follows from it.
+`team` asks the hosts, `effort` says how much is measured, and `racks` and `conclude` draw conclusions.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ from firetree.progress import Progress
 
 _FIRST_WINDOW_BYTES = 1 << 18
 _WINDOW_S = 0.01
-"""Bytes under way, in seconds of the rate: enough for steady rates, and queues stay short."""
+"""Bytes under way, as seconds at the rate: enough for steady rates, with short queues."""
 _WINDOWS_BYTES = (1 << 15, 1 << 22)
 _STEP_LIMIT_S = 3.0
 _FAN = 6
-"""To and from how many others a host's port is filled."""
+"""How many others fill a host's port, in each direction."""
 _MOST_SPREAD = 4
-"""To how many hosts outside each of a group sends."""
+"""How many hosts outside its group each host sends to."""
 _UNSTEADY = 0.04
 _LATE = 2.0
 _MOST_ALONE_ROUNDS, _ALONE_REPEATS = 8, 3
 
 
 class Survey:
-    """Measures with a team, step by step; `seen` holds what has been found so far."""
+    """Measures with a team, step by step; `seen` holds the observations so far."""
 
     def __init__(self, team: Team, chosen: Effort, seed: int, progress: Progress) -> None:
         self.seen = Observations(hosts=tuple(sorted(team.members)))
@@ -83,7 +83,7 @@ class Survey:
         self._down: dict[int, float] = {}
 
     def run(self) -> Observations:
-        """Everything, in the order in which one needs the other."""
+        """Measure everything; each step needs those before it."""
         steps: list[tuple[str, Callable[[], None]]] = [
             ("connecting", self._connect),
             ("computation", self._measure_costs),
@@ -122,7 +122,7 @@ class Survey:
         ]
 
     def _measure_costs(self) -> None:
-        """In turn where hosts share a machine: they would take its cores from each other."""
+        """Hosts of one machine take turns, since they would take its cores from each other."""
         left = self._hosts
         while left:
             now = [*{self.seen.machine_of[rank]: rank for rank in reversed(left)}.values()]
@@ -131,7 +131,7 @@ class Survey:
             left = [rank for rank in left if rank not in now]
 
     def _measure_messages(self) -> None:
-        """Where hosts share a machine: what its cores have to do when all send at once."""
+        """What messages cost the cores of a shared machine when all hosts send at once."""
         hosts = self._hosts
         if len({self.seen.machine_of[rank] for rank in hosts}) == len(hosts):
             return
@@ -162,7 +162,7 @@ class Survey:
                 self._note_echoes([pair])
 
     def _note_echoes(self, pairs: Sequence[Pair]) -> None:
-        """Keep the better of two measurements: a longer way stays long, a busy moment passes."""
+        """Keep the faster of two measurements: a busy moment passes, a long way stays long."""
         for pair, times_s in self._ping(pairs).items():
             settled = times_s[2:] or times_s
             self.seen.echoes_s[pair] = min(
@@ -199,7 +199,7 @@ class Survey:
                     self._fan([host])
 
     def _may_share(self) -> bool:
-        """Whether a pair was much slower than its ports are, as far as these are known by now."""
+        """Whether some pair was much slower than its ports, as far as these are known by now."""
         return any(
             rate < LIMITED * min(self._up[a], self._down[b])
             for flows in self.seen.rounds
@@ -229,7 +229,7 @@ class Survey:
                     table.setdefault(host, []).append(total)
 
     def _partners(self, host: int, taken: set[int]) -> list[int]:
-        """Half those with which the host was fastest, half any others."""
+        """Half of them the hosts it was fastest with, the other half at random."""
         others = [other for other in self._hosts if other not in taken]
         self._dice.shuffle(others)
         pairs = self.seen.pair_rates()
@@ -289,14 +289,14 @@ class Survey:
             orders[b] = Echo(a, self._chosen.pings)
             orders[a] = Ping(b, self._chosen.pings)
         answers = self._team.ask(orders, Echoes, _STEP_LIMIT_S)
-        found = {(a, b): [*answers[a].times_s] for a, b in pairs if a in answers}
-        for pair, times_s in found.items():
+        echoes_s = {(a, b): [*answers[a].times_s] for a, b in pairs if a in answers}
+        for pair, times_s in echoes_s.items():
             self._totals[pair] = self._totals.get(pair, 0) + len(times_s)
             self.sent_bytes += len(times_s)
-        return {pair: times_s for pair, times_s in found.items() if times_s}
+        return {pair: times_s for pair, times_s in echoes_s.items() if times_s}
 
     def _stream(self, flows: Sequence[Pair]) -> dict[Pair, float]:
-        """Let these flows run at once for a span; the rate at which each arrived."""
+        """Run these flows at once for a span; returns the rate at which each arrived."""
         flows = [pair for pair in flows if self._team.members.keys() >= set(pair)]
         add_up = any(len({pair[side] for pair in flows}) < len(flows) for side in (0, 1))
         orders = {
@@ -356,7 +356,7 @@ class Survey:
 
 
 def _spread(group: Sequence[int], outside: Sequence[int]) -> list[Pair]:
-    """Flows from each of the group to some outside, so that each outside has its part of them."""
+    """Flows from each host of the group to some outside, spread evenly over those."""
     each = max(1, min(_MOST_SPREAD, len(outside), -(-2 * len(outside) // len(group))))
     flows = {
         (host, outside[(index * each + k) % len(outside)])
@@ -367,14 +367,14 @@ def _spread(group: Sequence[int], outside: Sequence[int]) -> list[Pair]:
 
 
 def _allowance(host: int, flows: Sequence[Pair], most_bytes: int) -> int:
-    """What a host may send, so that neither it nor one of its receivers moves over `most_bytes`."""
+    """How much a host may send, so that neither it nor a receiver moves over `most_bytes`."""
     receivers = [b for a, b in flows if a == host]
     busiest = max((sum(pair[1] == b for pair in flows) for b in receivers), default=1)
     return most_bytes * len(receivers) // max(busiest, len(receivers), 1)
 
 
 def _by_ports(flows: Sequence[Pair], ports: Mapping[int, tuple[float, float]]) -> float:
-    """What the flows carry together if only ports limit them."""
+    """The flows' total rate if only ports limit them."""
     rates: dict[Link, float] = {}
     for host, (up, down) in ports.items():
         rates["up", host], rates["down", host] = up, down

@@ -1,7 +1,6 @@
-"""Rank 0's side: which hosts take part, what each is asked, and who no longer answers.
+"""Rank 0's side of a probe: it sends orders to hosts and collects their answers.
 
-Every order has a limit. A host that has not answered by then, whatever befell it, is left out from
-there on, and the others go on.
+Every order has a time limit. A host that has not answered by then is left out from then on.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from firetree.probing.orders import Introduction, Order, Replied, Wait, encode_o
 from firetree.probing.rendezvous import Rendezvous
 
 GRACE_S = 3.0
-"""How much later than a step's own limit an answer may come: a busy host is not a lost one."""
+"""How long after a step's own limit an answer may come: a busy host is not a lost one."""
 _WORD_EVERY_S = 5.0
 _SEND_S = 2.0
 
@@ -44,7 +43,7 @@ class RemoteHost:
 
 
 class Team:
-    """The hosts that answer; `members` shrinks when one does not."""
+    """The hosts that take part; `members` loses each host that does not answer."""
 
     def __init__(self, world_size: int) -> None:
         self.world_size = world_size
@@ -63,7 +62,7 @@ class Team:
             if len(self.members) == self.world_size:
                 break
         if 0 in self.members and self._faces:
-            # What rank 0 reaches itself by may be an address that is no use to others.
+            # The address by which rank 0 reaches itself may be useless to others.
             self.members[0].address = mode(self._faces)
 
     def _admit(self, stream: socket.socket, rendezvous: Rendezvous) -> None:
@@ -79,10 +78,10 @@ class Team:
     def ask(
         self, orders: Mapping[int, Order], kind: type[Answer], limit_s: float
     ) -> dict[int, Answer]:
-        """Give each host its order at once; the answers of those that gave one in time.
+        """Send each host its order; returns the answers that came in time.
 
         Raises:
-            UserError: an answer that is none of that kind.
+            UserError: an answer of another kind.
         """
         self._number += 1
         asked = [rank for rank in orders if rank in self.members]
@@ -99,7 +98,7 @@ class Team:
         }
 
     def end(self, order: Order) -> None:
-        """Give everyone the last order."""
+        """Send the last order to all hosts."""
         for rank in [*self.members]:
             self._tell(rank, order)
 
@@ -124,7 +123,7 @@ class Team:
         return answers
 
     def _read(self, member: RemoteHost) -> tuple[bool, Replied | None]:
-        """Take in what has arrived: whether there is nothing to wait for, and the answer if so."""
+        """Read what has arrived: whether there is nothing more to wait for, and the whole answer."""
         try:
             part = member.stream.recv(1 << 16)
         except OSError:
