@@ -9,10 +9,9 @@ import torch
 from profiles import FILE, course
 
 from firetree import models
-from firetree.models.kept import kept_workload
 from firetree.models.resolve import resolve
 from firetree.models.timing import measure
-from firetree.models.workload import load_workload
+from firetree.models.workload import kept_workload, load_workload
 
 
 def test_each_network_is_kept_as_torch_builds_it() -> None:

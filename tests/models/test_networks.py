@@ -12,7 +12,7 @@ from torch import nn
 from firetree import models
 from firetree.errors import UserError
 from firetree.models import Outputs
-from firetree.models.normalisation import local_response_norm
+from firetree.models.classic import local_response_norm
 
 NAMES = tuple(name for name in models.names() if not name.startswith("squeezenet"))
 

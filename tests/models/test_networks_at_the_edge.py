@@ -12,7 +12,7 @@ from torch.nn.functional import local_response_norm as pytorchs
 from firetree import models
 from firetree.data.vocabulary import PADDING
 from firetree.models import glimpses, seq2seq
-from firetree.models.normalisation import local_response_norm
+from firetree.models.classic import local_response_norm
 from firetree.models.outputs import summed_loss
 
 SIZE = 28

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from firetree.models.normalisation import local_response_norm
+from firetree.models.classic import local_response_norm
 
 Expression = tuple[Any, ...]
 

@@ -15,9 +15,9 @@ from firetree.modelfiles.fire.file import FireFile, read_fire
 from firetree.modelfiles.kinds import SUFFIXES, format_of
 from firetree.modelfiles.loading import load_model
 from firetree.modelfiles.model import Model
+from firetree.models.classic import SMALLEST_SIZE
 from firetree.models.cost import FLOAT_BYTES, Cost, cost
 from firetree.models.resolve import name_of, resolve
-from firetree.models.sizes import SMALLEST_SIZE
 from firetree.progress import Progress, log
 from firetree.shown import Shown
 

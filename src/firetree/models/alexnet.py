@@ -10,9 +10,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firetree.models.initial import initialise
-from firetree.models.normalisation import local_response_norm
-from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
+from firetree.models.classic import (
+    CLASSIC_STEM_SIZE,
+    THREE_POOL_SIZE,
+    initialise,
+    local_response_norm,
+)
 
 
 class AlexNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Convolutions with batch normalisation behind them (Ioffe, Szegedy 2015), which vanishes after training.
+"""Convolutions with batch normalisation (Ioffe, Szegedy 2015), which is folded into them after training.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -18,8 +18,8 @@ EPSILON = 1e-5
 class NormedConv2d(nn.Conv2d):
     """A convolution whose outputs are normalised over the samples that a worker computes at once.
 
-    Where each channel has one value or none, as for a worker without a share of a batch, the running
-    statistics stand in for the batch's and stay as they are.
+    A worker without a share of a batch has at most one value a channel. It uses the running statistics
+    and leaves them unchanged.
     """
 
     def __init__(self, *args: Any, **options: Any):

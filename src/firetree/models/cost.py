@@ -1,7 +1,7 @@
 """What a network costs, layer by layer: bytes of weights and activations, and arithmetic.
 
-Pure description: shapes go through the network, numbers do not, so VGG-19 costs nothing. How long a
-step takes is in `firetree.models.timing`.
+Only shapes go through the network, without numbers, so even VGG-19 is described at once. How long a step
+takes is in `firetree.models.timing`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Layer:
     kind: str
     """The module's class."""
     weight_bytes: int
-    """Its parameters in float32; a parameter that layers share counts in the first."""
+    """Its parameters in float32; a shared parameter counts in the first layer that has it."""
     flops: int
-    """Of its matrix products and convolutions in the forward pass, two a multiply-add. Recurrent
-    layers count 0, since their arithmetic is a single operation to PyTorch."""
+    """Of its matrix products and convolutions in the forward pass; a multiply-add counts as two.
+    Recurrent layers count 0, since PyTorch runs each as a single operation."""
     activations: int
     """Numbers that it gives."""
 
@@ -65,11 +65,11 @@ class Cost:
 
 
 def cost(module: nn.Module, example: Inputs) -> Cost:
-    """Send `example`, whose first axis is the batch, through the module and see what each layer does.
+    """Send `example`, whose first axis is the batch, through the module and watch each layer.
 
-    The module stays in its mode: in training mode GoogLeNet has its auxiliary classifiers. Only
-    where its operations depend on numbers, and not on shapes alone, are numbers computed too.
-    Layers that the pass does not reach come last, with their weights alone.
+    The module stays in its mode; in training mode GoogLeNet has its auxiliary classifiers. Numbers are
+    computed only where an operation depends on them and not on shapes alone. Layers that the pass does
+    not reach come last, with only their weights.
 
     Raises:
         UserError: the module does not take the example.
@@ -79,10 +79,10 @@ def cost(module: nn.Module, example: Inputs) -> Cost:
         example = example.to(first.device)
     with kept_buffers(module):
         try:
-            seen = _watched_forward(module, example, shapes_alone())
+            work_of = _watched_forward(module, example, shapes_alone())
         except Exception:
-            seen = _real_forward(module, example)
-    return Cost(tuple(_layers(module, seen, batch=batch_of(example))))
+            work_of = _real_forward(module, example)
+    return Cost(tuple(_layers(module, work_of, batch=batch_of(example))))
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ def _real_forward(module: nn.Module, example: Inputs) -> dict[nn.Module, _Work]:
 
 @contextmanager
 def kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Leave no trace of passes in what batch normalisation has seen; without numbers too, it counts them."""
+    """Restore buffers afterwards: batch normalisation counts passes, even those without numbers."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield
@@ -117,23 +117,23 @@ def _watched_forward(
 ) -> dict[nn.Module, _Work]:
     """Each layer's work over the whole batch, in the order in which the pass first reached it."""
     counter = FlopCounterMode(display=False)
-    seen: dict[nn.Module, _Work] = {}
+    work_of: dict[nn.Module, _Work] = {}
     open_flops: list[int] = []
 
     def enter(layer: nn.Module, *_: object) -> None:
-        seen.setdefault(layer, _Work())
+        work_of.setdefault(layer, _Work())
         open_flops.append(counter.get_total_flops())
 
     def leave(layer: nn.Module, _: object, output: object) -> None:
         flops = counter.get_total_flops() - open_flops.pop()
-        seen[layer].flops += flops
-        seen[layer].activations += sum(tensor.numel() for tensor in tensors(output))
-        # A layer inside another one counts for itself alone.
+        work_of[layer].flops += flops
+        work_of[layer].activations += sum(tensor.numel() for tensor in tensors(output))
+        # A layer inside another one counts only for itself.
         open_flops[:] = [before + flops for before in open_flops]
 
     with _hooks(module, enter, leave), how, counter:
         call(module, example)
-    return seen
+    return work_of
 
 
 @contextmanager
@@ -150,11 +150,13 @@ def _hooks(module: nn.Module, enter: Any, leave: Any) -> Iterator[None]:
             handle.remove()
 
 
-def _layers(module: nn.Module, seen: dict[nn.Module, _Work], batch: int) -> Iterator[Layer]:
+def _layers(module: nn.Module, work_of: dict[nn.Module, _Work], batch: int) -> Iterator[Layer]:
     names = {layer: name for name, layer in module.named_modules()}
-    unreached = {layer: _Work() for layer in names if layer not in seen and _own_parameters(layer)}
+    unreached = {
+        layer: _Work() for layer in names if layer not in work_of and _own_parameters(layer)
+    }
     counted: set[Tensor] = set()
-    for layer, work in (seen | unreached).items():
+    for layer, work in (work_of | unreached).items():
         own = set(_own_parameters(layer)) - counted
         counted |= own
         yield Layer(

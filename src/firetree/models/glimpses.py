@@ -1,6 +1,4 @@
-"""Networks that see an image in glimpses, one after the other, and have to put them together.
-
-Beside them is a network of convolutions, which sees the whole image at once.
+"""Networks that read an image as a sequence of glimpses, and a convolutional one that sees it whole.
 
 Letters in names: B batch, C channels, G places to look at, T steps, H hidden, F features of a step,
 R rounds, K glimpses of a round, P states that are held.
@@ -24,7 +22,7 @@ SIZE, GLIMPSE = 28, 7
 """Pixels a side of an image and of a glimpse."""
 
 _COARSE = tuple(range(4))
-"""Quadrants at half their detail; the fine places, four a quadrant, come after them."""
+"""Places 0 to 3 are the quadrants at half their detail; four fine places a quadrant follow."""
 _FINE = {0: (4, 5, 8, 9), 1: (6, 7, 10, 11), 2: (12, 13, 16, 17), 3: (14, 15, 18, 19)}
 _NOWHERE = 20
 
@@ -32,8 +30,8 @@ ORDER = (
     *(*_COARSE, _NOWHERE),
     *(place for q in _COARSE for place in (q, *_FINE[q], _NOWHERE)),
 )
-"""24 glimpses from coarse to fine: the quadrants, then each again with its four parts. A step that
-looks nowhere follows each round, to integrate it (after Ba et al. 2016, section 4.2)."""
+"""24 glimpses from coarse to fine: the quadrants, then each quadrant again with its four parts. Each round
+ends with a step that looks nowhere and integrates it (after Ba et al. 2016, section 4.2)."""
 
 _PREFIX = "glimpses_"
 _WHOLE = "convnet"
@@ -63,10 +61,10 @@ class GlimpseNetwork(nn.Module):
         return logits
 
     def glimpses(self, x_BCHW: Tensor) -> Tensor:
-        """What each step sees, (B, T, 49·C + 21): pixels, and where they are."""
+        """The input of each step, (B, T, 49·C + 21): pixels, and their place as a one-hot vector."""
         coarse, fine = (
-            unfold(seen, GLIMPSE, stride=GLIMPSE).transpose(1, 2)
-            for seen in (avg_pool2d(x_BCHW, 2), x_BCHW)
+            unfold(image, GLIMPSE, stride=GLIMPSE).transpose(1, 2)
+            for image in (avg_pool2d(x_BCHW, 2), x_BCHW)
         )
         nothing = torch.zeros_like(coarse[:, :1])
         places_BGF = torch.cat([coarse, fine, nothing], 1)
@@ -77,20 +75,20 @@ class GlimpseNetwork(nn.Module):
 
 
 class Rounds(nn.Module):
-    """Reads each round of glimpses by itself, and integrates what fast weights hold of all of them.
+    """Reads each round of glimpses by itself; fast weights hold the states of all rounds.
 
-    A round begins with nothing: h(t) = f(LN(W h(t−1) + C x(t) + b)), so that a part is seen the same
-    way whatever came before it, and fast weights hold the whole meanwhile, A ← λ A + η h hᵀ after
-    each state. A step that looks nowhere goes on from the round's last state with slow weights of its
-    own, z = V h + c, and reads: h₀ = f(LN(z)), then S times h ← f(LN(z + A h)) (after Ba et al. 2016,
-    equations 1 and 2, and the integration of section 4.2). Nothing else reads, since a state that is
-    written after reading is mixed with those before it.
+    A round starts from an empty state, h(t) = f(LN(W h(t−1) + C x(t) + b)), so a part looks the same
+    whatever came before it. Each state is written to the fast weights: A ← λ A + η h hᵀ. The step that
+    looks nowhere takes the round's last state through slow weights of its own, z = V h + c, and reads:
+    h₀ = f(LN(z)), then S times h ← f(LN(z + A h)) (after Ba et al. 2016, equations 1 and 2, and the
+    integration of section 4.2). No other step reads: a state written after reading would be mixed with
+    earlier ones.
 
     Args:
         features: F, of a step.
         hidden: H.
         inner_steps: S.
-        decay: λ, from 0 to 1; by default 1, as an image is to be known to its end.
+        decay: λ, from 0 to 1; the default 1 keeps all of an image.
         rate: η, 0 or more.
 
     Raises:
@@ -123,7 +121,7 @@ class Rounds(nn.Module):
         """The states after each round, (B, R, H), and no state to go on from."""
         z_BTH = self.look(x_BTF)
         coarse = len(_COARSE)
-        # Rounds know nothing of each other, so all of the fine ones are read at once.
+        # Rounds are independent, so all fine ones are read at once.
         rounds_BRTH = torch.unflatten(z_BTH[:, coarse + 1 :], 1, (coarse, -1))
         fine_BRKH = torch.unflatten(
             self._read(rounds_BRTH[:, :, :-1].flatten(0, 1)), 0, (-1, coarse)
@@ -136,7 +134,7 @@ class Rounds(nn.Module):
         return torch.stack(integrated, 1), None
 
     def _read(self, z_BKH: Tensor) -> Tensor:
-        """The states of a round, from what its glimpses bring."""
+        """The states of a round, from its glimpses' inputs."""
         states = [self._active(z_BKH[:, 0])]
         for z_BH in z_BKH.unbind(1)[1:]:
             states.append(self._active(z_BH + self.recur(states[-1])))

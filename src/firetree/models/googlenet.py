@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firetree.models.initial import initialise
-from firetree.models.normalisation import local_response_norm
+from firetree.models.classic import (
+    CLASSIC_STEM_SIZE,
+    THREE_POOL_SIZE,
+    initialise,
+    local_response_norm,
+)
 from firetree.models.outputs import Outputs
-from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
 
 
 class InceptionWidths(NamedTuple):

@@ -11,9 +11,9 @@ from torch import nn
 
 from firetree.errors import UserError, nearest
 from firetree.models.alexnet import AlexNet
+from firetree.models.classic import SMALLEST_SIZE
 from firetree.models.googlenet import GoogLeNet
 from firetree.models.nin import NetworkInNetwork
-from firetree.models.sizes import SMALLEST_SIZE
 from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
 from firetree.models.vgg import VGG
 

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firetree.models.initial import initialise
-from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
+from firetree.models.classic import CLASSIC_STEM_SIZE, THREE_POOL_SIZE, initialise
 
 
 class MlpConvShape(NamedTuple):

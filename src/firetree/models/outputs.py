@@ -1,6 +1,6 @@
-"""What a network gives in training, and the loss over it.
+"""What a network returns in training, and the loss over it.
 
-Most networks give logits alone. One with auxiliary classifiers gives `Outputs` in training mode, and
+Most networks return logits. A network with auxiliary classifiers returns `Outputs` in training mode, and
 logits in evaluation.
 
 Axes: B batch, K classes.
@@ -20,7 +20,7 @@ AUXILIARY_WEIGHT = 0.3
 
 
 class Outputs(NamedTuple):
-    """Logits of the classifier that is kept, and of those that only help to train."""
+    """Logits of the main classifier, and of the auxiliary ones that only help to train."""
 
     logits_BK: Tensor
     auxiliary: tuple[Tensor, ...]
@@ -42,7 +42,7 @@ def summed_loss(outputs: Tensor | Outputs, y_B: Tensor, label_smoothing: float =
 
 
 def tensors(outputs: object) -> Iterator[Tensor]:
-    """All tensors in what a network gives: a tensor, or tuples, lists and mappings of them."""
+    """All tensors in a network's output: a tensor, or tuples, lists and mappings of them."""
     if isinstance(outputs, Tensor):
         yield outputs
     elif isinstance(outputs, Mapping):
@@ -53,6 +53,6 @@ def tensors(outputs: object) -> Iterator[Tensor]:
 
 
 def total(outputs: object) -> Tensor:
-    """The sum of all numbers that a backward pass can start from; it reaches every parameter in use."""
+    """The sum of all outputs with a gradient; its backward pass reaches every parameter in use."""
     sums = [tensor.sum() for tensor in tensors(outputs) if tensor.requires_grad]
     return torch.stack(sums).sum() if sums else torch.zeros(())

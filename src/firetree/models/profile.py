@@ -1,4 +1,4 @@
-"""A training step as numbers: when its gradients are ready, and what each layer weighs. No torch."""
+"""A training step as numbers, without torch: when gradients are ready, and each layer's bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """One parameter's gradient: its bytes, and when it is there, counted from the backward pass's start.
+    """One parameter's gradient: its bytes, and when it is ready after the backward pass's start.
 
     `shape` is the parameter's, where it is known.
     """
@@ -37,7 +37,7 @@ class Profile:
         return sum(gradient.size_bytes for gradient in self.gradients)
 
     def scaled(self, compute_s: float) -> Profile:
-        """The same course of events in `compute_s` seconds in all."""
+        """The same step, scaled to `compute_s` seconds in all."""
         factor = compute_s / self.compute_s
         gradients = tuple(replace(g, ready_s=g.ready_s * factor) for g in self.gradients)
         return Profile(self.forward_s * factor, self.backward_s * factor, gradients)

@@ -16,7 +16,7 @@ Scope = Literal["layer", "global"]
 def largest(weights: Sequence[Tensor], density: float, scope: Scope = "layer") -> list[Tensor]:
     """For each tensor, True where a weight is among the share `density` (0 to 1) of largest magnitude.
 
-    Each keeps its largest weight in any case. Of equal weights the first ones stay.
+    Every tensor keeps at least its largest weight. Of equal weights the first ones stay.
     """
     rows = [tensor.abs().flatten() for tensor in weights]
     if scope == "layer":

@@ -28,11 +28,11 @@ FIELDS = (
     "learned",
     "heads",
 )
-"""All fields of a recipe's model that only recurrent networks have."""
+"""Fields of a recipe's model that only recurrent networks have."""
 
 
 class LSTM(nn.LSTM):
-    """torch.nn.LSTM, also of float32 within autocast, which PyTorch's own refuses on a CPU."""
+    """torch.nn.LSTM that also runs within autocast on a CPU, where PyTorch's own refuses float32."""
 
     def forward(self, x: Any, state: tuple[Tensor, Tensor] | None = None) -> Any:
         """In the precision of the weights on a CPU; arguments are those of torch.nn.LSTM."""
@@ -70,13 +70,13 @@ SequenceForward = Callable[[Any, Tensor], Tensor]
 
 
 def also_of_none(forward: SequenceForward) -> SequenceForward:
-    """The same pass, which also takes no samples, as that of a rank without a share of a batch must."""
+    """The same pass, which also takes an empty batch: some ranks may have no share of a step."""
 
     @wraps(forward)
     def wrapped(network: Any, x: Tensor) -> Tensor:
         if len(x):
             return forward(network, x)
-        # Recurrent layers refuse to read nothing, and texts to have no symbol, as of zeros, the padding.
+        # Layers reject empty batches, and 0 is the padding symbol: run one row of ones and drop its output.
         return forward(network, x.new_ones(1, *x.shape[1:]))[:0]
 
     return wrapped
@@ -134,7 +134,7 @@ def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Modu
 
 
 def given(name: str, fields: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:
-    """The fields that are not None (UserError for one that is not among the network's own)."""
+    """The fields that are not None; raises UserError for one that the network does not have."""
     for field, value in fields.items():
         if value is not None and field not in own:
             raise UserError(

@@ -1,4 +1,4 @@
-"""A network from what the user named or gave: one of ours, a function of their own, or the network itself."""
+"""The network that a user named or gave: one of ours, one that a function returns, or a module."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from firetree import models
 from firetree.errors import ArgumentError, UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
+from firetree.models.classic import SMALLEST_SIZE
 from firetree.models.inputs import Inputs, batch_of
-from firetree.models.sizes import SMALLEST_SIZE
 
 PUBLISHED_SIZES = {"googlenet": 224, "squeezenet_small": 32, "vgg16": 224, "vgg19": 224}
-"""Pixels a side, where they are not the 227 of the other networks."""
+"""Pixels a side of networks that do not have the usual 227."""
 
 RETRIEVAL = 37, 11
 """Symbols of associative retrieval, and steps of a sequence."""
@@ -28,7 +28,7 @@ PHONEMES = 31, 41, 8
 """Symbols of words and of phonemes in the CMU Pronouncing Dictionary, and steps of a usual word."""
 
 OWN_SIZE = 224
-"""Pixels a side of the images that a network of the user's own gets."""
+"""Pixels a side of the images for a user's own network."""
 
 
 def resolve(
@@ -41,21 +41,21 @@ def resolve(
 
     Args:
         model: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of colour images;
-            one of the networks for MNIST's glimpses, for associative retrieval (a recurrent layer's name)
-            or for words and phonemes, of default size; `module:function`, where the module is looked for
-            in the current directory first; a function that takes nothing and returns the network, or the
-            network and an example batch; or a network.
+            a network of default size for MNIST's glimpses, for associative retrieval (a recurrent layer's
+            name) or for words and phonemes; a function without arguments that returns the network, or the
+            network and an example batch; that function as `module:function`, looked for in the current
+            directory first; or a network.
         batch: samples in the batch.
         size: pixels a side; None for those of the network's paper (squeezenet_small: 32), and 224 for a
             network of the user's own.
-        example: what the network is called with, as it is, in the place of images.
+        example: what the network is called with instead of images.
 
     Returns:
         The network and (batch, 3, size, size) images, other input that it takes, or the example.
 
     Raises:
-        UserError: no such name, module or function, a size for what has one size or none, or the
-            function failed or gave no network.
+        UserError: no such name, module or function; a size for a network of one size; or the function
+            failed or gave no network.
     """
     if batch < 1:
         raise ArgumentError("batch", f"is {batch}; expected 1 or more")
@@ -80,7 +80,7 @@ def resolve(
 
 
 def name_of(model: str | Callable[[], Any] | nn.Module) -> str:
-    """What to call a model: as it was named, or as its function or class is."""
+    """The model's name as given, or that of its function or class."""
     if isinstance(model, str):
         return model
     return getattr(model, "__name__", type(model).__name__)

@@ -1,7 +1,7 @@
 """SqueezeNet and its whole design space (Iandola et al. 2016, arXiv 1602.07360).
 
-A `SqueezeNetShape` says what a member of the family looks like, `SqueezeNet` is the network of that
-shape. Which members have a name, and how to build one, is in `firetree.models`.
+A `SqueezeNetShape` describes a member of the family, and `SqueezeNet` is the network of that shape.
+`firetree.models` builds members by name.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from firetree.errors import UserError
 from firetree.models.batch_norm import NormedConv2d
-from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
+from firetree.models.classic import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
 
 Bypass = Literal["none", "simple", "complex"]
 
 BRANCH_GAIN = 0.1
-"""First scale, relative to He's, of what is added to a bypass (in the spirit of Fixup, Zhang et al.
-2019)."""
+"""Scale, relative to He's, of the first weights of branches that are added to a bypass (in the spirit of
+Fixup, Zhang et al. 2019)."""
 
 CARRIED_GAIN = 0.3
-"""First scale, relative to He's, of conv1 where bypasses carry its features on to conv10."""
+"""Scale, relative to He's, of conv1's first weights where bypasses carry its features to conv10."""
 
 
 class Stem(NamedTuple):
@@ -61,7 +61,7 @@ class SqueezeNetShape:
 
     stem: Stem
     pools: tuple[int, ...]
-    """Where a 3/2 max pooling stands: 1 is after conv1, k after fire k."""
+    """Where a 3x3 max pooling of stride 2 is: 1 is after conv1, k after fire k."""
     base_e: int = 128
     """Expand filters of the first fire module."""
     incr_e: int = 128
@@ -187,8 +187,8 @@ class SqueezeNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 _fill_bias(module, 0.0)
-        # Each bypass would double the power of the features. Without normalisation conv10's first
-        # steps are then so long that none of its units is ever active again.
+        # Each bypass doubles the power of the features. Without normalisation, conv10's first steps would
+        # be so large that all its units stay inactive.
         if self.shape.bypass != "none":
             self.conv1.weight *= CARRIED_GAIN
         for module in self.modules():
@@ -196,8 +196,8 @@ class SqueezeNet(nn.Module):
                 module.expand1x1.weight *= BRANCH_GAIN
                 module.expand3x3.weight *= BRANCH_GAIN
         nn.init.normal_(self.conv10.weight, std=0.01)
-        # The published bias is 0. A bias that all classes share changes no softmax, and it keeps
-        # every class on the active side of the ReLU until the features mean something.
+        # The published bias is 0. A bias that all classes share does not change the softmax, and keeps
+        # every class on the active side of the ReLU while features are still random.
         _fill_bias(self.conv10, 1.0)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """How long a training step computes, and when in its backward pass each gradient is ready.
 
-Measured here on this machine; what the gradients' way over the network adds is another matter.
+It is measured on this machine, without what sending the gradients adds.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from firetree.models.profile import Gradient, Profile
 def measure(module: nn.Module, example: Inputs, repeats: int = 3) -> Profile:
     """Time forward and backward pass over one batch: `example` as it is.
 
-    Medians over `repeats`, after one pass that is not counted. The loss is the sum of all outputs,
-    so that each classifier's parameters get gradients; parameters that take no part have none here.
-    The module stays in its mode and keeps its weights and gradients.
+    Times are medians over `repeats`, after one pass that is not counted. The loss is the sum of all
+    outputs, so each classifier's parameters get gradients; unused parameters are left out. The module
+    keeps its mode, weights and gradients.
 
     Raises:
         UserError: the module does not take the example, or trains no parameter on it.
@@ -102,7 +102,7 @@ def _kept_gradients(module: nn.Module) -> Iterator[None]:
 
 
 def _now_s(device: torch.device) -> float:
-    """When the device has done what was asked of it so far."""
+    """The time at which the device has finished all work so far."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -10,8 +10,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from firetree.models.initial import initialise
-from firetree.models.sizes import CLASSIC_STEM_SIZE, THREE_POOL_SIZE
+from firetree.models.classic import CLASSIC_STEM_SIZE, THREE_POOL_SIZE, initialise
 
 CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """By the number of layers with weights: the 3x3 convolutions of each stage (Table 1)."""

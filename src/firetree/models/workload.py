@@ -1,13 +1,20 @@
-"""A model's workload: kept for networks of our own, else measured here."""
+"""A model's workload: stored with firetree for our own image networks, else measured here.
+
+`profiles.json` has the gradients of each network at its own image size, in the order in which they become
+ready, so that planning needs no torch. `reproduce/profiles.py` writes it, with times in proportion to FLOPs.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from firetree.errors import ArgumentError
-from firetree.models.kept import kept_workload
-from firetree.models.profile import LayerSizes, Workload
+from firetree.models.profile import Gradient, LayerSizes, Profile, Workload
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +30,7 @@ def load_workload(
     compute_s: float | None = None,
     example: Inputs | None = None,
 ) -> Workload:
-    """A step of the model, measured on this machine, or its course in a given time.
+    """A training step of the model, measured on this machine or scaled to a given duration.
 
     With `compute_s`, our own image networks at their own sizes need no torch.
 
@@ -42,7 +49,8 @@ def load_workload(
         raise ArgumentError("batch", f"is {batch}; expected 1 or more")
     if compute_s is not None and not compute_s > 0:
         raise ArgumentError("compute_s", f"is {compute_s:g}; expected more than 0")
-    if isinstance(model, str) and compute_s and size is None and example is None:
+    is_usual = size is None and example is None
+    if isinstance(model, str) and compute_s and is_usual:
         kept = kept_workload(model, batch, compute_s)
         if kept is not None:
             return kept
@@ -61,8 +69,8 @@ def _measured(
     from firetree.models.resolve import name_of, resolve
     from firetree.models.timing import measure
 
-    # The course of a step is much the same for few samples, and a given duration says the rest; of one
-    # alone, batch normalisation may have nothing to take a mean of.
+    # With a given duration, few samples show a step's course well enough. Batch normalisation may need
+    # more than one.
     asked = batch if compute_s is None else min(batch, 2)
     module, inputs = resolve(model, asked, size, example)
     profile = measure(module, inputs)
@@ -74,3 +82,28 @@ def _measured(
     )
     scaled = profile if compute_s is None else profile.scaled(compute_s)
     return Workload(name_of(model), scaled, layers)
+
+
+def kept_workload(model: str, batch: int, compute_s: float) -> Workload | None:
+    """The network's stored workload, scaled to a duration; None where it is not stored."""
+    kept = _kept().get(model)
+    if kept is None:
+        return None
+    forward_s = kept["forward"] * compute_s
+    backward_s = compute_s - forward_s
+    gradients = (
+        Gradient(name, 4 * math.prod(shape), ready * backward_s, tuple(shape))
+        for name, shape, ready in kept["gradients"]
+    )
+    layers = (
+        LayerSizes(name, weight_bytes, activation_bytes * batch)
+        for name, weight_bytes, activation_bytes in kept["layers"]
+    )
+    return Workload(model, Profile(forward_s, backward_s, tuple(gradients)), tuple(layers))
+
+
+@cache
+def _kept() -> dict[str, Any]:
+    text = files("firetree.models").joinpath("profiles.json").read_text(encoding="utf-8")
+    workloads: dict[str, Any] = json.loads(text)
+    return workloads

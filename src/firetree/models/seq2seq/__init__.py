@@ -1,4 +1,4 @@
-"""Networks from sequence to sequence by name, of about equal numbers of parameters, and their search."""
+"""Sequence-to-sequence networks by name, with about equal numbers of parameters, and beam search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firetree.models.seq2seq.transformer import Transformer
 __all__ = ["PADDING", "Found", "SequenceToSequence", "build", "names", "search"]
 
 PARAMETERS = 1_000_000
-"""What a network without a width of its own comes to, as nearly as its width allows."""
+"""Parameters of a network whose width is not given, as nearly as its width allows."""
 
 _PREFIX = "seq2seq_"
 _NETWORKS: Mapping[str, Callable[..., SequenceToSequence]] = {
@@ -37,7 +37,7 @@ _OWN_FIELDS = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of all networks here: an LSTM alone, with each kind of memory, and a transformer."""
+    """The names of all networks: an LSTM without and with each kind of memory, and a transformer."""
     return tuple(_PREFIX + kind for kind in _NETWORKS)
 
 
@@ -56,7 +56,7 @@ def build(
     Args:
         name: one of `names()`.
         hidden: width of the whole network; None for the one that comes nearest to `parameters`.
-        parameters: by default `PARAMETERS`; of no account where `hidden` is given.
+        parameters: by default `PARAMETERS`; ignored where `hidden` is given.
         dropout: by default 0.
         fields: `heads` of a transformer or of the delta rule, `rate` and `inner_steps` of fast
             weights; None keeps the default.
@@ -84,7 +84,7 @@ def _width(made: Callable[[int], SequenceToSequence], parameters: int, multiple:
         with torch.device("meta"):
             return sum(p.numel() for p in made(k * multiple).parameters())
 
-    # Each width has more than its square.
+    # A network of width H has more than H² parameters.
     most = math.isqrt(parameters) // multiple + 2
     above = bisect_left(range(1, most), parameters, key=count) + 1
     nearest_k = min(max(1, above - 1), above, key=lambda k: abs(count(k) - parameters))

@@ -1,8 +1,8 @@
-"""Encoder and decoder of one LSTM each, alone or with a memory of what they have read.
+"""An encoder and a decoder of one LSTM each, without or with a memory of the source.
 
-Without a memory all that the decoder learns of the source is the encoder's last state (Sutskever,
-Vinyals, Le 2014). Attention (Bahdanau, Cho, Bengio 2015) looks at all of the encoder's states. Fast
-weights (Ba et al. 2016) and the delta rule hold what the encoder has read in a matrix.
+Without a memory the decoder only gets the encoder's last state (Sutskever, Vinyals, Le 2014). Attention
+(Bahdanau, Cho, Bengio 2015) looks at all of the encoder's states. Fast weights (Ba et al. 2016) and the
+delta rule store the source in a matrix.
 
 Letters in names: B batch, S symbols of a source, T symbols of a target, H hidden, F features that a
 memory sees, A units that score.
@@ -47,13 +47,13 @@ class Encoder(nn.Module):
 
 
 class Recurrent(SequenceToSequence):
-    """An encoder whose last state the decoder begins with (Sutskever, Vinyals, Le 2014).
+    """A decoder that starts from the encoder's last state (Sutskever, Vinyals, Le 2014).
 
     Args:
         sources, targets: symbols of each side, padding included.
         hidden: H, also of embeddings.
         dropout: of embeddings, and before the logits.
-        features: of a step that the logits are read from; by default H.
+        features: F, the features of a step from which logits are computed; by default H.
     """
 
     def __init__(
@@ -81,43 +81,43 @@ class Recurrent(SequenceToSequence):
 
 
 class Remembering(Recurrent):
-    """The same with a memory that sees each symbol's embedding beside the LSTM's output, normalised.
+    """The same with a memory, which reads each symbol's embedding and the LSTM's output, normalised.
 
-    What it finds stands beside the decoder's outputs before the logits. Arguments are those of
-    `Recurrent`.
+    What the memory returns is concatenated with the decoder's outputs before the logits. Arguments are
+    those of `Recurrent`.
     """
 
     def __init__(self, sources: int, targets: int, hidden: int, dropout: float):
         super().__init__(sources, targets, hidden, dropout, 2 * hidden)
         self.norm = nn.LayerNorm(2 * hidden)
 
-    def _shown(self, x: Tensor, y: Tensor) -> Tensor:
-        shown: Tensor = self.norm(torch.cat([x, y], -1))
-        return shown
+    def _memory_input(self, x: Tensor, y: Tensor) -> Tensor:
+        normal: Tensor = self.norm(torch.cat([x, y], -1))
+        return normal
 
     def _read(self, source_BS: Tensor) -> tuple[PackedSequence, State]:
-        """What the memory sees of a source, packed, and the encoder's last state."""
+        """The memory's inputs for a source, packed, and the encoder's last state."""
         symbols, outputs, known = self.encoder(source_BS)
-        return outputs._replace(data=self._shown(symbols.data, outputs.data)), known
+        return outputs._replace(data=self._memory_input(symbols.data, outputs.data)), known
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
         h_BH, c_BH, *held = state
         x_BTH = self.embedding(before_BT)
         y_BTH, known = self._decoded(x_BTH, (h_BH, c_BH))
-        found_BTH, after = self._find(self._shown(x_BTH, y_BTH), held)
+        found_BTH, after = self._find(self._memory_input(x_BTH, y_BTH), held)
         return self.readout(torch.cat([y_BTH, found_BTH], 2)), (*known, *after)
 
     def _find(self, shown_BTF: Tensor, held: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
-        """What a memory that holds this finds at each step, (B, T, H), and what it holds then."""
+        """What the memory returns at each step, (B, T, H), and its state afterwards."""
         raise NotImplementedError
 
 
 class FastWeights(Remembering):
-    """An LSTM whose decoder looks at the source in fast weights (Ba et al. 2016).
+    """An LSTM whose decoder reads the source from fast weights (Ba et al. 2016).
 
-    Each symbol of the source writes a state of its own, k(τ) = ReLU(LN(C x(τ))), of what the memory
-    sees: A = η Σ k(τ) k(τ)ᵀ (equation 1 with λ = 1, as a source is to be known to its end). Nothing
-    is read in between, which would mix each state with those before it. The decoder's steps read by
+    Each symbol of the source writes a state of its own, k(τ) = ReLU(LN(C x(τ))), with x(τ) the memory's
+    input: A = η Σ k(τ) k(τ)ᵀ. This is equation 1 with λ = 1, which keeps the whole source. Nothing is
+    read while writing, since that would mix each state with earlier ones. The decoder's steps read by
     equation 2 and write nothing, so that they find the source and not each other.
 
     Args:
@@ -154,9 +154,9 @@ class FastWeights(Remembering):
 
     def begin(self, source_BS: Tensor) -> State:
         shown, known = self._read(source_BS)
-        # Zeros behind the end of a source write nothing.
+        # Zeros after the end of a source write nothing.
         k_BSH, _ = pad_packed_sequence(shown._replace(data=self.code(shown.data)), batch_first=True)
-        with torch.autocast(k_BSH.device.type, enabled=False):  # a sum of many needs all bits
+        with torch.autocast(k_BSH.device.type, enabled=False):  # a long sum needs float32
             k_BSH = k_BSH.to(self.norm.weight.dtype)
             A_BHH = self.rate * k_BSH.mT @ k_BSH
         return *known, A_BHH.new_zeros(A_BHH.shape[:2]), A_BHH
@@ -168,10 +168,10 @@ class FastWeights(Remembering):
 
 
 class DeltaRule(Remembering):
-    """An LSTM with fast weights that the delta rule programs, in source and target alike.
+    """An LSTM with fast weights that the delta rule writes, in source and target alike.
 
-    They are one memory with one set of slow weights, so that what it finds in the target's steps are
-    the source's.
+    Encoder and decoder share one memory with one set of slow weights, so the target's steps find the
+    source's.
 
     Args:
         sources, targets, hidden, dropout: as for `Recurrent`.
@@ -187,7 +187,7 @@ class DeltaRule(Remembering):
 
     @also_of_none
     def forward(self, x_B2T: Tensor) -> Tensor:
-        """As by `begin` and `go_on`, but in one stretch, between which no fast weights are formed."""
+        """The same as `begin` and `go_on`, but in one pass that never forms the fast weights."""
         source_BS, before_BT = x_B2T.unbind(1)
         shown, known = self._read(source_BS)
         source_BSF, lengths_B = pad_packed_sequence(shown, batch_first=True)
@@ -196,9 +196,9 @@ class DeltaRule(Remembering):
         size_S, size_T = source_BSF.shape[1], y_BTH.shape[1]
         place_U = torch.arange(size_S + size_T, device=y_BTH.device)
         begins_B1 = lengths_B.to(y_BTH.device)[:, None]
-        # Each target right behind its own source, without the padding of shorter ones.
+        # Each target follows its own source directly, without the padding of shorter sources.
         which_BU = torch.where(place_U < begins_B1, place_U, place_U - begins_B1 + size_S)
-        both_BUF = torch.cat([source_BSF, self._shown(x_BTH, y_BTH)], 1)
+        both_BUF = torch.cat([source_BSF, self._memory_input(x_BTH, y_BTH)], 1)
         found_BUH, _ = self.memory(_at(both_BUF, which_BU.clamp(max=len(place_U) - 1)))
         found_BTH = _at(found_BUH, begins_B1 + place_U[:size_T])
         logits_BTK: Tensor = self.readout(torch.cat([y_BTH, found_BTH], 2))

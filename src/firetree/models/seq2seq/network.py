@@ -1,4 +1,4 @@
-"""What all networks from sequence to sequence are to those who train them and generate with them.
+"""The interface of all sequence-to-sequence networks, and the layers that they share.
 
 Letters in names: B batch, S symbols of a source, T symbols of a target, H hidden, F features,
 K symbols to choose from.
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from firetree.models.recurrent import also_of_none
 
 PADDING = 0
-"""The symbol that fills what lies behind a sequence's end."""
+"""The symbol that fills the places after a sequence's end."""
 
 State = tuple[Tensor, ...]
-"""All that a network knows after a symbol; the first axis of each tensor is the batch."""
+"""A network's state after a symbol; the first axis of each tensor is the batch."""
 
 
 class SequenceToSequence(nn.Module):
@@ -36,18 +36,18 @@ class SequenceToSequence(nn.Module):
         return logits_BTK
 
     def begin(self, source_BS: Tensor) -> State:
-        """What is known once the sources are read."""
+        """The state after reading the sources."""
         raise NotImplementedError
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits (B, T, K) after each of further symbols, and what is known then."""
+        """Logits (B, T, K) after each further symbol, and the state after the last."""
         raise NotImplementedError
 
 
 class Readout(nn.Module):
-    """Features (B, T, F) to logits (B, T, K), by way of one layer of H units, normalised.
+    """Features (B, T, F) to logits (B, T, K), through one normalised layer of H units.
 
-    From small features logits are learned several times slower.
+    Without the normalisation, small features make learning several times slower.
     """
 
     def __init__(self, features: int, hidden: int, targets: int, dropout: float):
@@ -66,8 +66,8 @@ class Readout(nn.Module):
 class Embedding(nn.Embedding):
     """Symbols (B, T) to features (B, T, H), some of which are dropped in training.
 
-    Weights are drawn √H times smaller than what they become (Vaswani et al. 2017, section 3.4), so
-    that a step of Adam changes them by more.
+    Weights are stored √H times smaller than the features (Vaswani et al. 2017, section 3.4), so that a
+    step of Adam changes the features more.
     """
 
     def __init__(self, symbols: int, hidden: int, dropout: float):

@@ -1,4 +1,4 @@
-"""Greedy and beam search: the most probable target for each source, as far as a network can tell.
+"""Greedy and beam search for the most probable target of each source.
 
 Letters in names: B sources, W hypotheses kept for each (the beam), C candidates, T symbols,
 K symbols to choose from.
@@ -16,9 +16,9 @@ from firetree.models.seq2seq.network import PADDING, SequenceToSequence, State
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A target without its end, and the mean log-probability of its symbols, the end included.
+    """A target without its end symbol, and the mean log-probability of its symbols with the end.
 
-    One that was cut off after the most symbols has no end.
+    A target that was cut off has no end symbol.
     """
 
     symbols: tuple[int, ...]
@@ -31,11 +31,10 @@ def search(
 ) -> list[Found]:
     """The best target of each source.
 
-    At each step the `beam` best continuations of what is kept are looked at. Those that end are
-    results; the best that do not end are kept. The best result is the one with the highest mean
-    log-probability of its symbols, so that short ones are not preferred. A source is done once it has
-    `beam` results and what is kept is no better so far. A beam of 1 is greedy; one as large as the
-    number of all targets is exhaustive.
+    Each step looks at the `beam` best continuations of the kept hypotheses. Those that end are results;
+    the best of the others are kept. The best result has the highest mean log-probability of its symbols,
+    so that short ones are not preferred. A source is done when it has `beam` results and no kept
+    hypothesis is better. A beam of 1 is greedy; one as large as the number of all targets is exhaustive.
 
     Args:
         network: in evaluation mode.
@@ -59,7 +58,7 @@ def search(
         log_p[:, PADDING] = -torch.inf
         size_K = log_p.shape[1]
         candidates = (total_BW[:, :, None] + log_p.view(size_B, beam, size_K)).flatten(1)
-        # As many again as may end.
+        # Twice the beam, since half of them may end.
         total_BC, at_BC = candidates.topk(2 * beam)
         parent_BC, symbol_BC = at_BC // size_K, at_BC % size_K
         targets_BCT = torch.cat([_pick(targets_BWT, parent_BC), symbol_BC[:, :, None]], 2)

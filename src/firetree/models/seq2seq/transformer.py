@@ -1,4 +1,4 @@
-"""A small transformer (Vaswani et al. 2017) that normalises before each part, and can go on from a state.
+"""A small pre-norm transformer (Vaswani et al. 2017) that can go on from a state.
 
 Letters in names: B batch, S symbols of a source, T symbols of a target, P symbols that a query may
 see, H hidden, N heads, D features of a head.
@@ -22,7 +22,7 @@ LAYERS = 3
 
 
 class Attention(nn.Module):
-    """Queries (B, T, H) to what they find by keys and values (B, N, P, D)."""
+    """Attention of queries (B, T, H) over keys and values (B, N, P, D)."""
 
     def __init__(self, hidden: int, heads: int):
         super().__init__()
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         return key, value
 
     def forward(self, y_BTH: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
-        """`seen`, which can be broadcast to (B, N, T, P), is where a query may look."""
+        """`seen`, which broadcasts to (B, N, T, P), is True where a query may look."""
         query = self._by_head(self.query(y_BTH))
         found = scaled_dot_product_attention(query, key, value, attn_mask=seen)
         mixed_BTH: Tensor = self.out(found.transpose(1, 2).flatten(2))
@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention to its own sequence, to another one in a decoder, and a net of each step's own."""
+    """Self-attention, cross-attention in a decoder, and a feed-forward net."""
 
     def __init__(self, hidden: int, heads: int, dropout: float, decoder: bool):
         super().__init__()
@@ -73,7 +73,7 @@ class TransformerLayer(nn.Module):
     def decode(
         self, y_BTH: Tensor, seen_own: Tensor, seen_other: Tensor, state: State
     ) -> tuple[Tensor, State]:
-        """The target's next features, after earlier steps' keys and values and with the source's."""
+        """The target's next features, from the keys and values of earlier steps and of the source."""
         past_key, past_value, *other = state
         normal = self.own_norm(y_BTH)
         key, value = self.own.key_and_value(normal)
@@ -141,7 +141,7 @@ class Transformer(SequenceToSequence):
 
 
 def _placed(y_BTH: Tensor, first: int) -> Tensor:
-    """Embeddings, with sines of the places from `first` on added (section 3.5)."""
+    """Embeddings plus sinusoidal positions from `first` on (section 3.5)."""
     _, size_T, size_H = y_BTH.shape
     place_T = torch.arange(first, first + size_T, device=y_BTH.device)
     speed_F = torch.exp(
