@@ -1,7 +1,6 @@
 """Models as data, opened from whatever format they come in."""
 
-from firetree.modelfiles.class_names import read_classes, with_classes
-from firetree.modelfiles.loading import as_model, load_model
+from firetree.modelfiles.loading import as_model, load_model, read_classes, with_classes
 from firetree.modelfiles.model import Model
 from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION, Preprocessing
 from firetree.modelfiles.safetensors_file import as_safetensors

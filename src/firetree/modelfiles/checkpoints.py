@@ -1,8 +1,8 @@
-"""From what others save to one state dict: the wrappers around it, and what stands before its names.
+"""Find the state dict in what others have saved, without its containers and name prefixes.
 
-A checkpoint holds the weights under a key of its own, beside an optimizer, options and perhaps a moving
-average. DistributedDataParallel, torch.compile and Lightning put a module's name before each tensor's.
-Which prefix is left out follows from the names: the one behind which a network of ours fits.
+A checkpoint holds the weights under some key, beside an optimizer, options and perhaps a moving average.
+DistributedDataParallel, torch.compile and Lightning prefix each tensor's name. The prefix to leave out is
+the one after which one of our networks fits.
 """
 
 from __future__ import annotations
@@ -17,56 +17,57 @@ from torch import Tensor
 
 from firetree import models
 from firetree.errors import UserError
-from firetree.modelfiles import caffe, own, torchvision
+from firetree.modelfiles import own
 from firetree.modelfiles.kinds import network_like
 from firetree.modelfiles.layers import recognise, refusal, with_biases
 from firetree.modelfiles.model import Model, shapes
 from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION, Preprocessing
 from firetree.modelfiles.pth import Inert
+from firetree.modelfiles.published import TORCHVISION_FIELDS, caffe_layers, torchvision_layers
 
 _FIRST = ("state_dict", "model_state_dict", "model", "net", "network")
-"""Where weights are looked for before anywhere else."""
+"""Keys under which weights are looked for first."""
 
 _WRAPPERS = re.compile(
     r"(^|\.)(module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)"
 )
-"""Modules that PyTorch puts around others, at any depth, which have no weights of their own."""
+"""Modules without weights of their own that PyTorch wraps around others, at any depth."""
 
 _LAYOUTS: tuple[
     tuple[Callable[[Iterable[str]], list[str]], Preprocessing, Mapping[str, Any]], ...
 ] = (
-    (torchvision.layers, TORCHVISION, torchvision.FIELDS),
-    (caffe.layers, CAFFE, {}),
+    (torchvision_layers, TORCHVISION, TORCHVISION_FIELDS),
+    (caffe_layers, CAFFE, {}),
 )
 _DEEPEST = 4
 _EXPECTED = "expected weights, as torch.save(model.state_dict(), …) writes them"
 
 
 def read_checkpoint(held: object, source: str) -> Model:
-    """The model in what a file holds: a state dict, or containers around one.
+    """The model in a file's content: a state dict, or containers around one.
 
     Args:
         source: what to call the file in an error.
 
     Raises:
-        UserError: no weights, or none of our networks'; the text says what they look like.
+        UserError: no weights, or of none of our networks; the text says what they look like.
     """
-    found = sorted(_states("", held, 0), key=lambda state: _rank(state[0]))
-    if not found:
+    states = sorted(_states("", held, 0), key=lambda state: _rank(state[0]))
+    if not states:
         raise UserError(f"cannot read {source}: it {_instead_of_weights(held)}; {_EXPECTED}")
-    for key, state in found:
+    for key, state in states:
         model = _read_state(state, source)
         if model is not None:
-            others = ", ".join(f"'{other}'" for other, _ in found if other != key)
+            others = ", ".join(f"'{other}'" for other, _ in states if other != key)
             notes = [f"took '{key}', not {others}"] if others else []
             return replace(model, notes=(*notes, *model.notes))
-    _, state = found[0]
+    _, state = states[0]
     layers = with_biases(state, [n.removesuffix(".weight") for n in state if n.endswith(".weight")])
     raise refusal(layers, source, network_like(state))
 
 
 def _states(key: str, held: object, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """The state dicts among containers, each with the keys that lead to it."""
+    """The state dicts within containers, each with the keys that lead to it."""
     if not isinstance(held, Mapping) or depth > _DEEPEST:
         return
     tensors = {n: t for n, t in held.items() if isinstance(n, str) and isinstance(t, Tensor)}
@@ -78,7 +79,7 @@ def _states(key: str, held: object, depth: int) -> Iterator[tuple[str, dict[str,
 
 
 def _rank(key: str) -> tuple[bool, int]:
-    """Weights before their moving average, then those in the usual places."""
+    """Weights come before their moving average, and usual keys before others."""
     usual = [_FIRST.index(part) for part in key.split(".") if part in _FIRST]
     return _is_average(key), min(usual, default=len(_FIRST) if key else -1)
 
@@ -115,14 +116,14 @@ def _read_state(state: Mapping[str, Tensor], source: str) -> Model | None:
 
 
 def _prefixes(names: Mapping[str, Tensor]) -> list[str]:
-    """What stands before a first layer's name, ending with a dot or empty: averages last, then by length."""
-    found = {
+    """Prefixes of a first layer's name, empty or ending with a dot: averages last, then by length."""
+    prefixes = {
         name[: -len(first)]
         for first in _first_layers()
         for name in names
         if name.endswith(first) and name[: -len(first)][-1:] in ("", ".")
     }
-    return sorted(found, key=lambda prefix: (_is_average(prefix), len(prefix), prefix))
+    return sorted(prefixes, key=lambda prefix: (_is_average(prefix), len(prefix), prefix))
 
 
 @cache
@@ -132,10 +133,10 @@ def _first_layers() -> tuple[str, ...]:
 
 
 def _fit(names: Mapping[str, Tensor], prefix: str, source: str) -> tuple[Model, set[str]] | None:
-    """The model behind a prefix, and the tensors that it has.
+    """The model after a prefix, and the names of its tensors.
 
-    A tensor that stands in one of the network's own modules, and that it does not have, makes it
-    another network; others are a loss's or a metric's, say.
+    An unknown tensor within one of the network's own modules means another network. Other unknown tensors
+    may belong to a loss or a metric.
     """
     state = {n.removeprefix(prefix): t for n, t in names.items() if n.startswith(prefix)}
     state = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}

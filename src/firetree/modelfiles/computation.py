@@ -1,8 +1,8 @@
-"""What a network computes, written down layer by layer so that two networks can be compared.
+"""A network's computation as a value, layer by layer, so that two networks can be compared.
 
-`of_network` does it for one of ours, `graphs` for an ONNX file. What stands between layers is an expression
-of nested tuples, as `("relu", ("layer", 0))`, and the same however an exporter puts it: a ReLU stands before
-a pool or a concatenation, a pool tells how many cells it gives, and what changes nothing is left out.
+`of_network` describes one of ours, and `graphs` an ONNX file. Operations between layers are nested tuples
+such as `("relu", ("layer", 0))`. They are in one form for all exporters: a ReLU comes before a pool or a
+concatenation, a pool has its number of cells, and operations without effect are left out.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ IMAGE: Expression = ("image",)
 
 
 class Value(NamedTuple):
-    """A tensor: what it is, its height and width, and how many tuples it takes to say what it is."""
+    """A tensor's expression, its height and width, and the number of tuples in the expression."""
 
     what: Expression
     side: int
     size: int = 1
 
     def then(self, kind: str, *numbers: object, side: int | None = None) -> Value:
-        """What an operation makes of it."""
+        """The result of an operation on it."""
         after = self.side if side is None else side
         return Value((kind, *numbers, self.what), after, self.size + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Computation:
-    """Of each layer with weights its numbers and what it reads, by name; and what comes out."""
+    """Each layer with weights as its numbers and input, by name; and the outputs."""
 
     layers: Sequence[Mapping[str, Any]]
     outputs: Sequence[Expression]
 
 
 class Window(NamedTuple):
-    """What a convolution or a pool looks at: all but the padding are the same for both axes."""
+    """The window of a convolution or a pool, the same for both axes."""
 
     kernel: int
     stride: int = 1
@@ -54,13 +54,17 @@ class Window(NamedTuple):
     ceil: bool = False
 
     def cells(self, side: int) -> int:
-        """How many it gives in each direction."""
+        """The number of cells of its output, a side."""
         span = side + self.begin + self.end - self.dilation * (self.kernel - 1) - 1
         stride = max(self.stride, 1)
         if not self.ceil:
             return span // stride + 1
         cells = -(-span // stride) + 1
-        return cells - ((cells - 1) * stride >= side + self.begin)  # none begins behind the image
+        return cells - ((cells - 1) * stride >= side + self.begin)  # none starts after the image
+
+    def in_words(self, cells: int) -> str:
+        """As errors have it."""
+        return f"{self.kernel}x{self.kernel} by {self.stride} from {-self.begin} to {cells} cells"
 
 
 def relu(value: Value) -> Value:
@@ -79,17 +83,14 @@ def _relu(what: Expression) -> Expression:
 
 
 def concat(values: Sequence[Value]) -> Value:
-    """Behind each other along the channels."""
+    """The values concatenated along the channels."""
     whats = [value.what for value in values]
     return Value(("concat", *whats), values[0].side, 1 + sum(value.size for value in values))
 
 
 def max_pool(value: Value, window: Window) -> Value:
     cells = window.cells(value.side)
-    told = (
-        f"{window.kernel}x{window.kernel} by {window.stride} from {-window.begin} to {cells} cells"
-    )
-    return value.then("max_pool", told, side=cells)
+    return value.then("max_pool", window.in_words(cells), side=cells)
 
 
 def average_pool(value: Value, window: Window) -> Value:
@@ -98,19 +99,16 @@ def average_pool(value: Value, window: Window) -> Value:
         return value
     if cells == 1 and window.kernel == value.side and not window.begin:
         return value.then("mean", side=1)
-    told = (
-        f"{window.kernel}x{window.kernel} by {window.stride} from {-window.begin} to {cells} cells"
-    )
-    return value.then("average_pool", told, side=cells)
+    return value.then("average_pool", window.in_words(cells), side=cells)
 
 
 def flat(value: Value) -> Value:
-    """As one row; a mean and a row are one."""
+    """The value as one row; flattening a mean changes nothing."""
     return value if value.what[0] in ("mean", "flat") else value.then("flat", side=1)
 
 
 def in_words(what: object, layers: Sequence[str]) -> str:
-    """An expression as a person would write it, with the layers' names; anything else as it is."""
+    """An expression in readable form, with the layers' names; anything else as text."""
     if not isinstance(what, tuple) or not what or not isinstance(what[0], str):
         return str(what)
     kind, *parts = what

@@ -11,13 +11,13 @@ from firetree.errors import UserError
 
 
 def read_beside(tensor: Any, path: Path) -> Any:
-    """The TensorProto with its bytes in it, whether they were there or in another file.
+    """The TensorProto with its bytes in it, which may have been in another file.
 
     Args:
-        path: of the ONNX file; what it names is looked for in its folder, and never outside.
+        path: of the ONNX file. Files that it names are only read from its own folder.
 
     Raises:
-        UserError: a place outside the folder, a link, no such file, or one that is too short.
+        UserError: a path outside the folder, a link, no such file, or one that is too short.
     """
     from onnx import TensorProto
 
@@ -69,7 +69,7 @@ def _bytes(beside: Path, told: dict[str, str], needed: int, where: str) -> bytes
 
 
 def size_bytes(tensor: Any) -> int:
-    """What a tensor's shape and type take."""
+    """The bytes that a tensor's shape and type take."""
     from onnx import helper
 
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)

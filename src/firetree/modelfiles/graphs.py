@@ -1,4 +1,4 @@
-"""Whether an ONNX graph computes what the network of its weights does: weights alone do not tell."""
+"""Check that an ONNX graph computes the network that its weights look like: weights alone do not tell."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _OURS = {
     *("Cast", "Concat", "Constant", "Dropout", "Flatten", "Gather", "Identity", "LogSoftmax"),
     *("Pad", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Unsqueeze"),
 }
-"""Operators of which SqueezeNets and AlexNets are made, in whatever way they are exported."""
+"""Operators of SqueezeNets and AlexNets, from any exporter."""
 _LAST = ("flat", "LogSoftmax", "Softmax")
-"""What may follow the last layer: no answer depends on it."""
+"""Operations that may follow the last layer, since no answer depends on them."""
 _LARGEST = 1000
-"""Operations between two layers, beyond which a graph can only be made to keep its reader busy."""
+"""Most operations between two layers. Only a graph made to waste time has more."""
 
 
 def check_graph(
@@ -43,11 +43,11 @@ def check_graph(
     layers: Sequence[str],
     source: str,
 ) -> None:
-    """Refuse a graph that computes something else than the network for images of the model's size.
+    """Refuse a graph that computes something else than the network, for images of the model's size.
 
     Args:
-        tensors: what is known before the graph runs.
-        layers: names of the graph's layers with weights, as many as the network has and in its order.
+        tensors: those known before the graph runs.
+        layers: names of the graph's layers with weights, as many as the network's and in their order.
 
     Raises:
         UserError: the first operator, number of a layer, or connection that differs.
@@ -65,17 +65,17 @@ def check_graph(
             "expected all"
         )
     as_ours = f"as {network} has for images of {side} pixels"
-    for layer, found, expected in zip(layers, theirs.layers, ours.layers, strict=True):
+    for layer, given, expected in zip(layers, theirs.layers, ours.layers, strict=True):
         for name, value in expected.items():
-            if found.get(name) != value:
+            if given.get(name) != value:
                 raise UserError(
-                    f"{layer} of {source} has the {name} {in_words(found.get(name), layers)}; "
+                    f"{layer} of {source} has the {name} {in_words(given.get(name), layers)}; "
                     f"expected {in_words(value, layers)}, {as_ours}"
                 )
     (answer,) = ours.outputs
     if answer not in theirs.outputs:
-        given = " and ".join(in_words(what, layers) for what in theirs.outputs) or "nothing"
-        raise UserError(f"{source} gives {given}; expected {in_words(answer, layers)}, {as_ours}")
+        outputs = " and ".join(in_words(what, layers) for what in theirs.outputs) or "nothing"
+        raise UserError(f"{source} gives {outputs}; expected {in_words(answer, layers)}, {as_ours}")
 
 
 def _is_ours(node: Any) -> bool:
@@ -89,23 +89,23 @@ class _Node(NamedTuple):
     told: Mapping[str, Any]
     given: Sequence[Value]
     known: Sequence[Tensor]
-    """Those of its other inputs that are known before the graph runs."""
+    """Its other inputs that are known before the graph runs."""
     inputs: int
 
     @property
     def padding(self) -> tuple[int, ...] | str:
-        """At the top, left, bottom and right; or how it is found out, which no network of ours has."""
+        """Top, left, bottom and right; or the name of an automatic padding, which none of ours has."""
         auto = self.told.get("auto_pad", b"NOTSET")
         if auto == b"NOTSET":
             return tuple(self.told.get("pads", (0, 0, 0, 0)))
         return (0, 0, 0, 0) if auto == b"VALID" else str(auto)
 
     def pair(self, name: str) -> tuple[int, ...]:
-        """Of both axes, 1 where it is not said."""
+        """The numbers of both axes; 1 by default."""
         return tuple(self.told.get(name, (1, 1)))
 
     def window(self, kernel: Sequence[int]) -> Window | None:
-        """None for one that no network of ours has."""
+        """The window; None for one that no network of ours has."""
         pads, stride, dilation = self.padding, self.pair("strides"), self.pair("dilations")
         pairs = kernel, stride, dilation, pads[:2], pads[2:]
         if isinstance(pads, str) or any(len(one) != 2 or one[0] != one[1] for one in pairs):
@@ -123,7 +123,7 @@ def _of_graph(graph: Any, tensors: Mapping[str, Tensor], side: int, source: str)
     for node in graph.node:
         given = [values[name] for name in node.input if name in values]
         if not given:
-            continue  # arithmetic with shapes
+            continue  # arithmetic of shapes alone
         told = {entry.name: get_attribute_value(entry) for entry in node.attribute}
         known = [tensors[name] for name in node.input if name in tensors]
         step = _Node(node.op_type, told, given, known, len(node.input))
@@ -148,7 +148,7 @@ def _without_last(what: Expression) -> Expression:
 
 
 def _layer(step: _Node) -> dict[str, Any]:
-    """A layer's numbers and what it reads, by the names that `of_network` gives them."""
+    """A layer's numbers and input, by the names that `of_network` uses."""
     if step.kind == "Gemm":
         defaults = {"alpha": 1.0, "beta": 1.0, "transA": 0}
         numbers = {name: step.told.get(name, value) for name, value in defaults.items()}
@@ -163,7 +163,7 @@ def _layer(step: _Node) -> dict[str, Any]:
 
 
 def _behind(step: _Node) -> Value:
-    """What an operation without weights gives; by its own name where no network of ours has it so."""
+    """The result of an operation without weights; under its own name where none of ours has it so."""
     value = step.given[0]
     match step.kind:
         case "Identity" | "Dropout" | "Cast":
@@ -197,5 +197,5 @@ def _axes(step: _Node) -> Sequence[int]:
 
 
 def _first(step: _Node) -> list[int]:
-    """The numbers of the first other input, as operators have their axes and pads since opset 11 to 18."""
+    """The numbers of the first other input, where opsets since 11 to 18 have axes and pads."""
     return step.known[0].flatten().tolist() if step.known else []

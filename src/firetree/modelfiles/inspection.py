@@ -1,4 +1,4 @@
-"""What a model's layers weigh, compute and give; of a `.fire`, what they take in it."""
+"""Each layer's weights, arithmetic and activations; for a `.fire`, each layer's bytes in the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from firetree.shown import Shown
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Inspection(Shown):
-    """|W| and |D| are what data and model parallelism send a worker and a step (FireCaffe)."""
+    """A model's cost. Data parallelism sends |W| a worker and step, model parallelism |D| (FireCaffe)."""
 
     model: str
     batch: int
@@ -52,13 +52,13 @@ def inspect(
     *,
     progress: Progress = log,
 ) -> Inspection | FireFile:
-    """Send an image's shape through a network; or open a `.fire`, which knows what its layers take.
+    """Measure a network's cost from an image's shape; or open a `.fire` to see its layers' bytes.
 
     Args:
         model: a network's name, `module:function` or a function that returns a torch module, such a
             module, a file as `load_model` takes it, the folder of a run, or a model.
         size: height and width of the images; by default the network's own.
-        batch: samples that the activations are counted for.
+        batch: the number of samples to count activations for.
         progress: as of `load_model`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a file is, by what is in it and not by its name: for those to be read, and for a clear refusal."""
+"""A file's format by its content and not its name: to pick the reader, or to refuse it clearly."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _NETWORKS = (
 
 
 def format_of(path: Path) -> Format:
-    """Which reader a file is for: by its first bytes, and by its name where these do not tell.
+    """The file's format, by its first bytes, or by its name where these do not tell.
 
     Raises:
         UserError: no such file, or one of another kind.
@@ -70,21 +70,21 @@ def format_of(path: Path) -> Format:
         raise UserError(f"cannot read {path}: {error.strerror}; {_EXPECTED}") from error
     if (what := _stranger(path, start)) is not None:
         raise UserError(f"{path} is {what}; {_EXPECTED}")
-    found = _by_content(start) or SUFFIXES.get(path.suffix)
-    if found is None:
+    kind = _by_content(start) or SUFFIXES.get(path.suffix)
+    if kind is None:
         raise UserError(f"'{path.suffix}' of {path}; expected one of {', '.join(SUFFIXES)}")
-    return found
+    return kind
 
 
 def _by_content(start: bytes) -> Format | None:
-    """Protobuf and `.net` have no first bytes that tell."""
+    """The format by first bytes; ONNX (protobuf) and `.net` have none that tell."""
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 40:
         return "safetensors"
-    return next((found for magic, found in _FORMATS if start.startswith(magic)), None)
+    return next((kind for magic, kind in _FORMATS if start.startswith(magic)), None)
 
 
 def _stranger(path: Path, start: bytes) -> str | None:
-    """What a file is that nothing here reads; None for one that may be read."""
+    """What the file is, where no reader here takes it; None where one may."""
     if (what := foreign(start, "a zip", "a pickle")) is not None:
         return what
     if start.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
@@ -98,7 +98,7 @@ def _stranger(path: Path, start: bytes) -> str | None:
 
 
 def network_like(names: Iterable[str]) -> str | None:
-    """Which well-known network names of tensors look like, with the name that tells; None for none."""
+    """The well-known network that these tensors' names look like, with the telling name; or None."""
     known = list(names)
     for sign, what in _NETWORKS:
         if (telling := next((name for name in known if re.search(sign, name)), None)) is not None:

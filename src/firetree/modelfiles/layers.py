@@ -1,4 +1,4 @@
-"""Which of our networks a list of layers is: by the shapes of its weights, in order."""
+"""Recognise one of our networks by the shapes of its layers' weights, in order."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _CANDIDATES = (
 def recognise(
     layers: Layers, preprocessing: Preprocessing, fields: Mapping[str, Any]
 ) -> Model | None:
-    """The model whose layers have these weights and biases; None where none of our networks has.
+    """The model with these weights and biases; None where none of our networks has such layers.
 
-    Classes and channels are those of the file, colours are made grey for one channel.
+    The file determines the numbers of classes and channels; one channel means grey images.
 
     Args:
-        fields: what the source's SqueezeNets have otherwise than ours.
+        fields: in which the source's SqueezeNets differ from ours.
 
     Raises:
-        UserError: such layers, but of numbers that are no floats, or for other channels than 1 or 3.
+        UserError: the layers fit, but hold no floats, or have other channels than 1 or 3.
     """
-    found = {
+    tensors = {
         f"{n}.{kind}": t for n, both in layers.items() for kind, t in zip(_KINDS, both, strict=True)
     }
-    for network in _CANDIDATES if found else ():
+    for network in _CANDIDATES if tensors else ():
         expected = _expected(network, layers, preprocessing)
-        if [tuple(tensor.shape) for tensor in found.values()] == list(expected.values()):
-            channels = next(iter(found.values())).shape[1]
-            state = {n: as_floats(*item) for n, item in zip(expected, found.items(), strict=True)}
+        if [tuple(tensor.shape) for tensor in tensors.values()] == list(expected.values()):
+            channels = next(iter(tensors.values())).shape[1]
+            state = {n: as_floats(*item) for n, item in zip(expected, tensors.items(), strict=True)}
             prepared = for_channels(preprocessing, channels)
             own = fields if network.startswith("squeezenet") else {}
             return Model(network, state, prepared, own, notes=(assumed(prepared),))
@@ -52,15 +52,15 @@ def recognise(
 
 
 def refusal(layers: Layers, source: str, like: str | None) -> UserError:
-    """The error that these are no network of ours, with the nearest one's first other shape.
+    """The error that no network of ours fits, with the nearest one's first shape that differs.
 
     Args:
         source: what to call the file.
         like: what it looks like instead.
     """
-    apart = f"; it looks like {like}" if like else _first_other_shape(layers)
+    hint = f"; it looks like {like}" if like else _first_other_shape(layers)
     return UserError(
-        f"{source} holds {len(layers)} layers that are none of {', '.join(_CANDIDATES)}{apart}; "
+        f"{source} holds {len(layers)} layers that are none of {', '.join(_CANDIDATES)}{hint}; "
         "expected the weights of one of these"
     )
 
@@ -71,10 +71,10 @@ def with_biases(state: Mapping[str, Tensor], names: list[str]) -> Layers:
 
 
 def as_floats(name: str, tensor: Tensor) -> Tensor:
-    """In float32, in memory of its own and in order.
+    """A contiguous copy in float32.
 
     Raises:
-        UserError: whole numbers, as of a quantised model, or a tensor that is not dense.
+        UserError: whole numbers, as in a quantised model, or a tensor that is not dense.
     """
     if tensor.is_meta:
         raise UserError(f"{name} has a shape and no values (torch's meta device); save them too")
@@ -88,7 +88,7 @@ def as_floats(name: str, tensor: Tensor) -> Tensor:
 
 
 def assumed(preprocessing: Preprocessing) -> str:
-    """What is said of a file that does not tell how its images are prepared."""
+    """The note on a file that does not say how its images are prepared."""
     return f"it does not say how images are prepared; assumed: {in_words(preprocessing)}"
 
 
@@ -98,7 +98,7 @@ _KINDS = ("weight", "bias")
 def _expected(
     network: str, layers: Layers, preprocessing: Preprocessing
 ) -> dict[str, tuple[int, ...]]:
-    """The shapes that the network would have with the classes and channels of these layers."""
+    """The network's shapes with the classes and channels of these layers."""
     (first, _), (_, last) = next(iter(layers.values())), list(layers.values())[-1]
     channels = first.shape[1] if first.dim() == 4 else 0
     if last.dim() != 1 or not len(last) or not channels:
@@ -107,22 +107,22 @@ def _expected(
 
 
 def _first_other_shape(layers: Layers) -> str:
-    """Where the nearest network with so many layers departs from these, as the end of a sentence."""
-    found = [
+    """The end of a sentence: where the nearest network of so many layers first differs from these."""
+    shapes_of_layers = [
         (f"{name}.{kind}", tuple(tensor.shape))
         for name, both in layers.items()
         for kind, tensor in zip(_KINDS, both, strict=True)
     ]
-    classes = next((shape[0] for _, shape in found[-2:] if shape), 1)
+    classes = next((shape[0] for _, shape in shapes_of_layers[-2:] if shape), 1)
     nearest: tuple[int, str] = (-1, "")
     for network in _CANDIDATES if layers and classes else ():
         expected = list(shapes(network, {}, classes, 3, 224).values())
-        if len(expected) != len(found):
+        if len(expected) != len(shapes_of_layers):
             continue
         other = [
             f": {name} is {shape if shape != (0,) else 'missing'}, in {network} {its}"
-            for (name, shape), its in zip(found, expected, strict=True)
+            for (name, shape), its in zip(shapes_of_layers, expected, strict=True)
             if shape != its
         ]
-        nearest = max(nearest, (len(found) - len(other), other[0] if other else ""))
+        nearest = max(nearest, (len(shapes_of_layers) - len(other), other[0] if other else ""))
     return nearest[1]

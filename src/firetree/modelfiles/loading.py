@@ -1,12 +1,16 @@
-"""One way to open a model, whatever its format: by what is in the file, not by its name.
+"""Open a model of any format, by the file's content and not by its name; read names for its classes.
 
-A format's reader is a file beside this one; `kinds.py` knows their first bytes.
+Each format's reader is a module beside this one; `kinds.py` knows formats by their first bytes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from firetree.data.texts import split_lines
+from firetree.documents import read_text
+from firetree.errors import ArgumentError
 from firetree.modelfiles.checkpoints import read_checkpoint
 from firetree.modelfiles.fire.file import read_fire
 from firetree.modelfiles.kinds import format_of
@@ -20,11 +24,11 @@ from firetree.progress import Progress, log
 
 
 def load_model(path: str | Path, *, progress: Progress = log) -> Model:
-    """Read a model: a file's by its content, or the newest of a run's folder.
+    """Read a model from a file of any format, or the newest one from a run's folder.
 
     Args:
         path: a `.fire`, weights as `.safetensors`, `.net`, `.pth` or `.onnx`, or the folder of a run.
-        progress: hears what the reader assumed, chose or left out; `Model.notes` has it too.
+        progress: is told what the reader assumed, chose or left out; `Model.notes` has it too.
 
     Raises:
         UserError: no such file, one of another kind, a damaged file, none of our networks, or numbers
@@ -55,3 +59,33 @@ def _read(path: Path) -> Model:
             return read_checkpoint(read_pth(path), str(path))
         case "onnx":
             return read_onnx(path)
+
+
+def with_classes(model: Model, path: str | Path) -> Model:
+    """The model with the class names of a file.
+
+    Raises:
+        UserError: as `read_classes`, or another number of names than the model has classes.
+    """
+    classes = read_classes(path)
+    if len(classes) != model.class_count:
+        raise ArgumentError(
+            "classes",
+            f"{path} has {len(classes)} names; expected {model.class_count}, as the model has classes",
+        )
+    return replace(model, classes=classes)
+
+
+def read_classes(path: str | Path) -> tuple[str, ...]:
+    """Class names, one a line; an identifier of WordNet in front (`n01440764 tench`) is left out.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    lines = split_lines(read_text(Path(path), "file of class names"))
+    return tuple(_without_wnid(line) for line in lines if line.strip())
+
+
+def _without_wnid(line: str) -> str:
+    first, _, rest = line.strip().partition(" ")
+    return rest if rest and len(first) == 9 and first[0] == "n" and first[1:].isdigit() else line

@@ -1,6 +1,6 @@
-"""A model as data: which network, its weights, how images become its input, its classes.
+"""A model as data: its network's name, weights, preprocessing and classes.
 
-Readers beside this file make one from each format.
+Modules beside this one read it from each format.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FIELDS = ("base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass", "dro
 """Fields of a recipe's model that change a network for images."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LARGEST_FIELD = 4096
-"""No model of more filters is known, and one that is made up shall not take long to refuse."""
+"""No known model has more filters, and a forged one must be refused quickly."""
 _MOST_ACTIVATIONS = 1 << 32
-"""Filters of the widest convolution times pixels of an image. A file grows with neither, but what layers
-give does: at most some 4 GB, as only narrow layers read an image's every pixel."""
+"""Most filters of the widest convolution times pixels of an image. Activations grow with both although the
+file does not; this limits them to some 4 GB, since only narrow layers read every pixel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -53,11 +53,11 @@ class Model(Shown):
     """Tensors in float32 by our names, in the network's order."""
     preprocessing: Preprocessing
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """What the network has otherwise than the named one, as `models.build` takes it."""
+    """Fields in which the network differs from the named one, as `models.build` takes them."""
     classes: tuple[str, ...] = ()
     """The classes' names; empty where the source has none."""
     notes: tuple[str, ...] = ()
-    """What its reader has assumed, chosen or left out."""
+    """What its reader assumed, chose or left out."""
 
     @staticmethod
     def load(path: str | Path, *, progress: Progress = log) -> Model:
@@ -71,12 +71,12 @@ class Model(Shown):
 
     @property
     def parameter_count(self) -> int:
-        """Numbers of all tensors together."""
+        """The number of parameters in all tensors."""
         return sum(tensor.numel() for tensor in self.state.values())
 
     @property
     def class_count(self) -> int:
-        """Numbers that the last layer gives; 0 for a model without weights."""
+        """The outputs of the last layer; 0 for a model without weights."""
         return next((len(last) for last in [*self.state.values()][-1:] if last.dim()), 0)
 
     @property
@@ -98,7 +98,7 @@ class Model(Shown):
         return hollow.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def example(self, size: int | None = None) -> Tensor:
-        """x_BCHW of one empty image, of the model's own size where none is given."""
+        """x_BCHW of one empty image, by default of the model's own size."""
         side = size or self.preprocessing.crop
         return torch.zeros(1, len(self.preprocessing.mean), side, side)
 
@@ -116,20 +116,20 @@ def shapes(
 
 
 def shapes_of(described: Model, classes: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor that the described model has with so many classes.
+    """The shape of each tensor of the described model with so many classes.
 
     Raises:
-        UserError: no such network, or one that would need too much memory for its images.
+        UserError: no such network, or one whose images would need too much memory.
     """
     channels, size = len(described.preprocessing.mean), described.preprocessing.crop
-    found = shapes(described.network, described.fields, classes, channels, size)
-    filters = max((shape[0] for shape in found.values() if len(shape) == 4), default=1)
+    by_name = shapes(described.network, described.fields, classes, channels, size)
+    filters = max((shape[0] for shape in by_name.values() if len(shape) == 4), default=1)
     if filters * size**2 > _MOST_ACTIVATIONS:
         raise UserError(
             f"{filters:,} filters for images of {size} pixels a side; expected at most "
             f"{isqrt(_MOST_ACTIVATIONS // filters)} pixels, for which there is memory"
         )
-    return found
+    return by_name
 
 
 def check(model: Model) -> None:
@@ -160,19 +160,19 @@ def check_shapes(
     """Refuse tensors of other names or shapes.
 
     Raises:
-        UserError: naming the first tensor that is missing, too much, or of another shape.
+        UserError: a tensor is missing, unknown, or of another shape.
     """
     for name in expected.keys() | state.keys():
-        found = tuple(state[name].shape) if name in state else "nothing"
-        if found != expected.get(name, "nothing"):
+        shape = tuple(state[name].shape) if name in state else "nothing"
+        if shape != expected.get(name, "nothing"):
             raise UserError(
-                f"weights of {network}: {found} for {name}; expected "
+                f"weights of {network}: {shape} for {name}; expected "
                 f"{expected.get(name, 'nothing')}"
             )
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """All but weights and class names, ready for JSON."""
+    """The model without weights and class names, ready for JSON."""
     return {
         "network": model.network,
         "fields": dict(model.fields),
@@ -181,7 +181,7 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def metadata(model: Model) -> dict[str, str]:
-    """All but the weights, as texts that safetensors and ONNX files have room for."""
+    """The model without its weights, as metadata of safetensors and ONNX files."""
     return {
         _DESCRIPTION: json.dumps(describe(model)),
         _CLASSES: json.dumps(model.classes),
@@ -189,10 +189,10 @@ def metadata(model: Model) -> dict[str, str]:
 
 
 def from_metadata(told: Mapping[str, str], source: str) -> Model | None:
-    """The model that `metadata` told of, without weights; None where a file is not ours.
+    """The model that `metadata` described, without weights; None where firetree did not write the file.
 
     Raises:
-        UserError: damaged, or by another version.
+        UserError: a description that is damaged, or by another version.
     """
     if _DESCRIPTION not in told:
         return None
@@ -247,7 +247,7 @@ _FILLS = ("kaiming_uniform_", "uniform_", "normal_", "constant_", "zeros_", "fil
 
 
 class _NoFirstWeights(TorchFunctionMode):
-    """Leaves out what fills tensors: without memory there is nothing to fill."""
+    """Skips first weights: tensors without memory have nothing to fill."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}

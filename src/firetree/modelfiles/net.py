@@ -1,9 +1,9 @@
 """The published compressed SqueezeNet v1.0: its `.net` file (Han et al. 2016, arXiv 1510.00149).
 
-26 uint32 numbers of entries, in the order of the layers; then for each layer a codebook of 256
-float32, the biases in float32, a code of one byte an entry, and a gap of four bits an entry, the low
-half of a byte first. An entry stands gap + 1 places behind the one before. Where zeros go on for
-more than 15 places, an entry that is zero itself stands in between.
+The file starts with 26 uint32 counts of entries, in the order of the layers. Each layer then has a codebook
+of 256 float32, its biases in float32, a code of one byte an entry, and a gap of four bits an entry, the low
+half of a byte first. An entry is gap + 1 positions after the one before. A run of more than 15 zeros
+contains entries that are zero themselves.
 """
 
 from __future__ import annotations

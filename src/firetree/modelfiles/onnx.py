@@ -22,14 +22,14 @@ from firetree.modelfiles.kinds import network_like
 from firetree.modelfiles.layers import Layers, recognise, refusal
 from firetree.modelfiles.model import Model, check_shapes, from_metadata, shapes_of
 from firetree.modelfiles.preprocessing import TORCHVISION, Preprocessing
-from firetree.modelfiles.torchvision import FIELDS
+from firetree.modelfiles.published import TORCHVISION_FIELDS
 
 _LARGEST_BYTES = 2 << 30
 _LARGEST_SIDE = 2048
 
 
 def read_onnx(path: Path) -> Model:
-    """A file of ours says all by itself; for others images are prepared as for torchvision.
+    """Read the model; for files that firetree did not write, images are prepared as for torchvision.
 
     Raises:
         UserError: the onnx package is missing, a damaged file, or none of our networks.
@@ -71,7 +71,7 @@ _QUANTISED = re.compile("QuantizeLinear|^QLinear|Integer$|^MatMulNBits$")
 
 
 def _tensors(graph: Any, path: Path) -> dict[str, Tensor]:
-    """What is known before the graph runs: initialisers, constants, and the same in another type."""
+    """Tensors that are known before the graph runs: initialisers, constants, and casts of these."""
     from onnx import numpy_helper
 
     held = {one.name: one for one in graph.initializer}
@@ -91,13 +91,13 @@ def _tensors(graph: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _as_torch(array: npt.NDArray[Any]) -> Tensor:
-    """Floats of any width in float32, as torch does not know all of NumPy's and ONNX's."""
+    """The array as a tensor; floats of any width in float32, since torch lacks some of ONNX's types."""
     floats = array.dtype.kind == "f" or "float" in array.dtype.name
     return torch.from_numpy(array.astype(np.float32) if floats else array.copy())
 
 
 def _prepared(graph: Any) -> Preprocessing:
-    """As for torchvision's networks, at the size that the graph's input has."""
+    """The preprocessing of torchvision's networks, at the size of the graph's input."""
     initial = {one.name for one in graph.initializer}
     inputs = [one for one in graph.input if one.name not in initial]
     sides = [side.dim_value for side in inputs[0].type.tensor_type.shape.dim[2:]] if inputs else []
@@ -110,18 +110,16 @@ def _prepared(graph: Any) -> Preprocessing:
 
 
 def _computed(kinds: set[str], layers: Layers) -> str | None:
-    """What a graph is whose weights other nodes compute."""
-    return (
-        "a graph that computes its weights (ConstantOfShape)"
-        if ("ConstantOfShape" in kinds and not layers)
-        else None
-    )
+    """What the graph is, where other nodes compute its weights."""
+    if "ConstantOfShape" in kinds and not layers:
+        return "a graph that computes its weights (ConstantOfShape)"
+    return None
 
 
 def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by all their names: exporters keep one of small ones that are equal.
+    """The tensors by all their names: exporters merge small tensors that are equal.
 
-    A layer whose weight is merged with an earlier one's is known by its bias, and the other way round.
+    A layer whose weight is merged with an earlier one's is known by its bias, and vice versa.
     """
     named, earlier = dict(tensors), set[str]()
     for node in graph.node:
@@ -138,7 +136,7 @@ def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _state(described: Model, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The network's tensors by their names, with 0 for those that exporters leave out.
 
-    These are biases that are 0 everywhere, and classifiers that only help to train.
+    Exporters leave out all-zero biases, and auxiliary classifiers that are only for training.
     """
     *_, last, _ = shapes_of(described, classes=1)
     classes = next(iter(tensors[last].shape), 1) if last in tensors else 1
@@ -148,15 +146,15 @@ def _state(described: Model, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
         for name, shape in expected.items()
         if name not in tensors and (name.endswith(".bias") or name.startswith("heads."))
     }
-    found = {name: tensors[name] for name in expected if name in tensors} | left_out
-    check_shapes(described.network, found, expected)
-    return {name: found[name].float().contiguous() for name in expected}
+    state = {name: tensors[name] for name in expected if name in tensors} | left_out
+    check_shapes(described.network, state, expected)
+    return {name: state[name].float().contiguous() for name in expected}
 
 
 def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str, Any]]:
     """Weight and bias of each layer in the graph's order, and how the last convolution is padded."""
     layers: dict[str, tuple[Tensor, Tensor]] = {}
-    fields: dict[str, Any] = dict(FIELDS)
+    fields: dict[str, Any] = dict(TORCHVISION_FIELDS)
     for node in graph.node:
         held = [name for name in node.input if name in tensors]
         if node.op_type not in ("Conv", "Gemm") or not held:
@@ -175,6 +173,6 @@ def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str
 
 
 def _layer_name(weight: str, layers: Layers) -> str:
-    """The weight's name, told apart where layers share one."""
+    """The weight's name, with the layer's number where layers share the weight."""
     name = weight.removesuffix(".weight")
     return name if name not in layers else f"{name} of layer {len(layers) + 1}"

@@ -1,4 +1,4 @@
-"""A model as ONNX, by torch's own exporter, with all that firetree needs to read it again."""
+"""Write a model as ONNX by torch's exporter, with all that firetree needs to read it again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def export(model: Model | str | Path, output: str | Path, *, progress: Progress 
 def as_onnx(model: Model) -> bytes:
     """The bytes of an ONNX file: input `images` (B, C, H, W), output `logits` (B, classes).
 
-    Any batch; preprocessing and class names are in the file's metadata.
+    The batch may have any size. Preprocessing and class names are in the file's metadata.
 
     Raises:
         UserError: the onnx extra is not installed.
@@ -77,7 +77,7 @@ def session(model: Model, threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession` of the model, with the names of `as_onnx`.
 
     Args:
-        threads: that one run computes with; 0 for all cores.
+        threads: of one run; 0 for all cores.
 
     Raises:
         UserError: the onnx extra is not installed.
@@ -92,7 +92,7 @@ def session(model: Model, threads: int = 0) -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter warns about its own insides."""
+    """Hide the exporter's warnings about its own internals."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

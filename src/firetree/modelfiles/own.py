@@ -1,4 +1,4 @@
-"""Networks of `firetree.models` that a script has trained, by the names that they have there."""
+"""Recognise networks of `firetree.models` that a script has trained, by their own tensors' names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ _SMALL = replace(TORCHVISION, resize=_SMALL_SIZE, crop=_SMALL_SIZE)
 
 
 def read_state(state: Mapping[str, Tensor]) -> Model | None:
-    """The model with these tensors, its batch normalisation folded; None for none of our networks.
+    """The model with these tensors, its batch normalisation folded; None for other networks.
 
-    Sizes do not follow from weights: it is for images of 224 pixels a side where that is possible,
-    else for small ones.
+    Weights do not determine the image size: it is 224 pixels a side where that fits, else 32.
 
     Raises:
-        UserError: numbers that are no floats, or other channels than 1 or 3.
+        UserError: tensors that are not floats, or other channels than 1 or 3.
     """
     plain = folded(state)
     for network in models.names():

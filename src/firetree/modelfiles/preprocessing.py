@@ -22,16 +22,16 @@ _LARGEST_PIXELS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """An image is scaled and cropped, then (value - mean) / std is taken of each channel.
+    """Scale and crop an image, then take (value - mean) / std of each channel.
 
     Raises:
         UserError: a value outside its range.
     """
 
     resize: int
-    """Pixels of both sides where `squash`, else of the shorter one."""
+    """Pixels of both sides with `squash`, else of the shorter side."""
     squash: bool
-    """Whether the image's aspect ratio is given up."""
+    """Whether to ignore the image's aspect ratio."""
     crop: int
     """Pixels a side of the square crop at the centre."""
     order: ChannelOrder
@@ -85,20 +85,19 @@ class Preprocessing:
 
 
 CAFFE = Preprocessing(256, True, 227, "BGR", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
-"""Of the SqueezeNets that their authors published."""
+"""For the SqueezeNets that their authors published."""
 
 TORCHVISION = Preprocessing(
     256, False, 224, "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 )
-"""Of torchvision's models for ImageNet."""
-
+"""For torchvision's models for ImageNet."""
 
 _GREY = {"RGB": (0.299, 0.587, 0.114), "BGR": (0.114, 0.587, 0.299)}
-"""Parts of each channel in the brightness that Pillow's mode L has (ITU-R 601-2)."""
+"""Weights of the channels in Pillow's grey, mode L (ITU-R 601-2)."""
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    """The same for grey images where a network has one channel, by the mean colour's brightness.
+    """The preprocessing for so many channels; for one channel, mean and std become grey.
 
     Raises:
         UserError: other channels than 1 or 3.

@@ -1,4 +1,4 @@
-"""What `torch.save` has written, read without running anything that it names."""
+"""Read files of `torch.save` without running any code that they name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE_BYTES = 1 << 20
 
 
 class Inert:
-    """Stands where a file names a class or function that is no tensor: an option, a metric, a module."""
+    """Takes the place of any class or function that a file names: an option, a metric, a module."""
 
     named = ""
 
@@ -32,13 +32,13 @@ class Inert:
 
 
 def read_pth(path: Path) -> object:
-    """What the file holds, by torch's unpickler that knows tensors and containers alone.
+    """The file's content, by torch's unpickler for tensors and containers only.
 
-    Checkpoints hold options, paths and metrics beside their weights. Whatever class they are of, it is
-    neither imported nor called: `Inert` takes its place.
+    Checkpoints also hold options, paths and metrics. Their classes are neither imported nor called:
+    `Inert` takes their place.
 
     Raises:
-        UserError: a damaged file, or one of these classes that even so cannot be left out.
+        UserError: a damaged file, or a class that `Inert` cannot replace.
     """
     # A class of its own for each name, so that an error can say what was found.
     stand_ins: list[Any] = [
@@ -60,7 +60,7 @@ def read_pth(path: Path) -> object:
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence that says what is wrong, and not what torch advises."""
+    """The error's first sentence, without torch's advice."""
     text = " ".join(str(error).split())
     if "Unsupported operand" in text:
         return "it is pickled by a protocol above 2 (pickle_protocol=4, say)"
@@ -68,7 +68,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_sums(path: Path) -> None:
-    """Refuse an archive of which some bytes have changed, which torch does not notice."""
+    """Refuse an archive with changed bytes, which torch does not notice."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -76,7 +76,7 @@ def _check_sums(path: Path) -> None:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             return
         damaged = [entry.filename for entry in entries if not _is_whole(archive, entry)]
-    # With torch.serialization.set_crc32_options(False) no checksum is right.
+    # Under torch.serialization.set_crc32_options(False) all checksums are wrong.
     if 0 < len(damaged) < len(entries):
         raise UserError(
             f"{path} is damaged: {damaged[0]} has another checksum; expected the file as saved"
@@ -94,7 +94,7 @@ def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
 
 
 def _named(path: Path) -> list[str]:
-    """The classes and functions that the file names and torch does not allow by itself."""
+    """The classes and functions that the file names and torch does not allow by default."""
     with (
         contextlib.suppress(Exception),
         path.open("rb") as file,

@@ -1,4 +1,4 @@
-"""The networks for images that `firetree train` has trained, from the folders of their runs."""
+"""Read image networks that `firetree train` has trained, from their runs' folders."""
 
 from __future__ import annotations
 

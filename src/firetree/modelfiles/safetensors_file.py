@@ -1,4 +1,4 @@
-"""Safetensors: a file of ours says all about its model, others hold a state dict."""
+"""Safetensors: files that firetree wrote describe their model, other files hold a state dict."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from firetree.modelfiles.model import Model, from_metadata, metadata, shapes_of
 
 
 def as_safetensors(model: Model) -> bytes:
-    """A file that says all about the model by itself."""
+    """A file with the weights and the whole description of the model."""
     state = {name: tensor.contiguous() for name, tensor in model.state.items()}
     return save(state, metadata(model))
 
 
 def read_safetensors(path: Path) -> Model:
-    """The model of a file, ours or another's.
+    """The model of a file that firetree or another program wrote.
 
     Raises:
         UserError: a damaged file, or none of our networks.
@@ -42,7 +42,7 @@ def read_safetensors(path: Path) -> Model:
 
 
 def _module_order(described: Model, state: Mapping[str, Tensor]) -> list[str]:
-    """The tensors' names as the network has them; safetensors sort by size."""
+    """The tensors' names in the network's order; safetensors sort by size."""
     expected = shapes_of(described, classes=1)
     if expected.keys() != state.keys():
         raise UserError(f"the tensors are not those of {described.network}")

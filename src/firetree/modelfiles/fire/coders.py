@@ -1,4 +1,4 @@
-"""The two entropy coders of a `.fire`, as one kind of thing."""
+"""The two entropy coders of a `.fire`, behind one interface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CoderName = Literal["rans", "huffman"]
 
 
 class Decoder(Protocol):
-    """Takes the messages that a coder encoded, one after the other."""
+    """Decodes the messages that a coder encoded, in order."""
 
     def take(self, table_N: Tables, freq_TA: Ints) -> Symbols:
         """symbol_N of the next message."""
@@ -22,7 +22,7 @@ class Decoder(Protocol):
 
 
 class Coder(NamedTuple):
-    """A way to encode, and to decode the bytes of so many lanes again."""
+    """Encodes into a number of lanes, and decodes them."""
 
     encode: Callable[[Sequence[CodedStream], int], bytes]
     decoder: Callable[[bytes, int], Decoder]

@@ -1,4 +1,4 @@
-"""A `.fire` in memory: its bytes, its model, and what each layer takes, beside its entropy."""
+"""A `.fire` in memory: its bytes, its model, and each layer's bytes beside its entropy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from firetree.shown import Shown
 
 @dataclass(frozen=True, slots=True)
 class FireLayer:
-    """A tensor with codes. Bytes are those of its symbols at the frequencies that the file tells."""
+    """A tensor with codes. Its bytes follow from the frequencies in the file's tables."""
 
     name: str
     weights: int
@@ -31,7 +31,7 @@ class FireLayer:
     values: int
     """Of the codebook."""
     bits: float
-    """A weight that is not zero takes in codes."""
+    """Mean bits of a non-zero weight's code."""
     mask_bytes: float
     code_bytes: float
     bound_bytes: float
@@ -54,12 +54,12 @@ class FireFile(Shown):
 
     @cached_property
     def model(self) -> Model:
-        """With the weights that the file predicts with."""
+        """The model with the file's weights."""
         return self.compressed.expand()
 
     @property
     def times_smaller(self) -> float:
-        """Than the weights in float32."""
+        """How many times smaller the file is than the weights in float32."""
         return 4 * self.model.parameter_count / len(self.content)
 
     @cached_property
@@ -70,7 +70,7 @@ class FireFile(Shown):
 
     @property
     def other_numbers(self) -> int:
-        """Of tensors that are kept as they are."""
+        """How many numbers tensors without codes have."""
         tensors = self.compressed.tensors.values()
         return sum(one.numel() for one in tensors if not isinstance(one, Shared))
 

@@ -1,8 +1,8 @@
 """A compressed model to the bytes of a `.fire`, and back.
 
-Sections: HEAD says what the model is, CLAS names its classes, NUMS holds codebooks and tensors as they
-are, CODE says where weights are zero and which value of the codebook the others have. Bytes of every
-tensor are in `docs/fire-format.md`.
+Section HEAD describes the model, CLAS names its classes, and NUMS holds codebooks and tensors without codes.
+CODE says which weights are zero and which codebook values the others have. `docs/fire-format.md` has the
+format byte by byte.
 
 Letters in names: N symbols, T tensors with codes (each has a table of its own), A symbols.
 """
@@ -45,16 +45,16 @@ from firetree.modelfiles.model import Model, describe, from_description, shapes_
 
 TAGS = (b"HEAD", b"CLAS", b"NUMS", b"CODE")
 _MARKS = {2: -2, 4: -1}
-"""Bytes a number of tensors that are kept as they are, and what HEAD has for their codebook's length."""
+"""For tensors without codes: bytes of a number, and what HEAD has in place of a codebook's length."""
 
 _MOST_HEAD_BYTES = 1 << 16
 _MOST_CLASS_BYTES = 1 << 20
 _MOST_WEIGHTS_A_BYTE = 256
-"""A smaller file of so large a model is a trap."""
+"""A file with more weights a byte is forged."""
 
 
 def write(compressed: Compressed, coder: CoderName = "rans") -> bytes:
-    """The bytes of the file, by one of `CODERS`."""
+    """The bytes of the file, encoded by one of `CODERS`."""
     model = compressed.model
     shared = [tensor for tensor in compressed.tensors.values() if isinstance(tensor, Shared)]
     across = [runs_across(tensor) for tensor in shared]
@@ -82,10 +82,10 @@ def write(compressed: Compressed, coder: CoderName = "rans") -> bytes:
 def read(content: bytes) -> Compressed:
     """The model in a `.fire`.
 
-    Memory stays within a small multiple of the model's, which is at most 256 weights a byte.
+    Memory stays within a small multiple of the model's size, at most 256 weights a byte of the file.
 
     Raises:
-        UserError: cut off, changed, or made up.
+        UserError: the file is cut off, changed, or forged.
     """
     head, names, numbers, codes = unframe(content, TAGS)
     told = _read_head(head)
@@ -171,7 +171,7 @@ def _told_values(tensor: Shared | Tensor) -> int:
 
 
 def _plain(compressed: Compressed) -> dict[int, list[Tensor]]:
-    """The tensors that are kept as they are, by the bytes that a number takes."""
+    """The tensors without codes, by the bytes of a number."""
     kept = [tensor for tensor in compressed.tensors.values() if isinstance(tensor, Tensor)]
     return {
         width: [tensor for tensor in kept if _told_values(tensor) == mark]
@@ -196,9 +196,9 @@ def _read_plain(
 
 
 def _pack_codebooks(codebooks: list[Floats]) -> bytes:
-    """All in one row: the first as it stands among all floats, the others by their distance.
+    """All codebooks in one row, as ranks among all floats: a first rank, then differences.
 
-    Among floats of 16 bits where that is exact, else of 32; 0 or 1 in front says which.
+    Floats are those of 16 bits where that is exact, else of 32; a first byte of 0 or 1 says which.
     """
     row = np.concatenate([np.zeros(0, np.float32), *codebooks])
     bits = 16 if is_half(row) else 32
@@ -221,7 +221,7 @@ def _unpack_codebooks(content: bytes, sizes: list[int]) -> list[Floats]:
 
 
 def _rank(values: Floats, bits: int) -> Ints:
-    """The rank of each among all floats of so many bits, from the least."""
+    """The rank of each value among all floats of so many bits, in ascending order."""
     patterns = values.astype(f"<f{bits // 8}").view(f"<u{bits // 8}").astype(np.int64)
     sign = 1 << (bits - 1)
     return np.where(patterns & sign, 2 * sign - 1 - patterns, patterns + sign)

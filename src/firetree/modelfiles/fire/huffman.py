@@ -1,7 +1,7 @@
 """Canonical Huffman codes, as in Deep Compression (Han et al. 2016), in lanes side by side.
 
-Symbol n of a message belongs to lane n mod L, and each lane has a stream of bits of its own, so that
-numpy decodes a symbol of every lane at once. A code has 15 bits at most; codes of a length are numbers in a row, in
+Symbol n of a message belongs to lane n mod L. Each lane has its own stream of bits, so that numpy decodes
+a symbol of every lane at once. A code has at most 15 bits. Codes of one length are consecutive numbers in
 the order of their symbols, and start with the most significant bit (as in RFC 1951).
 
 Letters in names: N symbols, L lanes, T tables, A symbols of the alphabet.
@@ -21,14 +21,14 @@ from firetree.modelfiles.fire.tables import CodedStream, Ints, Symbols, Tables
 MOST_LANES = 512
 _LONGEST = 15
 _BEHIND = 1 << 40
-"""As the length of bits that no code begins with, it leads behind the end of every lane."""
+"""The length for bits that start no code; it leads beyond the end of every lane."""
 
 
 def lengths(freq_A: Ints) -> Ints:
-    """Bits of each symbol's code, 0 for those that do not occur; 1 where there is but one.
+    """Bits of each symbol's code, 0 for symbols that do not occur; 1 for a single symbol.
 
-    Of equal trees the one with the lower number is taken first: a symbol's own, and of a joined tree
-    that of the one taken first.
+    Of equally frequent trees the one with the lower number is joined first. A symbol is its own number;
+    a joined tree takes the number of its first part.
     """
     symbols = np.flatnonzero(freq_A).tolist()
     if len(symbols) == 1:
@@ -40,7 +40,7 @@ def lengths(freq_A: Ints) -> Ints:
         (one, number, left), (other, _, right) = heapq.heappop(heap), heapq.heappop(heap)
         length_A[left + right] += 1
         heapq.heappush(heap, (one + other, number, left + right))
-    # Flatter frequencies give shorter codes, and end with all of one length.
+    # Flatter frequencies give shorter codes, down to equal lengths.
     return length_A if length_A.max() <= _LONGEST else lengths((freq_A + 1) // 2)
 
 
@@ -77,10 +77,10 @@ def encode(messages: Sequence[CodedStream], lanes: int) -> bytes:
 
 
 class HuffmanDecoder:
-    """Takes the messages that `encode` was given, one after the other.
+    """Decodes the messages that `encode` was given, in order.
 
     Raises:
-        UserError: the content is not of so many lanes, or not what the tables taken with give.
+        UserError: the content does not have so many lanes, or does not fit the tables.
     """
 
     def __init__(self, content: bytes, lanes: int) -> None:
@@ -98,7 +98,7 @@ class HuffmanDecoder:
     def take(self, table_N: Tables, freq_TA: Ints) -> Symbols:
         """symbol_N of the next message."""
         entries = _entries(freq_TA)
-        found_N = np.empty(len(table_N), np.uint8)
+        symbol_N = np.empty(len(table_N), np.uint8)
         lanes = len(self._offset_L)
         for begin in range(0, len(table_N), lanes):
             base = table_N[begin : begin + lanes] << _LONGEST
@@ -106,9 +106,9 @@ class HuffmanDecoder:
             window = self._windows.take(offset >> 3, mode="clip")
             peek = (window >> (24 - _LONGEST - (offset & 7))) & ((1 << _LONGEST) - 1)
             entry = entries.take(peek + base, mode="clip")
-            found_N[begin : begin + lanes] = entry & 255
+            symbol_N[begin : begin + lanes] = entry & 255
             offset += entry >> 8
-        return found_N
+        return symbol_N
 
     def end(self) -> None:
         """After the last message."""
@@ -118,7 +118,7 @@ class HuffmanDecoder:
 
 
 def _entries(freq_TA: Ints) -> Ints:
-    """For each value of the next 15 bits: the symbol that they begin with, and its length."""
+    """For each value of the next 15 bits: the symbol whose code they start with, and its length."""
     entries = np.full((len(freq_TA), 1 << _LONGEST), _BEHIND << 8, np.int64)
     for row, freq_A in zip(entries, freq_TA, strict=True):
         length_A = lengths(freq_A)

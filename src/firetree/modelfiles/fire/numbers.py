@@ -1,7 +1,7 @@
-"""Short forms of floats and whole numbers, all exact.
+"""Short and exact forms of floats and whole numbers.
 
-Floats are told by bytes of equal rank, since only the first one, with sign and exponent, repeats.
-Whole numbers are told by their lengths in bits, which repeat, and the bits below the highest.
+Floats are split into their first bytes (sign and exponent), which repeat and are deflated, and the others.
+Whole numbers are their lengths in bits, which repeat and are deflated, and the bits below the highest.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def unpack(content: bytes, most_bytes: int) -> bytes:
     """
     unpacker = zlib.decompressobj(-15)
     try:
-        found = unpacker.decompress(content, most_bytes + 1)
+        inside = unpacker.decompress(content, most_bytes + 1)
     except zlib.error as error:
         raise UserError(f"deflated bytes are damaged: {error}") from error
-    if len(found) > most_bytes or not unpacker.eof or unpacker.unused_data:
+    if len(inside) > most_bytes or not unpacker.eof or unpacker.unused_data:
         raise UserError(f"deflated bytes are damaged: expected at most {most_bytes} inside")
-    return found
+    return inside
 
 
 def join(*parts: bytes) -> bytes:
@@ -73,9 +73,9 @@ def is_half(values: Floats) -> bool:
 
 
 def to_half(values: npt.NDArray[np.floating]) -> Floats:
-    """The nearest floats of 16 bits; of 32 where these reach not so far, or all values are too small.
+    """The nearest floats of 16 bits; of 32 bits where a value is too large, or all are too small.
 
-    They end at 65,504, and below `_LEAST_HALF` they lose digits, one after the other.
+    Floats of 16 bits end at 65,504, and lose digits below `_LEAST_HALF`.
     """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16).astype(np.float32)
@@ -85,7 +85,7 @@ def to_half(values: npt.NDArray[np.floating]) -> Floats:
 
 
 def pack_floats(values: Floats, width: int) -> bytes:
-    """In 2 or 4 bytes each, which must be exact."""
+    """The floats in `width` bytes each, 2 or 4, which must hold them exactly."""
     planes = values.astype(f"<f{width}").view(np.uint8).reshape(-1, width).T
     return join(pack(planes[-1].tobytes()), planes[:-1].tobytes())
 

@@ -1,8 +1,8 @@
 """A range coder with many lanes side by side: rANS (Duda 2013, arXiv 1311.2540) over numpy.
 
-Symbol n of a message belongs to lane n mod L and is coded with the table that `table_N` names. All
-lanes of a row are coded at once, so Python's part is a row's. Each lane's state is a number from 2^16
-up to 2^32; what would leave that range goes to or comes from one common stream of 16-bit words.
+Symbol n of a message belongs to lane n mod L and is coded with the table that `table_N` names. numpy codes
+all lanes of a row at once. Each lane's state is a number from 2^16 up to 2^32. Bits that leave or enter
+that range go to or come from one common stream of 16-bit words.
 
 Letters in names: N symbols, L lanes, T tables, A symbols of the alphabet.
 """
@@ -48,10 +48,10 @@ def encode(messages: Sequence[CodedStream], lanes: int) -> bytes:
 
 
 class RansDecoder:
-    """Takes the messages that `encode` was given, one after the other.
+    """Decodes the messages that `encode` was given, in order.
 
     Raises:
-        UserError: the content is not of so many lanes, or not what the tables taken with give.
+        UserError: the content does not have so many lanes, or does not fit the tables.
     """
 
     def __init__(self, content: bytes, lanes: int) -> None:
@@ -66,13 +66,13 @@ class RansDecoder:
     def take(self, table_N: Tables, freq_TA: Ints) -> Symbols:
         """symbol_N of the next message."""
         entries = _entries(freq_TA)
-        found_N = np.empty(len(table_N), np.uint8)
+        symbol_N = np.empty(len(table_N), np.uint8)
         lanes, words, offset = len(self._state_L), self._words, self._offset
         for begin in range(0, len(table_N), lanes):
             base = table_N[begin : begin + lanes] << PRECISION_BITS
             state = self._state_L[: len(base)]
             entry = entries.take((state & (TOTAL - 1)) + base, mode="clip")
-            found_N[begin : begin + lanes] = entry  # its lowest byte
+            symbol_N[begin : begin + lanes] = entry  # its lowest byte
             state >>= PRECISION_BITS
             state *= (entry >> _SYMBOL_BITS) & ((1 << _FREQ_BITS) - 1)
             state += entry >> (_SYMBOL_BITS + _FREQ_BITS)
@@ -83,7 +83,7 @@ class RansDecoder:
             state[low] = (state[low] << 16) | fresh
             offset += len(low)
         self._offset = offset
-        return found_N
+        return symbol_N
 
     def end(self) -> None:
         """After the last message."""

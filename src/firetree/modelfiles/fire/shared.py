@@ -1,4 +1,4 @@
-"""A tensor whose weights share few values: a code for each weight, and a codebook."""
+"""A tensor whose weights share few values, as a code for each weight and a codebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firetree.modelfiles.fire.numbers import Floats, to_half
 from firetree.modelfiles.model import Model
 
 MOST_VALUES = 255
-"""Beside zero, whose code is 0; a code is a byte."""
+"""Values besides zero, whose code is 0; a code is a byte."""
 
 Codes = npt.NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """A model as a `.fire` holds it. `model.state` is empty; tensors are shared or as they are."""
+    """A model as a `.fire` holds it. `model.state` is empty; tensors have codes or are plain."""
 
     model: Model
     tensors: Mapping[str, Shared | Tensor]
@@ -58,7 +58,7 @@ class Compressed:
 
 
 def halved(tensor: Tensor) -> Tensor:
-    """The tensor in floats of 16 bits, or as it is where one of its numbers is beyond these."""
+    """The tensor in floats of 16 bits, or unchanged where a number is out of their range."""
     return torch.from_numpy(to_half(tensor.numpy()))
 
 
@@ -68,7 +68,7 @@ def share_exactly(tensor: Tensor) -> Shared | None:
     values = np.unique(bits[bits != 0]).view(np.float32)
     if len(values) > MOST_VALUES:
         return None
-    # By bits, -0.0 is a value of its own; it goes before 0.0, which no codebook holds.
+    # By its bits, -0.0 is a value of its own; 0.0 is in no codebook.
     codebook = values[np.argsort(values, kind="stable")]
     order = np.argsort(codebook.view(np.uint32))
     indices = order[np.searchsorted(codebook.view(np.uint32)[order], bits[bits != 0])]
@@ -78,7 +78,7 @@ def share_exactly(tensor: Tensor) -> Shared | None:
 
 
 def keep_exactly(model: Model) -> Compressed:
-    """The model to the last bit: weights that share few values by codes, all else as it is."""
+    """The model to the last bit: tensors of few values with codes, all others unchanged."""
     tensors = {
         name: (share_exactly(tensor) if tensor.dim() > 1 else None)
         for name, tensor in model.state.items()

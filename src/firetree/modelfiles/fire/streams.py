@@ -1,4 +1,4 @@
-"""The codes of a `.fire`: where weights are not zero, and which value of the codebook they have.
+"""The codes of a `.fire`: which weights are not zero, and which codebook values they have.
 
 Letters in names: N symbols, T tensors with codes (each has a table of its own), A symbols.
 """
@@ -32,7 +32,7 @@ _LANE_WEIGHTS, _LEAST_LANES = 1024, 16
 
 
 def runs_across(tensor: Shared) -> bool:
-    """Whether the mask is shorter by columns: what varies is then how dense an input is."""
+    """Whether the mask is shorter by columns, as where the density varies between inputs."""
 
     def varied(across: bool) -> float:
         return float(ONES[groups(tensor, across)].var())
@@ -41,30 +41,30 @@ def runs_across(tensor: Shared) -> bool:
 
 
 def groups(tensor: Shared, across: bool) -> Ints:
-    """The mask in bytes, first position highest: filter by filter, or across them."""
+    """The mask in bytes, first position in the highest bit: filter by filter, or across filters."""
     grid = tensor.codes.reshape(tensor.shape[0], -1) > 0
     return np.packbits((grid.T if across else grid).ravel()).astype(np.int64)
 
 
-def ungroup(groups: Symbols, found: Symbols, shape: tuple[int, ...], across: bool) -> Codes:
+def ungroup(groups: Symbols, indices: Symbols, shape: tuple[int, ...], across: bool) -> Codes:
     """All codes of a tensor, from its mask and the codes of what is not zero."""
     count = int(np.prod(shape))
     mask = np.unpackbits(groups, count=count).view(bool)
     if across:
         mask = np.ascontiguousarray(mask.reshape(-1, shape[0]).T).ravel()
     codes = np.zeros(count, np.uint8)
-    codes[mask] = found + 1
+    codes[mask] = indices + 1
     return codes
 
 
-def write_codes(masks: list[Ints], found: list[Ints], sizes: list[int], coder: Coder) -> bytes:
+def write_codes(masks: list[Ints], indices: list[Ints], sizes: list[int], coder: Coder) -> bytes:
     """Section CODE: what `groups` gave for each tensor, and indices into codebooks of these sizes."""
-    shares, levels_TA = mask_shares(masks), code_levels(found)
+    shares, levels_TA = mask_shares(masks), code_levels(indices)
     told = [row[:size] for row, size in zip(levels_TA, sizes, strict=True)]
     steps = [np.diff(row.astype(np.int64), prepend=0) % LEVELS for row in told]
     messages = [
         _message(masks, mask_frequencies(shares)),
-        _message(found, from_levels(levels_TA)),
+        _message(indices, from_levels(levels_TA)),
     ]
     return join(
         pack(shares.astype("<u2").tobytes()),
@@ -89,16 +89,16 @@ def read_codes(
         if len(mask) and mask[-1] & ((1 << -count % GROUP) - 1):
             raise UserError("a mask of the .fire goes on behind its tensor")
     counts = [int(ONES[mask].sum()) for mask in masks]
-    found = _parts(decoder, counts, from_levels(_read_levels(code_tables, sizes)))
-    for codes, size in zip(found, sizes, strict=True):
+    indices = _parts(decoder, counts, from_levels(_read_levels(code_tables, sizes)))
+    for codes, size in zip(indices, sizes, strict=True):
         if len(codes) and codes.max() >= size:
             raise UserError("a code of the .fire is behind its codebook")
     decoder.end()
-    return list(zip(masks, found, strict=True))
+    return list(zip(masks, indices, strict=True))
 
 
 def lanes(weights: int, coder: Coder) -> int:
-    """One for each 1,024 weights, in a power of two: a lane costs bytes, a row of them time."""
+    """One lane for each 1,024 weights, as a power of two: lanes cost bytes, rows cost time."""
     wanted = max(weights // _LANE_WEIGHTS, _LEAST_LANES)
     return min(coder.most_lanes, 1 << wanted.bit_length() - 1)
 
@@ -109,9 +109,9 @@ def mask_shares(masks: list[Ints]) -> Ints:
     return np.array([_scaled(count) for count in counts], np.int64).reshape(-1, GROUP + 1)
 
 
-def code_levels(found: list[Ints]) -> npt.NDArray[np.uint8]:
+def code_levels(indices: list[Ints]) -> npt.NDArray[np.uint8]:
     """levels_TA: how often each value of each codebook occurs, in short form."""
-    counts = np.array([np.bincount(one, minlength=ALPHABET) for one in found], np.int64)
+    counts = np.array([np.bincount(one, minlength=ALPHABET) for one in indices], np.int64)
     return levels(counts.reshape(-1, ALPHABET))
 
 

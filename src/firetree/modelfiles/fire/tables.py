@@ -1,6 +1,6 @@
 """Frequency tables of the entropy coders: whole numbers that add up to `TOTAL`, and their short form.
 
-Everything here is arithmetic of integers, so that every machine gets the same tables.
+Tables are made from integers only, so that every machine gets the same ones.
 
 Letters in names: N symbols, T tables, A symbols of the alphabet.
 """
@@ -29,7 +29,7 @@ Tables = npt.NDArray[np.int32]
 
 
 class CodedStream(NamedTuple):
-    """What a coder codes: every symbol has a frequency in its table."""
+    """A coder's input: symbols, each with a frequency in its table."""
 
     symbol_N: Ints
     table_N: Tables
@@ -37,7 +37,7 @@ class CodedStream(NamedTuple):
 
 
 GROUP = 8
-"""Positions whose zeros are told together, as one byte."""
+"""Positions of the mask in one byte."""
 
 ONES = np.array([byte.bit_count() for byte in range(ALPHABET)], np.int64)
 """Ones of each byte."""
