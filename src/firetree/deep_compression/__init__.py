@@ -1,1 +1,1 @@
-"""Deep Compression: a model with fewer, shared or coarser weights, so that its `.fire` is small."""
+"""Deep Compression: prune, share or round a model's weights, so that its `.fire` is small."""

@@ -1,9 +1,9 @@
-"""How finely each layer is rounded, so that the file meets a budget and the answer changes least.
+"""Choose how finely each layer is rounded, so that the file meets a budget and answers change least.
 
-The loss of rounding a layer with N weights to steps of size s is about N · g · s² / 24, with g the mean
-squared gradient of its weights (Fisher's information); its bytes fall by N / 8 for every doubling of s.
-At the best allocation a byte more brings every layer the same, so that s is proportional to 1 / sqrt(g):
-bits and density of each layer follow from one number, which a search fits to the budget.
+Rounding a layer of N weights to steps of size s costs about N · g · s² / 24, with g the mean squared
+gradient of its weights (Fisher's information). Its bytes fall by N / 8 when s doubles. At the best
+allocation one more byte helps every layer equally, so s is proportional to 1 / sqrt(g). Bits and density
+of each layer then follow from one number, which a search fits to the budget.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from firetree.progress import Progress
 
 _TRIES = 6
 _CLOSE = 0.004
-"""Of the budget, left unused at most where there are tries left."""
+"""Stop searching when less than this part of the budget is unused."""
 
 _OCTAVES = 0.5
 
@@ -50,17 +50,17 @@ def fit_budget(
     coder: CoderName = "rans",
     to_be_retrained: bool = False,
 ) -> Compressed:
-    """The model rounded as finely as `budget_bytes` for the whole file allow.
+    """Round the model as finely as `budget_bytes` for the whole file allow.
 
     Args:
-        coder: that the file is going to be written with.
+        coder: of the file.
         to_be_retrained: leave room for what retraining adds.
 
     Raises:
-        UserError: a budget that no tried allocation met.
+        UserError: no tried allocation met the budget.
     """
-    found = {name: compensation(m_FF) for name, m_FF in calibration.moments_FF.items()}
-    made_up = {name: order for name, order in found.items() if order is not None}
+    by_layer = ((name, compensation(m_FF)) for name, m_FF in calibration.moments_FF.items())
+    compensations = {name: one for name, one in by_layer if one is not None}
     relative = relative_steps(model.state, calibration.sensitivity)
     scale_of = _scales(model.state, relative)
     least_bytes = _least_bytes(model, coder)
@@ -68,13 +68,13 @@ def fit_budget(
     best: Compressed | None = None
     best_bytes, last_bytes = 0, 0
     for _ in range(_TRIES):
-        tried = rounded(model, relative, scale_of(wanted_bytes), made_up)
+        tried = rounded(model, relative, scale_of(wanted_bytes), compensations)
         growth_bytes = _growth_bytes(tried) if to_be_retrained else 0
         size_bytes = len(fire.write(tried, coder)) + growth_bytes
         progress(f"{size_bytes:,} bytes of {budget_bytes:,}")
         if best_bytes < size_bytes <= budget_bytes:
             best, best_bytes = tried, size_bytes
-        # Where a size comes again, steps are as small as a code of one byte allows, or all weights 0.
+        # The same size again means that steps are as small as codes of a byte allow, or all weights 0.
         if size_bytes == last_bytes or (1 - _CLOSE) * budget_bytes <= size_bytes <= budget_bytes:
             break
         last_bytes = size_bytes
@@ -89,10 +89,10 @@ def fit_budget(
 
 
 def check_budget(model: Model, budget_bytes: int, coder: CoderName) -> None:
-    """Before anything is measured.
+    """Refuse a budget that the file would need even with all weights at 0.
 
     Raises:
-        UserError: the file takes as much with all weights at 0.
+        UserError: such a budget.
     """
     least_bytes = _least_bytes(model, coder)
     if budget_bytes <= least_bytes:
@@ -104,7 +104,7 @@ def check_budget(model: Model, budget_bytes: int, coder: CoderName) -> None:
 
 
 def _least_bytes(model: Model, coder: CoderName) -> int:
-    """Of the file with all weights at 0."""
+    """The bytes of the file with all weights at 0."""
     state = {
         name: torch.zeros_like(tensor) if tensor.dim() > 1 else halved(tensor)
         for name, tensor in model.state.items()
@@ -113,8 +113,11 @@ def _least_bytes(model: Model, coder: CoderName) -> int:
 
 
 def _growth_bytes(compressed: Compressed) -> int:
-    """What retraining adds at most: a byte a value of a codebook, which is then no multiple of a step,
-    and what deflating saves on the other numbers, which need not repeat then."""
+    """The most bytes that retraining adds.
+
+    A codebook's value may take a byte more, since it is no multiple of a step then. Other numbers may no
+    longer repeat, so deflating them may save nothing.
+    """
     values = sum(len(t.codebook) for t in compressed.tensors.values() if isinstance(t, Shared))
     kept = [t.numpy() for t in compressed.tensors.values() if isinstance(t, Tensor)]
     halves = np.concatenate([np.zeros(0, np.float32), *(row for row in kept if is_half(row))])
@@ -124,7 +127,7 @@ def _growth_bytes(compressed: Compressed) -> int:
 def relative_steps(
     state: Mapping[str, Tensor], sensitivity: Mapping[str, float]
 ) -> dict[str, float]:
-    """The step of each layer's weights, up to a common factor."""
+    """The step of each layer's weights, relative to the other layers'."""
     floor = 1e-12 * max(sensitivity.values(), default=1.0) + 1e-30
     return {name: 1 / sqrt(max(sensitivity[name], floor)) for name in state if name in sensitivity}
 
@@ -133,11 +136,11 @@ def rounded(
     model: Model,
     relative: Mapping[str, float],
     scale: float,
-    made_up: Mapping[str, Compensation],
+    compensations: Mapping[str, Compensation],
 ) -> Compressed:
-    """Each layer in steps of `scale` times its own; all else in 16 bits where these reach so far."""
+    """Round each layer in steps of `scale` times its own; other numbers get 16 bits where these suffice."""
     tensors = {
-        name: quantise(tensor, scale * relative[name], made_up.get(name))
+        name: quantise(tensor, scale * relative[name], compensations.get(name))
         if name in relative
         else halved(tensor)
         for name, tensor in model.state.items()
@@ -146,10 +149,10 @@ def rounded(
 
 
 def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Callable[[float], float]:
-    """From the bytes of all codes to the scale where rounding each weight on its own takes so many.
+    """A function from the bytes of all codes to the scale at which plain rounding takes so many.
 
-    Measured at scales `_OCTAVES` octaves from each other, from the one where every code has its byte in full to
-    the one where all weights are 0.
+    It is measured at scales `_OCTAVES` octaves from each other, from the one at which codes fill their
+    bytes to the one at which all weights are 0.
     """
     smallest = (
         float(state[name].abs().max()) / MOST_STEPS / step for name, step in relative.items()
@@ -166,5 +169,4 @@ def _scales(state: Mapping[str, Tensor], relative: Mapping[str, float]) -> Calla
 
 def _bits(weight: Tensor, step: float) -> float:
     steps = in_steps(weight.flatten(), whole_step(weight, step)).round().to(torch.int64)
-    counts = np.bincount(steps.numpy() + MOST_STEPS)
-    return entropy_bits(counts)
+    return entropy_bits(np.bincount(steps.numpy() + MOST_STEPS))

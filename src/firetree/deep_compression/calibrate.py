@@ -1,5 +1,4 @@
-"""What images tell about a network's layers: the second moments of their inputs, and how much its
-answer depends on their weights.
+"""Measure a network's layers on images: second moments of inputs, and sensitivity to each weight.
 
 Letters in names: B images, C channels, P positions of a filter, H and W its height and
 width, F all its weights.
@@ -18,22 +17,22 @@ from firetree.errors import UserError
 from firetree.modelfiles import Model
 
 _POSITIONS = 512
-"""Positions in an image whose inputs count; all of them would hardly say more."""
+"""Positions of an image that are measured; more would hardly change the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """By the names of the weights."""
+    """Measurements of each layer, by the name of its weights."""
 
     moments_FF: Mapping[str, Tensor]
-    """The mean of x xᵀ over a layer's inputs x; none for grouped convolutions."""
+    """The mean of x xᵀ over a layer's inputs x; missing for grouped convolutions."""
     sensitivity: Mapping[str, float]
-    """The mean squared gradient of a weight, with labels drawn from the network's own answer: how
-    fast the answer departs as a weight does (the diagonal of Fisher's information)."""
+    """The mean squared gradient of a weight, with labels drawn from the network's own answer. It is the
+    diagonal of Fisher's information: how fast the answer changes with a weight."""
 
 
 def check_answers(model: Model, logits_BK: Tensor) -> None:
-    """Raise UserError where answers to images are not finite: nothing can be compared with them."""
+    """Raise UserError where an answer to an image is NaN or infinite."""
     if not bool(logits_BK.isfinite().all()):
         name, tensor = max(model.state.items(), key=lambda item: float(item[1].abs().max()))
         raise UserError(
@@ -43,7 +42,7 @@ def check_answers(model: Model, logits_BK: Tensor) -> None:
 
 
 def calibrate(model: Model, x_BCHW: Tensor) -> Calibration:
-    """Send the images through the network and back, one by one: no two gradients cancel out.
+    """Run forward and backward passes image by image, so that no two gradients cancel out.
 
     Raises:
         UserError: an answer that is not finite.
@@ -55,11 +54,11 @@ def calibrate(model: Model, x_BCHW: Tensor) -> Calibration:
         if isinstance(layer, nn.Conv2d | nn.Linear)
     }
     totals: dict[str, Tensor] = {}
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     squares = dict.fromkeys(layers, 0.0)
     generator = torch.Generator().manual_seed(0)
     handles = [
-        layer.register_forward_pre_hook(_adder(name, totals, seen, generator))
+        layer.register_forward_pre_hook(_adder(name, totals, counts, generator))
         for name, layer in layers.items()
         if not isinstance(layer, nn.Conv2d) or layer.groups == 1
     ]
@@ -76,13 +75,13 @@ def calibrate(model: Model, x_BCHW: Tensor) -> Calibration:
     for handle in handles:
         handle.remove()
     return Calibration(
-        {name: total / seen[name] for name, total in totals.items()},
+        {name: total / counts[name] for name, total in totals.items()},
         {name: square / len(x_BCHW) for name, square in squares.items()},
     )
 
 
 def _adder(
-    name: str, totals: dict[str, Tensor], seen: dict[str, int], generator: torch.Generator
+    name: str, totals: dict[str, Tensor], counts: dict[str, int], generator: torch.Generator
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     """A hook that adds the moments of a layer's inputs."""
 
@@ -90,20 +89,20 @@ def _adder(
     def add(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x_PF = _patches(layer, inputs[0], generator)
         totals[name] = totals.get(name, torch.zeros(())) + x_PF.T @ x_PF
-        seen[name] = seen.get(name, 0) + len(x_PF)
+        counts[name] = counts.get(name, 0) + len(x_PF)
 
     return add
 
 
 def _patches(layer: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
-    """x_PF: what a filter sees at some of its positions."""
+    """x_PF: a filter's inputs at some of its positions."""
     if isinstance(layer, nn.Linear):
         return x
     assert isinstance(layer, nn.Conv2d)
     assert not isinstance(layer.padding, str)
     (down, across), (height, width) = layer.padding, layer.kernel_size
     padded = F.pad(x, (across, across, down, down))
-    # A view of all positions: only those that are drawn are ever copied.
+    # A view of all positions; only the drawn ones are copied.
     windows = padded.unfold(2, height, layer.stride[0]).unfold(3, width, layer.stride[1])
     rows, columns = windows.shape[2:4]
     position_P = torch.randperm(rows * columns, generator=generator)[:_POSITIONS]

@@ -1,4 +1,4 @@
-"""A model to a small file that predicts: without loss, to a budget of bytes, or as Deep Compression."""
+"""Compress a model to a `.fire`: without loss, to a budget of bytes, or as Deep Compression did."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ def compress(
     coder: CoderName = "rans",
     progress: Progress = log,
 ) -> FireFile:
-    """Compress a model by one of three ways: `lossless`, `budget`, or `bits` with `density`.
+    """Compress a model in one of three ways: `lossless`, `budget`, or `bits` with `density`.
 
     Args:
         model: as `load_model` takes it, or a model.
         output: the file to write; without it the `.fire` is only returned.
         lossless: keep every weight to the last bit.
-        budget: the most bytes that the whole file may take, as in `"470kB"`; bits and density of each
-            layer follow from what its weights mean to the answers.
+        budget: the most bytes that the whole file may take, as in `"470kB"`. Bits and density of each layer
+            follow from how much answers depend on its weights.
         bits: share 2^bits - 1 values in each layer, 1 to 8.
-        density: with `bits`, the share of the weights that stays, by magnitude.
-        scope: with `density`, whether that is the share of each layer or of all layers together.
-        images: such as the model will see, without labels, for `budget` and `retrain`: a tar or folder of
-            classes, or a parquet.
+        density: with `bits`, the share of the weights that stay, by magnitude.
+        scope: with `density`, whether it is the share of each layer or of all layers together.
+        images: for `budget` and `retrain`, images such as the model will see, without labels: a tar or
+            folder of classes, or a parquet.
         retrain: steps in which the shared values learn to answer as the uncompressed model does.
-        retrain_images: how many of the images are kept in memory for that.
-        classes: a file with a class's name a line, to go into the `.fire`.
+        retrain_images: how many images are kept in memory for that.
+        classes: a file with one class name a line, to be stored in the `.fire`.
         coder: the entropy coder.
-        progress: hears what is being done.
+        progress: is told what is being done.
 
     Raises:
-        UserError: arguments that do not go together or are outside their range, what they name cannot be
-            read, or a model that no `.fire` can hold.
+        UserError: arguments that do not go together or are out of range, a file that cannot be read, or a
+            model that no `.fire` can hold.
 
     Example:
         >>> small = firetree.compress("net.safetensors", "small.fire", bits=6)
@@ -124,10 +124,10 @@ def _fitted(
 
 
 def _encoded(compressed: Compressed, coder: CoderName, budget_bytes: int | None) -> FireFile:
-    """The file, opened again from its bytes.
+    """The file, read back from its bytes.
 
     Raises:
-        UserError: no reader would open it, or it has more bytes than the budget.
+        UserError: it cannot be read back, or has more bytes than the budget.
     """
     content = write(compressed, coder)
     try:

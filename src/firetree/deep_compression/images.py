@@ -1,4 +1,4 @@
-"""The images that a model is measured and retrained with; they need no labels."""
+"""Images to measure and retrain a model with; they need no labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALIBRATION_IMAGES = 48
 
 
 def read_images(path: str | Path, progress: Progress) -> Stored:
-    """The images to train on of a folder or tar of classes, or a parquet.
+    """The training images of a folder or tar of classes, or of a parquet.
 
     Raises:
         UserError: no such path, or no images there.
@@ -44,20 +44,20 @@ def read_images(path: str | Path, progress: Progress) -> Stored:
 def inputs_of(
     preprocessing: Preprocessing, stored: Stored, count: int, seed: int, progress: Progress = log
 ) -> Tensor:
-    """x_BCHW of up to `count` images drawn at random, and a line on those that cannot be decoded.
+    """x_BCHW of up to `count` images drawn at random; `progress` is told how many cannot be decoded.
 
     Raises:
         UserError: none of them can be decoded.
     """
     drawn = np.random.default_rng(seed).permutation(len(stored.labels))[:count]
-    found = []
+    images = []
     for index in drawn.tolist():
         try:
-            found.append(preprocessing.apply(stored.image(index, None)))
+            images.append(preprocessing.apply(stored.image(index, None)))
         except DamagedImageError:
             continue
-    if damaged := len(drawn) - len(found):
+    if damaged := len(drawn) - len(images):
         progress(f"passed over: {damaged} of {len(drawn)} images, which cannot be decoded")
-    if not found:
+    if not images:
         raise UserError("none of the images to calibrate with can be decoded")
-    return preprocessing.normalise(np.stack(found))
+    return preprocessing.normalise(np.stack(images))

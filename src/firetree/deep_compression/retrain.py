@@ -1,7 +1,7 @@
 """Train the shared values of a compressed model to answer as the uncompressed one does.
 
-Codes stay, so the zeros do and the file keeps its size; a value's gradient is the sum over all weights
-that share it (Han et al. 2016, figure 3). The teacher is the model itself (Hinton et al. 2015).
+Codes stay, so zeros stay and the file keeps its size. A value's gradient is the sum over all weights that
+share it (Han et al. 2016, figure 3). The teacher is the uncompressed model (Hinton et al. 2015).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def retrain_values(
 ) -> Compressed:
     """Train codebooks and unshared tensors on batches drawn from these inputs, by Adam.
 
-    The rate falls to 0 in a straight line. Images are mirrored half of the time.
+    The learning rate falls linearly to 0. Every other batch is mirrored.
 
     Raises:
         UserError: a teacher whose answer is not finite.
@@ -88,10 +88,7 @@ def _dense(
 
 
 def _kept(compressed: Compressed, trained: Mapping[str, Tensor]) -> dict[str, Shared | Tensor]:
-    """The trained numbers, in 16 bits where these reach so far.
-
-    Where two values have changed places, so have their codes.
-    """
+    """The trained numbers, in 16 bits where these suffice; codes follow their values' new order."""
     kept: dict[str, Shared | Tensor] = {}
     for name, tensor in compressed.tensors.items():
         values = halved(trained[name].detach())

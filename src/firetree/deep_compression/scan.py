@@ -1,4 +1,4 @@
-"""How far the answer departs when one layer alone is pruned (Han et al. 2015, figure 6)."""
+"""How much answers change when one layer alone is pruned (Han et al. 2015, figure 6)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Curve:
     name: str
     weights: int
     nats: tuple[float, ...]
-    """From the unpruned answer (Kullback and Leibler's divergence), mean of the images."""
+    """Kullback–Leibler divergence from the unpruned answer, as the mean over images."""
     agreement: tuple[float, ...]
     """The share of images whose most probable class stays, 0 to 1."""
 
@@ -81,17 +81,17 @@ def scan_layers(model: Model, x_BCHW: Tensor, progress: Progress) -> tuple[Curve
             continue
         progress(name)
         whole = parameter.clone()
-        found = []
+        changes = []
         for density in DENSITIES:
             parameter.copy_(torch.where(largest([whole], density)[0], whole, 0.0))
-            found.append(_departed(before_BK, network(x_BCHW).log_softmax(1)))
+            changes.append(_change(before_BK, network(x_BCHW).log_softmax(1)))
         parameter.copy_(whole)
-        nats, agreement = zip(*found, strict=True)
+        nats, agreement = zip(*changes, strict=True)
         curves.append(Curve(name, whole.numel(), nats, agreement))
     return tuple(curves)
 
 
-def _departed(before_BK: Tensor, after_BK: Tensor) -> tuple[float, float]:
+def _change(before_BK: Tensor, after_BK: Tensor) -> tuple[float, float]:
     nats = F.kl_div(after_BK, before_BK, reduction="batchmean", log_target=True)
     same = (before_BK.argmax(1) == after_BK.argmax(1)).float().mean()
     return float(nats), float(same)

@@ -1,4 +1,4 @@
-"""Deep Compression's own way: prune small weights, then share values by k-means (Han et al. 2016)."""
+"""Deep Compression's method: prune small weights, then share values by k-means (Han et al. 2016)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Rows = npt.NDArray[np.float32]
 
 
 def prune_and_share(model: Model, density: float, bits: int, scope: Scope = "layer") -> Compressed:
-    """The largest weights, `density` of them, in 2^bits - 1 values a layer; all else in 16 bits.
+    """Keep the share `density` of largest weights, in 2^bits - 1 values a layer; other numbers get 16 bits.
 
-    Only a tensor with a number beyond the floats of 16 bits keeps its 32.
+    A tensor with a number out of the range of 16 bits keeps its 32.
 
     Raises:
         UserError: a density or a number of bits outside its range.
@@ -51,10 +51,10 @@ def prune(state: Mapping[str, Tensor], density: float, scope: Scope) -> dict[str
 
 
 def share(weight: Tensor, values: int) -> Shared:
-    """What is not zero in at most `values` values, in floats of 16 bits where these reach so far.
+    """The non-zero weights in at most `values` values, in floats of 16 bits where these suffice.
 
-    One-dimensional k-means from centroids that are spread evenly from the least weight to the
-    largest, which keeps the rare large weights (section 3.1 there).
+    This is one-dimensional k-means. Its first centroids are evenly spread between the least and the
+    largest weight, which keeps rare large weights (section 3.1 there).
     """
     row = weight.numpy().ravel()
     some = np.sort(row[row != 0])
@@ -68,7 +68,7 @@ def _k_means(ascending: Rows, values: int) -> Rows:
     centroids = np.linspace(float(ascending[0]), float(ascending[-1]), values)
     total = np.concatenate([[0.0], np.cumsum(ascending, dtype=np.float64)])
     for _ in range(_ROUNDS):
-        # Of sorted weights a cluster is a stretch, so its mean is a difference of running sums.
+        # A cluster of sorted weights is contiguous, so its mean is a difference of running sums.
         ends = np.searchsorted(ascending, (centroids[1:] + centroids[:-1]) / 2)
         edges = np.concatenate([[0], ends, [len(ascending)]])
         counts = np.diff(edges)
@@ -78,5 +78,5 @@ def _k_means(ascending: Rows, values: int) -> Rows:
 
 
 def _nearest(row: Rows, codebook: Rows) -> npt.NDArray[np.uint8]:
-    exact = codebook.astype(np.float64)  # a sum of two of the largest floats has no float32
+    exact = codebook.astype(np.float64)  # a sum of two large float32 may overflow
     return np.searchsorted((exact[1:] + exact[:-1]) / 2, row).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What finished models answer: which classes images belong to, and what texts become."""
+"""Predictions of trained models: classes of images, and translations or phonemes of texts."""
 
 from firetree.prediction.classification import Guess, ImagePrediction, ImageScores
 from firetree.prediction.predictor import load_predictor, predict, score

@@ -1,4 +1,4 @@
-"""What computes a prediction: PyTorch, or onnxruntime over the same model as ONNX.
+"""Run a model by PyTorch, or by onnxruntime as ONNX.
 
 Axes: B batch, C channels, H height, W width, K classes.
 """
@@ -23,7 +23,7 @@ _MANY = 1000
 
 
 def fastest(images: int) -> Backend:
-    """onnxruntime where it is installed and so many images repay the seconds of an export."""
+    """onnxruntime where it is installed and there are enough images to repay an export's seconds."""
     needed = ("onnxruntime", "onnx", "onnxscript")
     installed = all(map(importlib.util.find_spec, needed))
     return "onnxruntime" if installed and images >= _MANY else "torch"
@@ -33,7 +33,7 @@ def start(backend: Backend, model: Model) -> Inference:
     """The model, ready to run.
 
     Raises:
-        UserError: the backend is not installed, or there is no such one.
+        UserError: the backend is unknown or not installed.
     """
     if backend not in get_args(Backend):
         raise ArgumentError("backend", f"is {backend}; expected {' or '.join(get_args(Backend))}")

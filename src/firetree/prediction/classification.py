@@ -48,14 +48,14 @@ class ImagePrediction:
 
 @dataclass(frozen=True, slots=True)
 class ImageScores:
-    """How often the labelled images' classes were found, and how long all images took."""
+    """The accuracy on labelled images, and the time for all images."""
 
     images: int
     labelled: int
     damaged: int
-    """Which have no answer, and are not among the labelled ones."""
+    """They have no answer, and do not count as labelled."""
     duration_s: float
-    """From files to classes."""
+    """From reading files to classes."""
     top1_percent: float
     top5_percent: float
 
@@ -68,8 +68,8 @@ def classify(
 ) -> list[ImagePrediction]:
     """Predict classes; a damaged image has none and gives its reason.
 
-    Each core takes one image after the other from file to classes, which keeps all of them busy
-    and needs less memory and time an image than batches do.
+    Each core takes one image at a time from file to classes. That keeps all cores busy, and takes less
+    memory and time an image than batches do.
 
     Raises:
         UserError: all of them are damaged.
@@ -93,7 +93,7 @@ def classify(
 
 
 def image_scores(predictions: Sequence[ImagePrediction], duration_s: float) -> ImageScores:
-    """How often the predictions are right.
+    """Compare the predictions with the labels.
 
     Raises:
         UserError: no image has a label.
@@ -102,10 +102,9 @@ def image_scores(predictions: Sequence[ImagePrediction], duration_s: float) -> I
     labelled = [one for one in predictions if one.label is not None and not one.damage]
     if not labelled:
         raise UserError("no image has a label; expected a parquet, or class folders")
-    places = [[guess.index for guess in one.top5] for one in labelled]
     top1, top5 = (
         100
-        * sum(one.label in indices[:k] for one, indices in zip(labelled, places, strict=True))
+        * sum(one.label in [guess.index for guess in one.top5[:k]] for one in labelled)
         / len(labelled)
         for k in (1, TOP)
     )
@@ -114,7 +113,7 @@ def image_scores(predictions: Sequence[ImagePrediction], duration_s: float) -> I
 
 @contextmanager
 def _worker_on_each_core() -> Iterator[ThreadPoolExecutor]:
-    """Threads in each of which PyTorch computes alone."""
+    """A pool with a thread a core, in each of which PyTorch uses that core alone."""
     cores = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(cores, "predict", torch.set_num_threads, (1,)) as pool:
@@ -125,5 +124,5 @@ def _worker_on_each_core() -> Iterator[ThreadPoolExecutor]:
 
 def _top(probabilities_K: Tensor, class_names: Sequence[str]) -> tuple[Guess, ...]:
     values, indices = probabilities_K.topk(min(TOP, len(class_names)))
-    found = zip(indices.tolist(), values.tolist(), strict=True)
-    return tuple(Guess(index, class_names[index], value) for index, value in found)
+    best = zip(indices.tolist(), values.tolist(), strict=True)
+    return tuple(Guess(index, class_names[index], value) for index, value in best)

@@ -1,4 +1,4 @@
-"""The images that a prediction is for: files, folders of them, tars and parquets."""
+"""Find the images to predict for: files, folders of them, tars and parquets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from firetree.progress import Progress, log
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """An image that is decoded when it is needed; `label` is its class's index among the model's."""
+    """An image, decoded when needed; `label` is the index of its class in the model."""
 
     name: str
     read: Callable[[], Image.Image]
@@ -40,14 +40,14 @@ def find_images(
 ) -> list[ImageInput]:
     """All images of files, folders and what lies below them, tars and parquets, in order.
 
-    A parquet's images have labels, which are the model's classes by their names or else their numbers.
+    Labels of a parquet's images are matched with the model's classes by name, or else by number.
 
     Args:
-        class_names: the model's, where images in class folders need labels too. Of data with several
-            splits these are then those to test on alone, as no score on what a model learned from says
-            how good it is. A class is known by its folder's name; where the model has none of these
-            names, folders in the order of their names are its classes.
-        progress: hears what was passed over, and which split is scored.
+        class_names: the model's; given where images in class folders need labels too. Of data with several
+            splits only the test split is taken, since a score on training images says little. Classes
+            are matched by their folders' names. Where the model has none of these names, its classes are
+            the folders in the order of their names.
+        progress: is told what was passed over, and which split is scored.
 
     Raises:
         UserError: no such path, one without images, none at all, or data of other classes.
@@ -67,7 +67,7 @@ def find_images(
 
 
 class _Found(NamedTuple):
-    """Images, how much was passed over for which reason, and of several splits which one it is."""
+    """Images, how many things were passed over by reason, and the split where there are several."""
 
     images: list[ImageInput]
     passed_over: Mapping[str, int]
@@ -149,7 +149,7 @@ def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _
 
 
 def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> Sequence[int]:
-    """Where each of the classes of a data set stands among the model's."""
+    """The index in the model of each of a data set's classes."""
     unknown = sorted({*classes} - {*class_names})
     if not unknown:
         return [class_names.index(name) for name in classes]

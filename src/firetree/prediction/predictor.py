@@ -1,4 +1,4 @@
-"""From a model and its inputs to answers: classes of images, or texts."""
+"""Predict with a model, and score it: classes of images, or texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Sources = str | Path | Sequence[str | Path]
 
 
 def load_predictor(path: str | Path, *, progress: Progress = log) -> Model | TextModel:
-    """What `predict` answers with: the network of a run on texts, or a model of images.
+    """The model that `predict` uses: the network of a run on texts, or a model of images.
 
     Raises:
         UserError: as `firetree.modelfiles.load_model`.
@@ -47,15 +47,15 @@ def predict(
     beam: int | None = None,
     progress: Progress = log,
 ) -> list[ImagePrediction] | list[TextPrediction]:
-    """Classify images, give phonemes of words, or translate lines.
+    """Classify images, convert words to phonemes, or translate lines.
 
     Args:
         model: the folder of a run, a file as `load_model` takes it, or a model.
         inputs: images, folders of them, a tar or a parquet; or texts.
-        classes: a file with a class's name a line, where a model of images brings none.
-        backend: by default torch; for many images onnxruntime, where it is installed.
+        classes: a file with one class name a line, for a model of images without names.
+        backend: by default torch, or for many images onnxruntime where it is installed.
         beam: hypotheses that are kept at each step of a text; by default 1, which is greedy.
-        progress: hears what the model's reader assumed, and what was passed over.
+        progress: is told what the model's reader assumed, and what was passed over.
 
     Returns:
         An answer for each image or text, in order.
@@ -67,15 +67,11 @@ def predict(
         >>> firetree.predict("small.fire", "photographs/")[0].top5[0].name in "0123456789"
         True
     """
-    given = _listed(inputs)
-    if not isinstance(model, Model | TextModel):
-        model = load_predictor(model, progress=progress)
+    given, model = _prepared(model, inputs, classes, backend, beam, progress)
     if isinstance(model, TextModel):
-        _refuse("images", classes=classes, backend=backend)
         texts = [str(text) for text in given]
         model.check(texts)
         return model.answer(texts, 1 if beam is None else beam)
-    _refuse("texts", beam=beam)
     return _classifier(model, given, classes, backend, progress, labelled=False)()
 
 
@@ -88,34 +84,45 @@ def score(
     beam: int | None = None,
     progress: Progress = log,
 ) -> ImageScores | TextScores:
-    """How good a model's answers are: to labelled images, or to the texts that its run held out.
+    """Score a model's answers to labelled images, or to the texts that its run held out.
 
     Args:
-        model: as `predict` takes it, and so are all other arguments.
-        inputs: a parquet with labels, or a folder or tar of class folders; of several splits those
-            images count that training would be tested on. None for texts.
+        model: as `predict` takes it, like all other arguments.
+        inputs: a parquet with labels, or a folder or tar of class folders. Of several splits, the one that
+            training would test on counts. Texts take none.
 
     Raises:
         UserError: as `predict`; no label, or labels of other classes.
     """
-    given = _listed(inputs)
-    if not isinstance(model, Model | TextModel):
-        model = load_predictor(model, progress=progress)
+    given, model = _prepared(model, inputs, classes, backend, beam, progress)
     if isinstance(model, TextModel):
-        _refuse("images", classes=classes, backend=backend)
         if given:
             raise ArgumentError(
                 "inputs", "are given, but held-out texts are scored; leave them out"
             )
         return score_texts(model, 1 if beam is None else beam)
-    _refuse("texts", beam=beam)
     classified = _classifier(model, given, classes, backend, progress, labelled=True)
     start_s = time.perf_counter()
     return image_scores(classified(), time.perf_counter() - start_s)
 
 
-def _listed(inputs: Sources) -> list[str | Path]:
-    return [inputs] if isinstance(inputs, str | Path) else list(inputs)
+def _prepared(
+    model: Model | TextModel | str | Path,
+    inputs: Sources,
+    classes: str | Path | None,
+    backend: Backend | None,
+    beam: int | None,
+    progress: Progress,
+) -> tuple[list[str | Path], Model | TextModel]:
+    """The inputs as a list, and the model; refuses arguments for models of the other kind."""
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not isinstance(model, Model | TextModel):
+        model = load_predictor(model, progress=progress)
+    if isinstance(model, TextModel):
+        _refuse("images", classes=classes, backend=backend)
+    else:
+        _refuse("texts", beam=beam)
+    return given, model
 
 
 def _refuse(kind: str, **given: object) -> None:
@@ -135,7 +142,7 @@ def _classifier(
     *,
     labelled: bool,
 ) -> Callable[[], list[ImagePrediction]]:
-    """What classifies the images, all ready to start."""
+    """A call that classifies the images, with all preparation done."""
     model = with_classes(model, classes) if classes else model
     names = model.class_names
     images = find_images(inputs, names if labelled else None, progress)

@@ -1,4 +1,4 @@
-"""How good texts are, beside those that were expected: error rates of phonemes, and BLEU."""
+"""Scores of texts against references: error rates of phonemes, and BLEU."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def error_rates(found: Sequence[str], expected: Sequence[Sequence[str]]) -> tuple[float, float]:
-    """Error rates of phonemes and of words in %: edits for each expected phoneme, and words with any.
+    """Error rates in %: edits per expected phoneme, and the share of words with any edit.
 
-    Of several expected pronunciations the one with the fewest edits for each of its phonemes counts.
+    Of several pronunciations, the one with the fewest edits per phoneme counts.
     """
     edits = phonemes = wrong = 0
     for text, variants in zip(found, expected, strict=True):
@@ -39,8 +39,8 @@ def error_rates(found: Sequence[str], expected: Sequence[Sequence[str]]) -> tupl
 def bleu(found: Sequence[str], expected: Sequence[str]) -> float:
     """BLEU of all lines together, 0 to 100 (Papineni et al. 2002), as sacrebleu gives it by default.
 
-    That is: words of up to four, case kept, `13a` tokens, and counts of 0 smoothed exponentially
-    (Post 2018).
+    It counts n-grams of up to four words with their case, uses `13a` tokens, and smooths counts of 0
+    exponentially (Post 2018).
     """
     matches, totals = [0] * _ORDER, [0] * _ORDER
     found_length = expected_length = 0
@@ -74,7 +74,7 @@ _CUTS = (
     (re.compile(r"([\.,])([^0-9])"), r" \1 \2"),
     (re.compile(r"([0-9])(-)"), r"\1 \2 "),
 )
-"""Signs cut off words, as mteval-v13a does it."""
+"""Separate punctuation from words, as mteval-v13a does."""
 
 
 def _tokens(line: str) -> list[str]:

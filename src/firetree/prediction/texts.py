@@ -1,4 +1,4 @@
-"""Texts from a run's network: phonemes of words, translations of lines, and how good they are."""
+"""Texts from a run's network: phonemes of words, translations of lines, and their scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firetree.training import Recipe, Trained, load_task
 
 @dataclass(frozen=True, slots=True)
 class TextPrediction:
-    """What a text becomes; the score is the mean log-probability of a symbol."""
+    """A text's output; the score is the mean log-probability of its symbols."""
 
     input: str
     output: str
@@ -25,7 +25,7 @@ class TextPrediction:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TextModel:
-    """A network that is ready, the symbols of both sides, and what it was trained by."""
+    """A network in evaluation mode, the vocabularies of both sides, and its run's recipe."""
 
     network: SequenceToSequence
     source: Vocabulary
@@ -56,7 +56,7 @@ class TextModel:
         ]
 
     def check(self, texts: Sequence[str]) -> None:
-        """Raise UserError for a text that is not empty and has no symbol that was learned."""
+        """Raise UserError for a non-empty text of which the model knows no symbol."""
         for text in texts:
             if text.strip() and not self.source.encode(text):
                 raise UserError(f"nothing in '{text}' was in the training texts; leave it out")
@@ -64,7 +64,7 @@ class TextModel:
 
 @dataclass(frozen=True, slots=True)
 class TextScores:
-    """Of the texts that a run's data hold out; what does not apply is None."""
+    """Scores on the texts that a run's data hold out; those that do not apply are None."""
 
     texts: int
     beam: int
@@ -75,7 +75,7 @@ class TextScores:
 
 
 def score_texts(model: TextModel, beam: int) -> TextScores:
-    """Answer all texts that the run's data hold out; a word's pronunciations are one text.
+    """Score the model on all held-out texts; a word with several pronunciations counts once.
 
     Raises:
         UserError: the data are no longer where the recipe says.
