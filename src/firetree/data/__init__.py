@@ -1,6 +1,6 @@
-"""Images for classification, read from disk; sequences with answers and games, made by seed.
+"""Images for classification, read from disk; sequences with answers and games, made from a seed.
 
-All are shared among ranks and made into batches.
+Loaders share them among ranks and make batches.
 
 An epoch on one rank:
 
@@ -73,9 +73,9 @@ def load(
         classes: number of classes; None for as many as the training images show.
         size: height and width in pixels; None for the images' own.
         channels: 1 for grey, 3 for colour; None for grey if the data are grey arrays, else colour.
-        test_fraction: share held out, by `seed`, where the data come without a test set.
+        test_fraction: the share held out, by `seed`, where the data have no test set.
         seed: 0 or more.
-        image_column: of parquet files, the column with the images; None for the only one there can be.
+        image_column: the column of parquet files with the images; None for the only possible one.
         label_column: the same for the labels.
 
     Raises:
@@ -94,7 +94,7 @@ def load(
 
 
 def _check_path(name: str, path: Path) -> None:
-    """Refuse what is no file or folder before it is opened: reading from a pipe may never end."""
+    """Refuse pipes and devices before they are opened, since reading from them may never end."""
     kinds = {"folder": ("a folder",), "npz": ("a file",), "tar": ("a file",)}.get(name, _ANY)
     expected = " or ".join(kinds)
     try:

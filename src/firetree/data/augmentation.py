@@ -1,4 +1,4 @@
-"""Random changes to training images, drawn for each image of an epoch whoever trains on it."""
+"""Random changes to training images, drawn for each image of an epoch whichever rank trains on it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LUMA_C = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What is done to training images, in this order.
+    """Changes to training images, in this order.
 
-    Each is seen through a random part of its area (at least `crop_scale` of it, its sides at most
-    `crop_ratio` to 1) instead of the square at its centre, half of them mirrored, shifted by up to
-    `crop_padding` pixels with black coming in, and its brightness, contrast and saturation multiplied
-    by 1 less to 1 plus the number of that name.
+    An image is cropped to a random part of its area instead of its centre square. The part has at least
+    `crop_scale` of the area, and its sides at most the ratio `crop_ratio`. Then `flip` mirrors half of the
+    images. A shift of up to `crop_padding` pixels fills the border with black. Brightness, contrast and
+    saturation are multiplied by a factor from 1 less to 1 plus the field of that name.
     """
 
     flip: bool = False
@@ -38,10 +38,10 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """One epoch's changes to images 0 to N - 1.
+    """One epoch's changes to images 0 to N - 1; None where a change is off.
 
-    Who is mirrored, where each is cut from its padded self, the fields of its `RandomCrop` but the last, and
-    the factors of brightness, contrast and saturation; None where nothing is to be done.
+    They are which images are mirrored, the corner of each in its padded image, the first four fields of its
+    `RandomCrop`, and its factors of brightness, contrast and saturation.
     """
 
     flipped_N: npt.NDArray[np.bool_]
@@ -52,7 +52,7 @@ class Draws:
     factor_N3: F32 | None
 
     def cuts(self, indices_B: Indices) -> list[RandomCrop] | None:
-        """The parts through which images `indices_B` are seen; None for the squares at the centre."""
+        """The crops of images `indices_B`; None for their centre squares."""
         if self.cut_N4 is None:
             return None
         rows = self.cut_N4[indices_B].tolist()
@@ -80,7 +80,7 @@ def draw(augmentation: Augmentation, count: int, seed: int, epoch: int) -> Draws
 
 
 def changed(x_BHWC: U8, indices_B: Indices, draws: Draws) -> U8:
-    """x_BHWC with the changes drawn for images `indices_B` (but the cuts); may be done in place."""
+    """x_BHWC with the changes drawn for images `indices_B`, without crops; it may be changed in place."""
     flipped_B = draws.flipped_N[indices_B]
     x_BHWC[flipped_B] = x_BHWC[flipped_B, :, ::-1]
     if draws.padding:
@@ -99,8 +99,8 @@ def changed(x_BHWC: U8, indices_B: Indices, draws: Draws) -> U8:
 def _coloured(x_HWC: U8, brightness: float, contrast: float, saturation: float) -> U8:
     """One image with its brightness, then contrast, then saturation multiplied.
 
-    Contrast is the distance from the image's mean grey, saturation that from each pixel's own grey.
-    All three are linear, so that they can be done in one go.
+    Contrast is the distance from the image's mean grey, and saturation the distance from each pixel's own
+    grey. All three are linear, so one pass applies them.
     """
     colour_HWC = x_HWC.astype(np.float32)
     grey_HW1 = colour_HWC if x_HWC.shape[2] == 1 else (colour_HWC @ _LUMA_C)[:, :, None]

@@ -1,8 +1,8 @@
-"""Catch: a ball falls down a screen, and the paddle below is to be where it arrives.
+"""Catch: a ball falls down a screen, and the player's paddle must be where it arrives.
 
-The game's rules, for many games at once; who plays is in `tasks`.
+This module has the game's rules, for many games at once; the player is in `tasks`.
 
-Letters in names: B games, N pixels a side of the screen, T moves, G what decides a game.
+Letters in names: B games, N pixels a side of the screen, T moves, G numbers that decide a game.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _PADDLE = 2
 class Catch:
     """The game of Ba et al. 2016, section 4.4; ball and paddle start anywhere.
 
-    A game has N frames of N×N pixels. In frame t, counted from 0, the ball is the pixel in row t of
-    its column, and the paddle is two pixels of the last row. Before the next frame the paddle goes to
-    the left, stays, or goes to the right by one pixel, at most to the edge. The last frame gives a
-    reward of 1 where the paddle has caught the ball, else of −1.
+    A game has N frames of N×N pixels. In frame t, counted from 0, the ball is the pixel in row t of its
+    column, and the paddle is two pixels of the last row. Between frames the paddle stays, or moves one
+    pixel to the left or right, at most to the edge. The last frame gives the reward: 1 where the paddle has
+    caught the ball, else −1.
 
     Args:
         size: N.
-        blank_after: frames after which the player is shown a blank screen.
+        blank_after: frames after which the player sees a blank screen.
     """
 
     size: int
@@ -46,21 +46,21 @@ class Catch:
         return self.size - 1
 
     def drawn(self, generator: np.random.Generator, count: int) -> Tensor:
-        """games_BG: the ball's column, that of the paddle's left pixel, and for each move a number from
-        0 to 1 by which it is drawn from what the player would do."""
+        """games_BG: the column of the ball and of the paddle's left pixel, and a number from 0 to 1 for each
+        move, by which the move is drawn from the player's probabilities."""
         ball_B1 = generator.integers(0, self.size, (count, 1))
         paddle_B1 = generator.integers(0, self.size - 1, (count, 1))
         luck_BT = generator.random((count, self.moves), np.float32)
         return torch.from_numpy(np.concatenate([ball_B1, paddle_B1, luck_BT], 1, dtype=np.float32))
 
     def all_starts(self) -> Tensor:
-        """games_BG: each start that a game can have, once; for a player who does not need luck."""
+        """games_BG: each possible start once; moves get the number 0."""
         columns = torch.arange(float(self.size))
         start_B2 = torch.cartesian_prod(columns, columns[:-1])
         return torch.cat([start_B2, torch.zeros(len(start_B2), self.moves)], 1)
 
     def screens(self, frame: int, ball_B: Tensor, paddle_B: Tensor) -> Tensor:
-        """(B, N, N), rows from the top: what the player is shown in a frame."""
+        """(B, N, N), rows from the top: the screen that the player sees in a frame."""
         screen_BNN = torch.zeros(len(ball_B), self.size, self.size, device=ball_B.device)
         if frame < self.blank_after:
             game_B = torch.arange(len(ball_B), device=ball_B.device)
@@ -74,14 +74,14 @@ class Catch:
         return (paddle_B + move_B - 1).clamp(0, self.size - _PADDLE)
 
     def rewards(self, ball_B: Tensor, paddle_B: Tensor) -> Tensor:
-        """Of the last frame: 1 where the ball is caught, −1 elsewhere."""
+        """The rewards of the last frame: 1 where the ball is caught, −1 elsewhere."""
         offset_B = ball_B - paddle_B
         return torch.where((offset_B >= 0) & (offset_B < _PADDLE), 1.0, -1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Games:
-    """Games as `Catch` draws them; what each is to give is its best reward, 1."""
+    """Games as `Catch` draws them; the target of each is its best reward, 1."""
 
     games_BG: Tensor
 

@@ -1,4 +1,4 @@
-"""What is seen of an image: which part of it, and at what size, whatever its own size is."""
+"""Crops: the part of an image of any size that is used, and the size that it gets."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from typing import NamedTuple
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels of the image, which may fall between two."""
+"""Left, top, right and bottom in the image's pixels, perhaps with fractions."""
 
 _REDUCTIONS = (8, 4, 2)
 
 
 class RandomCrop(NamedTuple):
-    """A part of an image, by numbers that mean the same for images of any size."""
+    """A part of an image, by numbers that fit images of any size."""
 
     area: float
     """Share of the image's area, above 0 and at most 1."""
@@ -23,14 +23,14 @@ class RandomCrop(NamedTuple):
     down: float
     """0 is at the top, 1 at the bottom."""
     widest: float
-    """Most that the width is of the height, or the height of the width."""
+    """Largest aspect ratio, either way."""
 
     def box(self, width: int, height: int) -> Box:
-        """The part of an image this large, inside it.
+        """The box of this part in an image of that size.
 
-        Torchvision's RandomResizedCrop draws area and shape until they fit the image. Here the
-        shape lies between those that fit, so that one draw is enough; where none fits, the part has
-        the nearest shape and less than its area.
+        Torchvision's RandomResizedCrop draws area and shape until they fit the image. Here the shape lies
+        between those that fit, so one draw is enough. Where none fits, the part has the nearest shape and
+        less than its area.
         """
         wide = width / height
         tallest, widest = (
@@ -41,20 +41,20 @@ class RandomCrop(NamedTuple):
         area = self.area * width * height
         part_width, part_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
         shrink = min(1.0, width / part_width, height / part_height)
-        # Rounding must not lead out of the image.
+        # Rounding must not leave the image.
         part_width, part_height = min(part_width * shrink, width), min(part_height * shrink, height)
         left, top = self.across * (width - part_width), self.down * (height - part_height)
         return left, top, min(left + part_width, width), min(top + part_height, height)
 
 
 class Crop(NamedTuple):
-    """A part of an image, by default the square at its centre, seen `size` pixels high and wide."""
+    """A part of an image, by default its centre square, scaled to `size` pixels high and wide."""
 
     size: int
     cut: RandomCrop | None = None
 
     def box(self, width: int, height: int) -> Box:
-        """The part of an image this large."""
+        """The box of the part in an image of that size."""
         if self.cut is not None:
             return self.cut.box(width, height)
         side = min(width, height)
@@ -62,7 +62,7 @@ class Crop(NamedTuple):
         return left, top, left + side, top + side
 
     def reduction(self, width: int, height: int) -> int:
-        """How many times smaller (1, 2, 4 or 8) an image can be decoded with no pixel missing."""
+        """How many times smaller (1, 2, 4 or 8) the image may be decoded without losing detail."""
         left, top, right, bottom = self.box(width, height)
         pixels = min(right - left, bottom - top)
         return next((k for k in _REDUCTIONS if pixels >= k * self.size), 1)

@@ -1,8 +1,8 @@
-"""From the bytes of an image file to pixels of a wanted part, size and colour.
+"""Decode image files to the pixels of a crop, in a given size and colour.
 
-A JPEG of which fewer pixels are wanted is decoded 2, 4 or 8 times smaller, which leaves out most of
-the work. JPEGs go through simplejpeg where it is installed; what it does not take goes to Pillow, so
-that both call the same images damaged. An image comes out upright, as its Exif orientation says.
+A JPEG that needs fewer pixels is decoded 2, 4 or 8 times smaller, which saves most of the work. simplejpeg
+decodes JPEGs where it is installed. What it refuses goes to Pillow, so that the same images count as damaged
+without it. Images come out upright, by their Exif orientation.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _SUFFIXES_OF = {
     "TIFF": (".tif", ".tiff"),
     **({"AVIF": (".avif",)} if features.check("avif") else {}),
 }
-# Others stay closed: Pillow would hand an EPS file, for one, to a program outside.
+# No other formats: Pillow hands an EPS file to an external program, for example.
 _FORMATS = tuple(_SUFFIXES_OF)
 SUFFIXES = tuple(suffix for suffixes in _SUFFIXES_OF.values() for suffix in suffixes)
-"""What the names of image files end in, in small letters."""
+"""Endings of image files' names, in lower case."""
 
 _JPEG_START = b"\xff\xd8"
 _EXIF_MARKS = b"Exif\0\0", b"tiff:Orientation"
-"""One of these stands near the start of a JPEG that says how it is to be turned."""
+"""A JPEG with an orientation has one of these near its start."""
 _HEAD_BYTES = 100_000
 
 Turn = Image.Transpose | None
-"""What makes an image upright; None where it is."""
+"""The transposition that makes an image upright; None where it is."""
 
 _SIDEWAYS = (
     Image.Transpose.TRANSPOSE,
@@ -64,17 +64,16 @@ _TURNS: dict[Any, Turn] = {
 }
 """By Exif's orientation."""
 
-
-# Pixels or errors tell; of large images, those that Pillow refuses are named.
+# Damage shows as errors, and Pillow raises one for far too large images.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(content: bytes, crop: Crop | None = None) -> Image.Image:
-    """The image in grey (mode L) or colour (RGB), smaller than its own size if `view` needs less.
+    """The image in grey (mode L) or colour (RGB), perhaps smaller where `crop` needs fewer pixels.
 
     Raises:
-        DamagedImageError: no image, cut off, or so large that it can only be meant as a trap.
+        DamagedImageError: no image, one that is cut off, or one so large that it must be malicious.
     """
     if simplejpeg is not None and content.startswith(_JPEG_START):
         image = _decode_jpeg(content, crop)
@@ -97,12 +96,12 @@ def decode(content: bytes, crop: Crop | None = None) -> Image.Image:
     except UnidentifiedImageError as error:
         what = foreign(content[:ENOUGH_BYTES]) or f"none of {', '.join(_FORMATS)}"
         raise DamagedImageError(what) from error
-    except Exception as error:  # Pillow lets through whatever its parsers stumble over
+    except Exception as error:  # Pillow's parsers raise all kinds of errors
         raise DamagedImageError(str(error) or type(error).__name__) from error
 
 
 def _decode_jpeg(content: bytes, crop: Crop | None) -> Image.Image | None:
-    """The image by simplejpeg; None where Pillow should have a look at it."""
+    """The image by simplejpeg; None where Pillow should try."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if colours not in ("Gray", "YCbCr") or width * height > (Image.MAX_IMAGE_PIXELS or 0):
@@ -124,14 +123,14 @@ def _decode_jpeg(content: bytes, crop: Crop | None) -> Image.Image | None:
 def _turn(image: Image.Image) -> Turn:
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # what Pillow stumbles over in Exif data does no harm to the pixels
+    except Exception:  # damaged Exif data leave the pixels intact
         return None
 
 
 def _turn_of_jpeg(content: bytes) -> Turn:
     head = content[:_HEAD_BYTES]
     if not any(mark in head for mark in _EXIF_MARKS):
-        return None  # of most JPEGs, nothing else has to be looked at
+        return None  # as for most JPEGs, which then need no parsing
     return _turn(Image.open(io.BytesIO(content), formats=("JPEG",)))
 
 
@@ -144,7 +143,7 @@ def _upright(image: Image.Image, turn: Turn) -> Image.Image:
 
 
 def fit(image: Image.Image, crop: Crop, channels: int) -> npt.NDArray[np.uint8]:
-    """x_HWC: what the view shows of an image of mode L or RGB (bilinear)."""
+    """x_HWC: the crop of an image of mode L or RGB, scaled bilinearly."""
     box = crop.box(*image.size)
     if box != (0, 0, crop.size, crop.size) or image.size != (crop.size, crop.size):
         image = image.resize((crop.size, crop.size), Image.Resampling.BILINEAR, box)

@@ -1,4 +1,4 @@
-"""What is in a folder and below it: each folder once, however links lead to it, and regular files only."""
+"""List a folder and all folders below it: regular files only, and each folder once despite links."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from firetree.data.listing import Listing, Parts, StoredFile, is_hidden
 from firetree.errors import UserError
 
 SIZED = 100_000
-"""Files of which the size is asked for, which takes a while for more of them on a network's disk."""
+"""How many files are asked for their sizes; more would take long on a network's disk."""
 
 
 def list_folder(root: Path) -> Listing:
     """The files below a folder, links followed.
 
-    A link that leads to a folder that is listed already, or to one that the root lies in, is passed
-    over; folders come before links to them. So are broken links, and pipes, devices and sockets,
-    which are never opened.
+    Folders come before links to them. A link to a listed folder, or to one that contains the root, is passed
+    over. So are broken links, and pipes, devices and sockets, which are never opened.
 
     Raises:
         UserError: no folder, or one that cannot be read.
@@ -34,15 +33,15 @@ def list_folder(root: Path) -> Listing:
 
 def _listed(root: Path) -> Listing:
     listing = Listing()
-    seen = {_identity(folder) for folder in root.resolve().parents}
+    listed = {_identity(folder) for folder in root.resolve().parents}
     folders, links = deque[Parts]([()]), deque[Parts]()
     while folders or links:
         parts = folders.popleft() if folders else links.popleft()
         path = os.path.join(root, *parts)
-        if (identity := _identity(path)) in seen:
+        if (identity := _identity(path)) in listed:
             listing.passed_over["repeated folder"] += 1
             continue
-        seen.add(identity)
+        listed.add(identity)
         if parts:
             listing.folders.add(parts)
         with os.scandir(path) as entries:
@@ -66,7 +65,7 @@ def _identity(path: str | Path) -> tuple[int, int]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """What it is, or what the link leads to."""
+    """The kind of the entry, or of a link's target."""
     if entry.is_dir(follow_symlinks=False):
         return "folder"
     if entry.is_file(follow_symlinks=False):

@@ -1,5 +1,6 @@
-"""Labels as numbers: those that readers found as text, or as floats that are whole, become places among
-the classes. `splits` checks that they are in range.
+"""Turn labels into numbers: names become indices of classes, and whole floats become integers.
+
+`splits` checks that they are in range.
 """
 
 from __future__ import annotations
@@ -20,18 +21,16 @@ Labels = npt.NDArray[Any]
 
 
 def labels_of(values: Sequence[int | str]) -> Labels:
-    """labels_N of one type: int64 where all are numbers, objects else."""
+    """labels_N of one type: int64 where all are numbers, else objects."""
     numbers = all(isinstance(value, int) for value in values)
     return np.array(values, np.int64 if numbers else object)
 
 
 def with_numbers(dataset: Dataset) -> Dataset:
-    """The data set with labels that are numbers, as far as they can be.
-
-    Classes that are names are put in the order of their names.
+    """The data set with numbers as labels, where possible; named classes are sorted by name.
 
     Raises:
-        UserError: names and numbers mixed, or a name that only test images have.
+        UserError: names and numbers are mixed, or only test images have a name.
     """
     parts = [dataset.train, *([dataset.test] if dataset.test else [])]
     labels = [_plain(part) for part in parts]
@@ -44,14 +43,14 @@ def with_numbers(dataset: Dataset) -> Dataset:
                     "expected names or numbers throughout"
                 )
         names = np.unique(labels[0])
-        labels = [_places(part, label, names) for part, label in zip(parts, labels, strict=True)]
+        labels = [_indices(part, label, names) for part, label in zip(parts, labels, strict=True)]
         classes = tuple(map(printable, names.tolist()))
     train, *test = [replace(part, labels=each) for part, each in zip(parts, labels, strict=True)]
     return replace(dataset, train=train, test=test[0] if test else None, classes=classes)
 
 
 def _plain(stored: Stored) -> Labels:
-    """labels_N as integers or text, where they are that in some way; else unchanged."""
+    """labels_N as integers or text where they can be converted; else unchanged."""
     labels = stored.labels
     match labels.dtype.kind:
         case "b":
@@ -75,7 +74,7 @@ def _texts(stored: Stored, labels: Labels) -> Labels:
     return labels.astype(np.str_)
 
 
-def _places(stored: Stored, labels: Labels, names: Labels) -> Labels:
+def _indices(stored: Stored, labels: Labels, names: Labels) -> Labels:
     unknown = np.flatnonzero(~np.isin(labels, names))
     if len(unknown):
         index = int(unknown[0])

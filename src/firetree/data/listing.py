@@ -1,6 +1,6 @@
-"""The files of a folder or a tar: what there is to read, where its bytes lie, and what was passed over.
+"""The files of a folder or a tar: their names, where their bytes lie, and what was passed over.
 
-`folders` and `tars` make a `Listing`. Nothing is read for it but the names and, for tars, their headers.
+`folders` and `tars` make a `Listing`. It takes only names and, for tars, headers.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from firetree.data.damaged import DamagedImageError
 from firetree.output import printable
 
 Parts = tuple[str, ...]
-"""A path below the listing's root, by its parts."""
+"""A path below the listing's root, as its parts."""
 
 _OF_OTHER_SYSTEMS = (
     *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"),
     "lost+found",
 )
 _LONGEST_SUFFIX = 12
-"""With its dot; longer ones are part of a name."""
+"""Letters of a suffix with its dot; a longer ending is part of the name."""
 
 
 class StoredFile(NamedTuple):
@@ -32,11 +32,11 @@ class StoredFile(NamedTuple):
 
     name: str
     source: str | BinaryIO
-    """The folder of the listing, a tar, or a tar's unpacked copy."""
+    """The listing's folder, a tar, or a tar's unpacked copy."""
     offset: int | None = None
     """In the tar; None in a folder."""
     length: int | None = None
-    """In bytes; None where there are so many files that nobody asked."""
+    """In bytes; None where there are too many files to ask."""
 
     def content(self) -> bytes:
         """The bytes, from any thread; raises DamagedImageError where they cannot be read."""
@@ -53,26 +53,26 @@ class StoredFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Regular files and folders, those apart whose names are hidden."""
+    """Regular files and folders, without hidden ones."""
 
     files: dict[Parts, StoredFile] = field(default_factory=dict)
-    """In their order: sorted in a folder, as they come in a tar."""
+    """Sorted in a folder; in the tar's order in a tar."""
     folders: set[Parts] = field(default_factory=set)
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is there for a desktop or a tool, not for us."""
+    """Whether the name is that of a desktop's or a tool's own file or folder."""
     return name.startswith(".") or name in _OF_OTHER_SYSTEMS
 
 
 def suffix_of(name: str) -> str:
-    """What to call a file that is none of those wanted, by the end of its name."""
+    """A name for files of this kind in a message: the suffix, or `without a suffix`."""
     suffix = PurePosixPath(name).suffix.lower()
     fits = suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= _LONGEST_SUFFIX
     return suffix if fits else "without a suffix"
 
 
 def checksum_of(members: Iterable[StoredFile]) -> int:
-    """Of the members' names and sizes, so far as these are known."""
+    """The checksum of the members' names and known sizes."""
     return checksum(f"{printable(member.name)} {member.length}".encode() for member in members)

@@ -1,4 +1,4 @@
-"""Names of classes that people take for one: they differ in case, blanks, or how Unicode writes an accent."""
+"""Class names that look alike: they differ only in case, blanks, or how Unicode writes an accent."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterable, Sequence
 
 
 def look_alikes(names: Iterable[str]) -> list[list[str]]:
-    """The names that look alike, together, each so that its difference shows."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    """Groups of names that look alike, written so that their differences show."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        found[_look(name)].append(name)
-    return [_told(alike) for alike in found.values() if len(alike) > 1]
+        groups[_look(name)].append(name)
+    return [_distinct(alike) for alike in groups.values() if len(alike) > 1]
 
 
 def hint(unknown: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name: those that look like it, if any."""
+    """The end of a message about an unknown name: the names that look like it, if any."""
     alike = [name for name in names if _look(name) == _look(unknown)]
     if not alike:
         return ""
-    other, *same = _told([unknown, *alike])
+    other, *same = _distinct([unknown, *alike])
     return f"; {other} looks like {' and '.join(same)}, but is another name"
 
 
@@ -28,7 +28,7 @@ def _look(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _told(alike: Sequence[str]) -> list[str]:
-    """In ASCII where two are the same but for how their letters are made up."""
+def _distinct(alike: Sequence[str]) -> list[str]:
+    """The names quoted, in ASCII where two differ only in how their letters are composed."""
     composed = {unicodedata.normalize("NFC", name) for name in alike}
     return [*map(repr if len(composed) == len(alike) else ascii, alike)]

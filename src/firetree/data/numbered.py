@@ -1,4 +1,4 @@
-"""What names of files with many images each say: which of a numbered set are missing or there twice."""
+"""Find files that are missing from a numbered set, or are there twice, by their names."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from firetree.output import printable
 _NUMBER = re.compile(r"\d{1,18}")
 _COUNTED = re.compile(r"(\d{1,18})-of-(\d{1,18})")
 _COPY = re.compile(r"( ?\(\d+\)| - Copy| copy( \d+)?)+$")
-"""What browsers and desktops put behind the name of a copy."""
+"""Endings that browsers and desktops give the name of a copy."""
 _NAMED = 3
-"""Missing files that a remark names before it only counts."""
+"""How many missing files a remark names; it only counts the others."""
 
 
 class _Set(NamedTuple):
-    """Files that differ in a number alone: what stands around it, and how many they say to be, or 0."""
+    """Files whose names differ only in a number: the text around it, and their stated count or 0."""
 
     before: str
     behind: str
     told: int = 0
 
     def span(self, numbers: set[int]) -> range:
-        """The numbers of the whole set, which begin with 0 or 1."""
+        """The numbers of the whole set, which start at 0 or 1."""
         first = int(min(numbers) == 1 and (not self.told or self.told in numbers))
         return range(first, first + self.told if self.told else max(numbers) + 1)
 
 
 def remarks_on_numbers(files: Sequence[Parts], suffixes: Sequence[str]) -> list[str]:
-    """A line for files that are one by their names, for a set that lacks some, and for two sets in one.
+    """Remarks on copies of one file, on sets that lack files, and on two sets with one name.
 
-    Where names do not say how many there are, a set of which half is missing is taken for none.
+    Where names do not state a count, files are no set if half of it would be missing.
 
     Args:
         files: of one split.
-        suffixes: what their names end in.
+        suffixes: the endings of their names.
     """
-    places = {"/".join(parts): _places("/".join(parts), suffixes) for parts in files}
-    sizes = Counter(one for found in places.values() for one in found)
+    candidates = {"/".join(parts): _sets_of("/".join(parts), suffixes) for parts in files}
+    sizes = Counter(one for number_in in candidates.values() for one in number_in)
     sets: defaultdict[_Set, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, found in places.items():
-        one = max(found, key=sizes.__getitem__)
-        sets[one][found[one]].append(printable(name))
+    for name, number_in in candidates.items():
+        one = max(number_in, key=sizes.__getitem__)
+        sets[one][number_in[one]].append(printable(name))
     counts: defaultdict[str, set[int]] = defaultdict(set)
     for one in sets:
         counts[one.before].add(one.told)
@@ -61,8 +61,8 @@ def remarks_on_numbers(files: Sequence[Parts], suffixes: Sequence[str]) -> list[
     ]
 
 
-def _places(name: str, suffixes: Sequence[str]) -> dict[_Set, str]:
-    """The sets that a file may be of, by its last number first, and the number in each."""
+def _sets_of(name: str, suffixes: Sequence[str]) -> dict[_Set, str]:
+    """The sets that a file may belong to, and its number in each; that of its last number comes first."""
     suffix = max((end for end in suffixes if name.lower().endswith(end)), key=len, default="")
     stem = _COPY.sub("", name[: len(name) - len(suffix)])
     if counted := _COUNTED.search(stem):

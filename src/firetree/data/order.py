@@ -1,4 +1,4 @@
-"""Which image comes when and on which rank: pure functions of seed, epoch and step.
+"""The order of images and their ranks, as pure functions of seed, epoch and step.
 
 Letters in names: N all images, B images of a step.
 """
@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class RandomStream(IntEnum):
-    """What random numbers are for; each use has its own, whatever the seed and the epoch."""
+    """Uses of random numbers; each use has its own stream, whatever the seed and the epoch."""
 
     HOLD_OUT = 1
     ORDER = 2
@@ -60,6 +60,6 @@ def batches_in_order(order_N: Indices, batch_size: int) -> list[Indices]:
 
 
 def share(indices_B: Indices, rank: int, world_size: int) -> Indices:
-    """A rank's contiguous part; parts differ by one at most, and some are empty if ranks exceed B."""
+    """A rank's contiguous part; parts differ by at most one, and some are empty if ranks exceed B."""
     count = len(indices_B)
     return indices_B[count * rank // world_size : count * (rank + 1) // world_size]

@@ -1,4 +1,4 @@
-"""Which columns of a parquet file hold the images and their labels: as asked for, or by name and type."""
+"""Find a parquet file's columns of images and labels: the requested ones, or by name and type."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Test = Callable[[pa.Field], bool]
 
 
 class Columns(NamedTuple):
-    """The names of both columns, and whether the images' bytes are a column or part of a struct."""
+    """The names of both columns; with `plain` the images' bytes are the column itself, else in a struct."""
 
     image: str
     label: str | None
-    """None where there need not be one, and none can be meant."""
+    """None where labels are optional and no column has them."""
     plain: bool
     remarks: tuple[str, ...] = ()
 
     @property
     def image_path(self) -> str:
-        """What parquet calls the bytes."""
+        """Parquet's path of the bytes."""
         return self.image if self.plain else f"{self.image}.bytes"
 
 
 class _Sought(NamedTuple):
-    """A column that is sought: the option that names it, what is expected, and tests of its field.
+    """A column to find: the option that names it, what is expected, and tests of its field.
 
-    Of the tests, the first that any field passes decides.
+    The first test that any field passes decides.
     """
 
     option: str
@@ -51,10 +51,10 @@ def find_columns(
     label_column: str | None,
     needs_labels: bool,
 ) -> Columns:
-    """The columns asked for; else the only ones that can be meant.
+    """The requested columns, or else the only possible ones.
 
     Raises:
-        UserError: none or several, or of a wrong type.
+        UserError: there are none or several, or a column has a wrong type.
     """
     image = _column(_IMAGE, list(schema), path, image_column)
     if not _holds_bytes(image):
@@ -80,16 +80,16 @@ def _column(
     sought: _Sought, fields: Sequence[pa.Field], path: Path, wanted: str | None
 ) -> pa.Field:
     if wanted is not None:
-        found = [field for field in fields if field.name == wanted]
+        fitting = [field for field in fields if field.name == wanted]
     else:
         passing = ([field for field in fields if test(field)] for test in sought.tests)
-        found = next((some for some in passing if some), [])
-    if len(found) == 1:
-        return found[0]
+        fitting = next((some for some in passing if some), [])
+    if len(fitting) == 1:
+        return fitting[0]
     columns = ", ".join(f"{printable(field.name)}: {field.type}" for field in fields)
     which = f"{sought.option} = {wanted}" if wanted else sought.expected
-    names = ", ".join(printable(field.name) for field in found)
-    hint = f"; choose by {sought.option} among {names}" if found else ""
+    names = ", ".join(printable(field.name) for field in fitting)
+    hint = f"; choose by {sought.option} among {names}" if fitting else ""
     raise UserError(f"{path} has the columns {columns}; expected {which}{hint}")
 
 
@@ -104,22 +104,14 @@ def _holds_bytes(field: pa.Field) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     tests = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view
-    return any(test(kind) for test in tests)
+    return any(fits(kind) for fits in tests)
 
 
 def _holds_labels(field: pa.Field) -> bool:
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    return any(
-        fits(kind)
-        for fits in (
-            pa.types.is_integer,
-            pa.types.is_floating,
-            pa.types.is_boolean,
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_string_view,
-        )
-    )
+    numbers = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
+    texts = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
+    return any(fits(kind) for fits in (*numbers, *texts))
 
 
 def _is_label(field: pa.Field) -> bool:

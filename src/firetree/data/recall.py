@@ -1,4 +1,4 @@
-"""Sequences whose answers lie in their own past, made by seed.
+"""Sequences whose answers lie in their own past, made from a seed.
 
 Letters in names: N sequences, P pairs, K keys, T symbols.
 """
@@ -16,7 +16,7 @@ from firetree.data.sequences import Sequences, SequenceSplits
 PAPER_EXAMPLES = 100_000
 PAPER_PAIRS = 4
 _PARTS = {"validation": 10_000, "test": 20_000}
-"""Sizes of the sets that are held out (Ba et al. 2016, section 4.1)."""
+"""Sizes of the held-out sets (Ba et al. 2016, section 4.1)."""
 
 
 def retrieval(pairs: int, examples: int, held_out: str, seed: int) -> SequenceSplits:
@@ -55,9 +55,9 @@ def retrieval(pairs: int, examples: int, held_out: str, seed: int) -> SequenceSp
 def multi_query(pairs: int, examples: int, held_out: str, seed: int) -> SequenceSplits:
     """Multi-query associative recall (Arora et al. 2023, arXiv 2312.04927, section 3.1).
 
-    After the pairs of a key and a value all keys come again in another order, and each is to be
-    answered by its value. There are twice as many keys, and as many values, as pairs. Arguments are
-    those of `retrieval`.
+    After the pairs of a key and a value, all keys come again in another order, and the answer to each is its
+    value. There are twice as many keys as pairs, and as many values as keys. Arguments are those of
+    `retrieval`.
     """
     keys = values = 2 * pairs
 
@@ -80,7 +80,7 @@ def multi_query(pairs: int, examples: int, held_out: str, seed: int) -> Sequence
 
 
 def _names(keys: int) -> tuple[str, ...]:
-    """Letters as far as they go, for all keys or for none."""
+    """The keys' names: letters where there are enough, else `k0`, `k1` and so on."""
     letters = string.ascii_letters
     return tuple(letters[:keys]) if keys <= len(letters) else tuple(f"k{n}" for n in range(keys))
 

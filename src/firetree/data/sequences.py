@@ -1,4 +1,4 @@
-"""Sequences of symbols with what to answer, held in memory, and the batches of one rank.
+"""Sequences of symbols with their answers, in memory, and the batches of one rank.
 
 Letters in names: N all sequences, B sequences of a batch, T symbols.
 """

@@ -1,7 +1,7 @@
 """Images in WebDataset's layout: tars in which `KEY.jpg` lies beside `KEY.cls` or `KEY.json`.
 
-Where each image lies is noted once, at the start; from then on any of them can be read by itself,
-so that the order of an epoch is as random as that of any other data.
+The start notes where each image lies. After that, each image can be read by itself, so epochs are as random
+as those of other data.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _LONGEST_NAME = 200
 _NUMBER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 _NUMBERS = re.compile(r"\[?\s*[+-]?[0-9]+([\s,;]+[+-]?[0-9]+)+\s*\]?")
 _INPUTS = ("input", "image", "img")
-"""What a name says before its suffix of the image that is to be classified, where there are several."""
+"""Words before the suffix that mark the image to classify, where a sample has several."""
 
 
 def read_shards(path: Path) -> Dataset:
-    """A folder of shards, or one of them; names say which are to test on (`split_files`).
+    """Read a shard, or a folder of shards whose names say what to test on (`split_files`).
 
-    A label is a whole number (int64) or a class's name in KEY.cls, or `label` in KEY.json. The files of a sample may lie
-    anywhere in its shard.
+    A label is a whole number (int64) or a class's name in KEY.cls, or `label` in KEY.json. The files of a
+    sample may be anywhere in its shard.
 
     Raises:
         UserError: no shards, unreadable ones, or a sample without an image or a label.
@@ -96,23 +96,23 @@ def _samples(shard: Path, passed_over: Counter[str]) -> Iterator[_Sample]:
 
 
 def _split(member: StoredFile) -> tuple[str, str]:
-    """The key, and what the file is: all after the first dot of its name."""
+    """The key, and the file's kind: all after the first dot of its name."""
     folder, slash, name = member.name.rpartition("/")
     stem, _, kind = name.partition(".")
     return folder + slash + stem, kind.lower()
 
 
 def _image_kind(where: str, kinds: list[str]) -> str:
-    """The image to be classified: the only one, or the only one that has nothing between key and suffix, or
-    that says so there."""
+    """The image to classify: the only one, or the only one without words before its suffix, or the only
+    one whose words say so."""
     plain = [kind for kind in kinds if "." not in kind]
     inputs = [kind for kind in kinds if kind.split(".")[0] in _INPUTS]
     for chosen in (kinds, plain, inputs):
         if len(chosen) == 1:
             return chosen[0]
-    found = f" ({', '.join(map(printable, kinds))})" if kinds else ""
+    names = f" ({', '.join(map(printable, kinds))})" if kinds else ""
     raise UserError(
-        f"{where} has {len(kinds)} images{found}; expected one with one of {' '.join(SUFFIXES)}, and a "
+        f"{where} has {len(kinds)} images{names}; expected one with one of {' '.join(SUFFIXES)}, and a "
         "key without dots"
     )
 

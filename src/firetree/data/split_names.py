@@ -1,6 +1,6 @@
-"""Which part of a data set a file, folder or array is, by its name.
+"""Tell the split of a file, folder or array from its name.
 
-The names are those in use anywhere: `train`, `Training_Set`, `val`, `valid-images`, `dev`, `test2017`,
+It knows all common names, such as `train`, `Training_Set`, `val`, `valid-images`, `dev`, `test2017` and
 `train-00000-of-00002`.
 """
 
@@ -24,46 +24,45 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 class Named(NamedTuple):
-    """A name's split, and its other words in small letters."""
+    """A name's split, and its other words in lower case."""
 
     split: Split
     words: tuple[str, ...]
 
     @property
     def affix(self) -> tuple[str, ...]:
-        """Those words that say more than that these are data."""
+        """The other words, without fillers such as `images` or `set`."""
         return tuple(word for word in self.words if word not in _FILLERS)
 
 
 def named(name: str) -> Named | None:
-    """What the name says; None where it has no split, or two."""
-    words = words_of(name)
-    found = [_split(word) for word in words]
-    splits = {split for split in found if split is not None}
+    """The name's split and other words; None where it has no split, or two."""
+    split_of_word = {word: _split(word) for word in words_of(name)}
+    splits = {split for split in split_of_word.values() if split is not None}
     if len(splits) != 1:
         return None
-    others = tuple(word for word, split in zip(words, found, strict=True) if split is None)
+    others = tuple(word for word in words_of(name) if split_of_word[word] is None)
     return Named(splits.pop(), others)
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name, in small letters."""
+    """The words of a name, in lower case."""
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def split_of(name: str) -> Split | None:
-    """The split that a name says."""
-    said = named(name)
-    return said and said.split
+    """The split in the name; None where it has no split, or two."""
+    words = named(name)
+    return words and words.split
 
 
 def tested_on(splits: Collection[Split | None]) -> Split | None:
-    """The split to test on while a network is trained: a test split only where no other is held out."""
+    """The split to test on during training: validation, or the test split where there is no other."""
     return next((split for split in _TESTED_ON if split in splits), None)
 
 
 def says_nothing(name: str) -> bool:
-    """Whether a name says no more than that these are data, as `images`."""
+    """Whether the name has only fillers, such as `images`."""
     return all(word in _FILLERS for word in words_of(name))
 
 

@@ -1,4 +1,4 @@
-"""Pairs of texts, of which one is to become the other: a pronouncing dictionary, or a text in two languages.
+"""Pairs of a source and a target text: a pronouncing dictionary, or lines in two languages.
 
 Letters in names: N all pairs, B pairs of a batch, T symbols.
 """
@@ -37,19 +37,19 @@ TextPair = tuple[str, str]
 """A source and its target."""
 
 PIECES = 4000
-"""Symbols of each language."""
+"""Default number of symbols of each language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """Sequences of uneven length, one behind the other: number n is flat[starts_N[n] : starts_N[n + 1]]."""
+    """Sequences of any length in one array: number n is flat[starts_N[n] : starts_N[n + 1]]."""
 
     flat: Indices
     starts_N: Indices
 
     @staticmethod
     def of(sequences: Sequence[Sequence[int]]) -> Ragged:
-        """The sequences, each with `END` behind it."""
+        """The sequences, each followed by `END`."""
         flat = [number for sequence in sequences for number in (*sequence, END)]
         starts_N = np.cumsum([0, *(len(sequence) + 1 for sequence in sequences)])
         return Ragged(np.array(flat, np.int64), starts_N)
@@ -62,13 +62,13 @@ class Ragged:
         """x_BT of those sequences, none longer than `steps`."""
         steps_T = np.arange(steps)
         inside_BT = steps_T < self.lengths_N[indices_B][:, None]
-        places_BT = np.where(inside_BT, self.starts_N[indices_B][:, None] + steps_T, 0)
-        return np.where(inside_BT, self.flat[places_BT], PADDING)
+        offset_BT = np.where(inside_BT, self.starts_N[indices_B][:, None] + steps_T, 0)
+        return np.where(inside_BT, self.flat[offset_BT], PADDING)
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs as numbers, all with an end."""
+    """Pairs as numbers, each with an end symbol."""
 
     sources: Ragged
     targets: Ragged
@@ -78,11 +78,11 @@ class Pairs:
 
     @property
     def lengths_N(self) -> Indices:
-        """Of the longer side."""
+        """The lengths of each pair's longer side."""
         return np.maximum(self.sources.lengths_N, self.targets.lengths_N)
 
     def take(self, indices_B: Indices) -> tuple[Indices, Indices]:
-        """x_B2T, the sources and the symbol before each of the targets', and y_BT, the targets'."""
+        """x_B2T, the sources and the symbol before each target symbol, and y_BT, the target symbols."""
         steps = int(self.lengths_N[indices_B].max(initial=1))
         y_BT = self.targets.padded(indices_B, steps)
         ends_B1 = np.full((len(indices_B), 1), END)
@@ -91,13 +91,13 @@ class Pairs:
         return x_B2T, np.where(y_BT == PADDING, NO_ANSWER, y_BT)
 
     def answers(self, indices_B: Indices) -> int:
-        """Symbols of the targets, ends included."""
+        """Symbols of the targets, with their ends."""
         return int(self.targets.lengths_N[indices_B].sum())
 
     def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
-        """Pairs of about the same length together; the batches in the order of each one's first pair.
+        """Batches of pairs of similar length, in the order of each batch's first pair.
 
-        Both orders follow from `order_N`: a random one gives random batches of a random order.
+        A random `order_N` gives random batches in a random order.
         """
         by_length_N = np.argsort(self.lengths_N[order_N], kind="stable")
         batches = batches_in_order(by_length_N, batch_size)
@@ -120,19 +120,19 @@ class TextSplits:
 def load_phonemes(path: Path, held_out: str, fraction: float, examples: int | None) -> TextSplits:
     """Words and their phonemes, from a file in the layout of the CMU Pronouncing Dictionary.
 
-    A line is `word PH ON EMES`; `word(2)` is another pronunciation of the same word, and a comment
-    begins with `#`, or with `;;;` at the start of a line. Stress is left out. Which words are held out
-    depends on their letters alone, so it is the same in every run; all pronunciations go together.
+    A line is `word PH ON EMES`, and `word(2)` is another pronunciation of the same word. A comment starts
+    with `#`, or with `;;;` at the start of a line. Stress is left out. A word's letters alone decide whether
+    it is held out, with all its pronunciations, so every run holds out the same words.
 
     Args:
         path: the file, perhaps ending in .gz.
-        held_out: `test` is the first `fraction` of all words, `validation` the next, in an order by
-            checksum; neither is trained on where it is held out.
+        held_out: `test` is the first `fraction` of all words in the order of a checksum, `validation` the
+            next. With `validation`, neither is trained on.
         fraction: of the words.
-        examples: pairs to train on, the first of them; None for all.
+        examples: train on this many pairs, the first ones; None for all.
 
     Raises:
-        UserError: the file cannot be read, is of another layout, or too small.
+        UserError: the file cannot be read, has another layout, or is too small.
     """
     train, test = [], []
     passed_over: Counter[str] = Counter()
@@ -140,10 +140,10 @@ def load_phonemes(path: Path, held_out: str, fraction: float, examples: int | No
     passed_over["repeated pair"] = len(pairs) - len(set(pairs))
     first = 0.0 if held_out == "test" else fraction
     for pair in dict.fromkeys(pairs):
-        place = _place(pair[0])
-        if first <= place < first + fraction:
+        rank = _rank(pair[0])
+        if first <= rank < first + fraction:
             test.append(pair)
-        elif held_out == "test" or place >= fraction:
+        elif held_out == "test" or rank >= fraction:
             train.append(pair)
         else:
             passed_over["pair held out for the test"] += 1
@@ -152,8 +152,8 @@ def load_phonemes(path: Path, held_out: str, fraction: float, examples: int | No
     return _splits(taken, test, sources, targets, path, _Read(1, HELD_OUT, passed_over))
 
 
-def _place(word: str) -> float:
-    """0 to below 1, as good as random, and always the same."""
+def _rank(word: str) -> float:
+    """A hash of the word, from 0 to below 1."""
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest()) / 2**32
 
 
@@ -167,12 +167,12 @@ def _first(
 
 def _pronunciations(path: Path, passed_over: Counter[str]) -> Iterator[TextPair]:
     for number, line in enumerate(_lines(path), 1):
-        # Other blanks, such as a no-break space, may stand within a word.
-        said = re.findall(r"[^ \t]+", line.partition("#")[0])
-        if not said or line.startswith(";;;"):
+        # Other blanks, such as a no-break space, may be part of a word.
+        words = re.findall(r"[^ \t]+", line.partition("#")[0])
+        if not words or line.startswith(";;;"):
             passed_over["comment" if line.strip() else "blank line"] += 1
             continue
-        word, *phonemes = said
+        word, *phonemes = words
         if not phonemes:
             raise UserError(
                 f"line {number} of {path} is '{line}'; expected a word and its phonemes"
@@ -192,19 +192,19 @@ def load_translations(
 ) -> TextSplits:
     """Lines in two languages, from a folder of `train.en`, `train.de`, `val.en`, `test.en` and so on.
 
-    Names of files, or of folders that these are in, say the split as in `split_names`; files may be compressed (`.gz`). Line n of one
-    language belongs to line n of the other; pairs with an empty line are left out. Each language is
-    written in pieces of words, with its capitals, learned from its own training lines.
+    The names of files or of their folders say the split (`split_names`). Files may be compressed (`.gz`).
+    Line n of one language belongs to line n of the other; pairs with an empty line are left out. Each
+    language is encoded in pieces of words, with capitals, learned from its own training lines.
 
     Args:
         path: the folder.
-        languages: of source and target, as the files' names have them.
+        languages: of source and target, as in the files' names.
         held_out: `test` or `validation`.
         pieces: symbols of each language; None for 4,000.
-        examples: pairs to train on, the first of them; None for all.
+        examples: train on this many pairs, the first ones; None for all.
 
     Raises:
-        UserError: a file is missing or cannot be read, or two of a set differ in length.
+        UserError: a file is missing or cannot be read, or two files of a split differ in length.
     """
     if languages[0] == languages[1]:
         raise UserError(
@@ -241,18 +241,18 @@ def _parallel(files: Sequence[Path], passed_over: Counter[str]) -> Iterator[Text
 
 
 def _file(listing: Listing, folder: Path, split: str, language: str) -> Path:
-    """The only file of a split and language, which the listing then has no more."""
-    found = [
+    """The only file of a split and language; it is removed from the listing."""
+    files = [
         parts
         for parts in sorted(listing.files)
         if parts[-1].removesuffix(".gz").endswith(f".{language}") and split_of_path(parts) == split
     ]
-    if len(found) != 1:
-        names = ", ".join(printable("/".join(parts)) for parts in found) or "none"
+    if len(files) != 1:
+        names = ", ".join(printable("/".join(parts)) for parts in files) or "none"
         pattern = f"{split.removesuffix('idation')}*.{language}[.gz]"
         raise UserError(f"files {pattern} in {folder}: {names}; expected one")
-    del listing.files[found[0]]
-    return folder.joinpath(*found[0])
+    del listing.files[files[0]]
+    return folder.joinpath(*files[0])
 
 
 def _lines(path: Path) -> list[str]:
@@ -260,16 +260,16 @@ def _lines(path: Path) -> list[str]:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines end at newlines of any system.
+    """The lines of a text with newlines of any system.
 
-    `str.splitlines` also ends them at signs that stand within a line of one language alone.
+    `str.splitlines` also splits at characters that may be within a line, which would misalign two languages.
     """
     *lines, last = re.split(r"\r\n|\r|\n", text)
     return [*lines, last] if last else lines
 
 
 class _Read(NamedTuple):
-    """What an account says beside numbers of pairs."""
+    """The fields of an account besides numbers of pairs."""
 
     files: int
     test_from: str

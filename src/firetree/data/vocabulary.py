@@ -1,4 +1,4 @@
-"""Text as numbers and back: letters, words, or pieces of words that are learned from texts."""
+"""Text to numbers and back: letters, words, or pieces of words that are learned from texts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from itertools import pairwise
 from typing import Any, Literal
 
 PADDING, END = 0, 1
-"""What fills the places behind a sequence's end, and what ends it."""
+"""The symbols after a sequence's end, and at its end."""
 _FIRST = 2
 
 SymbolKind = Literal["letters", "words", "pieces"]
 Neighbours = tuple[str, str]
 
 _WORD = re.compile(r" ?\w{1,100}| ?[^\w\s]{1,100}")
-"""A word, or signs between words, with the space before it. No piece goes beyond one of these; what is
-longer is cut, since putting its pieces together would take the square of its length."""
+"""A word or punctuation, with the space before it; no piece crosses its border. Longer words are cut, since
+merging takes time with the square of the length."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of one side. Each has a number; what a text has beside them is left out.
+    """The symbols of one side, each with a number; other characters of a text are left out.
 
-    `letters` are small ones, `words` what stands between spaces. `pieces` are letters, and then what has been put together
-    from two of the pieces before it (byte-pair encoding: Sennrich, Haddow, Birch 2016).
+    `letters` are lower-case, and `words` are separated by spaces. `pieces` are letters, and then pairs of
+    earlier pieces (byte-pair encoding: Sennrich, Haddow, Birch 2016).
     """
 
     kind: SymbolKind
@@ -39,7 +39,7 @@ class Vocabulary:
         return _FIRST + len(self.symbols)
 
     def encode(self, text: str) -> list[int]:
-        """The text's symbols, without an end."""
+        """The numbers of the text's symbols, without an end."""
         match self.kind:
             case "letters":
                 return self._known_of(text.lower())
@@ -74,7 +74,7 @@ class Vocabulary:
         return [self._numbers[symbol] for symbol in symbols if symbol in self._numbers]
 
     def _encode_word(self, word: str) -> list[int]:
-        """Of the word put together from its letters, the earliest learned pair first."""
+        """The word's numbers, after merging its letters by the earliest learned pair first."""
         known = self._encoded_words.get(word)
         if known is not None:
             return known
@@ -101,36 +101,36 @@ def words_of(texts: Iterable[str]) -> Vocabulary:
 def pieces_of(texts: Iterable[str], count: int) -> Vocabulary:
     """All letters of the texts, and the most frequent pairs of pieces, up to `count` symbols.
 
-    A pair is put together where it occurs twice or more; among equally frequent ones the first in
-    the order of letters is taken.
+    A pair becomes a piece where it occurs at least twice. Of equally frequent pairs, the first in the order
+    of letters is taken.
     """
     frequency = Counter(word for text in texts for word in _words(text))
     words = [list(word) for word in frequency]
     counts = list(frequency.values())
     symbols = dict.fromkeys(sorted({letter for word in words for letter in word}))
     pairs: Counter[Neighbours] = Counter()
-    places: defaultdict[Neighbours, set[int]] = defaultdict(set)
+    words_with: defaultdict[Neighbours, set[int]] = defaultdict(set)
     for k, word in enumerate(words):
         for pair in pairwise(word):
             pairs[pair] += counts[k]
-            places[pair].add(k)
+            words_with[pair].add(k)
     heap = [(-number, pair) for pair, number in pairs.items()]
     heapq.heapify(heap)
     while len(symbols) < count and heap:
         number, pair = heapq.heappop(heap)
-        if -number != pairs[pair]:  # it has changed since; its present number is there too
+        if -number != pairs[pair]:  # outdated; the heap has the present number too
             continue
         if -number < 2:
             break
         symbols["".join(pair)] = None
         changed: set[Neighbours] = set()
-        for k in places.pop(pair):
-            words[k], gone, come = _put_together(words[k], pair)
+        for k in words_with.pop(pair):
+            words[k], gone, come = _merged(words[k], pair)
             for near in gone:
                 pairs[near] -= counts[k]
             for near in come:
                 pairs[near] += counts[k]
-                places[near].add(k)
+                words_with[near].add(k)
             changed.update(gone, come)
         for near in changed:
             if pairs[near] > 0:
@@ -138,10 +138,10 @@ def pieces_of(texts: Iterable[str], count: int) -> Vocabulary:
     return Vocabulary("pieces", tuple(symbols))
 
 
-def _put_together(
+def _merged(
     parts: Sequence[str], pair: Neighbours
 ) -> tuple[list[str], list[Neighbours], list[Neighbours]]:
-    """A word in which each such pair is one piece, and the pairs that go and come by that."""
+    """A word with each such pair merged to one piece, and the pairs that this removes and adds."""
     whole = "".join(pair)
     result: list[str] = []
     gone, come = [], []
