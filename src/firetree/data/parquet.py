@@ -62,7 +62,8 @@ def read_parquet(
     )
     passed_over = Counter(files.passed_over)
     more, test = _with_rows(more, passed_over), _with_rows(test, passed_over)
-    if needs_labels and test and all(_is_unlabelled(file.labels) for file in test):
+    labels = [file.labels for file in test if needs_labels]
+    if labels and all(each.dtype.kind == "i" and (each == _NO_LABEL).all() for each in labels):
         passed_over["parquet file without labels"] += len(test)
         test = []
     return Dataset(
@@ -90,10 +91,6 @@ def _in_order(file: _File, names: tuple[str, ...]) -> _File:
     labels_N = file.labels.astype(np.int64)
     labels_N[known_N] = places_K[labels_N[known_N]]
     return file._replace(labels=labels_N)
-
-
-def _is_unlabelled(labels: npt.NDArray[Any]) -> bool:
-    return labels.dtype.kind == "i" and bool((labels == _NO_LABEL).all())
 
 
 def _with_rows(files: list[_File], passed_over: Counter[str]) -> list[_File]:
@@ -187,7 +184,9 @@ def _opened(
             raise UserError(f"image {index} of {path} has no label; expected one")
         if sum(group.rows for group in groups) != len(labels):
             raise ValueError(f"{len(labels)} labels, and row groups of other numbers of rows")
-        return _File(path, columns, groups, _plain(labels), _class_names(schema, name))
+        if pa.types.is_dictionary(labels.type):
+            labels = labels.cast(labels.type.value_type)
+        return _File(path, columns, groups, labels.to_numpy(), _class_names(schema, name))
 
 
 def _extent(group: pq.RowGroupMetaData, columns: Columns) -> tuple[int, int]:
@@ -195,14 +194,6 @@ def _extent(group: pq.RowGroupMetaData, columns: Columns) -> tuple[int, int]:
     chunks: Sequence[Any] = [group.column(number) for number in range(group.num_columns)]
     sizes = [it.total_uncompressed_size for it in chunks if it.path_in_schema == columns.image_path]
     return group.num_rows, int(sum(sizes))
-
-
-def _plain(labels: pa.ChunkedArray) -> npt.NDArray[Any]:
-    kind = labels.type
-    if pa.types.is_dictionary(kind):
-        labels = labels.cast(kind.value_type)
-    values: npt.NDArray[Any] = labels.to_numpy()
-    return values
 
 
 def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

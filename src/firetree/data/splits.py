@@ -58,7 +58,8 @@ def make_splits(
         raise UserError(f"the data hold no images to train on{but(dataset.passed_over)}")
     class_names, train_labels = _classes(dataset, classes)
     size = size or _own_size(dataset.train)
-    channels = channels or _own_channels(dataset.train)
+    array = dataset.train.array_NHWC
+    channels = channels or (3 if array is None else int(array.shape[3]))
     train = fit_images(dataset.train, train_labels, size, channels)
     if dataset.test is not None:
         expected = f"0 to {len(class_names) - 1}, the classes of the training images"
@@ -153,10 +154,6 @@ def _own_size(stored: Stored) -> int:
                 "give data.size"
             )
     return size
-
-
-def _own_channels(stored: Stored) -> int:
-    return 3 if stored.array_NHWC is None else int(stored.array_NHWC.shape[3])
 
 
 def _statistics(train: Images, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

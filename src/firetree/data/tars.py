@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from firetree.data.listing import Listing, Parts, StoredFile, is_hidden
 from firetree.errors import UserError
@@ -98,9 +98,16 @@ def _hide(listing: Listing) -> None:
 
 def _entries(path: Path) -> Iterator[tuple[tarfile.TarInfo, StoredFile]]:
     expected = "a tar, perhaps compressed by gzip, bzip2, xz or zstd"
-    guard = reading(path, expected, "a tar", "compressed", why=_why)
+    guard = reading(
+        path,
+        expected,
+        "a tar",
+        "compressed",
+        why=lambda error: str(error).replace("unexpected end of data", "it is cut off"),
+    )
     with guard, path.open("rb") as stored:
-        packed = _unpacker(stored.read(6))
+        start_bytes = stored.read(6)
+        packed = next((opener for magic, opener in _OPENERS if start_bytes.startswith(magic)), None)
         file = _unpacked(path, packed) if packed else stored
         source = file if packed else str(path)
         start: int | None = 0
@@ -127,24 +134,6 @@ def _next_start(file: BinaryIO, end: int) -> int | None:
     return None
 
 
-def _why(error: Exception) -> str:
-    return str(error).replace("unexpected end of data", "it is cut off")
-
-
-Opener = Callable[[Path], BinaryIO]
-
-
-def _unpacker(start: bytes) -> Opener | None:
-    """The opener for a file that starts with these bytes; None for one that is not compressed."""
-    if start.startswith(b"\x1f\x8b"):
-        return lambda path: cast(BinaryIO, gzip.open(path))
-    if start.startswith(b"BZh"):
-        return lambda path: cast(BinaryIO, bz2.open(path))
-    if start.startswith(b"\xfd7zXZ\0"):
-        return lambda path: cast(BinaryIO, lzma.open(path))
-    return _open_zstd if start.startswith(b"\x28\xb5\x2f\xfd") else None
-
-
 def _open_zstd(path: Path) -> BinaryIO:
     with extra("parquet", "unpack zstd"):
         import pyarrow as pa
@@ -152,7 +141,16 @@ def _open_zstd(path: Path) -> BinaryIO:
     return cast(BinaryIO, pa.input_stream(str(path), compression="zstd"))
 
 
-def _unpacked(path: Path, opener: Opener) -> BinaryIO:
+_OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\0", lzma.open),
+    (b"\x28\xb5\x2f\xfd", _open_zstd),
+)
+"""What unpacks a file, by its first bytes."""
+
+
+def _unpacked(path: Path, opener: Callable[[Path], Any]) -> BinaryIO:
     """An unpacked copy that vanishes with the process."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as its members are
     with opener(path) as packed:

@@ -84,14 +84,11 @@ def scan_layers(model: Model, x_BCHW: Tensor, progress: Progress) -> tuple[Curve
         changes = []
         for density in DENSITIES:
             parameter.copy_(torch.where(largest([whole], density)[0], whole, 0.0))
-            changes.append(_change(before_BK, network(x_BCHW).log_softmax(1)))
+            after_BK = network(x_BCHW).log_softmax(1)
+            nats = F.kl_div(after_BK, before_BK, reduction="batchmean", log_target=True)
+            same = (before_BK.argmax(1) == after_BK.argmax(1)).float().mean()
+            changes.append((float(nats), float(same)))
         parameter.copy_(whole)
-        nats, agreement = zip(*changes, strict=True)
-        curves.append(Curve(name, whole.numel(), nats, agreement))
+        divergence, agreement = zip(*changes, strict=True)
+        curves.append(Curve(name, whole.numel(), divergence, agreement))
     return tuple(curves)
-
-
-def _change(before_BK: Tensor, after_BK: Tensor) -> tuple[float, float]:
-    nats = F.kl_div(after_BK, before_BK, reduction="batchmean", log_target=True)
-    same = (before_BK.argmax(1) == after_BK.argmax(1)).float().mean()
-    return float(nats), float(same)

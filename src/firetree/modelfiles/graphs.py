@@ -53,9 +53,14 @@ def check_graph(
         UserError: the first operator, number of a layer, or connection that differs.
     """
     network, side = model.network, model.preprocessing.crop
-    if others := sorted({node.op_type for node in graph.node if not _is_ours(node)}):
+    theirs_alone = {
+        node.op_type
+        for node in graph.node
+        if node.op_type not in _OURS or node.domain not in ("", "ai.onnx")
+    }
+    if theirs_alone:
         raise UserError(
-            f"{source} also computes {', '.join(others)}, which {network} does not; expected that "
+            f"{source} also computes {', '.join(sorted(theirs_alone))}, which {network} does not; expected that "
             "network alone"
         )
     theirs, ours = _of_graph(graph, tensors, side, source), of_network(model.build(), side)
@@ -76,10 +81,6 @@ def check_graph(
     if answer not in theirs.outputs:
         outputs = " and ".join(in_words(what, layers) for what in theirs.outputs) or "nothing"
         raise UserError(f"{source} gives {outputs}; expected {in_words(answer, layers)}, {as_ours}")
-
-
-def _is_ours(node: Any) -> bool:
-    return node.op_type in _OURS and node.domain in ("", "ai.onnx")
 
 
 class _Node(NamedTuple):
@@ -176,7 +177,7 @@ def _behind(step: _Node) -> Value:
             return (max_pool if step.kind == "MaxPool" else average_pool)(value, window)
         case "GlobalAveragePool":
             return value.then("mean", side=1)
-        case "ReduceMean" if {axis % 4 for axis in _axes(step)} == {2, 3}:
+        case "ReduceMean" if {axis % 4 for axis in step.told.get("axes") or _first(step)} == {2, 3}:
             return value.then("mean", side=1)
         case "LRN":
             size, bias = step.told["size"], step.told.get("bias", 1.0)
@@ -190,10 +191,6 @@ def _behind(step: _Node) -> Value:
         case "Pad" if not any(step.told.get("pads", ())) and not any(map(bool, _first(step))):
             return value
     return value.then(step.kind)
-
-
-def _axes(step: _Node) -> Sequence[int]:
-    return step.told.get("axes") or _first(step)
 
 
 def _first(step: _Node) -> list[int]:

@@ -220,8 +220,10 @@ def from_description(description: Any, classes: Sequence[str]) -> Model:
             raise ValueError(f"network {network!r}, preprocessing {sorted(given)}")
         if any(_UNPRINTABLE.search(name) for name in classes):
             raise ValueError("class names with signs that steer a terminal")
-        if not all(name in (*FIELDS, "conv10_padding") and _small(own[name]) for name in own):
-            raise ValueError(f"fields {own}")
+        for name, value in own.items():
+            is_small = isinstance(value, str) or abs(value) <= _LARGEST_FIELD
+            if name not in (*FIELDS, "conv10_padding") or not is_small:
+                raise ValueError(f"fields {own}")
         preprocessing = Preprocessing(
             int(given["resize"]),
             bool(given["squash"]),
@@ -235,12 +237,6 @@ def from_description(description: Any, classes: Sequence[str]) -> Model:
             f"the model's description is damaged: {' '.join(str(error).split())}"
         ) from error
     return Model(network, {}, preprocessing, own, tuple(classes))
-
-
-def _small(value: object) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, int | float) and abs(value) <= _LARGEST_FIELD
-    )
 
 
 _FILLS = ("kaiming_uniform_", "uniform_", "normal_", "constant_", "zeros_", "fill_", "zero_")

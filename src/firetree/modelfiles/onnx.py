@@ -26,6 +26,7 @@ from firetree.modelfiles.published import TORCHVISION_FIELDS
 
 _LARGEST_BYTES = 2 << 30
 _LARGEST_SIDE = 2048
+_QUANTISED = re.compile("QuantizeLinear|^QLinear|Integer$|^MatMulNBits$")
 
 
 def read_onnx(path: Path) -> Model:
@@ -41,7 +42,11 @@ def read_onnx(path: Path) -> Model:
     with reading(path, "a whole ONNX file", why=_one_line):
         loaded = onnx.load(str(path), load_external_data=False)
         kinds = {node.op_type for node in loaded.graph.node}
-        _refuse_quantised(kinds, path)
+        if quantised := sorted(kind for kind in kinds if _QUANTISED.search(kind)):
+            raise UserError(
+                f"{path} is quantised ({', '.join(quantised)}); expected the ONNX file that it was "
+                "made from"
+            )
         tensors = _tensors(loaded.graph, path)
     told = {entry.key: entry.value for entry in loaded.metadata_props}
     described = from_metadata(told, str(path))
@@ -50,7 +55,10 @@ def read_onnx(path: Path) -> Model:
     layers, fields = _layers(loaded.graph, tensors)
     model = recognise(layers, _prepared(loaded.graph), fields)
     if model is None:
-        raise refusal(layers, str(path), network_like(tensors) or _computed(kinds, layers))
+        like = network_like(tensors)
+        if like is None and "ConstantOfShape" in kinds and not layers:
+            like = "a graph that computes its weights (ConstantOfShape)"
+        raise refusal(layers, str(path), like)
     with reading(path, "a whole ONNX file", why=_one_line):
         check_graph(loaded.graph, tensors, model, list(layers), str(path))
     return model
@@ -58,16 +66,6 @@ def read_onnx(path: Path) -> Model:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _refuse_quantised(kinds: set[str], path: Path) -> None:
-    if quantised := sorted(kind for kind in kinds if _QUANTISED.search(kind)):
-        raise UserError(
-            f"{path} is quantised ({', '.join(quantised)}); expected the ONNX file that it was made from"
-        )
-
-
-_QUANTISED = re.compile("QuantizeLinear|^QLinear|Integer$|^MatMulNBits$")
 
 
 def _tensors(graph: Any, path: Path) -> dict[str, Tensor]:
@@ -107,13 +105,6 @@ def _prepared(graph: Any) -> Preprocessing:
     return replace(
         TORCHVISION, resize=round(crop * TORCHVISION.resize / TORCHVISION.crop), crop=crop
     )
-
-
-def _computed(kinds: set[str], layers: Layers) -> str | None:
-    """What the graph is, where other nodes compute its weights."""
-    if "ConstantOfShape" in kinds and not layers:
-        return "a graph that computes its weights (ConstantOfShape)"
-    return None
 
 
 def _named(graph: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,14 +156,10 @@ def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str
             weight = weight.t() if weight.dim() == 2 else weight
         # Exporters leave out a bias that is 0 everywhere.
         bias = tensors[held[1]] if len(held) > 1 else torch.zeros(weight.shape[:1])
-        layers[_layer_name(held[0], layers)] = weight, bias
+        name = held[0].removesuffix(".weight")
+        # Layers may share a weight.
+        layers[name if name not in layers else f"{name} of layer {len(layers) + 1}"] = weight, bias
         if node.op_type == "Conv":
             pads = told["pads"].ints if "pads" in told else ()
             fields = {"conv10_padding": pads[0] if pads else 0}
     return layers, fields
-
-
-def _layer_name(weight: str, layers: Layers) -> str:
-    """The weight's name, with the layer's number where layers share the weight."""
-    name = weight.removesuffix(".weight")
-    return name if name not in layers else f"{name} of layer {len(layers) + 1}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from firetree import models
@@ -41,10 +40,8 @@ def read_run_model(folder: Path) -> Model:
         raise UserError(
             f"{folder} is a run of {model.name}; expected one of {', '.join(models.names())}"
         )
-    fields = {name: getattr(model, name) for name in FIELDS if getattr(model, name) is not None}
-    known = {
-        field.name: data[field.name] for field in dataclass_fields(_Images) if field.name in data
-    }
+    own = {name: getattr(model, name) for name in FIELDS if getattr(model, name) is not None}
+    known = {field.name: data[field.name] for field in fields(_Images) if field.name in data}
     about = from_document(_Images, known, f"newest checkpoint of {folder}: data")
     preprocessing = Preprocessing(
         resize=about.size,
@@ -54,7 +51,7 @@ def read_run_model(folder: Path) -> Model:
         mean=tuple(_WHITE * mean for mean in about.mean),
         std=tuple(_WHITE * std for std in about.std),
     )
-    order = shapes(model.name, fields, len(about.classes), about.channels, about.size)
+    order = shapes(model.name, own, len(about.classes), about.channels, about.size)
     try:
         weights = folded(trained.weights)
     except (KeyError, RuntimeError) as error:
@@ -64,4 +61,4 @@ def read_run_model(folder: Path) -> Model:
     state = {name: weights[name] for name in order if name in weights}
     check_shapes(model.name, state, order)
     classes = tuple(map(printable, about.classes))
-    return Model(model.name, state, preprocessing, fields, classes)
+    return Model(model.name, state, preprocessing, own, classes)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.modelfiles.checkpoints import read_checkpoint
@@ -37,13 +35,7 @@ def read_safetensors(path: Path) -> Model:
     described = from_metadata(told, str(path))
     if described is None:
         return read_checkpoint(state, str(path))
-    ordered = {name: state[name].float() for name in _module_order(described, state)}
-    return replace(described, state=ordered)
-
-
-def _module_order(described: Model, state: Mapping[str, Tensor]) -> list[str]:
-    """The tensors' names in the network's order; safetensors sort by size."""
-    expected = shapes_of(described, classes=1)
-    if expected.keys() != state.keys():
+    in_order = shapes_of(described, classes=1)  # safetensors sort by size
+    if in_order.keys() != state.keys():
         raise UserError(f"the tensors are not those of {described.network}")
-    return list(expected)
+    return replace(described, state={name: state[name].float() for name in in_order})

@@ -77,16 +77,6 @@ def build(name: str, *, classes: int, channels: int, size: int, **overrides: Any
     if name in _SQUEEZENETS:
         shape = replace(fit(_SQUEEZENETS[name], size), **given)
         return SqueezeNet(shape, classes=classes, channels=channels)
-    _refuse_all_but_dropout(name, given)
-    return _FIRECAFFES[name](classes=classes, channels=channels, size=size, **given)
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Trainable numbers of the network."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _refuse_all_but_dropout(name: str, given: Mapping[str, Any]) -> None:
     for field, value in given.items():
         if field != "dropout":
             raise UserError(
@@ -94,3 +84,9 @@ def _refuse_all_but_dropout(name: str, given: Mapping[str, Any]) -> None:
             )
         if not 0 <= value < 1:
             raise UserError(f"dropout = {value}; expected 0 or more and below 1")
+    return _FIRECAFFES[name](classes=classes, channels=channels, size=size, **given)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable numbers of the network."""
+    return sum(parameter.numel() for parameter in model.parameters())

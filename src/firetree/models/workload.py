@@ -54,16 +54,6 @@ def load_workload(
         kept = kept_workload(model, batch, compute_s)
         if kept is not None:
             return kept
-    return _measured(model, batch, size, compute_s, example)
-
-
-def _measured(
-    model: str | Callable[[], Any] | nn.Module,
-    batch: int,
-    size: int | None,
-    compute_s: float | None,
-    example: Inputs | None,
-) -> Workload:
     from firetree.models.cost import FLOAT_BYTES, cost
     from firetree.models.inputs import batch_of
     from firetree.models.resolve import name_of, resolve

@@ -64,7 +64,9 @@ def take_part(rendezvous: Rendezvous, rank: int, limit_s: float) -> Probe:
 def _serve(control: socket.socket, streams: Streams) -> Probe:
     rank = streams.rank
     try:
-        control.sendall(encode(_introduction(streams)))
+        cores = len(os.sched_getaffinity(0))
+        here = Introduction(rank, streams.address, streams.port, _boot_id(), cores)
+        control.sendall(encode(here))
         with control.makefile("rb") as file:
             while line := file.readline():
                 order, number, limit_s = read_order(line)
@@ -87,11 +89,6 @@ def _serve(control: socket.socket, streams: Streams) -> Probe:
     raise RunFailedError(
         f"rank {rank} lost rank 0, or was left out because it did not answer in time; the probe ends"
     )
-
-
-def _introduction(streams: Streams) -> Introduction:
-    cores = len(os.sched_getaffinity(0))
-    return Introduction(streams.rank, streams.address, streams.port, _boot_id(), cores)
 
 
 def _obey(order: Order, limit_s: float, streams: Streams) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from firetree.documents import from_document, parse_json
@@ -16,11 +16,11 @@ PROBE_VERSION = 1
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Probe(Shown):
-    """The network that was measured, how sure that is, and what a person should look at.
+    """The measured network, how sure each figure is, and warnings for the user.
 
-    `intervals` holds, for a figure such as `host 3 up` or `rack 0 out`, the least and the most it is
-    with 95 % confidence, in the figure's own unit (bytes a second, or seconds). `unmeasured` are the
-    ranks that did not answer; `network` lacks them. `sent_bytes` is over all hosts.
+    `intervals` has the 95 % confidence interval of a figure such as `host 3 up` or `rack 0 out`, in the
+    figure's own unit (bytes a second, or seconds). `unmeasured` are the ranks that did not answer;
+    `network` lacks them. `sent_bytes` is over all hosts.
     """
 
     network: Network
@@ -35,15 +35,9 @@ class Probe(Shown):
 
     def to_json(self) -> str:
         """The probe as JSON; the network in it is as `firetree.network.to_json` writes it."""
-        document = {
-            "version": PROBE_VERSION,
-            "network": json.loads(to_json(self.network)),
-            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
-            "unmeasured": list(self.unmeasured),
-            "seconds": self.seconds,
-            "sent_bytes": self.sent_bytes,
-            "warnings": list(self.warnings),
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        network = json.loads(to_json(self.network))
+        document = {"version": PROBE_VERSION, **values, "network": network}
         return json.dumps(document, ensure_ascii=False, indent=1)
 
     @staticmethod

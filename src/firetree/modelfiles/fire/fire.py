@@ -66,15 +66,22 @@ def write(compressed: Compressed, coder: CoderName = "rans") -> bytes:
         "values": [_told_values(tensor) for tensor in compressed.tensors.values()],
         "across": across,
     }
-    numbers = [pack_floats(_row(tensors), width) for width, tensors in _plain(compressed).items()]
+    numbers = []
+    for width, mark in _MARKS.items():
+        plain = (
+            tensor.numpy().ravel()
+            for tensor in compressed.tensors.values()
+            if isinstance(tensor, Tensor) and _told_values(tensor) == mark
+        )
+        numbers.append(pack_floats(np.concatenate([np.zeros(0, np.float32), *plain]), width))
     numbers.append(_pack_codebooks([tensor.codebook for tensor in shared]))
     masks = [groups(tensor, turned) for tensor, turned in zip(shared, across, strict=True)]
-    found = [tensor.codes[tensor.codes > 0].astype(np.int64) - 1 for tensor in shared]
+    indices = [tensor.codes[tensor.codes > 0].astype(np.int64) - 1 for tensor in shared]
     contents = (
         pack(json.dumps(head, separators=(",", ":")).encode()),
         pack("\n".join(model.classes).encode()),
         join(*numbers),
-        write_codes(masks, found, [len(tensor.codebook) for tensor in shared], CODERS[coder]),
+        write_codes(masks, indices, [len(tensor.codebook) for tensor in shared], CODERS[coder]),
     )
     return frame(dict(zip(TAGS, contents, strict=True)))
 
@@ -107,11 +114,11 @@ def read(content: bytes) -> Compressed:
     sizes = [count for count in values if count >= 0]
     codebooks = _unpack_codebooks(book_bytes, sizes)
     weights = [int(np.prod(shape)) for shape in shared_shapes.values()]
-    found = read_codes(codes, weights, sizes, CODERS[told["coder"]])
+    masks_and_indices = read_codes(codes, weights, sizes, CODERS[told["coder"]])
     shared = {
         name: Shared(shape, ungroup(mask, code, shape, turned), codebook)
         for (name, shape), (mask, code), turned, codebook in zip(
-            shared_shapes.items(), found, across, codebooks, strict=True
+            shared_shapes.items(), masks_and_indices, across, codebooks, strict=True
         )
     }
     return Compressed(model, {name: (plain | shared)[name] for name in expected})
@@ -168,19 +175,6 @@ def _told_values(tensor: Shared | Tensor) -> int:
     if isinstance(tensor, Shared):
         return len(tensor.codebook)
     return _MARKS[2 if is_half(tensor.numpy()) else 4]
-
-
-def _plain(compressed: Compressed) -> dict[int, list[Tensor]]:
-    """The tensors without codes, by the bytes of a number."""
-    kept = [tensor for tensor in compressed.tensors.values() if isinstance(tensor, Tensor)]
-    return {
-        width: [tensor for tensor in kept if _told_values(tensor) == mark]
-        for width, mark in _MARKS.items()
-    }
-
-
-def _row(tensors: Sequence[Tensor]) -> Floats:
-    return np.concatenate([np.zeros(0, np.float32), *(t.numpy().ravel() for t in tensors)])
 
 
 def _read_plain(
