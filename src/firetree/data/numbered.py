@@ -24,12 +24,12 @@ class _Set(NamedTuple):
 
     before: str
     behind: str
-    told: int = 0
+    stated: int = 0
 
     def span(self, numbers: set[int]) -> range:
         """The numbers of the whole set, which start at 0 or 1."""
-        first = int(min(numbers) == 1 and (not self.told or self.told in numbers))
-        return range(first, first + self.told if self.told else max(numbers) + 1)
+        first = int(min(numbers) == 1 and (not self.stated or self.stated in numbers))
+        return range(first, first + self.stated if self.stated else max(numbers) + 1)
 
 
 def remarks_on_numbers(files: Sequence[Parts], suffixes: Sequence[str]) -> list[str]:
@@ -49,14 +49,14 @@ def remarks_on_numbers(files: Sequence[Parts], suffixes: Sequence[str]) -> list[
         sets[one][number_in[one]].append(printable(name))
     counts: defaultdict[str, set[int]] = defaultdict(set)
     for one in sets:
-        counts[one.before].add(one.told)
-    mixed = {before: sorted(told - {0}) for before, told in counts.items()}
+        counts[one.before].add(one.stated)
+    mixed = {before: sorted(totals - {0}) for before, totals in counts.items()}
     return [
         *(remark for one, names in sets.items() for remark in _remarks(one, names)),
         *(
-            f"{printable(before)}* are files of {' and of '.join(map(str, told))}; each is read"
-            for before, told in mixed.items()
-            if len(told) > 1
+            f"{printable(before)}* are files of {' and of '.join(map(str, totals))}; each is read"
+            for before, totals in mixed.items()
+            if len(totals) > 1
         ),
     ]
 
@@ -79,7 +79,7 @@ def _remarks(one: _Set, names: Mapping[str, Sequence[str]]) -> Iterator[str]:
     numbers = {int(number or 0) for number in names}
     whole = one.span(numbers)
     missing = len(whole) - sum(number in whole for number in numbers)
-    if missing and (one.told or missing < len(numbers)):
+    if missing and (one.stated or missing < len(numbers)):
         width = max((len(number) for number in names if number.startswith("0")), default=1)
         lacking = (f"{n:0{width}}" for n in whole if n not in numbers)
         some = [printable(one.before + n + one.behind) for n in islice(lacking, _NAMED)]

@@ -45,34 +45,36 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
     if path.is_file():
         return SplitFiles([path])
     listing = list_folder(path)
-    found: defaultdict[Split | None, list[Parts]] = defaultdict(list)
+    by_split: defaultdict[Split | None, list[Parts]] = defaultdict(list)
     for parts in sorted(listing.files):
         name = parts[-1].lower()
         if listing.files[parts].length == 0:
             listing.passed_over["empty"] += 1
         elif name.endswith(tuple(suffixes)):
-            found[split_of_path(parts)].append(parts)
+            by_split[split_of_path(parts)].append(parts)
         else:
             listing.passed_over[suffix_of(name)] += 1
-    train = found.pop("train", None) or found.pop(None, [])
+    train = by_split.pop("train", None) or by_split.pop(None, [])
     if not train:
-        names = ", ".join(printable("/".join(parts)) for files in found.values() for parts in files)
+        names = ", ".join(
+            printable("/".join(parts)) for files in by_split.values() for parts in files
+        )
         raise UserError(
             f"{path} holds no {kind} to train on, such as train-*{suffixes[0]}; found "
             f"{names or 'none'}{but(listing.passed_over)}"
         )
     _check_one_data_set(path, train)
-    if None in found:
-        listing.passed_over[f"{kind} of no split"] += len(found.pop(None))
-    split = tested_on(found)
-    test = found.pop(split) if split else []
+    if None in by_split:
+        listing.passed_over[f"{kind} of no split"] += len(by_split.pop(None))
+    split = tested_on(by_split)
+    test = by_split.pop(split) if split else []
     return SplitFiles(
         [path.joinpath(*parts) for parts in train],
         [path.joinpath(*parts) for parts in test],
         f"from {_shown(test)}" if test else HELD_OUT,
         dict(listing.passed_over),
         tuple(_remarks(train, suffixes) + _remarks(test, suffixes)),
-        tuple(left_alone(_shown(test), _shown(unused)) for unused in found.values()),
+        tuple(left_alone(_shown(test), _shown(unused)) for unused in by_split.values()),
     )
 
 

@@ -23,14 +23,14 @@ def read_beside(tensor: Any, path: Path) -> Any:
 
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    where = f"{tensor.name} of {path} lies in '{told.get('location', '')}'"
-    beside = _beside(path.parent, told.get("location", ""), where)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    where = f"{tensor.name} of {path} lies in '{entries.get('location', '')}'"
+    beside = _beside(path.parent, entries.get("location", ""), where)
     whole = TensorProto()
     whole.CopyFrom(tensor)
     whole.ClearField("external_data")
     whole.data_location = TensorProto.DEFAULT
-    whole.raw_data = _bytes(beside, told, size_bytes(tensor), where)
+    whole.raw_data = _bytes(beside, entries, size_bytes(tensor), where)
     return whole
 
 
@@ -48,9 +48,9 @@ def _beside(folder: Path, location: str, where: str) -> Path:
     return beside
 
 
-def _bytes(beside: Path, told: dict[str, str], needed: int, where: str) -> bytes:
+def _bytes(beside: Path, entries: dict[str, str], needed: int, where: str) -> bytes:
     try:
-        offset, length = int(told.get("offset", 0)), int(told.get("length", needed))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
     except ValueError as error:
         raise UserError(f"{where} at a place that is damaged: {error}") from error
     if length != needed or offset < 0:

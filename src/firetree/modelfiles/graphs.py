@@ -87,7 +87,7 @@ class _Node(NamedTuple):
     """An operation on values that come from the image."""
 
     kind: str
-    told: Mapping[str, Any]
+    attributes: Mapping[str, Any]
     given: Sequence[Value]
     known: Sequence[Tensor]
     """Its other inputs that are known before the graph runs."""
@@ -96,14 +96,14 @@ class _Node(NamedTuple):
     @property
     def padding(self) -> tuple[int, ...] | str:
         """Top, left, bottom and right; or the name of an automatic padding, which none of ours has."""
-        auto = self.told.get("auto_pad", b"NOTSET")
+        auto = self.attributes.get("auto_pad", b"NOTSET")
         if auto == b"NOTSET":
-            return tuple(self.told.get("pads", (0, 0, 0, 0)))
+            return tuple(self.attributes.get("pads", (0, 0, 0, 0)))
         return (0, 0, 0, 0) if auto == b"VALID" else str(auto)
 
     def pair(self, name: str) -> tuple[int, ...]:
         """The numbers of both axes; 1 by default."""
-        return tuple(self.told.get(name, (1, 1)))
+        return tuple(self.attributes.get(name, (1, 1)))
 
     def window(self, kernel: Sequence[int]) -> Window | None:
         """The window; None for one that no network of ours has."""
@@ -111,7 +111,7 @@ class _Node(NamedTuple):
         pairs = kernel, stride, dilation, pads[:2], pads[2:]
         if isinstance(pads, str) or any(len(one) != 2 or one[0] != one[1] for one in pairs):
             return None
-        ceil = bool(self.told.get("ceil_mode"))
+        ceil = bool(self.attributes.get("ceil_mode"))
         return Window(kernel[0], stride[0], pads[0], pads[2], dilation[0], ceil)
 
 
@@ -125,9 +125,9 @@ def _of_graph(graph: Any, tensors: Mapping[str, Tensor], side: int, source: str)
         given = [values[name] for name in node.input if name in values]
         if not given:
             continue  # arithmetic of shapes alone
-        told = {entry.name: get_attribute_value(entry) for entry in node.attribute}
+        attributes = {entry.name: get_attribute_value(entry) for entry in node.attribute}
         known = [tensors[name] for name in node.input if name in tensors]
-        step = _Node(node.op_type, told, given, known, len(node.input))
+        step = _Node(node.op_type, attributes, given, known, len(node.input))
         if step.kind in ("Conv", "Gemm") and known:
             layers.append(_layer(step))
             window = step.window(known[0].shape[2:])
@@ -152,13 +152,13 @@ def _layer(step: _Node) -> dict[str, Any]:
     """A layer's numbers and input, by the names that `of_network` uses."""
     if step.kind == "Gemm":
         defaults = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-        numbers = {name: step.told.get(name, value) for name, value in defaults.items()}
+        numbers = {name: step.attributes.get(name, value) for name, value in defaults.items()}
     else:
         numbers = {
             "stride": step.pair("strides"),
             "padding": step.padding,
             "dilation": step.pair("dilations"),
-            "groups": step.told.get("group", 1),
+            "groups": step.attributes.get("group", 1),
         }
     return {**numbers, "input": step.given[0].what}
 
@@ -171,24 +171,27 @@ def _behind(step: _Node) -> Value:
             return value
         case "Relu":
             return relu(value)
-        case "Concat" if step.told["axis"] in (1, -3) and len(step.given) == step.inputs:
+        case "Concat" if step.attributes["axis"] in (1, -3) and len(step.given) == step.inputs:
             return concat(step.given)
-        case "MaxPool" | "AveragePool" if window := step.window(step.told["kernel_shape"]):
+        case "MaxPool" | "AveragePool" if window := step.window(step.attributes["kernel_shape"]):
             return (max_pool if step.kind == "MaxPool" else average_pool)(value, window)
         case "GlobalAveragePool":
             return value.then("mean", side=1)
-        case "ReduceMean" if {axis % 4 for axis in step.told.get("axes") or _first(step)} == {2, 3}:
+        case "ReduceMean" if {axis % 4 for axis in step.attributes.get("axes") or _first(step)} == {
+            2,
+            3,
+        }:
             return value.then("mean", side=1)
         case "LRN":
-            size, bias = step.told["size"], step.told.get("bias", 1.0)
-            scales = (step.told.get("alpha", 1e-4), step.told.get("beta", 0.75), bias)
+            size, bias = step.attributes["size"], step.attributes.get("bias", 1.0)
+            scales = (step.attributes.get("alpha", 1e-4), step.attributes.get("beta", 0.75), bias)
             numbers = [float(f"{number:.6g}") for number in scales]
             return value.then("local_response_norm", size, *numbers)
-        case "Reshape" | "Flatten" if step.told.get("axis", 1) == 1:
+        case "Reshape" | "Flatten" if step.attributes.get("axis", 1) == 1:
             return flat(value)
         case "Squeeze" | "Unsqueeze" if value.what[0] == "mean":
             return value
-        case "Pad" if not any(step.told.get("pads", ())) and not any(map(bool, _first(step))):
+        case "Pad" if not any(step.attributes.get("pads", ())) and not any(map(bool, _first(step))):
             return value
     return value.then(step.kind)
 

@@ -188,17 +188,17 @@ def metadata(model: Model) -> dict[str, str]:
     }
 
 
-def from_metadata(told: Mapping[str, str], source: str) -> Model | None:
+def from_metadata(properties: Mapping[str, str], source: str) -> Model | None:
     """The model that `metadata` described, without weights; None where firetree did not write the file.
 
     Raises:
         UserError: a description that is damaged, or by another version.
     """
-    if _DESCRIPTION not in told:
+    if _DESCRIPTION not in properties:
         return None
     try:
-        description = json.loads(told[_DESCRIPTION])
-        classes = json.loads(told.get(_CLASSES, "[]"))
+        description = json.loads(properties[_DESCRIPTION])
+        classes = json.loads(properties.get(_CLASSES, "[]"))
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError("class names that are no texts")
     except (ValueError, RecursionError) as error:

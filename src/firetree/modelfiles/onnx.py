@@ -48,8 +48,8 @@ def read_onnx(path: Path) -> Model:
                 "made from"
             )
         tensors = _tensors(loaded.graph, path)
-    told = {entry.key: entry.value for entry in loaded.metadata_props}
-    described = from_metadata(told, str(path))
+    properties = {entry.key: entry.value for entry in loaded.metadata_props}
+    described = from_metadata(properties, str(path))
     if described is not None:
         return replace(described, state=_state(described, _named(loaded.graph, tensors)))
     layers, fields = _layers(loaded.graph, tensors)
@@ -150,9 +150,9 @@ def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str
         held = [name for name in node.input if name in tensors]
         if node.op_type not in ("Conv", "Gemm") or not held:
             continue
-        told = {entry.name: entry for entry in node.attribute}
+        attributes = {entry.name: entry for entry in node.attribute}
         weight = tensors[held[0]]
-        if node.op_type == "Gemm" and not ("transB" in told and told["transB"].i):
+        if node.op_type == "Gemm" and not ("transB" in attributes and attributes["transB"].i):
             weight = weight.t() if weight.dim() == 2 else weight
         # Exporters leave out a bias that is 0 everywhere.
         bias = tensors[held[1]] if len(held) > 1 else torch.zeros(weight.shape[:1])
@@ -160,6 +160,6 @@ def _layers(graph: Any, tensors: Mapping[str, Tensor]) -> tuple[Layers, dict[str
         # Layers may share a weight.
         layers[name if name not in layers else f"{name} of layer {len(layers) + 1}"] = weight, bias
         if node.op_type == "Conv":
-            pads = told["pads"].ints if "pads" in told else ()
+            pads = attributes["pads"].ints if "pads" in attributes else ()
             fields = {"conv10_padding": pads[0] if pads else 0}
     return layers, fields

@@ -40,7 +40,7 @@ def read_pth(path: Path) -> object:
     Raises:
         UserError: a damaged file, or a class that `Inert` cannot replace.
     """
-    # A class of its own for each name, so that an error can say what was found.
+    # A class of its own for each name, so that an error can name it.
     stand_ins: list[Any] = [
         (type("Inert", (Inert,), {"named": name}), name) for name in _named(path)
     ]
@@ -98,6 +98,6 @@ def _named(path: Path) -> list[str]:
     with (
         contextlib.suppress(Exception),
         path.open("rb") as file,
-    ):  # what is wrong is told in reading
+    ):  # reading raises what is wrong
         return get_unsafe_globals_in_checkpoint(file)
     return ["argparse.Namespace"]  # files from before torch 1.6 do not tell

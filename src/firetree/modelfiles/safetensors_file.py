@@ -27,12 +27,12 @@ def read_safetensors(path: Path) -> Model:
     """
     try:
         with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
+            properties = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}; expected whole safetensors") from error
-    described = from_metadata(told, str(path))
+    described = from_metadata(properties, str(path))
     if described is None:
         return read_checkpoint(state, str(path))
     in_order = shapes_of(described, classes=1)  # safetensors sort by size

@@ -56,17 +56,17 @@ def find_images(
         raise UserError("no images named; expected files, folders, a tar or a parquet")
     images, passed_over = [], Counter[str]()
     for path in paths:
-        found = _below(Path(path), class_names)
-        images += found.images
-        passed_over.update(found.passed_over)
-        if found.split:
-            progress(f"{path}: scored by its {len(found.images):,} images {found.split}")
+        part = _below(Path(path), class_names)
+        images += part.images
+        passed_over.update(part.passed_over)
+        if part.split:
+            progress(f"{path}: scored by its {len(part.images):,} images {part.split}")
     if +passed_over:
         progress(f"passed over: {counts_as_text(+passed_over)}")
     return images
 
 
-class _Found(NamedTuple):
+class _Part(NamedTuple):
     """Images, how many things were passed over by reason, and the split where there are several."""
 
     images: list[ImageInput]
@@ -74,7 +74,7 @@ class _Found(NamedTuple):
     split: str = ""
 
 
-def _below(path: Path, class_names: Sequence[str] | None) -> _Found:
+def _below(path: Path, class_names: Sequence[str] | None) -> _Part:
     if path.is_dir():
         return _of_folder(path, class_names)
     if not path.is_file():
@@ -82,17 +82,17 @@ def _below(path: Path, class_names: Sequence[str] | None) -> _Found:
     if path.name.lower().endswith(".parquet"):
         return _of_parquet(path, class_names)
     if not path.name.lower().endswith(TARS):
-        return _Found([ImageInput(printable(str(path)), lambda: _read(path))], {})
+        return _Part([ImageInput(printable(str(path)), lambda: _read(path))], {})
     if class_names is not None:
         return _labelled(path, trees.read_tar(path), class_names)
     listing = list_tar(path)
     images = sorted(trees.images_of(listing).items())
     if not images:
         raise _no_images(path, listing)
-    return _Found([_of_member(printable(it.name), it) for _, it in images], listing.passed_over)
+    return _Part([_of_member(printable(it.name), it) for _, it in images], listing.passed_over)
 
 
-def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
+def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Part:
     listing = list_folder(path)
     parquets = {parts for parts in listing.files if parts[-1].lower().endswith(".parquet")}
     if class_names is not None:
@@ -111,7 +111,7 @@ def _of_folder(path: Path, class_names: Sequence[str] | None) -> _Found:
             images.append(_of_member(printable(str(file)), member))
     if not images:
         raise _no_images(path, listing)
-    return _Found(images, listing.passed_over)
+    return _Part(images, listing.passed_over)
 
 
 def _no_images(path: Path, listing: Listing) -> UserError:
@@ -124,20 +124,20 @@ def _of_member(name: str, member: StoredFile) -> ImageInput:
     return ImageInput(name, lambda: decode(member.content()))
 
 
-def _of_parquet(path: Path, class_names: Sequence[str] | None) -> _Found:
+def _of_parquet(path: Path, class_names: Sequence[str] | None) -> _Part:
     from firetree.data import parquet  # pyarrow takes a while to import
 
     read = parquet.read_parquet(path, needs_labels=class_names is not None)
     return _labelled(path, read, class_names)
 
 
-def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _Found:
+def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _Part:
     """The images to test on, with the indices of their labels among the model's classes."""
     held = with_numbers(read)
     stored = held.test or held.train
     labels = stored.labels.tolist()
     if class_names is None:
-        return _Found(_inputs(stored, labels), held.passed_over)
+        return _Part(_inputs(stored, labels), held.passed_over)
     numbers = _numbers(path, held.classes, class_names) if held.classes else range(len(class_names))
     if not all(0 <= label < len(numbers) for label in labels):
         raise UserError(
@@ -145,7 +145,7 @@ def _labelled(path: Path, read: Dataset, class_names: Sequence[str] | None) -> _
             f"{len(numbers) - 1}, the model's classes"
         )
     images = _inputs(stored, [numbers[label] for label in labels])
-    return _Found(images, held.passed_over, held.test_from if held.test else "")
+    return _Part(images, held.passed_over, held.test_from if held.test else "")
 
 
 def _numbers(path: Path, classes: Sequence[str], class_names: Sequence[str]) -> Sequence[int]:

@@ -20,23 +20,26 @@ def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
-def error_rates(found: Sequence[str], expected: Sequence[Sequence[str]]) -> tuple[float, float]:
+def error_rates(outputs: Sequence[str], expected: Sequence[Sequence[str]]) -> tuple[float, float]:
     """Error rates in %: edits per expected phoneme, and the share of words with any edit.
 
     Of several pronunciations, the one with the fewest edits per phoneme counts.
     """
     edits = phonemes = wrong = 0
-    for text, variants in zip(found, expected, strict=True):
-        said = text.split()
+    for text, variants in zip(outputs, expected, strict=True):
+        symbols = text.split()
         distance, length = min(
-            ((edit_distance(said, variant.split()), len(variant.split())) for variant in variants),
+            (
+                (edit_distance(symbols, variant.split()), len(variant.split()))
+                for variant in variants
+            ),
             key=lambda counts: counts[0] / counts[1],
         )
         edits, phonemes, wrong = edits + distance, phonemes + length, wrong + (distance > 0)
-    return 100 * edits / phonemes, 100 * wrong / len(found)
+    return 100 * edits / phonemes, 100 * wrong / len(outputs)
 
 
-def bleu(found: Sequence[str], expected: Sequence[str]) -> float:
+def bleu(lines: Sequence[str], expected: Sequence[str]) -> float:
     """BLEU of all lines together, 0 to 100 (Papineni et al. 2002), as sacrebleu gives it by default.
 
     It counts n-grams of up to four words with their case, uses `13a` tokens, and smooths counts of 0
@@ -44,7 +47,7 @@ def bleu(found: Sequence[str], expected: Sequence[str]) -> float:
     """
     matches, totals = [0] * _ORDER, [0] * _ORDER
     found_length = expected_length = 0
-    for line, reference in zip(found, expected, strict=True):
+    for line, reference in zip(lines, expected, strict=True):
         words, right_words = _tokens(line), _tokens(reference)
         found_length += len(words)
         expected_length += len(right_words)

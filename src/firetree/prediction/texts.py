@@ -49,10 +49,10 @@ class TextModel:
         """The best target of each text."""
         if beam < 1:
             raise ArgumentError("beam", f"is {beam}; expected 1 or more")
-        found = answer(self.network, self.source, self.target, texts, beam)
+        answers = answer(self.network, self.source, self.target, texts, beam)
         return [
             TextPrediction(text, its.text, its.score)
-            for text, its in zip(texts, found, strict=True)
+            for text, its in zip(texts, answers, strict=True)
         ]
 
     def check(self, texts: Sequence[str]) -> None:
@@ -89,8 +89,8 @@ def score_texts(model: TextModel, beam: int) -> TextScores:
     is_phonemes = model.recipe.data.name == "cmudict"
     texts = list(expected) if is_phonemes else [source for source, _ in pairs]
     start_s = time.perf_counter()
-    found = [its.output for its in model.answer(texts, beam)]
+    outputs = [its.output for its in model.answer(texts, beam)]
     measured = len(texts), beam, time.perf_counter() - start_s
     if is_phonemes:
-        return TextScores(*measured, *error_rates(found, list(expected.values())))
-    return TextScores(*measured, bleu=bleu(found, [target for _, target in pairs]))
+        return TextScores(*measured, *error_rates(outputs, list(expected.values())))
+    return TextScores(*measured, bleu=bleu(outputs, [target for _, target in pairs]))

@@ -18,24 +18,24 @@ _ONE_CONNECTION = 0.9
 """A connection has a limit of its own below this part of what its ports and uplinks allow."""
 
 
-def port_rates(seen: Observations) -> dict[int, tuple[float, float]]:
+def port_rates(observed: Observations) -> dict[int, tuple[float, float]]:
     """The highest rates at which each host sends and receives, where both were measured."""
-    samples = port_samples(seen)
+    samples = port_samples(observed)
     return {host: (median(up), median(down)) for host, (up, down) in samples.items()}
 
 
-def port_samples(seen: Observations) -> dict[int, tuple[list[float], list[float]]]:
+def port_samples(observed: Observations) -> dict[int, tuple[list[float], list[float]]]:
     """The measured rates that tell how fast each host's port is, where there are some both ways.
 
     These are what several connections carried together, and single connections that carried as much: a
     busy CPU makes measurements slower, and nothing makes them faster than the port.
     """
     samples: dict[int, tuple[list[float], list[float]]] = {}
-    for host in seen.hosts:
-        up, down = seen.up.get(host, []), seen.down.get(host, [])
+    for host in observed.hosts:
+        up, down = observed.up.get(host, []), observed.down.get(host, [])
         if up and down:
-            sent = [flows[p] for flows in seen.rounds for p in flows if p[0] == host]
-            received = [flows[p] for flows in seen.rounds for p in flows if p[1] == host]
+            sent = [flows[p] for flows in observed.rounds for p in flows if p[0] == host]
+            received = [flows[p] for flows in observed.rounds for p in flows if p[1] == host]
             samples[host] = _with_equals(up, sent), _with_equals(down, received)
     return samples
 
@@ -45,42 +45,44 @@ def _with_equals(samples: list[float], others: list[float]) -> list[float]:
     return samples + [rate for rate in others if rate >= least and rate not in samples]
 
 
-def conclude(seen: Observations, renamed: bool) -> tuple[Network, dict[str, tuple[float, float]]]:
+def conclude(
+    observed: Observations, renamed: bool
+) -> tuple[Network, dict[str, tuple[float, float]]]:
     """The network of the hosts that were measured, and each figure's 95 % interval.
 
     With `renamed`, hosts keep their ranks as names, since others are missing between them.
     """
-    ports = port_rates(seen)
-    ranks = [rank for rank in seen.hosts if rank in ports and rank in seen.costs]
+    ports = port_rates(observed)
+    ranks = [rank for rank in observed.hosts if rank in ports and rank in observed.costs]
     index_of = {rank: index for index, rank in enumerate(ranks)}
     hosts = tuple(
         Host(
             *ports[rank],
             name=f"host {rank}" if renamed else "",
-            message_s=seen.costs[rank].message_s,
-            byte_s=seen.costs[rank].byte_s,
-            add_s=seen.costs[rank].add_s,
-            flops_s=seen.costs[rank].flops_s,
+            message_s=observed.costs[rank].message_s,
+            byte_s=observed.costs[rank].byte_s,
+            add_s=observed.costs[rank].add_s,
+            flops_s=observed.costs[rank].flops_s,
         )
         for rank in ranks
     )
-    racks = _racks(limited_trials(seen), ranks, ports)
+    racks = _racks(limited_trials(observed), ranks, ports)
     network = Network(
         hosts,
         tuple(
             Rack(tuple(sorted(index_of[r] for r in rack.hosts)), rack.out_bytes_s, rack.in_bytes_s)
             for rack in racks
         ),
-        _machines(seen, ranks, index_of),
-        _latencies(seen, ranks),
-        _pair_limits(seen, ranks),
+        _machines(observed, ranks, index_of),
+        _latencies(observed, ranks),
+        _pair_limits(observed, ranks),
     )
-    return network, _intervals(seen, ranks)
+    return network, _intervals(observed, ranks)
 
 
-def limited_trials(seen: Observations) -> list[RackTrial]:
+def limited_trials(observed: Observations) -> list[RackTrial]:
     """Groups that carried clearly less than their ports allow, in either direction."""
-    return [trial for trial in seen.trials if is_limited(trial)]
+    return [trial for trial in observed.trials if is_limited(trial)]
 
 
 def is_limited(trial: RackTrial) -> bool:
@@ -115,60 +117,64 @@ def _rack(trial: RackTrial, ports: Mapping[int, tuple[float, float]]) -> Rack:
 
 
 def _machines(
-    seen: Observations, ranks: list[int], index_of: Mapping[int, int]
+    observed: Observations, ranks: list[int], index_of: Mapping[int, int]
 ) -> tuple[Machine, ...]:
-    names = dict.fromkeys(seen.machine_of[rank] for rank in ranks)
+    names = dict.fromkeys(observed.machine_of[rank] for rank in ranks)
     if len(names) == len(ranks):
         return ()
-    groups = [[rank for rank in ranks if seen.machine_of[rank] == name] for name in names]
+    groups = [[rank for rank in ranks if observed.machine_of[rank] == name] for name in names]
     return tuple(
         Machine(
             tuple(index_of[rank] for rank in group),
-            max(seen.cores_of[rank] for rank in group),
-            _beside_s(seen, group),
+            max(observed.cores_of[rank] for rank in group),
+            _beside_s(observed, group),
         )
         for group in groups
     )
 
 
-def _beside_s(seen: Observations, group: list[int]) -> float:
+def _beside_s(observed: Observations, group: list[int]) -> float:
     """Cost of a message's end to a machine's cores, beyond what its hosts have measured alone.
 
     It is the mean over the hosts, since chance says which of them pays when a packet arrives.
     """
-    measured = [rank for rank in group if rank in seen.ring_message_s]
+    measured = [rank for rank in group if rank in observed.ring_message_s]
     if not measured:
         return 0.0
-    alone_s = (seen.costs[r].message_s + seen.costs[r].byte_s * RING_BYTES for r in measured)
-    return max(0.0, fmean(seen.ring_message_s[r] for r in measured) - fmean(alone_s))
+    alone_s = (
+        observed.costs[r].message_s + observed.costs[r].byte_s * RING_BYTES for r in measured
+    )
+    return max(0.0, fmean(observed.ring_message_s[r] for r in measured) - fmean(alone_s))
 
 
-def _one_way_s(seen: Observations, a: int, b: int) -> float:
+def _one_way_s(observed: Observations, a: int, b: int) -> float:
     """Half the round trip of a tiny message; the median pair's where this pair has none."""
-    times_s = seen.echoes_s.get((min(a, b), max(a, b)), seen.echoes_s.get((max(a, b), min(a, b))))
+    times_s = observed.echoes_s.get(
+        (min(a, b), max(a, b)), observed.echoes_s.get((max(a, b), min(a, b)))
+    )
     if not times_s:
-        known = [median(times_s) for times_s in seen.echoes_s.values() if times_s]
+        known = [median(times_s) for times_s in observed.echoes_s.values() if times_s]
         return median(known) / 2 if known else 0.0
     return median(times_s) / 2
 
 
-def _latencies(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
-    software = {rank: seen.costs[rank].software_s for rank in ranks}
+def _latencies(observed: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
+    software = {rank: observed.costs[rank].software_s for rank in ranks}
     return tuple(
         tuple(
-            0.0 if a == b else _one_way_s(seen, a, b) + (software[a] + software[b]) / 2
+            0.0 if a == b else _one_way_s(observed, a, b) + (software[a] + software[b]) / 2
             for b in ranks
         )
         for a in ranks
     )
 
 
-def unexplained(seen: Observations) -> list[Pair]:
+def unexplained(observed: Observations) -> list[Pair]:
     """Pairs that were slower in loaded rounds than their ports and shared links explain."""
-    ports = port_rates(seen)
-    links, rates = _links(seen, ports)
+    ports = port_rates(observed)
+    links, rates = _links(observed, ports)
     parts: dict[Pair, list[float]] = {}
-    for flows in seen.rounds:
+    for flows in observed.rounds:
         pairs = [pair for pair in flows if pair[0] in ports and pair[1] in ports]
         allowed = fair_rates([links(*pair) for pair in pairs], rates)
         for pair, most in zip(pairs, allowed, strict=True):
@@ -176,9 +182,9 @@ def unexplained(seen: Observations) -> list[Pair]:
     return [pair for pair, samples in parts.items() if len(ports) > 2 and median(samples) < 0.85]
 
 
-def without_shared_links(pairs: Sequence[Pair], seen: Observations) -> list[Pair]:
+def without_shared_links(pairs: Sequence[Pair], observed: Observations) -> list[Pair]:
     """Pairs that have no link in common, picked in order."""
-    links, _ = _links(seen, port_rates(seen))
+    links, _ = _links(observed, port_rates(observed))
     taken, part = set[Link](), list[Pair]()
     for pair in pairs:
         if taken.isdisjoint(links(*pair)):
@@ -188,10 +194,10 @@ def without_shared_links(pairs: Sequence[Pair], seen: Observations) -> list[Pair
 
 
 def _links(
-    seen: Observations, ports: Mapping[int, tuple[float, float]]
+    observed: Observations, ports: Mapping[int, tuple[float, float]]
 ) -> tuple[Callable[[int, int], list[Link]], dict[Link, float]]:
     """Which links a flow crosses, and the rate of each."""
-    racks = _racks(limited_trials(seen), [*ports], ports)
+    racks = _racks(limited_trials(observed), [*ports], ports)
     rack_of = {host: number for number, rack in enumerate(racks) for host in rack.hosts}
     rates: dict[Link, float] = {}
     for host, (up, down) in ports.items():
@@ -207,11 +213,11 @@ def _links(
     return crossed, rates
 
 
-def _pair_limits(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
-    ports = port_rates(seen)
-    links, rates = _links(seen, ports)
+def _pair_limits(observed: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
+    ports = port_rates(observed)
+    links, rates = _links(observed, ports)
     limits: dict[Pair, float] = {}
-    for pair, samples in seen.alone.items():
+    for pair, samples in observed.alone.items():
         if pair[0] in ports and pair[1] in ports:
             allowed = min(rates[link] for link in links(*pair))
             if max(samples) < _ONE_CONNECTION * allowed:  # never better, so it is no chance
@@ -223,14 +229,14 @@ def _pair_limits(seen: Observations, ranks: list[int]) -> tuple[tuple[float, ...
     )
 
 
-def _intervals(seen: Observations, ranks: list[int]) -> dict[str, tuple[float, float]]:
+def _intervals(observed: Observations, ranks: list[int]) -> dict[str, tuple[float, float]]:
     intervals: dict[str, tuple[float, float]] = {}
-    samples = port_samples(seen)
+    samples = port_samples(observed)
     for rank in ranks:
         for direction, rates in zip(("up", "down"), samples[rank], strict=True):
             intervals[f"host {rank} {direction}"] = interval(rates)
-    for number, rack in enumerate(_racks(limited_trials(seen), ranks, port_rates(seen))):
-        for trial in seen.trials:
+    for number, rack in enumerate(_racks(limited_trials(observed), ranks, port_rates(observed))):
+        for trial in observed.trials:
             if trial.hosts == rack.hosts:
                 intervals[f"rack {number} out"] = interval(trial.out_bytes_s)
                 intervals[f"rack {number} in"] = interval(trial.in_bytes_s)

@@ -65,7 +65,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Send single bytes to a host that has been told to `Echo` them."""
+    """Send single bytes to a host that has the order to `Echo` them."""
 
     peer: int
     count: int

@@ -171,12 +171,12 @@ def _survey(
     team.gather(listener, here, join_s)
     start_s = time.monotonic()
     survey = Survey(team, chosen, seed, progress)
-    seen = survey.run()
-    measured = port_rates(seen).keys() & seen.costs.keys()
-    if len(port_rates(seen)) < 2:
+    observed = survey.run()
+    measured = port_rates(observed).keys() & observed.costs.keys()
+    if len(port_rates(observed)) < 2:
         raise RunFailedError("no two hosts answered; expected the others to run this as well")
     lost = tuple(rank for rank in range(team.world_size) if rank not in measured)
-    network, intervals = conclude(seen, renamed=bool(lost))
+    network, intervals = conclude(observed, renamed=bool(lost))
     seconds = time.monotonic() - start_s
-    advice = tuple(warnings(network, intervals, lost, seen.unreachable))
+    advice = tuple(warnings(network, intervals, lost, observed.unreachable))
     return Probe(network, intervals, lost, seconds, survey.sent_bytes, advice)

@@ -69,10 +69,10 @@ _MOST_ALONE_ROUNDS, _ALONE_REPEATS = 8, 3
 
 
 class Survey:
-    """Measures with a team, step by step; `seen` holds the observations so far."""
+    """Measures with a team, step by step; `observed` holds the observations so far."""
 
     def __init__(self, team: Team, chosen: Effort, seed: int, progress: Progress) -> None:
-        self.seen = Observations(hosts=tuple(sorted(team.members)))
+        self.observed = Observations(hosts=tuple(sorted(team.members)))
         self.sent_bytes = 0
         self._team, self._chosen, self._progress = team, chosen, progress
         most_s = most_seconds(chosen, len(team.members))
@@ -97,12 +97,12 @@ class Survey:
         for what, step in steps:
             self._progress(what)
             step()
-            lost = set(self.seen.hosts) - self._team.members.keys()
+            lost = set(self.observed.hosts) - self._team.members.keys()
             if lost:
-                self.seen.forget(lost)
-            if len(self.seen.hosts) < 2:
+                self.observed.forget(lost)
+            if len(self.observed.hosts) < 2:
                 break
-        return self.seen
+        return self.observed
 
     @property
     def _hosts(self) -> list[int]:
@@ -111,13 +111,13 @@ class Survey:
     def _connect(self) -> None:
         members = self._team.members
         peers = [Peer(rank, member.address, member.port) for rank, member in members.items()]
-        self.seen.machine_of = {rank: member.machine for rank, member in members.items()}
-        self.seen.cores_of = {rank: member.cores for rank, member in members.items()}
+        self.observed.machine_of = {rank: member.machine for rank, member in members.items()}
+        self.observed.cores_of = {rank: member.cores for rank, member in members.items()}
         orders = {
             one.rank: Connect(tuple(peer for peer in peers if peer is not one)) for one in peers
         }
         answers = self._team.ask(orders, Connected, _STEP_LIMIT_S)
-        self.seen.unreachable = [
+        self.observed.unreachable = [
             (a, b) for a in answers for b in answers if a != b and b not in answers[a].reached
         ]
 
@@ -125,15 +125,15 @@ class Survey:
         """Hosts of one machine take turns, since they would take its cores from each other."""
         left = self._hosts
         while left:
-            now = [*{self.seen.machine_of[rank]: rank for rank in reversed(left)}.values()]
+            now = [*{self.observed.machine_of[rank]: rank for rank in reversed(left)}.values()]
             orders = dict.fromkeys(now, MeasureCosts())
-            self.seen.costs |= self._team.ask(orders, Costs, _STEP_LIMIT_S)
+            self.observed.costs |= self._team.ask(orders, Costs, _STEP_LIMIT_S)
             left = [rank for rank in left if rank not in now]
 
     def _measure_messages(self) -> None:
         """What messages cost the cores of a shared machine when all hosts send at once."""
         hosts = self._hosts
-        if len({self.seen.machine_of[rank] for rank in hosts}) == len(hosts):
+        if len({self.observed.machine_of[rank] for rank in hosts}) == len(hosts):
             return
         address = self._team.members[0].address
         listener = listening_at(address)
@@ -150,12 +150,12 @@ class Survey:
         }
         for rank, answer in self._team.ask(orders, MessageCost, _STEP_LIMIT_S).items():
             if answer.message_s is not None:
-                self.seen.ring_message_s[rank] = answer.message_s
+                self.observed.ring_message_s[rank] = answer.message_s
 
     def _measure_latency(self) -> None:
         at_once = self._at_once(lambda cores: max(1, cores // 2))
         for pairs in disjoint_rounds(self._hosts):
-            for part in within_cores(pairs, self.seen.machine_of, at_once):
+            for part in within_cores(pairs, self.observed.machine_of, at_once):
                 self._note_echoes(part)
         for pair in self._late_pairs():
             if self._has_time():
@@ -165,29 +165,31 @@ class Survey:
         """Keep the faster of two measurements: a busy moment passes, a long way stays long."""
         for pair, times_s in self._ping(pairs).items():
             settled = times_s[2:] or times_s
-            self.seen.echoes_s[pair] = min(
-                self.seen.echoes_s.get(pair, settled), settled, key=median
+            self.observed.echoes_s[pair] = min(
+                self.observed.echoes_s.get(pair, settled), settled, key=median
             )
 
     def _late_pairs(self) -> list[Pair]:
-        usual_s = {pair: median(times_s) for pair, times_s in self.seen.echoes_s.items()}
+        usual_s = {pair: median(times_s) for pair, times_s in self.observed.echoes_s.items()}
         late_s = _LATE * median(usual_s.values()) if usual_s else 0.0
         return [pair for pair, time_s in usual_s.items() if time_s > late_s]
 
     def _measure_pairs(self) -> None:
-        slow_to_start = any(median(times) > 0.005 for times in self.seen.echoes_s.values() if times)
+        slow_to_start = any(
+            median(times) > 0.005 for times in self.observed.echoes_s.values() if times
+        )
         for flows in loaded_rounds(self._hosts, 3 if slow_to_start else 1, self._dice):
             self._stream(flows)
         for flows in loaded_rounds(self._hosts, self._chosen.pair_rounds, self._dice):
-            self.seen.rounds.append(self._stream(flows))
+            self.observed.rounds.append(self._stream(flows))
 
     def _measure_ports(self) -> None:
         hosts = self._hosts
         if len(hosts) == 2:
-            for flows in self.seen.rounds:
+            for flows in self.observed.rounds:
                 for (a, b), rate in flows.items():
-                    self.seen.up.setdefault(a, []).append(rate)
-                    self.seen.down.setdefault(b, []).append(rate)
+                    self.observed.up.setdefault(a, []).append(rate)
+                    self.observed.down.setdefault(b, []).append(rate)
             return
         at_once = 1 if self._may_share() else fans_at_once(len(hosts))
         for _ in range(self._chosen.fan_repeats):
@@ -202,7 +204,7 @@ class Survey:
         """Whether some pair was much slower than its ports, as far as these are known by now."""
         return any(
             rate < LIMITED * min(self._up[a], self._down[b])
-            for flows in self.seen.rounds
+            for flows in self.observed.rounds
             for (a, b), rate in flows.items()
         )
 
@@ -210,7 +212,7 @@ class Survey:
         return time.monotonic() < self._optional_until_s
 
     def _unsteady(self, host: int) -> bool:
-        samples = port_samples(self.seen).get(host, ())
+        samples = port_samples(self.observed).get(host, ())
         return any(len(rates) > 1 and half_width(rates) > _UNSTEADY for rates in samples)
 
     def _fan(self, hosts: Sequence[int]) -> None:
@@ -223,7 +225,7 @@ class Survey:
             flows += [pair for other in partners for pair in ((host, other), (other, host))]
         rates = self._stream(flows)
         for host in hosts:
-            for table, side in ((self.seen.up, 0), (self.seen.down, 1)):
+            for table, side in ((self.observed.up, 0), (self.observed.down, 1)):
                 total = sum(rate for pair, rate in rates.items() if pair[side] == host)
                 if total:
                     table.setdefault(host, []).append(total)
@@ -232,7 +234,7 @@ class Survey:
         """Half of them the hosts it was fastest with, the other half at random."""
         others = [other for other in self._hosts if other not in taken]
         self._dice.shuffle(others)
-        pairs = self.seen.pair_rates()
+        pairs = self.observed.pair_rates()
 
         def best(other: int) -> float:
             both = pairs.get((host, other), []) + pairs.get((other, host), [])
@@ -244,11 +246,11 @@ class Survey:
 
     def _measure_groups(self) -> None:
         hosts = self._hosts
-        ports = port_rates(self.seen)
-        for group in suspected(hosts, self.seen.pair_rates(), ports):
+        ports = port_rates(self.observed)
+        for group in suspected(hosts, self.observed.pair_rates(), ports):
             outside = [host for host in hosts if host not in group]
             if len(group) > 1 and outside and ports.keys() >= set(hosts):
-                self.seen.trials.append(self._try_group(group, outside, ports))
+                self.observed.trials.append(self._try_group(group, outside, ports))
 
     def _try_group(
         self, group: Group, outside: Sequence[int], ports: Mapping[int, tuple[float, float]]
@@ -272,15 +274,15 @@ class Survey:
         )
 
     def _measure_alone(self) -> None:
-        pairs = unexplained(self.seen)
+        pairs = unexplained(self.observed)
         for _ in range(_MOST_ALONE_ROUNDS):
             if not (pairs and self._has_time()):
                 return
-            part = without_shared_links(pairs, self.seen)
+            part = without_shared_links(pairs, self.observed)
             pairs = [pair for pair in pairs if pair not in part]
             for _ in range(_ALONE_REPEATS):
                 for pair, rate in self._stream(part).items():
-                    self.seen.alone.setdefault(pair, []).append(rate)
+                    self.observed.alone.setdefault(pair, []).append(rate)
 
     def _ping(self, pairs: Sequence[Pair]) -> dict[Pair, list[float]]:
         pairs = [pair for pair in pairs if self._team.members.keys() >= set(pair)]
@@ -340,15 +342,15 @@ class Survey:
         least, most = _WINDOWS_BYTES
         if not (self._up.get(a) and self._down.get(b)):
             return max(least, _FIRST_WINDOW_BYTES // sharing)
-        echoes_s = self.seen.echoes_s.get((min(a, b), max(a, b)), [0.0])
+        echoes_s = self.observed.echoes_s.get((min(a, b), max(a, b)), [0.0])
         rate = min(self._up[a], self._down[b]) / sharing
         return int(min(most, max(least, rate * (_WINDOW_S + 3 * median(echoes_s)))))
 
     def _at_once(self, allowed: Callable[[int], int]) -> dict[str, int]:
         cores: dict[str, int] = {}
-        for rank, machine in self.seen.machine_of.items():
-            cores[machine] = max(cores.get(machine, 1), self.seen.cores_of[rank])
-        shared = [*self.seen.machine_of.values()]
+        for rank, machine in self.observed.machine_of.items():
+            cores[machine] = max(cores.get(machine, 1), self.observed.cores_of[rank])
+        shared = [*self.observed.machine_of.values()]
         return {
             machine: allowed(count) if shared.count(machine) > 1 else len(shared)
             for machine, count in cores.items()

@@ -70,10 +70,10 @@ class Team:
         stream.sendall(rendezvous.token[::-1])
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with stream.makefile("rb") as file:
-            told = parse_json(Introduction, file.readline(), "a host's introduction")
-        if told.rank != 0:
+            introduction = parse_json(Introduction, file.readline(), "a host's introduction")
+        if introduction.rank != 0:
             self._faces.append(stream.getsockname()[0].removeprefix("::ffff:"))  # IPv4 over IPv6
-        self.members[told.rank] = RemoteHost(stream, **asdict(told))
+        self.members[introduction.rank] = RemoteHost(stream, **asdict(introduction))
 
     def ask(
         self, orders: Mapping[int, Order], kind: type[Answer], limit_s: float

@@ -39,7 +39,7 @@ def unframe(content: bytes, tags: tuple[bytes, ...]) -> list[bytes]:
         raise UserError(f"a .fire of version {version}; expected {VERSION}, as this firetree reads")
     if count != len(tags):
         raise UserError(f"the .fire has {count} sections; expected {len(tags)}")
-    found, offset = [], _FRONT.size
+    bodies, offset = [], _FRONT.size
     for tag in tags:
         section = content[offset : offset + _SECTION.size]
         if len(section) < _SECTION.size:
@@ -49,8 +49,8 @@ def unframe(content: bytes, tags: tuple[bytes, ...]) -> list[bytes]:
         body = content[offset : offset + length]
         if name != tag or len(body) < length or zlib.crc32(body, zlib.crc32(tag)) != checksum:
             raise UserError(f"section {tag.decode()} of the .fire is damaged or cut off")
-        found.append(body)
+        bodies.append(body)
         offset += length
     if offset != len(content):
         raise UserError(f"{len(content) - offset} bytes behind the end of the .fire")
-    return found
+    return bodies

@@ -63,7 +63,7 @@ def write(compressed: Compressed, coder: CoderName = "rans") -> bytes:
         "coder": coder,
         "classes": int(list(compressed.tensors.values())[-1].shape[0]),
         "channels": int(first.shape[1]),
-        "values": [_told_values(tensor) for tensor in compressed.tensors.values()],
+        "values": [_value_count(tensor) for tensor in compressed.tensors.values()],
         "across": across,
     }
     numbers = []
@@ -71,7 +71,7 @@ def write(compressed: Compressed, coder: CoderName = "rans") -> bytes:
         plain = (
             tensor.numpy().ravel()
             for tensor in compressed.tensors.values()
-            if isinstance(tensor, Tensor) and _told_values(tensor) == mark
+            if isinstance(tensor, Tensor) and _value_count(tensor) == mark
         )
         numbers.append(pack_floats(np.concatenate([np.zeros(0, np.float32), *plain]), width))
     numbers.append(_pack_codebooks([tensor.codebook for tensor in shared]))
@@ -94,16 +94,16 @@ def read(content: bytes) -> Compressed:
     Raises:
         UserError: the file is cut off, changed, or forged.
     """
-    head, names, numbers, codes = unframe(content, TAGS)
-    told = _read_head(head)
-    model = from_description(told, _read_classes(names))
-    expected = _expected_shapes(model, told, len(content))
-    values: list[int] = told["values"]
+    head_bytes, names, numbers, codes = unframe(content, TAGS)
+    head = _read_head(head_bytes)
+    model = from_description(head, _read_classes(names))
+    expected = _expected_shapes(model, head, len(content))
+    values: list[int] = head["values"]
     if len(values) != len(expected):
         raise UserError(f"the .fire tells of {len(values)} tensors; expected {len(expected)}")
     layout = list(zip(expected.items(), values, strict=True))
     shared_shapes = {name: shape for (name, shape), count in layout if count >= 0}
-    across: list[bool] = told["across"]
+    across: list[bool] = head["across"]
     if len(across) != len(shared_shapes):
         raise UserError("the .fire does not say which way each mask runs")
     *plain_bytes, book_bytes = split(numbers, 3)
@@ -114,7 +114,7 @@ def read(content: bytes) -> Compressed:
     sizes = [count for count in values if count >= 0]
     codebooks = _unpack_codebooks(book_bytes, sizes)
     weights = [int(np.prod(shape)) for shape in shared_shapes.values()]
-    masks_and_indices = read_codes(codes, weights, sizes, CODERS[told["coder"]])
+    masks_and_indices = read_codes(codes, weights, sizes, CODERS[head["coder"]])
     shared = {
         name: Shared(shape, ungroup(mask, code, shape, turned), codebook)
         for (name, shape), (mask, code), turned, codebook in zip(
@@ -124,26 +124,26 @@ def read(content: bytes) -> Compressed:
     return Compressed(model, {name: (plain | shared)[name] for name in expected})
 
 
-def _read_head(head: bytes) -> dict[str, Any]:
+def _read_head(head_bytes: bytes) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads(unpack(head, _MOST_HEAD_BYTES))
+        head: dict[str, Any] = json.loads(unpack(head_bytes, _MOST_HEAD_BYTES))
         right = (
-            told["coder"] in CODERS
+            head["coder"] in CODERS
             and all(
-                type(told[key]) is int and 0 < told[key] < 1 << 20
+                type(head[key]) is int and 0 < head[key] < 1 << 20
                 for key in ("classes", "channels")
             )
             and all(
                 type(count) is int and min(_MARKS.values()) <= count < ALPHABET
-                for count in told["values"]
+                for count in head["values"]
             )
-            and all(type(turned) is bool for turned in told["across"])
+            and all(type(turned) is bool for turned in head["across"])
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"section HEAD of the .fire is damaged: {error}") from error
     if not right:
         raise UserError("section HEAD of the .fire holds a value out of range")
-    return told
+    return head
 
 
 def _read_classes(names: bytes) -> Sequence[str]:
@@ -155,23 +155,23 @@ def _read_classes(names: bytes) -> Sequence[str]:
 
 
 def _expected_shapes(
-    model: Model, told: dict[str, Any], file_bytes: int
+    model: Model, head: dict[str, Any], file_bytes: int
 ) -> dict[str, tuple[int, ...]]:
     channels = len(model.preprocessing.mean)
-    if told["channels"] != channels:
+    if head["channels"] != channels:
         raise UserError(
-            f"{told['channels']} channels; expected {channels}, as preprocessing.mean has"
+            f"{head['channels']} channels; expected {channels}, as preprocessing.mean has"
         )
-    expected = shapes_of(model, told["classes"])
+    expected = shapes_of(model, head["classes"])
     weights = sum(int(np.prod(shape, dtype=np.float64)) for shape in expected.values())
     if weights > _MOST_WEIGHTS_A_BYTE * file_bytes:
         raise UserError(f"{weights:,} weights in {file_bytes:,} bytes; this is no honest .fire")
-    if len(model.classes) not in (0, told["classes"]):
-        raise UserError(f"{len(model.classes)} class names; expected {told['classes']}")
+    if len(model.classes) not in (0, head["classes"]):
+        raise UserError(f"{len(model.classes)} class names; expected {head['classes']}")
     return expected
 
 
-def _told_values(tensor: Shared | Tensor) -> int:
+def _value_count(tensor: Shared | Tensor) -> int:
     if isinstance(tensor, Shared):
         return len(tensor.codebook)
     return _MARKS[2 if is_half(tensor.numpy()) else 4]

@@ -124,12 +124,14 @@ def unpack_whole(content: bytes, count: int) -> Whole:
     """
     packed, bits = split(content, 2)
     lengths = np.frombuffer(unpack(packed, count), np.uint8).astype(np.int64)
-    told = int(np.maximum(lengths - 1, 0).sum())
-    if len(lengths) != count or lengths.max(initial=0) > _WORD or len(bits) != (told + 7) // 8:
+    bit_count = int(np.maximum(lengths - 1, 0).sum())
+    if len(lengths) != count or lengths.max(initial=0) > _WORD or len(bits) != (bit_count + 7) // 8:
         raise UserError(f"expected the lengths of {count} numbers and the bits for them")
     below = np.arange(_WORD)
     grid = np.zeros((count, _WORD), np.int64)
-    grid[below < lengths[:, None] - 1] = np.unpackbits(np.frombuffer(bits, np.uint8), count=told)
+    grid[below < lengths[:, None] - 1] = np.unpackbits(
+        np.frombuffer(bits, np.uint8), count=bit_count
+    )
     top: Whole = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
     values: Whole = top + (grid << below).sum(axis=1)
     return values

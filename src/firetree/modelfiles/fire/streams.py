@@ -60,8 +60,8 @@ def ungroup(groups: Symbols, indices: Symbols, shape: tuple[int, ...], across: b
 def write_codes(masks: list[Ints], indices: list[Ints], sizes: list[int], coder: Coder) -> bytes:
     """Section CODE: what `groups` gave for each tensor, and indices into codebooks of these sizes."""
     shares, levels_TA = mask_shares(masks), code_levels(indices)
-    told = [row[:size] for row, size in zip(levels_TA, sizes, strict=True)]
-    steps = [np.diff(row.astype(np.int64), prepend=0) % LEVELS for row in told]
+    rows = [row[:size] for row, size in zip(levels_TA, sizes, strict=True)]
+    steps = [np.diff(row.astype(np.int64), prepend=0) % LEVELS for row in rows]
     messages = [
         _message(masks, mask_frequencies(shares)),
         _message(indices, from_levels(levels_TA)),
@@ -116,10 +116,10 @@ def code_levels(indices: list[Ints]) -> npt.NDArray[np.uint8]:
 
 
 def _read_shares(packed: bytes, tensors: int) -> Ints:
-    told = unpack(packed, 2 * (GROUP + 1) * tensors)
-    if len(told) != 2 * (GROUP + 1) * tensors:
+    content = unpack(packed, 2 * (GROUP + 1) * tensors)
+    if len(content) != 2 * (GROUP + 1) * tensors:
         raise UserError("section CODE of the .fire has too few tables for masks")
-    return np.frombuffer(told, "<u2").reshape(-1, GROUP + 1).astype(np.int64)
+    return np.frombuffer(content, "<u2").reshape(-1, GROUP + 1).astype(np.int64)
 
 
 def _read_levels(packed: bytes, sizes: list[int]) -> npt.NDArray[np.uint8]:

@@ -239,22 +239,24 @@ class Attentive(SequenceToSequence):
 
     def begin(self, source_BS: Tensor) -> State:
         _, outputs, known = self.encoder(source_BS)
-        seen_BSH, lengths_B = pad_packed_sequence(outputs, batch_first=True)
-        places_S = torch.arange(seen_BSH.shape[1], device=source_BS.device)
+        states_BSH, lengths_B = pad_packed_sequence(outputs, batch_first=True)
+        places_S = torch.arange(states_BSH.shape[1], device=source_BS.device)
         behind_BS = places_S >= lengths_B[:, None].to(source_BS.device)
-        return *known, seen_BSH, self.key(seen_BSH), behind_BS
+        return *known, states_BSH, self.key(states_BSH), behind_BS
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
         h_BH, c_BH, *source = state
         steps = []
         for before_BH in self.embedding(before_BT).unbind(1):
-            seen_BH = self._attend(h_BH, *source)
-            h_BH, c_BH = self.cell(torch.cat([before_BH, seen_BH], 1), (h_BH, c_BH))
-            steps.append(torch.cat([h_BH, seen_BH], 1))
+            context_BH = self._attend(h_BH, *source)
+            h_BH, c_BH = self.cell(torch.cat([before_BH, context_BH], 1), (h_BH, c_BH))
+            steps.append(torch.cat([h_BH, context_BH], 1))
         return self.readout(torch.stack(steps, 1)), (h_BH, c_BH, *source)
 
-    def _attend(self, h_BH: Tensor, seen_BSH: Tensor, key_BSA: Tensor, behind_BS: Tensor) -> Tensor:
+    def _attend(
+        self, h_BH: Tensor, states_BSH: Tensor, key_BSA: Tensor, behind_BS: Tensor
+    ) -> Tensor:
         score_BS = self.score(torch.tanh(self.query(h_BH)[:, None] + key_BSA))[:, :, 0]
         weight_BS = score_BS.masked_fill(behind_BS, -torch.inf).softmax(1)
-        seen_BH: Tensor = (weight_BS[:, None] @ seen_BSH)[:, 0]
-        return seen_BH
+        context_BH: Tensor = (weight_BS[:, None] @ states_BSH)[:, 0]
+        return context_BH

@@ -36,11 +36,11 @@ class Attention(nn.Module):
         key, value = map(self._by_head, self.key_value(y_BPH).chunk(2, 2))
         return key, value
 
-    def forward(self, y_BTH: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
-        """`seen`, which broadcasts to (B, N, T, P), is True where a query may look."""
+    def forward(self, y_BTH: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
+        """`visible`, which broadcasts to (B, N, T, P), is True where a query may look."""
         query = self._by_head(self.query(y_BTH))
-        found = scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        mixed_BTH: Tensor = self.out(found.transpose(1, 2).flatten(2))
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        mixed_BTH: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return mixed_BTH
 
     def _by_head(self, y_BTH: Tensor) -> Tensor:
@@ -63,23 +63,23 @@ class TransformerLayer(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def encode(self, y_BSH: Tensor, seen: Tensor) -> Tensor:
+    def encode(self, y_BSH: Tensor, visible: Tensor) -> Tensor:
         """The source's next features."""
         normal = self.own_norm(y_BSH)
-        y_BSH = y_BSH + self.dropout(self.own(normal, *self.own.key_and_value(normal), seen))
+        y_BSH = y_BSH + self.dropout(self.own(normal, *self.own.key_and_value(normal), visible))
         added_BSH: Tensor = self.dropout(self.net(y_BSH))
         return y_BSH + added_BSH
 
     def decode(
-        self, y_BTH: Tensor, seen_own: Tensor, seen_other: Tensor, state: State
+        self, y_BTH: Tensor, visible_own: Tensor, visible_other: Tensor, state: State
     ) -> tuple[Tensor, State]:
         """The target's next features, from the keys and values of earlier steps and of the source."""
         past_key, past_value, *other = state
         normal = self.own_norm(y_BTH)
         key, value = self.own.key_and_value(normal)
         key, value = torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
-        y_BTH = y_BTH + self.dropout(self.own(normal, key, value, seen_own))
-        y_BTH = y_BTH + self.dropout(self.other(self.other_norm(y_BTH), *other, seen_other))
+        y_BTH = y_BTH + self.dropout(self.own(normal, key, value, visible_own))
+        y_BTH = y_BTH + self.dropout(self.other(self.other_norm(y_BTH), *other, visible_other))
         return y_BTH + self.dropout(self.net(y_BTH)), (key, value, *other)
 
 
@@ -114,27 +114,27 @@ class Transformer(SequenceToSequence):
         self.logits = nn.Linear(hidden, targets)
 
     def begin(self, source_BS: Tensor) -> State:
-        seen = (source_BS != PADDING)[:, None, None]
+        visible = (source_BS != PADDING)[:, None, None]
         y_BSH = _placed(self.source(source_BS), 0)
         for layer in cast(Iterable[TransformerLayer], self.encoder):
-            y_BSH = layer.encode(y_BSH, seen)
+            y_BSH = layer.encode(y_BSH, visible)
         y_BSH = self.encoder_norm(y_BSH)
-        state: State = (seen,)
+        state: State = (visible,)
         for layer in cast(Iterable[TransformerLayer], self.decoder):
             key, value = layer.other.key_and_value(y_BSH)
             state += key[:, :, :0], value[:, :, :0], key, value
         return state
 
     def go_on(self, before_BT: Tensor, state: State) -> tuple[Tensor, State]:
-        seen_other, *held = state
+        visible_other, *held = state
         past, size_T = held[0].shape[2], before_BT.shape[1]
         every = torch.ones(size_T, past + size_T, dtype=torch.bool, device=before_BT.device)
-        seen_own = every.tril(past)
+        visible_own = every.tril(past)
         y_BTH = _placed(self.target(before_BT), past)
-        after: State = (seen_other,)
+        after: State = (visible_other,)
         for k, layer in enumerate(cast(Iterable[TransformerLayer], self.decoder)):
             y_BTH, held_by_layer = layer.decode(
-                y_BTH, seen_own, seen_other, tuple(held[4 * k : 4 * k + 4])
+                y_BTH, visible_own, visible_other, tuple(held[4 * k : 4 * k + 4])
             )
             after += held_by_layer
         return self.logits(self.norm(y_BTH)), after
