@@ -17,13 +17,13 @@ from torch import Tensor
 
 from firetree import models
 from firetree.errors import UserError
-from firetree.modelfiles import own
 from firetree.modelfiles.kinds import network_like
-from firetree.modelfiles.layers import recognise, refusal, with_biases
+from firetree.modelfiles.layers import as_floats, assumed, recognise, refusal, with_biases
 from firetree.modelfiles.model import Model, shapes
-from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION, Preprocessing
+from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION, Preprocessing, for_channels
 from firetree.modelfiles.pth import Inert
 from firetree.modelfiles.published import TORCHVISION_FIELDS, caffe_layers, torchvision_layers
+from firetree.models.batch_norm import folded
 
 _FIRST = ("state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which weights are looked for first."""
@@ -40,6 +40,8 @@ _LAYOUTS: tuple[
     (caffe_layers, CAFFE, {}),
 )
 _DEEPEST = 4
+_SMALL_SIZE = 32
+_SMALL = replace(TORCHVISION, resize=_SMALL_SIZE, crop=_SMALL_SIZE)
 _EXPECTED = "expected weights, as torch.save(model.state_dict(), …) writes them"
 
 
@@ -151,7 +153,7 @@ def _fit(names: Mapping[str, Tensor], prefix: str, source: str) -> tuple[Model, 
 
 
 def _recognised(state: Mapping[str, Tensor]) -> tuple[Model | None, set[str]]:
-    model = own.read_state(state)
+    model = _own(state)
     if model is not None:
         return model, {n for n in state if n in model.state or ".norm." in n}
     for layers_of, preprocessing, fields in _LAYOUTS:
@@ -160,3 +162,31 @@ def _recognised(state: Mapping[str, Tensor]) -> tuple[Model | None, set[str]]:
         if model is not None:
             return model, {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
     return None, set()
+
+
+def _own(state: Mapping[str, Tensor]) -> Model | None:
+    """The model with these tensors, its batch normalisation folded; None for other networks.
+
+    Weights do not determine the image size: it is 224 pixels a side where that fits, else 32.
+
+    Raises:
+        UserError: tensors that are not floats, or other channels than 1 or 3.
+    """
+    plain = folded(state)
+    for network in models.names():
+        for preprocessing in (_SMALL,) if network == "squeezenet_small" else (TORCHVISION, _SMALL):
+            described = Model(network, {}, preprocessing)
+            names = list(shapes(network, {}, 1, 3, preprocessing.crop))
+            if not plain.keys() >= {*names}:
+                break
+            first, last = plain[names[0]], plain[names[-1]]
+            if first.dim() != 4 or last.dim() != 1 or not first.shape[1] or not len(last):
+                break
+            expected = shapes(network, {}, len(last), first.shape[1], preprocessing.crop)
+            if all(tuple(plain[name].shape) == shape for name, shape in expected.items()):
+                prepared = for_channels(preprocessing, first.shape[1])
+                tensors = {name: as_floats(name, plain[name]) for name in names}
+                return replace(
+                    described, state=tensors, preprocessing=prepared, notes=(assumed(prepared),)
+                )
+    return None
