@@ -40,8 +40,9 @@ class Augmentation:
 class Draws:
     """One epoch's changes to images 0 to N - 1; None where a change is off.
 
-    They are which images are mirrored, the corner of each in its padded image, the first four fields of its
-    `RandomCrop`, and its factors of brightness, contrast and saturation.
+    `flipped_N` says which images are mirrored, and `corner_N2` where each is cut from its padded image.
+    `cut_N4` has the first four fields of each `RandomCrop`. `factor_N3` has the factors of brightness,
+    contrast and saturation.
     """
 
     flipped_N: npt.NDArray[np.bool_]

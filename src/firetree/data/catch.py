@@ -46,8 +46,10 @@ class Catch:
         return self.size - 1
 
     def drawn(self, generator: np.random.Generator, count: int) -> Tensor:
-        """games_BG: the column of the ball and of the paddle's left pixel, and a number from 0 to 1 for each
-        move, by which the move is drawn from the player's probabilities."""
+        """games_BG: the column of the ball, that of the paddle's left pixel, and a number for each move.
+
+        The number, from 0 to 1, draws the move from the player's probabilities.
+        """
         ball_B1 = generator.integers(0, self.size, (count, 1))
         paddle_B1 = generator.integers(0, self.size - 1, (count, 1))
         luck_BT = generator.random((count, self.moves), np.float32)

@@ -1,6 +1,6 @@
 """Choose how finely each layer is rounded, so that the file meets a budget and answers change least.
 
-Rounding a layer of N weights to steps of size s costs about N · g · s² / 24, with g the mean squared
+Rounding a layer of N weights to steps of size s costs about N · g · s² / 24. Here g is the mean squared
 gradient of its weights (Fisher's information). Its bytes fall by N / 8 when s doubles. At the best
 allocation one more byte helps every layer equally, so s is proportional to 1 / sqrt(g). Bits and density
 of each layer then follow from one number, which a search fits to the budget.

@@ -1,7 +1,7 @@
 """The published compressed SqueezeNet v1.0: its `.net` file (Han et al. 2016, arXiv 1510.00149).
 
 The file starts with 26 uint32 counts of entries, in the order of the layers. Each layer then has a codebook
-of 256 float32, its biases in float32, a code of one byte an entry, and a gap of four bits an entry, the low
+of 256 float32 and its biases in float32. Each entry has a code of one byte. Its gap has four bits, the low
 half of a byte first. An entry is gap + 1 positions after the one before. A run of more than 15 zeros
 contains entries that are zero themselves.
 """

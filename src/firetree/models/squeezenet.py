@@ -128,8 +128,8 @@ class SqueezeNetShape:
 def fit(shape: SqueezeNetShape, size: int) -> SqueezeNetShape:
     """The shape as it should be for images of `size` pixels a side, at least 8.
 
-    Below `CLASSIC_STEM_SIZE` conv1 is 3x3 and keeps the resolution, only the first pools stay, and
-    conv10 is not padded (around 2x2, most of its cells would see the padding alone).
+    Below `CLASSIC_STEM_SIZE` conv1 is 3x3 and keeps the resolution, and only the first pools stay. conv10 is
+    not padded: around 2x2 cells, most of its outputs would see only padding.
     """
     if size >= CLASSIC_STEM_SIZE:
         return shape
