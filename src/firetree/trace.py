@@ -113,7 +113,7 @@ class Trace:
         return f"<Trace of {len(self.ranks)} ranks over {steps} steps>"
 
 
-def shifted(step: StepTrace, offset_s: float) -> StepTrace:
+def shift(step: StepTrace, offset_s: float) -> StepTrace:
     """The step with its points in time moved to another clock."""
     buckets = tuple(
         replace(

@@ -27,7 +27,7 @@ def _steps_until(signalled: dict[int, int], every: int) -> tuple[int, int | None
     roll = join() if dist.get_world_size() > 1 else None
     with Stopping(roll, every, grace_s=60) as stopping:
         for step in range(200):
-            if (number := stopping.asked(step)) is not None:
+            if (number := stopping.requested_signal(step)) is not None:
                 return step, number
             time.sleep(moments.uniform(0, 0.004))
             if signalled.get(rank) == step:

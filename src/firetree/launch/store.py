@@ -133,7 +133,7 @@ def _listener(rank_info: RankInfo) -> socket.socket:
         away = resolved[:1]  # all hosts are this one
     where = away[0] if len(away) == 1 and away[0] in reach.own_addresses() else ""
     try:
-        return reach.listening_at(where, rank_info.master_port)
+        return reach.listen_at(where, rank_info.master_port)
     except OSError as error:
         raise port_refused(rank_info.master_port, error) from error
 

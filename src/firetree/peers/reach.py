@@ -48,7 +48,7 @@ def _of_named_interface() -> str | None:
     return next((address for address, name in own_addresses().items() if name == named), None)
 
 
-def listening_at(address: str, port: int = 0) -> socket.socket:
+def listen_at(address: str, port: int = 0) -> socket.socket:
     """A socket that listens at one of this host's addresses, or at all of them if it is empty.
 
     Raises:

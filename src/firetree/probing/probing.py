@@ -13,7 +13,7 @@ from torch.distributed import PrefixStore, Store
 
 from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.launch import RankInfo, call, find_rank_info, launch, open_store, share_cores
-from firetree.peers.reach import known_address, listening_at
+from firetree.peers.reach import known_address, listen_at
 from firetree.probing import rendezvous
 from firetree.probing.advice import warnings
 from firetree.probing.agent import take_part
@@ -126,7 +126,7 @@ def probe_ranks(
     if rank:
         return take_part(rendezvous.find(store, rank, join_s), rank, join_s)
     address = known_address()
-    with listening_at(address or "") as listener:
+    with listen_at(address or "") as listener:
         here = rendezvous.call(store, listener, address)
         team, chosen = Team(world_size), effort(world_size, brief)
         failures: list[BaseException] = []

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firetree.peers.reach import listening_at
+from firetree.peers.reach import listen_at
 from firetree.probing.greeting import greeted
 
 _HEADER = struct.Struct("!16sI")
@@ -56,7 +56,7 @@ class Streams:
     def listen(self, at: str) -> None:
         """Accept connections at an address from now on, in a thread."""
         _allow_many_files()
-        self._listener = listening_at(at)
+        self._listener = listen_at(at)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="firetree-probe", daemon=True).start()
 

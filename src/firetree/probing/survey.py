@@ -13,7 +13,7 @@ from statistics import median
 from torch.distributed import TCPStore
 
 from firetree.network.fair import fair_rates
-from firetree.peers.reach import listening_at
+from firetree.peers.reach import listen_at
 from firetree.probing.conclude import (
     port_rates,
     port_samples,
@@ -136,7 +136,7 @@ class Survey:
         if len({self.observed.machine_of[rank] for rank in hosts}) == len(hosts):
             return
         address = self._team.members[0].address
-        listener = listening_at(address)
+        listener = listen_at(address)
         port = listener.getsockname()[1]
         store = TCPStore(
             *(address, port),

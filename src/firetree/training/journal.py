@@ -24,7 +24,7 @@ from firetree.peers import (
     together,
 )
 from firetree.sync import gradient_bytes
-from firetree.trace import StepTrace, TraceHeader, shifted
+from firetree.trace import StepTrace, TraceHeader, shift
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
 from firetree.training.clock import offset_to_rank_0_s
@@ -140,7 +140,7 @@ class Journal:
 
     def add(self, step: StepTrace, loss_sum: float) -> None:
         """One step of this rank, on its own clock, with the sum of its losses."""
-        self._steps.append(shifted(step, self._clock_offset_s))
+        self._steps.append(shift(step, self._clock_offset_s))
         self._loss_sum += loss_sum
         if self._watcher:
             loss = loss_sum / max(1, step.samples)

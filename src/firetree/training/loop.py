@@ -133,7 +133,7 @@ def _follow(
     recipe = course.recipe
     left_out, saved = 0, step
     while not course.is_over(step, accuracy):
-        if (number := stopping.asked(step)) is not None:
+        if (number := stopping.requested_signal(step)) is not None:
             if step != saved:
                 journal.add_checkpoint(step, stopped=True)
             name = Signals(number).name

@@ -1,4 +1,4 @@
-"""A part of a training step, and the one that every run has: how the ranks meet.
+"""Parts of a training step, and the part that every run has: how the ranks meet.
 
 `step.train_step` calls each part at fixed moments. A part keeps its own state and gives it to checkpoints.
 """

@@ -62,7 +62,7 @@ class Stopping:
         self._thread.join()
         self._arriving.close()
 
-    def asked(self, step: int) -> int | None:
+    def requested_signal(self, step: int) -> int | None:
         """The signal for which all ranks end before this step, if any; call it before each step."""
         if step % self._every:
             return None
