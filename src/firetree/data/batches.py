@@ -98,11 +98,6 @@ class Loader:
         self._scale_WC = np.tile(1 / (255 * std_C), splits.size)
         self._shift_WC = np.tile(-mean_C / std_C, splits.size)
 
-    @property
-    def damaged_count(self) -> int:
-        """Distinct damaged images known so far."""
-        return len(self.damaged)
-
     def batches(self, step: int) -> Generator[Batch]:
         """This rank's share of every training batch from `step` on, epoch after epoch without end.
 
@@ -134,10 +129,10 @@ class Loader:
         """
         self.damaged.update(damaged)
         total = len(self.splits.train) + len(self.splits.test)
-        if 100 * self.damaged_count > _ACCEPTED_DAMAGE_PERCENT * total:
+        if 100 * len(self.damaged) > _ACCEPTED_DAMAGE_PERCENT * total:
             name, reason = next(iter(self.damaged.items()))
             raise RunFailedError(
-                f"{self.damaged_count} of {total} images cannot be decoded, which is more than "
+                f"{len(self.damaged)} of {total} images cannot be decoded, which is more than "
                 f"{_ACCEPTED_DAMAGE_PERCENT} % ({name}: {reason}); repair or remove them"
             )
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.data.order import Indices, batches_in_order
+from firetree.data.sequences import Sequences
 
 MOVES = 3
 """Left, stay, right."""
@@ -81,20 +80,6 @@ class Catch:
         return torch.where((offset_B >= 0) & (offset_B < _PADDLE), 1.0, -1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Games:
-    """Games as `Catch` draws them; the target of each is its best reward, 1."""
-
-    games_BG: Tensor
-
-    def __len__(self) -> int:
-        return len(self.games_BG)
-
-    def take(self, indices_B: Indices) -> tuple[npt.NDArray[np.float32], Indices]:
-        return self.games_BG.numpy()[indices_B], np.ones(len(indices_B), np.int64)
-
-    def answers(self, indices_B: Indices) -> int:
-        return len(indices_B)
-
-    def steps(self, order_N: Indices, batch_size: int) -> list[Indices]:
-        return batches_in_order(order_N, batch_size)
+def as_sequences(games_BG: Tensor) -> Sequences:
+    """Games as a loader takes them; the target of each is its best reward, 1."""
+    return Sequences(games_BG.numpy(), np.ones(len(games_BG), np.int64))

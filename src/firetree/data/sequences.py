@@ -44,15 +44,18 @@ class ExampleSplits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """x_NT, symbols from 0; y_N, the answer after the last of them, or y_NT, one at each."""
+    """x_NT, symbols from 0, with y_N, the answer after the last symbol, or y_NT, one at each.
 
-    x_NT: Indices
+    Games have x_NG, the numbers that decide them, and y_N, their best rewards.
+    """
+
+    x_NT: npt.NDArray[Any]
     y: Indices
 
     def __len__(self) -> int:
         return len(self.x_NT)
 
-    def take(self, indices_B: Indices) -> tuple[Indices, Indices]:
+    def take(self, indices_B: Indices) -> tuple[npt.NDArray[Any], Indices]:
         return self.x_NT[indices_B], self.y[indices_B]
 
     def answers(self, indices_B: Indices) -> int:

@@ -72,7 +72,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
             for name, columns in (("weight_ih", below), ("weight_hh", hidden_size)):
                 self._add(name, layer, torch.empty(features, columns))
             self._add("bias", layer, torch.empty(features))
-        # Drawn apart from the weights' numbers, so that the same size has the same permutations.
+        # A generator of its own gives the same size the same permutations, whatever the weights.
         generator = torch.Generator().manual_seed(self._size_K)
         orders = [torch.randperm(self._size_K, generator=generator) for _ in range(copies)]
         self.register_buffer("permutation_CK", torch.stack(orders).to(self._device))

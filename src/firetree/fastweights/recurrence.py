@@ -128,7 +128,7 @@ class _Stretch(torch.autograd.Function):
         first_normal = rule.first_normal
         # Views are made at once where they can be: one by one they cost a fifth of this pass.
         drives, outputs = drive_BTH.unbind(1), h_BTH.unbind(1)
-        sums, guesses = _sums(normal_TSBH, steps), _apart(guess_TSBH)
+        sums, guesses = _sums(normal_TSBH, steps), _unbound(guess_TSBH)
         h = h_BH
         for block in blocks(h_BTH, weight_T):
             for t in block.steps:
@@ -168,7 +168,7 @@ class _Stretch(torch.autograd.Function):
         activation_backward = relu_backward if rule.relu else tanh_backward
         outputs, doutputs, dzs = h_BTH.unbind(1), dh_BTH.unbind(1), dz_BTH.unbind(1)
         sums, dsums = _sums(normal_TSBH, steps), _sums(dnormal_TSBH, steps)
-        guesses = _apart(guess_TSBH)
+        guesses = _unbound(guess_TSBH)
         for block in blocks(h_BTH, weight_T, last_first=True):
             reads = BlockGradients(block, guess_TSBH[block.begin : block.end])
             for t in reversed(block.steps):
@@ -226,7 +226,7 @@ def _normal_backward(
 _RELU = partial(torch.clamp_min, min=0)
 
 
-def _apart(x_TSBH: Tensor) -> list[tuple[Tensor, ...]]:
+def _unbound(x_TSBH: Tensor) -> list[tuple[Tensor, ...]]:
     """x_BH of each step and inner step."""
     return [x_SBH.unbind() for x_SBH in x_TSBH.unbind()]
 
@@ -235,4 +235,4 @@ def _sums(normal_TSBH: Tensor, inner_steps: int) -> list[tuple[Tensor, ...]]:
     """Where each step's S + 1 sums go: those that are normalised have a place, the others the same one."""
     size_T, normal, size_B, size_H = normal_TSBH.shape
     others = normal_TSBH.new_empty(inner_steps + 1 - normal, size_B, size_H).unbind()
-    return [(*others, *kept) for kept in _apart(normal_TSBH)] if normal else [others] * size_T
+    return [(*others, *kept) for kept in _unbound(normal_TSBH)] if normal else [others] * size_T

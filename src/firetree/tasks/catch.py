@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from firetree.data import Account, SequenceLoader
-from firetree.data.catch import MOVES, Catch, Games
+from firetree.data.catch import MOVES, Catch, as_sequences
 from firetree.data.order import RandomStream, random_stream
+from firetree.data.sequences import Sequences
 from firetree.errors import UserError
 from firetree.models import recurrent
 from firetree.tasks.task import check_fields
@@ -138,14 +139,14 @@ class Catching:
     ) -> SequenceLoader:
         """New games each epoch, by seed; tested on each start there is, once."""
 
-        def training(epoch: int) -> Games:
-            return Games(
+        def training(epoch: int) -> Sequences:
+            return as_sequences(
                 self.game.drawn(random_stream(RandomStream.GAMES, seed, epoch), self.examples)
             )
 
         return SequenceLoader(
             training,
-            Games(self.game.all_starts()),
+            as_sequences(self.game.all_starts()),
             batch_size=batch_size,
             seed=seed,
             rank=rank,
