@@ -1,7 +1,9 @@
 """Reads JSON and TOML into dataclasses, and checks every value.
 
 A field's type is its check; `Annotated[int, Expect(…)]` narrows it. An error names the file and the path
-of the field, as in `plan.json: choices[0][1].chunks = 'x'; expected int`. `durable` writes such files.
+of the field, as in `plan.json: choices[0][1].chunks = 'x'; expected int`. A table may become one of several
+dataclasses: the one that has the table's `name` in the `Literal` of its field `name`. TOML has no null, so
+the text "None" is None for a field that may be None and takes no text. `durable` writes such files.
 """
 
 from __future__ import annotations
@@ -124,7 +126,7 @@ def from_document(kind: type[Kind], document: Any, source: str, version: int | N
     Args:
         kind: the dataclass; its fields without a default are required.
         document: values as JSON and TOML have them; dataclasses in it stay as they are.
-        source: the beginning of errors: the file, and perhaps its line.
+        source: the beginning of errors: the file, and perhaps its line; empty for the field alone.
         version: if given, the document must have it as one more field, `version`.
 
     Raises:
@@ -156,10 +158,14 @@ class _MisfitError(Exception):
         self.tell, self.path = tell, path
 
 
+def _of(source: str) -> str:
+    return f"{source}: " if source else ""
+
+
 def _misfit(value: Any, expected: str) -> _MisfitError:
     def tell(source: str, path: str) -> str:
         field = f"{path} = " if path else ""
-        return f"{source}: {field}{shown(value)}; expected {expected}"
+        return f"{_of(source)}{field}{shown(value)}; expected {expected}"
 
     return _MisfitError(tell)
 
@@ -167,7 +173,8 @@ def _misfit(value: Any, expected: str) -> _MisfitError:
 def _stranger(name: str, known: Iterable[str]) -> _MisfitError:
     def tell(source: str, path: str) -> str:
         above = path.removesuffix(name)
-        return f"{source} has no field {shown(path)}{nearest(path, [above + one for one in known])}"
+        lacks = f"{source} has no field" if source else "no field"
+        return f"{lacks} {shown(path)}{nearest(path, [above + one for one in known])}"
 
     return _MisfitError(tell, f".{name}")
 
@@ -190,10 +197,13 @@ def _reader(hint: Any) -> Read:
     """What turns a document into a value of this type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _narrowed(hint.__origin__, *hint.__metadata__)
+        return _narrowed(hint.__origin__, hint.__metadata__)
     if origin in (Union, types.UnionType):
+        if types.NoneType not in arguments:
+            return _one_by_name(arguments)
         (some,) = (_reader(one) for one in arguments if one is not types.NoneType)
-        return lambda value: None if value is None else some(value)
+        nothing = (None,) if some is _text else (None, "None")
+        return lambda value: None if value in nothing else some(value)
     if origin is Literal:
         return _one_of(arguments)
     if origin is tuple:
@@ -209,13 +219,14 @@ def _reader(hint: Any) -> Read:
     return _PLAIN[hint]
 
 
-def _narrowed(hint: Any, expect: Expect) -> Read:
-    read = _reader(hint)
+def _narrowed(hint: Any, notes: tuple[Any, ...]) -> Read:
+    read, expects = _reader(hint), [note for note in notes if isinstance(note, Expect)]
 
     def narrowed(value: Any) -> Any:
         found = read(value)
-        if not expect.fits(found):
-            raise _misfit(value, expect.expected)
+        for expect in expects:
+            if not expect.fits(found):
+                raise _misfit(found, expect.expected)
         return found
 
     return narrowed
@@ -281,6 +292,34 @@ def _dataclass(kind: type[Any]) -> Read:
         return kind(**found)
 
     return read
+
+
+def _one_by_name(kinds: tuple[Any, ...]) -> Read:
+    """One of several dataclasses; a table without a name is the first of them."""
+    kind_of = {one: kind for kind in kinds for one in get_args(get_type_hints(kind)["name"])}
+    own = {kind: [field.name for field in dataclasses.fields(kind)] for kind in kinds}
+    first = dataclasses.fields(kinds[0])[0].default
+
+    def read(value: Any) -> Any:
+        if isinstance(value, kinds):
+            return value
+        if not isinstance(value, dict):
+            raise _misfit(value, "a table")
+        name = _under(".name", _text, value.get("name", first))
+        if name not in kind_of:
+            raise _wrong("name", f"{shown(name)} is unknown{nearest(name, kind_of)}")
+        kind = kind_of[name]
+        for field, given in value.items():
+            if field not in own[kind] and any(field in known for known in own.values()):
+                given = shown(given).strip("'")
+                raise _wrong(field, f"{given}; '{name}' does not have this field, leave it out")
+        return _reader(kind)(value)
+
+    return read
+
+
+def _wrong(name: str, what: str) -> _MisfitError:
+    return _MisfitError(lambda source, path: f"{_of(source)}{path} = {what}", f".{name}")
 
 
 def _int(value: Any) -> int:

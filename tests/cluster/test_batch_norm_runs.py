@@ -13,13 +13,15 @@ from ranks import run_on_ranks
 
 from firetree.launch import RankInfo
 from firetree.modelfiles import load_model
-from firetree.training.recipe import ModelRecipe, OptimRecipe, Recipe
+from firetree.training.recipe import OptimRecipe, Recipe, SqueezeNetModel
 from firetree.training.step import settle, train_step
 from firetree.training.worker import build_worker, load_task
 
 
 def running_means() -> tuple[torch.Tensor, torch.Tensor]:
-    recipe = Recipe(model=ModelRecipe(batch_norm=True), optim=OptimRecipe(batch_size=16, ema=0.5))
+    recipe = Recipe(
+        model=SqueezeNetModel(batch_norm=True), optim=OptimRecipe(batch_size=16, ema=0.5)
+    )
     rank, world_size = dist.get_rank(), dist.get_world_size()
     worker = build_worker(recipe, RankInfo(rank, world_size, world_size, "", 0), load_task(recipe))
     settle(worker)

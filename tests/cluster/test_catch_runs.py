@@ -13,8 +13,8 @@ from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
 from firetree.launch import RankInfo
+from firetree.models.families import FastWeightsModel
 from firetree.training import load_recipe
-from firetree.training.recipe import ModelRecipe
 from firetree.training.step import evaluate, settle, train_step
 from firetree.training.worker import build_worker, load_task
 
@@ -27,7 +27,7 @@ def train_steps() -> tuple[dict[str, torch.Tensor], float]:
     recipe = load_recipe("catch")
     recipe = replace(
         recipe,
-        model=ModelRecipe("fast_weights", hidden=16),
+        model=FastWeightsModel("fast_weights", hidden=16),
         data=replace(recipe.data, size=6, examples=60),
         optim=replace(recipe.optim, batch_size=13),
     )

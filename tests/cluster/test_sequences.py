@@ -12,8 +12,7 @@ from command import firetree, resumed_weights
 from ranks import run_on_ranks
 
 from firetree.launch import RankInfo
-from firetree.training import load_recipe
-from firetree.training.recipe import ModelRecipe
+from firetree.training import load_recipe, with_fields
 from firetree.training.step import evaluate, settle, train_step
 from firetree.training.worker import build_worker, load_task
 
@@ -25,8 +24,7 @@ def train_steps(model: str, data: str) -> tuple[dict[str, torch.Tensor], float]:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     recipe = load_recipe("associative-retrieval")
     recipe = replace(
-        recipe,
-        model=ModelRecipe(model, hidden=16),
+        with_fields(recipe, {"model.name": model, "model.hidden": 16}),
         data=replace(recipe.data, name=data, examples=100, held_out="validation"),
         optim=replace(recipe.optim, batch_size=13),
     )

@@ -19,7 +19,7 @@ from firetree.launch import RankInfo
 from firetree.progress import log
 from firetree.training.journal import Journal
 from firetree.training.progress import Lines
-from firetree.training.recipe import ModelRecipe, Recipe
+from firetree.training.recipe import Recipe, SqueezeNetModel
 from firetree.training.run_folder import RunFolder
 from firetree.training.worker import build_worker, load_task
 
@@ -98,7 +98,7 @@ def test_another_number_of_workers_goes_on_with_the_mean(tmp_path: Path) -> None
 
 
 def last_checkpoint_in_a_folder_that_is_gone(run_dir: Path) -> str:
-    recipe = Recipe(model=ModelRecipe(batch_norm=True))
+    recipe = Recipe(model=SqueezeNetModel(batch_norm=True))
     rank_info = RankInfo(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
     worker = build_worker(recipe, rank_info, load_task(recipe))
     folder = RunFolder(run_dir, recipe, resume=False) if rank_info.rank == 0 else None

@@ -17,7 +17,7 @@ from firetree.data import Batch
 from firetree.launch import RankInfo
 from firetree.training import Recipe, checkpoint
 from firetree.training.checkpoint import TrainingState
-from firetree.training.recipe import DataRecipe, OptimRecipe
+from firetree.training.recipe import ImageData, OptimRecipe
 from firetree.training.step import settle, train_step
 from firetree.training.worker import Worker, build_worker, load_task
 
@@ -46,7 +46,7 @@ def noted(batches: Iterator[Batch], worker: Worker, seen: list[int]) -> Iterator
 
 def train_part(path: Path, folder: Path, first: int, last: int) -> list[int]:
     """Train this rank's share of steps `first` to `last - 1` from the newest checkpoint."""
-    recipe = Recipe(data=DataRecipe("npz", str(path)), optim=OptimRecipe(batch_size=BATCH, lr=0.01))
+    recipe = Recipe(data=ImageData("npz", str(path)), optim=OptimRecipe(batch_size=BATCH, lr=0.01))
     rank_info = RankInfo(dist.get_rank(), dist.get_world_size(), dist.get_world_size(), "", 0)
     worker = build_worker(recipe, rank_info, load_task(recipe))
     settle(worker)

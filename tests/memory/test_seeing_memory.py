@@ -29,7 +29,7 @@ def made_run(folder: Path, fields: Mapping[str, str], trained: bool = True) -> P
     recipe = with_fields(load_recipe("associative-retrieval"), small | dict(fields))
     (folder / "recipe.toml").write_text(recipe_toml(recipe), encoding="utf-8")
     torch.manual_seed(0)
-    model = load_recall(asdict(recipe.data), recipe.seed).build(asdict(recipe.model))
+    model = load_recall(recipe.data, recipe.seed).build(asdict(recipe.model))
     if trained:
         state = TrainingState(0, asdict(recipe.model), {})
         write(folder / "checkpoints", capture(model, SGD(model.parameters()), state), 1)

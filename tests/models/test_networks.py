@@ -193,7 +193,7 @@ def test_normalisation_is_caffes() -> None:
     "field", ["base_e", "incr_e", "freq", "pct_3x3", "squeeze_ratio", "bypass"]
 )
 def test_fields_of_squeezenet_are_refused_in_one_line(name: str, field: str) -> None:
-    message = f"{field} = 1 for {name}; only SqueezeNets have this field"
+    message = f"model.{field} = 1; '{name}' does not have this field, leave it out"
     with pytest.raises(UserError, match=re.escape(message)) as refusal:
         models.build(name, classes=10, channels=3, size=28, **{field: 1})
     assert "\n" not in str(refusal.value)

@@ -211,7 +211,7 @@ def test_an_override_of_none_keeps_the_networks_own() -> None:
         ({"pct_3x3": float("nan")}, "pct_3x3 = nan; expected"),
         ({"squeeze_ratio": 0.0}, "squeeze_ratio = 0.0; expected above 0 and at most 1"),
         ({"squeeze_ratio": 1.1}, "squeeze_ratio = 1.1; expected above 0 and at most 1"),
-        ({"bypass": "double"}, "bypass = double; expected none, simple, complex"),
+        ({"bypass": "double"}, "bypass = 'double'; expected 'none', 'simple', 'complex'"),
         ({"dropout": 1.0}, "dropout = 1.0; expected 0 or more and below 1"),
         ({"conv10_padding": -5}, "conv10_padding = -5; expected 0 or 1"),
         ({"conv10_padding": 2}, "conv10_padding = 2; expected 0 or 1"),

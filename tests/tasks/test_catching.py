@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,19 +10,20 @@ import torch
 from torch import Tensor
 
 from firetree.errors import UserError
-from firetree.tasks import Catching, catch, load_catch
-from firetree.training.recipe import DataRecipe, ModelRecipe
+from firetree.models.families import RecurrentModel
+from firetree.tasks import CatchData, Catching, catch, load_catch
+from firetree.training import Recipe, with_fields
 
-SMALL = DataRecipe(name="catch", size=6, blank_after=2)
+SMALL = CatchData("catch", size=6, blank_after=2)
 
 
-def catching(recipe: DataRecipe = SMALL) -> Catching:
-    return load_catch(asdict(recipe))
+def catching(data: CatchData = SMALL) -> Catching:
+    return load_catch(data, seed=0)
 
 
 def player(task: Catching, layer: str = "lstm") -> torch.nn.Module:
     torch.manual_seed(0)
-    return task.build(asdict(ModelRecipe(layer, hidden=6)))
+    return task.build({"name": layer, "hidden": 6})
 
 
 def some_games(task: Catching, count: int) -> Tensor:
@@ -120,18 +121,18 @@ def test_the_policys_gradient_is_that_of_the_expected_reward() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("field", "value", "message"),
     [
-        (replace(SMALL, size=2), "data.size = 2; expected 3 to 100 for 'catch'"),
-        (replace(SMALL, size=101), "data.size = 101; expected 3 to 100"),
-        (replace(SMALL, pairs=4), "data.pairs = 4; 'catch' does not have this field"),
-        (replace(SMALL, held_out="validation"), "data.held_out = validation; 'catch' does not"),
-        (replace(SMALL, flip=True), "data.flip = True; 'catch' does not have this field"),
-        (replace(SMALL, test_fraction=0.1), "data.test_fraction = 0.1; 'catch' does not have"),
-        (replace(SMALL, path="x.npz"), "data.path = x.npz; 'catch' does not have this field"),
+        ("size", 2, "data.size = 2; expected 3 to 100 for 'catch'"),
+        ("size", 101, "data.size = 101; expected 3 to 100"),
+        ("pairs", 4, "data.pairs = 4; 'catch' does not have this field"),
+        ("held_out", "validation", "data.held_out = validation; 'catch' does not"),
+        ("flip", True, "data.flip = True; 'catch' does not have this field"),
+        ("test_fraction", 0.1, "data.test_fraction = 0.1; 'catch' does not have"),
+        ("path", "x.npz", "data.path = x.npz; 'catch' does not have this field"),
     ],
 )
-def test_a_game_that_cannot_be_is_refused(data: DataRecipe, message: str) -> None:
+def test_a_game_that_cannot_be_is_refused(field: str, value: object, message: str) -> None:
     with pytest.raises(UserError) as refusal:
-        catching(data)
+        with_fields(Recipe(RecurrentModel("lstm"), SMALL), {f"data.{field}": value})
     assert message in str(refusal.value)

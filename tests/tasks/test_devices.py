@@ -6,30 +6,32 @@ PyTorch's meta device, which has shapes and no numbers, refuses to mix with othe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import pytest
 import torch
 
 from firetree.tasks import (
     KINDS,
+    CatchData,
     Catching,
     ImageClassification,
+    ImageData,
     Recall,
+    RecallData,
     load_catch,
     load_images,
     load_recall,
 )
 from firetree.training.optimizers import build_optimizer
-from firetree.training.recipe import DataRecipe, ModelRecipe, OptimRecipe
+from firetree.training.recipe import OptimRecipe
 
 META = torch.device("meta")
 TASKS = {
-    "images": lambda: load_images(asdict(DataRecipe(size=28)), seed=0),
+    "images": lambda: load_images(ImageData(size=28), seed=0),
     "sequences made by seed": lambda: load_recall(
-        asdict(DataRecipe("associative_retrieval", examples=50)), seed=0
+        RecallData("associative_retrieval", examples=50), seed=0
     ),
-    "games": lambda: load_catch(asdict(DataRecipe("catch", size=8, examples=50))),
+    "games": lambda: load_catch(CatchData("catch", size=8, examples=50), seed=0),
 }
 
 
@@ -46,7 +48,7 @@ def cases() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("what", "name"), list(cases()))
 def test_a_step_stays_on_the_device_of_its_batch(what: str, name: str) -> None:
     task: ImageClassification | Recall | Catching = TASKS[what]()
-    model = task.build(asdict(ModelRecipe(name))).to(META)
+    model = task.build({"name": name}).to(META)
     batch = next(task.loader(batch_size=4, seed=0, rank=0, world_size=1).batches(0)).to(META)
     for rule in ("lars", "lamb"):
         optimizer = build_optimizer(OptimRecipe(batch_rule=rule), model)  # type: ignore[arg-type]

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from typing import get_args
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from firetree.errors import UserError
-from firetree.tasks import ImageClassification, Recall, load_images, load_recall
-from firetree.tasks.task import check_fields
-from firetree.training.recipe import DataRecipe, ModelRecipe
+from firetree.models.families import ModelRecipe, RecurrentModel, names
+from firetree.tasks import KINDS, DataRecipe, ImageData, RecallData, load_images, load_recall
+from firetree.training import Recipe, with_fields
 
-DIGITS = DataRecipe()
-RETRIEVAL = DataRecipe(name="associative_retrieval", examples=50)
-QUERIES = DataRecipe(name="multi_query_recall", examples=50)
-
-
-def images(recipe: DataRecipe) -> ImageClassification:
-    return load_images(asdict(recipe), seed=0)
-
-
-def recall(recipe: DataRecipe) -> Recall:
-    return load_recall(asdict(recipe), seed=0)
+DIGITS = ImageData()
+RETRIEVAL = RecallData("associative_retrieval", examples=50)
+QUERIES = RecallData("multi_query_recall", examples=50)
 
 
 @pytest.mark.parametrize("data", [RETRIEVAL, QUERIES], ids=lambda data: data.name)
@@ -31,10 +23,10 @@ def recall(recipe: DataRecipe) -> Recall:
     "layer", ["associative_lstm", "delta", "fast_weights", "gru", "irnn", "lstm"]
 )
 def test_every_layer_answers_and_gets_gradients_also_without_a_sequence(
-    layer: str, data: DataRecipe
+    layer: str, data: RecallData
 ) -> None:
-    task = recall(data)
-    model = task.build(asdict(ModelRecipe(layer, hidden=6)))
+    task = load_recall(data, seed=0)
+    model = task.build({"name": layer, "hidden": 6})
     batch = next(task.loader(batch_size=9, seed=0, rank=0, world_size=1).training_batches(0))
     for x, y in ((batch.x, batch.y), (task.example(0), batch.y[:0])):
         model.zero_grad()
@@ -45,7 +37,7 @@ def test_every_layer_answers_and_gets_gradients_also_without_a_sequence(
 
 
 def test_only_what_is_asked_for_is_counted() -> None:
-    task = recall(QUERIES)
+    task = load_recall(QUERIES, seed=0)
     batch = next(task.loader(batch_size=9, seed=0, rank=0, world_size=1).training_batches(0))
     asked = batch.y >= 0
     logits = torch.randn(*batch.y.shape, 8)
@@ -57,39 +49,58 @@ def test_only_what_is_asked_for_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "data", "message"),
+    ("data", "field", "value", "message"),
     [
-        (images, replace(DIGITS, pairs=4), "data.pairs = 4; 'digits' does not have this field"),
-        (
-            images,
-            replace(DIGITS, held_out="validation"),
-            "data.held_out = validation; 'digits' does not",
-        ),
-        (recall, replace(RETRIEVAL, size=8), "data.size = 8; 'associative_retrieval' does not"),
-        (recall, replace(QUERIES, crop_padding=2), "data.crop_padding = 2; 'multi_query_recall'"),
-        (recall, replace(QUERIES, saturation=0.1), "data.saturation = 0.1; 'multi_query_recall'"),
+        (DIGITS, "pairs", 4, "data.pairs = 4; 'digits' does not have this field"),
+        (DIGITS, "held_out", "validation", "data.held_out = validation; 'digits' does not"),
+        (RETRIEVAL, "size", 8, "data.size = 8; 'associative_retrieval' does not"),
+        (QUERIES, "crop_padding", 2, "data.crop_padding = 2; 'multi_query_recall'"),
+        (QUERIES, "saturation", 0.1, "data.saturation = 0.1; 'multi_query_recall'"),
     ],
 )
-def test_a_field_of_the_other_kind_of_data_is_refused(load, data, message: str) -> None:
+def test_a_field_of_the_other_kind_of_data_is_refused(
+    data: DataRecipe, field: str, value: object, message: str
+) -> None:
     with pytest.raises(UserError) as refusal:
-        load(data)
+        with_fields(Recipe(RecurrentModel("lstm"), data), {f"data.{field}": value})
     assert message in str(refusal.value)
-
-
-def test_a_recipe_begins_with_the_defaults_that_are_taken_for_none_given() -> None:
-    check_fields(asdict(DataRecipe()), own=())
 
 
 @pytest.mark.parametrize(
     ("task", "model", "message"),
     [
-        (images(DIGITS), ModelRecipe(hidden=8), "model.hidden = 8; only networks for sequences"),
-        (images(DIGITS), ModelRecipe("glimpses_lstm"), "images of 8 pixels; expected 28"),
-        (recall(RETRIEVAL), ModelRecipe("lstm", bypass="simple"), "'lstm' does not have this"),
-        (recall(RETRIEVAL), ModelRecipe("lstm", decay=0.9), "model.decay = 0.9; 'lstm' does not"),
+        (
+            load_images(DIGITS, seed=0),
+            {"name": "squeezenet_small", "hidden": 8},
+            "model.hidden = 8; 'squeezenet_small' does not have this field, leave it out",
+        ),
+        (
+            load_images(DIGITS, seed=0),
+            {"name": "glimpses_lstm"},
+            "images of 8 pixels; expected 28",
+        ),
+        (
+            load_recall(RETRIEVAL, seed=0),
+            {"name": "lstm", "bypass": "simple"},
+            "'lstm' does not have this",
+        ),
+        (
+            load_recall(RETRIEVAL, seed=0),
+            {"name": "lstm", "decay": 0.9},
+            "model.decay = 0.9; 'lstm' does not",
+        ),
     ],
 )
 def test_a_field_of_the_other_kind_of_network_is_refused(task, model, message: str) -> None:
     with pytest.raises(UserError) as refusal:
-        task.build(asdict(model))
+        task.build(model)
     assert message in str(refusal.value)
+
+
+def test_each_name_that_a_recipe_takes_is_one_of_a_kind() -> None:
+    for part, of_kinds in (
+        (DataRecipe, [kind.data for kind in KINDS]),
+        (ModelRecipe, [kind.networks for kind in KINDS]),
+    ):
+        declared = sorted(name for one in get_args(part) for name in names(one))
+        assert declared == sorted({name for some in of_kinds for name in some})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,28 +11,29 @@ import torch
 
 from firetree.errors import UserError
 from firetree.models import seq2seq
-from firetree.tasks import Texts, load_texts
-from firetree.training.recipe import DataRecipe, ModelRecipe
+from firetree.models.families import Seq2SeqModel
+from firetree.tasks import PhonemeData, Texts, load_texts
+from firetree.training import Recipe, load_task, with_fields
 
 WORDS = ["".join(parts) for n in (1, 2, 3) for parts in product("abc", repeat=n)]
 
 
 @pytest.fixture
-def dictionary(tmp_path: Path) -> DataRecipe:
+def dictionary(tmp_path: Path) -> PhonemeData:
     path = tmp_path / "dict"
     path.write_text("".join(f"{word} {' '.join(word.upper())}\n" for word in WORDS))
-    return DataRecipe("cmudict", str(path))
+    return PhonemeData("cmudict", str(path))
 
 
-def texts(recipe: DataRecipe) -> Texts:
-    return load_texts(asdict(recipe), seed=0)
+def texts(recipe: PhonemeData) -> Texts:
+    return load_texts(recipe, seed=0)
 
 
 @pytest.mark.parametrize("name", seq2seq.names())
-def test_gradients_of_two_ranks_sum_to_that_of_one(name: str, dictionary: DataRecipe) -> None:
+def test_gradients_of_two_ranks_sum_to_that_of_one(name: str, dictionary: PhonemeData) -> None:
     task = texts(dictionary)
     torch.manual_seed(0)
-    model = task.build(asdict(ModelRecipe(name, hidden=8)))
+    model = task.build({"name": name, "hidden": 8})
 
     def gradients(rank: int, world_size: int) -> list[torch.Tensor]:
         model.zero_grad()
@@ -46,7 +47,7 @@ def test_gradients_of_two_ranks_sum_to_that_of_one(name: str, dictionary: DataRe
         torch.testing.assert_close(one + other, alone, rtol=1e-3, atol=1e-5)
 
 
-def test_all_symbols_and_ends_are_counted_and_no_padding(dictionary: DataRecipe) -> None:
+def test_all_symbols_and_ends_are_counted_and_no_padding(dictionary: PhonemeData) -> None:
     task = texts(dictionary)
     batches = list(task.loader(batch_size=13, seed=0, rank=0, world_size=1).training_batches(0))
     symbols = sum(len(word) + 1 for word in WORDS) - sum(
@@ -56,7 +57,7 @@ def test_all_symbols_and_ends_are_counted_and_no_padding(dictionary: DataRecipe)
     assert all(batch.count == batch.global_count for batch in batches)
 
 
-def test_how_many_words_are_held_out_can_be_chosen(dictionary: DataRecipe) -> None:
+def test_how_many_words_are_held_out_can_be_chosen(dictionary: PhonemeData) -> None:
     few, many = (texts(replace(dictionary, test_fraction=part)) for part in (0.2, 0.8))
     assert len(few.splits.test_pairs) < len(many.splits.test_pairs)
 
@@ -78,8 +79,10 @@ def test_how_many_words_are_held_out_can_be_chosen(dictionary: DataRecipe) -> No
     ],
 )
 def test_fields_that_do_not_fit_are_refused(
-    dictionary: DataRecipe, changes: dict[str, object], message: str
+    dictionary: PhonemeData, changes: dict[str, object], message: str
 ) -> None:
+    recipe = Recipe(Seq2SeqModel("seq2seq_lstm"), dictionary)
+    fields = {f"data.{field}": value for field, value in changes.items()}
     with pytest.raises(UserError) as refusal:
-        texts(replace(dictionary, **changes))
+        load_task(with_fields(recipe, fields))
     assert message in str(refusal.value)

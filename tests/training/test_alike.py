@@ -16,9 +16,9 @@ from firetree import Plan
 from firetree.errors import UserError
 from firetree.peers import agree
 from firetree.planning.candidates import Choice
+from firetree.tasks import ImageData
 from firetree.training import Recipe
 from firetree.training.alike import description, load_alike
-from firetree.training.recipe import DataRecipe
 
 PLACE = "data.path"
 """The one field that is about a host; the data's contents are compared in its place."""
@@ -71,7 +71,7 @@ def images(path: Path, count: int = 20, shade: int = 0, classes: int = 3) -> str
 
 def _loaded(arguments: list[tuple[str, int, Plan | None, bool]]) -> str:
     path, batch_size, plan, find_lr = arguments[dist.get_rank()]
-    recipe = Recipe(data=DataRecipe("npz", path))
+    recipe = Recipe(data=ImageData("npz", path))
     recipe = replace(recipe, optim=replace(recipe.optim, batch_size=batch_size))
     try:
         load_alike(recipe, 2, plan, find_lr)

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -86,39 +86,72 @@ def parse(
         if end.code == 0:
             raise
         raise UserError(_in_one_line(page.getvalue(), program)) from end
-    if unknown:
-        raise UserError(f"'{unknown[0]}' is one argument too many; see {program} --help")
+    # Options of parts that the default does not have are left; they have been read before.
+    placed, _ = placed_and_named(kind, unknown)
+    if placed:
+        raise UserError(f"'{placed[0]}' is one argument too many; see {program} --help")
     return cast(Options, options)
+
+
+def placed_and_named(kind: type[Any], arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The arguments without an option, and the values that options give to fields, as in `optim.lr`."""
+    known, placed, named = dict(_flags(kind)), list[str](), dict[str, str]()
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if not _FLAG.match(flag):
+            placed.append(argument)
+            continue
+        option = known.get(flag.replace("_", "-"), _Option(""))
+        named[option.path] = value if equals else option.switched or next(rest, "")
+    named.pop("", None)
+    return placed, named
 
 
 def _refuse_unknown(kind: type[Any], program: str, arguments: list[str]) -> None:
     """Before tyro, which would miss a value first where an unknown option has taken its place."""
-    known = {"--help": "", **dict(_flags(kind))}
+    known = {"--help": _Option(""), **dict(_flags(kind))}
     for flag in (argument.partition("=")[0].replace("_", "-") for argument in arguments):
-        if known.get(flag):
-            raise UserError(f"unknown option '{flag}'; give {known[flag]} by its place alone")
+        if flag in known and known[flag].place:
+            raise UserError(f"unknown option '{flag}'; give {known[flag].place} by its place alone")
         if _FLAG.match(flag) and flag not in ("-h", *known):
-            options = [flag for flag, place in known.items() if not place]
+            options = [flag for flag, option in known.items() if not option.place]
             end = nearest(flag, options, otherwise=f"; see {program} --help")
             raise UserError(f"unknown option '{flag}'{end}")
 
 
-def _flags(kind: type[Any], prefix: str = "--") -> Iterator[tuple[str, str]]:
+class _Option(NamedTuple):
+    """The field of an option, its name in the help if it is given by its place alone, and the value
+    that a switch gives it."""
+
+    path: str
+    place: str = ""
+    switched: str = ""
+
+
+def _flags(kind: type[Any], above: str = "") -> Iterator[tuple[str, _Option]]:
     """Every field of a dataclass as an option, as tyro spells it, and its short form.
 
-    Beside each stands the field's name in the help where it is given by its place alone.
+    If a field is one of several dataclasses, the options of all.
     """
     for name, hint in get_type_hints(kind, include_extras=True).items():
         bare, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        flag = prefix + name.replace("_", "-")
-        if is_dataclass(bare):
-            yield from _flags(cast(type, bare), prefix if name == "recipe" else f"{flag}.")
+        path = above + name
+        parts = [cast(type, one) for one in get_args(bare) or (bare,) if is_dataclass(one)]
+        for part in parts:
+            yield from _flags(part, above if name == "recipe" else f"{path}.")
+        if parts:
             continue
-        yield flag, notes[1].metavar if _POSITIONAL in notes else ""
+        place = notes[1].metavar if _POSITIONAL in notes else ""
+        yield _flag(path), _Option(path, place, "true" if bare is bool else "")
         for other in (alias for note in notes for alias in getattr(note, "aliases", None) or ()):
-            yield other, ""
+            yield other, _Option(path)
         if bare is bool:
-            yield f"{prefix}no-{flag.removeprefix(prefix)}", ""
+            yield _flag(f"{above}no_{name}"), _Option(path, switched="false")
+
+
+def _flag(path: str) -> str:
+    return "--" + path.replace("_", "-")
 
 
 _NO_NUMBER = re.compile(

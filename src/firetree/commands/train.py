@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import tyro
 
 from firetree import launch, output, runs, tasks, training
 from firetree.commands import pages
-from firetree.commands.arguments import parse
+from firetree.commands.arguments import parse, placed_and_named
 from firetree.commands.display import Display
 from firetree.errors import RunFailedError, UserError
 from firetree.sync import algorithm_names
@@ -24,7 +24,7 @@ from firetree.training.job import Job, work
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a recipe; every field of it is an option.
+    """Train a recipe; every field of it is an option. Other data and networks have other options.
 
     Starts `--workers` local processes, or takes its place among those that torchrun, srun or mpirun
     started.
@@ -48,7 +48,7 @@ class TrainOptions:
     change. Replaces --sync.algorithm and --sync.bucket-bytes."""
     find_lr: bool = False
     """Instead of training, find out at which learning rates the loss falls, with a plot."""
-    recipe: Annotated[training.Recipe, tyro.conf.arg(name="")] = field(
+    recipe: Annotated[tyro.conf.AvoidSubcommands[training.Recipe], tyro.conf.arg(name="")] = field(
         default_factory=training.Recipe
     )
 
@@ -129,13 +129,33 @@ def _job(options: TrainOptions) -> Job:
 
 
 def _options(arguments: list[str]) -> TrainOptions:
-    """Read the options twice: the recipe that is named gives the defaults of the second reading."""
-    named = None
+    """Read the options of the data and the network that are named, with the recipe's values as defaults."""
     given = [argument for argument in arguments if argument not in ("-h", "--help")]
-    if given:
-        name = parse(TrainOptions, "firetree train", given).name
-        named = TrainOptions(name, recipe=training.load_recipe(name))
-    return parse(TrainOptions, "firetree train", arguments, named, _names())
+    placed, named = placed_and_named(TrainOptions, given)
+    default = None
+    if placed:
+        recipe = _of_named_kinds(training.load_recipe(placed[0]), named)
+        default = TrainOptions(placed[0], recipe=recipe)
+    return parse(TrainOptions, "firetree train", arguments, default, _names())
+
+
+def _of_named_kinds(recipe: training.Recipe, named: Mapping[str, str]) -> training.Recipe:
+    """The recipe with the data and the network that the options name, which decide what options there are.
+
+    Raises:
+        UserError: they do not go together, or lack a field that is given.
+    """
+    data, model = (named.get(f"{part}.name") for part in ("data", "model"))
+    if data or model:
+        training.check_kind(data or recipe.data.name, model or recipe.model.name)
+    given = {}
+    for path, text in named.items():
+        part, _, field = path.partition(".")
+        if part in ("data", "model") and (
+            data or model or not hasattr(getattr(recipe, part), field)
+        ):
+            given[path] = text
+    return training.with_fields(recipe, given)
 
 
 def _names() -> str:

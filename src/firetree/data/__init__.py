@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import stat
 from pathlib import Path
+from typing import Literal, get_args
 
 from firetree.data import arrays
 from firetree.data.account import Account
@@ -37,6 +38,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "DamagedImageError",
+    "ImageReader",
     "Images",
     "Loader",
     "SequenceLoader",
@@ -48,9 +50,13 @@ __all__ = [
 ]
 
 
+ImageReader = Literal["digits", "folder", "npz", "parquet", "tar", "webdataset"]
+"""The name of what `load` reads images with."""
+
+
 def names() -> tuple[str, ...]:
     """The names of all readers that `load` knows."""
-    return ("digits", "folder", "npz", "parquet", "tar", "webdataset")
+    return get_args(ImageReader)
 
 
 def load(

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from firetree.errors import UserError
 from firetree.fastweights import DeltaFastWeights, FastWeightRNN
+from firetree.models.families import names
 from firetree.models.recurrent import SequenceClassifier
 from firetree.shown import Shown
-from firetree.tasks import Recall, load_recall, recall
+from firetree.tasks import Recall, RecallData, load_recall
 from firetree.training import read_kept_recipe, read_run
 
 SEEN = ("fast_weights", "delta")
@@ -65,14 +66,14 @@ def readings(run_dir: str | PathLike[str], texts: Sequence[str] = ()) -> tuple[R
     """
     run_dir = Path(run_dir)
     recipe = read_kept_recipe(run_dir / "recipe.toml")
-    if recipe.data.name not in recall.MADE or recipe.model.name not in SEEN:
+    if not isinstance(recipe.data, RecallData) or recipe.model.name not in SEEN:
         if texts:
             raise UserError(
                 f"'{texts[0]}' for {run_dir}, a run of '{recipe.model.name}' on '{recipe.data.name}'; "
-                f"expected one of {' or '.join(SEEN)} on {' or '.join(recall.MADE)}"
+                f"expected one of {' or '.join(SEEN)} on {' or '.join(names(RecallData))}"
             )
         return ()
-    task = load_recall(asdict(recipe.data), recipe.seed)
+    task = load_recall(recipe.data, recipe.seed)
     chosen = [(_parsed(text, task), None) for text in texts] or _first_of_test(task)
     model = task.build(asdict(recipe.model))
     assert isinstance(model, SequenceClassifier)

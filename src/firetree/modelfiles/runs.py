@@ -11,6 +11,7 @@ from firetree.errors import UserError
 from firetree.modelfiles.model import FIELDS, Model, check_shapes, shapes
 from firetree.modelfiles.preprocessing import Preprocessing
 from firetree.models.batch_norm import folded
+from firetree.models.families import given
 from firetree.output import printable
 from firetree.training import read_run
 
@@ -40,7 +41,7 @@ def read_run_model(folder: Path) -> Model:
         raise UserError(
             f"{folder} is a run of {model.name}; expected one of {', '.join(models.names())}"
         )
-    own = {name: getattr(model, name) for name in FIELDS if getattr(model, name) is not None}
+    own = given(model.name, {name: getattr(model, name, None) for name in FIELDS})
     known = {field.name: data[field.name] for field in fields(_Images) if field.name in data}
     about = from_document(_Images, known, f"newest checkpoint of {folder}: data")
     preprocessing = Preprocessing(

@@ -17,6 +17,7 @@ from firetree.fastweights.norms import in_reach
 from firetree.fastweights.rnn import INITIAL_W
 from firetree.fastweights.sequences import check_inner_steps, check_rate, check_share
 from firetree.models import recurrent
+from firetree.models.families import given
 
 SIZE, GLIMPSE = 28, 7
 """Pixels a side of an image and of a glimpse."""
@@ -165,12 +166,11 @@ def build(
     if size != SIZE:
         raise UserError(f"images of {size} pixels; expected {SIZE} for {name}; give data.size")
     if name == _WHOLE:
-        recurrent.given(name, fields, own=())
+        given(name, fields)
         return _convnet(classes, channels, hidden)
     features = channels * GLIMPSE**2 + _NOWHERE + 1
     if name == _FAST_WEIGHTS:
-        own = recurrent.given(name, fields, own=("inner_steps", "decay", "rate"))
-        layer: nn.Module = Rounds(features, hidden, **own)
+        layer: nn.Module = Rounds(features, hidden, **given(name, fields))
     else:
         layer = recurrent.build_layer(name.removeprefix(_PREFIX), features, hidden, **fields)
     return GlimpseNetwork(layer, hidden, classes)

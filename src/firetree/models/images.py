@@ -12,6 +12,7 @@ from torch import nn
 from firetree.errors import UserError, nearest
 from firetree.models.alexnet import AlexNet
 from firetree.models.classic import SMALLEST_SIZE
+from firetree.models.families import given
 from firetree.models.googlenet import GoogLeNet
 from firetree.models.nin import NetworkInNetwork
 from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
@@ -51,7 +52,15 @@ def names() -> tuple[str, ...]:
     return tuple(sorted([*_SQUEEZENETS, *_FIRECAFFES]))
 
 
-def build(name: str, *, classes: int, channels: int, size: int, **overrides: Any) -> nn.Module:
+def build(
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    conv10_padding: int | None = None,
+    **overrides: Any,
+) -> nn.Module:
     """A network that turns images (B, channels, size, size) into logits (B, classes).
 
     From 100 pixels a side every network has its published form, whose number of parameters is in
@@ -60,8 +69,8 @@ def build(name: str, *, classes: int, channels: int, size: int, **overrides: Any
 
     Args:
         name: one of `names()`.
-        overrides: fields of `SqueezeNetShape` (base_e, incr_e, freq, pct_3x3, squeeze_ratio, bypass,
-            dropout, batch_norm); other networks have dropout alone. None keeps the named network's own.
+        conv10_padding: of a SqueezeNet's last convolution; None keeps the named network's own.
+        overrides: the fields that a recipe with this network has; None likewise.
 
     Raises:
         UserError: an unknown name, images below 8 pixels, a field outside its range, or one that
@@ -73,18 +82,13 @@ def build(name: str, *, classes: int, channels: int, size: int, **overrides: Any
         raise UserError(f"images of {size} pixels; expected at least {SMALLEST_SIZE} a side")
     if classes < 1 or channels < 1:
         raise UserError(f"{classes} classes and {channels} channels; expected at least one of each")
-    given = {field: value for field, value in overrides.items() if value is not None}
-    if name in _SQUEEZENETS:
-        shape = replace(fit(_SQUEEZENETS[name], size), **given)
-        return SqueezeNet(shape, classes=classes, channels=channels)
-    for field, value in given.items():
-        if field != "dropout":
-            raise UserError(
-                f"{field} = {value} for {name}; only SqueezeNets have this field, leave it out"
-            )
-        if not 0 <= value < 1:
-            raise UserError(f"dropout = {value}; expected 0 or more and below 1")
-    return _FIRECAFFES[name](classes=classes, channels=channels, size=size, **given)
+    own = given(name, overrides)
+    if name not in _SQUEEZENETS:
+        return _FIRECAFFES[name](classes=classes, channels=channels, size=size, **own)
+    shape = replace(fit(_SQUEEZENETS[name], size), **own)
+    if conv10_padding is not None:
+        shape = replace(shape, conv10_padding=conv10_padding)
+    return SqueezeNet(shape, classes=classes, channels=channels)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -5,7 +5,7 @@ Letters in names: B batch, T time, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -14,21 +14,10 @@ from torch import Tensor, nn
 
 from firetree.errors import UserError, nearest
 from firetree.fastweights import IRNN, AssociativeLSTM, DeltaFastWeights, FastWeightRNN
+from firetree.models.families import given
 
 EMBEDDING = HEAD = 100
 """Features of a symbol, and units before the classifier (Ba et al. 2016, section 4.1)."""
-
-FIELDS = (
-    "hidden",
-    "inner_steps",
-    "decay",
-    "rate",
-    "normalise",
-    "normalise_first",
-    "learned",
-    "heads",
-)
-"""Fields of a recipe's model that only recurrent networks have."""
 
 
 class LSTM(nn.LSTM):
@@ -52,11 +41,6 @@ _LAYERS: Mapping[str, Callable[..., nn.Module]] = {
     "irnn": IRNN,
     "lstm": LSTM,
     "gru": nn.GRU,
-}
-
-_OWN_FIELDS = {
-    "fast_weights": ("inner_steps", "decay", "rate", "normalise", "normalise_first", "learned"),
-    "delta": ("heads",),
 }
 
 
@@ -128,16 +112,4 @@ def build_layer(name: str, features: int, hidden: int, **fields: Any) -> nn.Modu
     """
     if name not in names():
         raise UserError(f"no recurrent layer '{name}'{nearest(name, names())}")
-    return _LAYERS[name](
-        features, hidden, batch_first=True, **given(name, fields, _OWN_FIELDS.get(name, ()))
-    )
-
-
-def given(name: str, fields: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:
-    """The fields that are not None; raises UserError for one that the network does not have."""
-    for field, value in fields.items():
-        if value is not None and field not in own:
-            raise UserError(
-                f"model.{field} = {value}; '{name}' does not have this field, leave it out"
-            )
-    return {field: value for field, value in fields.items() if value is not None}
+    return _LAYERS[name](features, hidden, batch_first=True, **given(name, fields))

@@ -19,7 +19,7 @@ from firetree.prediction.classification import (
 from firetree.prediction.images import find_images
 from firetree.prediction.texts import TextModel, TextPrediction, TextScores, score_texts
 from firetree.progress import Progress, log
-from firetree.tasks.texts import NAMES
+from firetree.tasks import PhonemeData, TranslationData
 from firetree.training import read_run
 
 Sources = str | Path | Sequence[str | Path]
@@ -33,7 +33,7 @@ def load_predictor(path: str | Path, *, progress: Progress = log) -> Model | Tex
     """
     if Path(path).is_dir():
         trained = read_run(Path(path))
-        if trained.recipe.data.name in NAMES:
+        if isinstance(trained.recipe.data, PhonemeData | TranslationData):
             return TextModel.of(trained)
     return load_model(path, progress=progress)
 

@@ -10,6 +10,7 @@ from firetree.data.vocabulary import Vocabulary
 from firetree.errors import ArgumentError, UserError
 from firetree.models.seq2seq import SequenceToSequence
 from firetree.prediction.text_scores import bleu, error_rates
+from firetree.tasks import PhonemeData
 from firetree.tasks.texts import Texts, answer, build_network
 from firetree.training import Recipe, Trained, load_task
 
@@ -86,7 +87,7 @@ def score_texts(model: TextModel, beam: int) -> TextScores:
     expected: dict[str, list[str]] = {}
     for source, target in pairs:
         expected.setdefault(source, []).append(target)
-    is_phonemes = model.recipe.data.name == "cmudict"
+    is_phonemes = isinstance(model.recipe.data, PhonemeData)
     texts = list(expected) if is_phonemes else [source for source, _ in pairs]
     start_s = time.perf_counter()
     outputs = [its.output for its in model.answer(texts, beam)]

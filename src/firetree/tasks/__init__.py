@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from firetree import data, models
+from firetree import models
 from firetree.errors import UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
-from firetree.tasks import catch
-from firetree.tasks.catch import Catching, load_catch
-from firetree.tasks.images import ImageClassification, load_images
-from firetree.tasks.recall import MADE, Recall, load_recall
+from firetree.models.families import names
+from firetree.tasks.catch import CatchData, Catching, load_catch
+from firetree.tasks.images import ImageClassification, ImageData, load_images
+from firetree.tasks.recall import Recall, RecallData, load_recall
 from firetree.tasks.task import Task, TaskBatch, TaskLoader
-from firetree.tasks.texts import NAMES, Texts, load_texts
+from firetree.tasks.texts import PhonemeData, Texts, TranslationData, load_texts
 
 __all__ = [
     "KINDS",
+    "CatchData",
     "Catching",
+    "DataRecipe",
     "ImageClassification",
+    "ImageData",
+    "PhonemeData",
     "Recall",
+    "RecallData",
     "Task",
     "TaskBatch",
     "TaskKind",
     "TaskLoader",
     "Texts",
+    "TranslationData",
     "kind_of",
     "load_catch",
     "load_images",
@@ -34,22 +40,26 @@ __all__ = [
 ]
 
 
+DataRecipe = ImageData | RecallData | CatchData | PhonemeData | TranslationData
+"""The data of a recipe."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskKind:
-    """A kind of task: the names of its data and networks, and what loads it from a recipe's fields."""
+    """A kind of task: the names of its data and networks, and what loads it."""
 
     what: str
     data: tuple[str, ...]
     networks: tuple[str, ...]
-    load: Callable[[Mapping[str, Any], int], Task]
-    """From the `data` fields and the seed (UserError where the data cannot be used)."""
+    load: Callable[[Any, int], Task]
+    """From the recipe's data and the seed (UserError where the data cannot be used)."""
 
 
 KINDS = (
-    TaskKind("images", data.names(), (*models.names(), *glimpses.names()), load_images),
-    TaskKind("sequences made by seed", tuple(MADE), recurrent.names(), load_recall),
-    TaskKind("games", (catch.NAME,), recurrent.names(), lambda fields, _: load_catch(fields)),
-    TaskKind("texts", NAMES, seq2seq.names(), load_texts),
+    TaskKind("images", names(ImageData), (*models.names(), *glimpses.names()), load_images),
+    TaskKind("sequences made by seed", names(RecallData), recurrent.names(), load_recall),
+    TaskKind("games", names(CatchData), recurrent.names(), load_catch),
+    TaskKind("texts", (*names(PhonemeData), *names(TranslationData)), seq2seq.names(), load_texts),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +17,31 @@ from firetree.data import Account, SequenceLoader
 from firetree.data.catch import MOVES, Catch, as_sequences
 from firetree.data.order import RandomStream, random_stream
 from firetree.data.sequences import Sequences
-from firetree.errors import UserError
+from firetree.documents import Expect, Positive
+from firetree.fields import Fixed
 from firetree.models import recurrent
-from firetree.tasks.task import check_fields
 
-NAME = "catch"
-
-PAPER_SIZE, PAPER_BLANK_AFTER = 16, 3
-"""The smaller of the two games of Ba et al. 2016, figure 5."""
-SIZES = range(3, 101)
-"""Pixels a side that a screen can have: on fewer, every ball is caught."""
-GAMES = 10_000
-"""Games of an epoch."""
+ScreenSize = Annotated[int, Expect(lambda value: 3 <= value <= 100, "3 to 100 for 'catch'")]
+"""Pixels a side: on a smaller screen, every ball is caught."""
 
 VALUE_WEIGHT, ENTROPY_WEIGHT = 0.5, 0.01
 """What the value's error and the policy's entropy count for in the loss (Mnih et al. 2016)."""
 
 _SEEN = 100
 """Units between a screen and the recurrent layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatchData:
+    """Games of Catch; by default the smaller of the two of Ba et al. 2016, figure 5."""
+
+    name: Fixed[Literal["catch"]]
+    size: Fixed[ScreenSize] = 16
+    """Height and width of the screen in pixels."""
+    examples: Fixed[Positive] = 10_000
+    """Games in an epoch."""
+    blank_after: Fixed[Positive] = 3
+    """Frames after which the screen is blank."""
 
 
 class Player(nn.Module):
@@ -173,16 +180,6 @@ class Catching:
         return (outputs[:, -1, -1] == y).sum()
 
 
-def load_catch(fields: Mapping[str, Any]) -> Catching:
-    """The game that a recipe's `data` fields describe.
-
-    Raises:
-        UserError: a field that only other tasks have, or a game that cannot be.
-    """
-    check_fields(fields, own=("size", "examples", "blank_after"))
-    size = fields["size"] or PAPER_SIZE
-    if not SIZES[0] <= size <= SIZES[-1]:
-        raise UserError(f"data.size = {size}; expected {SIZES[0]} to {SIZES[-1]} for '{NAME}'")
-    return Catching(
-        Catch(size, fields["blank_after"] or PAPER_BLANK_AFTER), fields["examples"] or GAMES
-    )
+def load_catch(data: CatchData, seed: int) -> Catching:
+    """The game of a recipe, which is the same for every seed."""
+    return Catching(Catch(data.size, data.blank_after), data.examples)

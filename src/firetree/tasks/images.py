@@ -3,23 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from firetree import data, models
-from firetree.data import Augmentation, Splits
-from firetree.errors import UserError
-from firetree.models import glimpses, recurrent
-from firetree.tasks.task import CHANGES, check_fields
+from firetree import models
+from firetree.data import Account, Augmentation, ImageReader, Loader, Splits, load
+from firetree.documents import Count, Expect, Positive
+from firetree.fields import BelowOne, Fixed, Part, Share
+from firetree.models import glimpses
 
-_FIELDS = (
-    *("path", "image_column", "label_column"),
-    *("size", "channels", "classes", "test_fraction"),
-)
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """Images with classes, and what is done to them while training."""
+
+    name: Fixed[ImageReader] = "digits"
+    path: str | None = None
+    """The file or folder it reads."""
+    image_column: Fixed[str | None] = None
+    """Column of a parquet file with the images; None for the only one that there can be."""
+    label_column: Fixed[str | None] = None
+    """Column of a parquet file with the labels; None for the only one that there can be."""
+    size: Fixed[Positive | None] = None
+    """Height and width in pixels; None keeps the images' own."""
+    channels: Fixed[Annotated[int, Expect(lambda value: value in (1, 3), "1 or 3")] | None] = None
+    """1 for grey, 3 for colour; None keeps the images' own."""
+    classes: Fixed[Annotated[int, Expect(lambda value: value >= 2, "2 or more")] | None] = None
+    """Number of classes; None counts those in the data."""
+    test_fraction: Fixed[Part] = 0.2
+    """Share held out where the data come without a test set."""
+    flip: bool = False
+    """Mirror half of the training images."""
+    crop_padding: Count = 0
+    """Shift training images by up to this many pixels."""
+    crop_scale: Share | None = None
+    """See training images through a random part, at least this share of their area; None for the
+    square at the centre, through which test images are seen."""
+    crop_ratio: Annotated[float, Expect(lambda value: 1 <= value < float("inf"), "1 or more")] = (
+        1.3333
+    )
+    """Most that the width of such a part is of its height, or its height of its width."""
+    brightness: BelowOne = 0.0
+    """Multiply the brightness of training images by 1 less to 1 plus this."""
+    contrast: BelowOne = 0.0
+    """The same for contrast."""
+    saturation: BelowOne = 0.0
+    """The same for the strength of colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +78,22 @@ class ImageClassification:
         }
 
     @property
-    def account(self) -> data.Account:
+    def account(self) -> Account:
         return self.splits.account
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
-        shape: dict[str, Any] = {
-            "classes": len(self.splits.classes),
-            "channels": self.splits.channels,
-            "size": self.splits.size,
-        }
-        given = {name: value for name, value in fields.items() if value is not None}
-        if given["name"] in glimpses.names():
-            return glimpses.build(**given, **shape)
-        for field in (*recurrent.FIELDS, "parameters"):
-            if field in given:
-                raise UserError(
-                    f"model.{field} = {given[field]}; only networks for sequences have this field, "
-                    "leave it out"
-                )
-        return models.build(**given, **shape)
+        network = glimpses.build if fields["name"] in glimpses.names() else models.build
+        return network(
+            **{name: value for name, value in fields.items() if value is not None},
+            classes=len(self.splits.classes),
+            channels=self.splits.channels,
+            size=self.splits.size,
+        )
 
     def loader(
         self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True
-    ) -> data.Loader:
-        return data.Loader(
+    ) -> Loader:
+        return Loader(
             self.splits,
             batch_size=batch_size,
             seed=seed,
@@ -89,19 +114,18 @@ class ImageClassification:
         return (outputs.argmax(1) == y).sum()
 
 
-def load_images(fields: Mapping[str, Any], seed: int) -> ImageClassification:
-    """The images that a recipe's `data` fields describe (UserError as `data.load`)."""
-    check_fields(fields, own=(*_FIELDS, *CHANGES))
-    path = fields["path"]
-    splits = data.load(
-        fields["name"],
-        Path(path).expanduser() if path is not None else None,
-        classes=fields["classes"],
-        size=fields["size"],
-        channels=fields["channels"],
-        test_fraction=fields["test_fraction"],
+def load_images(data: ImageData, seed: int) -> ImageClassification:
+    """The images of a recipe (UserError as `data.load`)."""
+    splits = load(
+        data.name,
+        Path(data.path).expanduser() if data.path is not None else None,
+        classes=data.classes,
+        size=data.size,
+        channels=data.channels,
+        test_fraction=data.test_fraction,
         seed=seed,
-        image_column=fields["image_column"],
-        label_column=fields["label_column"],
+        image_column=data.image_column,
+        label_column=data.label_column,
     )
-    return ImageClassification(splits, Augmentation(**{name: fields[name] for name in CHANGES}))
+    changes = {field.name: getattr(data, field.name) for field in fields(Augmentation)}
+    return ImageClassification(splits, Augmentation(**changes))

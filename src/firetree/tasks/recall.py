@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from firetree.data import Account, SequenceSplits
 from firetree.data.recall import PAPER_EXAMPLES, PAPER_PAIRS, multi_query, retrieval
+from firetree.documents import Positive
+from firetree.fields import Fixed
 from firetree.models import recurrent
 from firetree.tasks.answers import Answers
-from firetree.tasks.task import check_fields
 
 MADE: Mapping[str, Callable[[int, int, str, int], SequenceSplits]] = {
     "associative_retrieval": retrieval,
     "multi_query_recall": multi_query,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class RecallData:
+    """Sequences that are made by seed."""
+
+    name: Fixed[Literal["associative_retrieval", "multi_query_recall"]]
+    pairs: Fixed[Positive] = PAPER_PAIRS
+    """Pairs of key and value in a sequence to be recalled."""
+    examples: Fixed[Positive] = PAPER_EXAMPLES
+    """Sequences made to train on."""
+    held_out: Fixed[Literal["test", "validation"]] = "test"
+    """Which of the sequences that are not trained on are evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +62,6 @@ class Recall(Answers):
         return torch.zeros(count, self.splits.train.x_NT.shape[1], dtype=torch.int64)
 
 
-def load_recall(fields: Mapping[str, Any], seed: int) -> Recall:
-    """The sequences that a recipe's `data` fields describe.
-
-    Raises:
-        UserError: a field that only other tasks have.
-    """
-    check_fields(fields, own=("pairs", "examples", "held_out"))
-    return Recall(
-        MADE[fields["name"]](
-            fields["pairs"] or PAPER_PAIRS,
-            fields["examples"] or PAPER_EXAMPLES,
-            fields["held_out"],
-            seed,
-        )
-    )
+def load_recall(data: RecallData, seed: int) -> Recall:
+    """The sequences of a recipe."""
+    return Recall(MADE[data.name](data.pairs, data.examples, data.held_out, seed))

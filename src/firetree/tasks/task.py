@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from firetree.data import Account, Augmentation
-from firetree.errors import UserError
+from firetree.data import Account
 
 
 class TaskBatch(Protocol):
@@ -90,29 +88,3 @@ class Task(Protocol):
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor:
         """How many of a batch's answers are right."""
-
-
-CHANGES: Mapping[str, Any] = {
-    field.name: field.default for field in dataclasses.fields(Augmentation)
-}
-"""The `data` fields about changes to images, and their defaults."""
-
-_OF_SOME_TASKS: Mapping[str, Any] = {
-    **dict.fromkeys(("path", "size", "channels", "classes", "pairs", "examples")),
-    **dict.fromkeys(("image_column", "label_column")),
-    **dict.fromkeys(("source", "target", "pieces", "blank_after")),
-    "held_out": "test",
-    "test_fraction": 0.2,
-    **CHANGES,
-}
-"""The `data` fields that not every task has, and their defaults."""
-
-
-def check_fields(fields: Mapping[str, Any], own: Sequence[str]) -> None:
-    """Raise UserError where a `data` field of other tasks alone differs from its default."""
-    for field, default in _OF_SOME_TASKS.items():
-        if field not in own and fields[field] != default:
-            raise UserError(
-                f"data.{field} = {fields[field]}; '{fields['name']}' does not have this field, "
-                "leave it out"
-            )

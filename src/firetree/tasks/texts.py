@@ -5,23 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from firetree.data import Account
-from firetree.data.texts import TextSplits, load_phonemes, load_translations
+from firetree.data.texts import PIECES, TextSplits, load_phonemes, load_translations
 from firetree.data.vocabulary import END, Vocabulary
+from firetree.documents import Positive
 from firetree.errors import UserError
+from firetree.fields import Fixed, Part
 from firetree.models import seq2seq
 from firetree.tasks.answers import Answers
-from firetree.tasks.task import check_fields
 
-NAMES = ("cmudict", "parallel_text")
 
-_FIELDS = ("path", "examples", "held_out")
-_OWN_FIELDS = {"cmudict": ("test_fraction",), "parallel_text": ("source", "target", "pieces")}
+@dataclass(frozen=True, slots=True)
+class _TextData:
+    name: str
+    path: str | None = None
+    """The file or folder it reads."""
+    examples: Fixed[Positive | None] = None
+    """Pairs of texts to read; None for all."""
+    held_out: Fixed[Literal["test", "validation"]] = "test"
+    """Which of the pairs that are not trained on are evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhonemeData(_TextData):
+    """Words and their phonemes, of a dictionary."""
+
+    name: Fixed[Literal["cmudict"]]
+    test_fraction: Fixed[Part] = 0.2
+    """Share of the words that is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationData(_TextData):
+    """Lines of one language and the same lines in another."""
+
+    name: Fixed[Literal["parallel_text"]]
+    source: Fixed[str | None] = None
+    """The language to translate, as in the name train.en."""
+    target: Fixed[str | None] = None
+    """The language to translate into."""
+    pieces: Fixed[Positive] = PIECES
+    """Pieces of words in which each language is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +83,24 @@ def build_network(
     return seq2seq.build(**given, sources=len(source), targets=len(target))
 
 
-def load_texts(fields: Mapping[str, Any], seed: int) -> Texts:
-    """The pairs of texts that a recipe's `data` fields describe; they are the same for every seed.
+def load_texts(data: PhonemeData | TranslationData, seed: int) -> Texts:
+    """The pairs of texts of a recipe, which are the same for every seed.
 
     Raises:
-        UserError: a field that these data do not have, one that is missing, or as `data.texts`.
+        UserError: a field that is missing, or as `data.texts`.
     """
-    name = fields["name"]
-    check_fields(fields, _FIELDS + _OWN_FIELDS[name])
-    if fields["path"] is None:
-        what = "folder" if name == "parallel_text" else "file"
-        raise UserError(f"data.path is missing; expected the {what} that '{name}' reads")
-    path = Path(fields["path"]).expanduser()
+    if data.path is None:
+        what = "folder" if isinstance(data, TranslationData) else "file"
+        raise UserError(f"data.path is missing; expected the {what} that '{data.name}' reads")
+    path = Path(data.path).expanduser()
     if not path.exists():
         raise UserError(f"data.path = {path} does not exist; expected a file or folder")
-    held_out, examples = fields["held_out"], fields["examples"]
-    if name == "cmudict":
-        return Texts(load_phonemes(path, held_out, fields["test_fraction"], examples))
-    languages = fields["source"], fields["target"]
-    if None in languages:
+    if isinstance(data, PhonemeData):
+        return Texts(load_phonemes(path, data.held_out, data.test_fraction, data.examples))
+    if data.source is None or data.target is None:
         raise UserError("data.source and data.target are missing; expected languages, as en and de")
-    return Texts(load_translations(path, languages, held_out, fields["pieces"], examples))
+    languages = data.source, data.target
+    return Texts(load_translations(path, languages, data.held_out, data.pieces, data.examples))
 
 
 @dataclass(frozen=True, slots=True)

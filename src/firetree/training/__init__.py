@@ -6,7 +6,7 @@ from firetree.training.alike import check_world_size, refuse
 from firetree.training.loop import train
 from firetree.training.planning import AUTO
 from firetree.training.range_test import RangeTest, find_rate
-from firetree.training.recipe import Recipe, check_recipe
+from firetree.training.recipe import Recipe, check_kind, check_recipe
 from firetree.training.recipe_file import (
     known_recipes,
     load_recipe,
@@ -22,6 +22,7 @@ __all__ = [
     "RangeTest",
     "Recipe",
     "Trained",
+    "check_kind",
     "check_recipe",
     "check_world_size",
     "find_rate",

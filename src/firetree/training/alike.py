@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -44,10 +44,11 @@ def load_alike(recipe: Recipe, world_size: int, plan: PlanOrAuto, find_lr: bool)
 
 def description(recipe: Recipe) -> dict[str, Any]:
     """The versions, and the recipe without the path of its data: `contents` compares the data."""
-    placeless = replace(recipe, data=replace(recipe.data, path=None))
+    fields = asdict(recipe)
+    fields["data"].pop("path", None)
     versions = {f"the version of {name}": version(name) for name in ("firetree", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])
-    return {**versions, "the version of Python": python, **asdict(placeless)}
+    return {**versions, "the version of Python": python, **fields}
 
 
 def contents(task: Task) -> Mapping[str, Any]:

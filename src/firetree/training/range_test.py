@@ -15,7 +15,7 @@ import torch.distributed as dist
 from firetree.durable import make_folder, write_json_lines
 from firetree.errors import ArgumentError, UserError
 from firetree.launch import RankInfo, joined
-from firetree.tasks import Task, TaskBatch, catch
+from firetree.tasks import CatchData, Task, TaskBatch
 from firetree.training.alike import load_alike
 from firetree.training.finite import NotFiniteError
 from firetree.training.recipe import Recipe
@@ -63,7 +63,7 @@ def find_rate(recipe: Recipe, rank_info: RankInfo, run_dir: Path) -> RangeTest |
     Raises:
         UserError: the recipe, the data or the folder cannot be used, or the loss says nothing.
     """
-    if recipe.data.name == catch.NAME:
+    if isinstance(recipe.data, CatchData):
         raise ArgumentError(
             "find_lr",
             "follows the loss, and an actor–critic's does not say how well it plays; compare short "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import tomli_w
 
+from firetree.data import Augmentation
 from firetree.documents import from_document, parse_toml, read_text
 from firetree.durable import write_durably
 from firetree.errors import UserError, nearest
@@ -46,7 +47,20 @@ def load_recipe(name_or_path: str | PathLike[str]) -> Recipe:
 
 def parse_recipe(text: str, source: str) -> Recipe:
     """Read a recipe from TOML text; `source` names it in errors (UserError)."""
-    return parse_toml(Recipe, text, f"recipe {source}")
+    return _recipe(parse_toml(dict[str, Any], text, f"recipe {source}"), f"recipe {source}")
+
+
+_ONCE_OF_ALL_DATA = {**asdict(Augmentation()), "test_fraction": 0.2, "held_out": "test"}
+"""Defaults that the recipes of older versions have for data without these fields, too."""
+
+
+def _recipe(document: dict[str, Any], source: str) -> Recipe:
+    data = document.get("data")
+    if isinstance(data, dict):
+        former = _ONCE_OF_ALL_DATA
+        kept = {name: it for name, it in data.items() if name not in former or it != former[name]}
+        document = {**document, "data": kept}
+    return from_document(Recipe, document, source)
 
 
 def write_kept_recipe(path: Path, recipe: Recipe) -> None:
@@ -95,16 +109,26 @@ def with_fields(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: no such field, or not a value for it.
     """
-    document = tomllib.loads(recipe_toml(recipe))
+    document = _chosen(recipe)
     for field_path, value in values.items():
-        table = document
+        table, part = document, recipe
         *parents, name = field_path.split(".")
         for parent in parents:
-            table = table.setdefault(parent, {})
-            if not isinstance(table, dict):
+            part = getattr(part, parent, part)
+            if not is_dataclass(part):
                 raise UserError(f"no field '{field_path}' in a recipe")
+            table = table.setdefault(parent, {})
         table[name] = _value(field_path, value) if isinstance(value, str) else value
-    return from_document(Recipe, document, "recipe with other values")
+    return _recipe(document, "")
+
+
+def _chosen(part: Any) -> dict[str, Any]:
+    """What differs from the defaults, which other data and networks have otherwise."""
+    return {
+        entry.name: _chosen(value) if is_dataclass(value) else value
+        for entry in fields(part)
+        if (value := getattr(part, entry.name)) != entry.default
+    }
 
 
 def _value(field_path: str, text: str) -> Any:
@@ -113,16 +137,22 @@ def _value(field_path: str, text: str) -> Any:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
-    kind: Any = Recipe
+    kinds: list[Any] = [Recipe]
     for part in field_path.split("."):
-        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
-    return value if isinstance(value, str) or str not in (kind, *get_args(kind)) else text
+        hints = [get_type_hints(kind).get(part) for kind in kinds if is_dataclass(kind)]
+        kinds = [kind for hint in hints for kind in (get_args(hint) or (hint,))]
+    return value if isinstance(value, str) or str not in kinds else text
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """The recipe as TOML that `parse_recipe` reads back; None is left out."""
-    return tomli_w.dumps(asdict(recipe, dict_factory=_without_nones))
+    """The recipe as TOML that `parse_recipe` reads back; None is left out where it is the default."""
+    return tomli_w.dumps(_table(recipe))
 
 
-def _without_nones(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if value is not None}
+def _table(part: Any) -> dict[str, Any]:
+    values = {entry: getattr(part, entry.name) for entry in fields(part)}
+    return {
+        entry.name: _table(value) if is_dataclass(value) else "None" if value is None else value
+        for entry, value in values.items()
+        if value is not None or entry.default is not None
+    }

@@ -9,12 +9,12 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firetree import trace
 from firetree.data import Account
@@ -34,34 +34,11 @@ from firetree.metrics import Metrics, metrics_file, read_metrics
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic
 from firetree.training.checkpoint import Checkpoint
-from firetree.training.recipe import Recipe
+from firetree.training.recipe import Recipe, field_changes
 from firetree.training.recipe_file import read_kept_recipe, write_kept_recipe
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-FIXED_ON_RESUME = (
-    "model",
-    "seed",
-    "data.name",
-    "data.image_column",
-    "data.label_column",
-    "data.size",
-    "data.channels",
-    "data.classes",
-    "data.test_fraction",
-    "data.pairs",
-    "data.examples",
-    "data.held_out",
-    "data.blank_after",
-    "data.source",
-    "data.target",
-    "data.pieces",
-    "optim.batch_size",
-    "optim.batch_rule",
-    "optim.optimizer",
-)
-"""What weights, or the meaning of a step's number, depend on."""
 
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """Errors of file systems that cannot lock a folder; NFS locks only files open for writing."""
@@ -127,11 +104,10 @@ class RunFolder:
                 f"run folder {self.path} holds a run already; resume it, or choose another"
             )
         before = read_kept_recipe(earlier)
-        # Which weights are zero already follows from a sparse run's own schedule.
-        all_fixed = (*FIXED_ON_RESUME, *(["sparse"] if before.sparse.density else []))
         changed = []
-        for field, (old, new) in _differences(asdict(before), asdict(recipe)).items():
-            if any(field == fixed or field.startswith(f"{fixed}.") for fixed in all_fixed):
+        for field, old, new, is_fixed in field_changes(before, recipe):
+            # Which weights are zero already follows from a sparse run's own schedule.
+            if is_fixed or (before.sparse.density and field.startswith("sparse.")):
                 raise UserError(
                     f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
                     "use the same value, or choose another folder"
@@ -285,14 +261,3 @@ def _undamaged() -> Iterator[None]:
         raise UserError(
             f"cannot resume: {error}; put the file back from a copy, or choose another folder"
         ) from error
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    found: dict[str, tuple[Any, Any]] = {}
-    for name, old in before.items():
-        new = after[name]
-        if isinstance(old, dict):
-            found |= {f"{name}.{key}": pair for key, pair in _differences(old, new).items()}
-        elif old != new:
-            found[name] = (old, new)
-    return found

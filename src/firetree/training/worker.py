@@ -245,4 +245,4 @@ def _choose_sums(
 
 def load_task(recipe: Recipe) -> Task:
     """What the recipe trains on (UserError where its data cannot be used)."""
-    return kind_of(recipe.data.name).load(asdict(recipe.data), recipe.seed)
+    return kind_of(recipe.data.name).load(recipe.data, recipe.seed)

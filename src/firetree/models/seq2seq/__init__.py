@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from firetree.errors import UserError, nearest
-from firetree.models import recurrent
+from firetree.models.families import given
 from firetree.models.seq2seq.lstm import Attentive, DeltaRule, FastWeights, Recurrent
 from firetree.models.seq2seq.network import PADDING, SequenceToSequence
 from firetree.models.seq2seq.search import Found, search
@@ -28,11 +28,6 @@ _NETWORKS: Mapping[str, Callable[..., SequenceToSequence]] = {
     "transformer": Transformer,
     "fast_weights": FastWeights,
     "delta": DeltaRule,
-}
-_OWN_FIELDS = {
-    "transformer": ("heads",),
-    "fast_weights": ("rate", "inner_steps"),
-    "delta": ("heads",),
 }
 
 
@@ -67,12 +62,12 @@ def build(
     if name not in names():
         raise UserError(f"no network '{name}'{nearest(name, names())}")
     kind = name.removeprefix(_PREFIX)
-    given = recurrent.given(name, fields, _OWN_FIELDS.get(kind, ()))
+    own = given(name, fields)
 
     def made(width: int) -> SequenceToSequence:
-        return _NETWORKS[kind](sources, targets, width, dropout or 0.0, **given)
+        return _NETWORKS[kind](sources, targets, width, dropout or 0.0, **own)
 
-    heads = given.get("heads", 4)
+    heads = own.get("heads", 4)
     multiple = math.lcm(2, heads) if kind == "transformer" else heads
     return made(hidden or _width(made, parameters or PARAMETERS, multiple))
 
