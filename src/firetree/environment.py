@@ -1,4 +1,4 @@
-"""What someone needs to know to repeat a run: versions, machine, seed, state of the sources."""
+"""A run's environment.json: versions, machine, seed and git commit, so that it can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run went: a line of metrics.jsonl for each evaluation.
+"""A run's metrics.jsonl, with a line for each evaluation.
 
 `train` writes it; `report`, sweeps and comparisons read it.
 """
@@ -14,9 +14,9 @@ from firetree.durable import read_json_lines
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """An evaluation after `step` steps, which ended epoch `epoch`, counted from 1.
+    """An evaluation after `step` steps, at the end of epoch `epoch`, counted from 1.
 
-    A loss may be NaN or infinite; `accuracy` is top-1, or what a task has in its place.
+    A loss may be NaN or infinite. `accuracy` is top-1 accuracy or the task's own measure.
     """
 
     step: Count
@@ -29,15 +29,15 @@ class Metrics:
 
 
 def metrics_file(run_dir: Path) -> Path:
-    """Where the metrics of a run are."""
+    """The path of a run's metrics."""
     return run_dir / "metrics.jsonl"
 
 
 def read_metrics(run_dir: Path) -> list[Metrics]:
-    """All evaluations of a run so far; none where there is no file.
+    """All evaluations of a run so far; empty if there is no file.
 
     Raises:
-        UserError: a line is no evaluation.
+        UserError: a line is not an evaluation.
     """
     path = metrics_file(run_dir)
     return [

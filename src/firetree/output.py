@@ -1,6 +1,6 @@
-"""What people see: names of strangers' files, classes and hosts must not steer their terminal.
+"""Print with terminal control characters escaped: names of files, classes or hosts may contain them.
 
-All that the command prints passes through here, but for what other programs print in the lab.
+All output of the command passes through here, except what other programs print in the lab.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from firetree.errors import RunFailedError
 _STEERING = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""C0 and C1 controls, line and paragraph separators, marks that turn the direction of writing, and
-surrogates, as which Python has bytes that are no UTF-8."""
+"""C0 and C1 controls, line and paragraph separators, bidirectional marks, and surrogates, by which
+Python represents bytes that are not UTF-8."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with `\\x1b` and the like for signs that steer a terminal, except those to keep.
+    """Escape control characters as `\\x1b` or `\\u009b`, except those in `keep`.
 
-    JSON stays JSON: of these, its strings can hold only such as it too writes `\\u009b`.
+    JSON stays valid: its strings contain none that are escaped as `\\x1b`.
     """
     return _STEERING.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
 
@@ -42,7 +42,7 @@ def show(page: str) -> None:
 
 @contextmanager
 def to_standard_output() -> Iterator[None]:
-    """Around what writes there: RunFailedError where it is full; whoever reads may go (BrokenPipeError)."""
+    """Turn a failed write, such as to a full disk, into RunFailedError; BrokenPipeError passes through."""
     try:
         yield
     except BrokenPipeError:
@@ -52,22 +52,21 @@ def to_standard_output() -> Iterator[None]:
 
 
 def tell(text: str, keep: str = "") -> None:
-    """Print a line on standard error, or more where line ends are to keep; where it cannot be written,
-    nobody can be told."""
+    """Print a line on standard error, or several if `keep` has the line end; ignore a failed write."""
     with contextlib.suppress(OSError):
         print(printable(text, keep), file=sys.stderr, flush=True)
 
 
 def tell_start(what: str) -> None:
-    """Say on standard error what takes its time."""
+    """Say on standard error that a longer task begins."""
     tell(f"{what} …")
 
 
 def make_ready() -> None:
-    """Let both outputs escape what their encoding lacks, as ASCII does where the locale is C.
+    """Escape characters that the output encoding lacks, as ASCII does in the C locale.
 
-    Standard streams that are closed lead nowhere from now on: the next file that is opened would
-    otherwise take their number, and with it what libraries print.
+    Closed standard streams are opened to /dev/null. Otherwise the next opened file would take their
+    number and receive what libraries print.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

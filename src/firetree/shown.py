@@ -1,4 +1,4 @@
-"""Values that a notebook shows with their table and picture."""
+"""The base of values that a notebook shows as HTML."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from importlib import import_module
 
 
 class Shown:
-    """Gives a value `_repr_html_`, which asks `firetree.commands.pages` for the value's fragment.
+    """Gives a value `_repr_html_` with the HTML from `firetree.commands.pages`.
 
-    By name, as the one look upward: pages are made by commands, and no value depends on them.
+    Only this import, by name, goes from the library up to the commands.
     """
 
     __slots__ = ()

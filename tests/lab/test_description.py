@@ -51,7 +51,7 @@ def test_racks_are_ranges_and_lists(
         ({"slow": ["1=50mbit", "1=5mbit"]}, "slow names host 1 twice"),
         ({"uplink": "1gbit"}, "uplink is 1gbit without racks"),
         ({"racks": ["0-1", "2-3"]}, "uplink is missing; expected the rate of racks' uplinks"),
-        ({"racks": ["0-3"], "uplink": "1gbit"}, "one rack alone"),
+        ({"racks": ["0-3"], "uplink": "1gbit"}, "one rack"),
         ({"racks": ["0-1", "2-4"], "uplink": "1gbit"}, "host 4 in '2-4'; the hosts are 0 to 3"),
         ({"racks": ["0-1", "1-3"], "uplink": "1gbit"}, "host 1 is named twice in racks"),
         ({"racks": ["0", "2-3"], "uplink": "1gbit"}, "host 1 is in no rack"),

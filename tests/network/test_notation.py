@@ -110,7 +110,7 @@ def test_a_networks_page_has_its_hosts_and_racks_and_no_tag_of_strangers() -> No
         ("999 x 1gbit + 99 x 1gbit, 1us", "a network of 1098 hosts; expected 1 to 1024"),
         (
             "8 x 1gbit / 1gbit",
-            "expected racks with | between them and their uplink's rate behind /",
+            "expected racks with | between them and their uplink's rate after /",
         ),
         ("4 x 1gbit | 4 x 1gbit", "expected racks with | between them"),
         ("4 x 1gbit | 4 x 1gbit / fast", "rate ' fast'; expected"),

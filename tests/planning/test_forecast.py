@@ -57,7 +57,7 @@ def test_the_plan_is_that_of_all_hosts(found: Forecast) -> None:
 
 def test_the_text_has_points_ways_and_advice(found: Forecast) -> None:
     lines = as_text(found).splitlines()
-    assert lines[0] == "tiny: 4.2 MB of gradients, 60 ms of computation a step"
+    assert lines[0] == "tiny: 4.194 MB of gradients, 60 ms of computation a step"
     assert lines[2].split() == [
         *("machines", "step", "speed-up", "efficiency"),
         *("synchronised", "by", "limited", "by"),

@@ -35,7 +35,7 @@ def describe(
 
     Raises:
         UserError: a text that cannot be read, a host that is not there or named twice, a host in no
-            rack, one rack alone, racks without an uplink or an uplink without racks.
+            rack, a single rack, racks without an uplink or an uplink without racks.
     """
     if not 1 <= hosts <= MOST_HOSTS:
         raise UserError(f"{hosts} hosts; expected 1 to {MOST_HOSTS}")
@@ -138,7 +138,7 @@ def _check_racks(racks: tuple[tuple[int, ...], ...], hosts: int, uplink: str | N
             "uplink", "is missing; expected the rate of racks' uplinks, as in 100mbit"
         )
     if len(racks) == 1:
-        raise UserError("one rack alone; expected two or more, or none")
+        raise UserError("one rack; expected two or more, or none")
     racked = [host for rack in racks for host in rack]
     if repeated := _repeated(racked):
         raise UserError(f"host {repeated[0]} is named twice in racks; expected once")

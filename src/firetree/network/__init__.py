@@ -1,4 +1,4 @@
-"""What lies between the hosts, as data, with its JSON and notation."""
+"""The network between hosts as data, with its JSON and one-line notation."""
 
 from __future__ import annotations
 

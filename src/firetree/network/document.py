@@ -1,13 +1,13 @@
-"""A network's JSON: every figure with its unit, so that a person can read, write and mend it.
+"""A network's JSON. Every figure has its unit, so that a person can read and edit it.
 
     {"version": 2,
      "hosts": [{"up": "200mbit", "down": "200mbit"}, …],
      "racks": [{"hosts": [0, 1], "out": "100mbit", "in": "100mbit"}, …],
      "latency": "80us", or a table [[null, "80us"], ["80us", null]]}
 
-Of a host only `up` and `down` must be there; `name`, `message`, `byte` and `add` (durations) and
-`flops_s` may. `machines` are `{"hosts": […], "cores": 2}`, perhaps with `message`; `rate` is a
-table like `latency`.
+A host needs only `up` and `down`. Optional are `name`, the durations `message`, `byte` and `add`, and
+`flops_s`. `machines` are `{"hosts": […], "cores": 2}`, with an optional `message`. `rate` is a table
+like `latency`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HOST_FIELDS = ("name", "up", "down", "message", "byte", "add", "flops_s")
 
 
 def to_json(network: Network) -> str:
-    """The network as this module's JSON, every figure in full."""
+    """The network as this module's JSON, with every figure at full precision."""
     document: dict[str, Any] = {
         "version": NETWORK_VERSION,
         "hosts": [_host_document(host) for host in network.hosts],
@@ -52,10 +52,10 @@ def to_json(network: Network) -> str:
 
 
 def from_json(text: str) -> Network:
-    """Read what `to_json` wrote, or a person.
+    """Read a network's JSON, written by `to_json` or by hand.
 
     Raises:
-        UserError: the text is not a network of this version; the first fault is named.
+        UserError: the text is not a network of this version; names the first fault.
     """
     document = parse_json(dict[str, Any], text, "a network")
     version = _field(document, "version", "a network")
@@ -176,7 +176,7 @@ def _parsed(text: Any, read: Callable[[str], float], what: str) -> float:
 
 
 def _table(value: Any, read: Callable[[str], float], size: int, what: str) -> Table:
-    """A table of all pairs; one text stands for all of them, null only for a host with itself."""
+    """A table of all pairs, from one text for all of them or from rows with null for a host with itself."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -197,7 +197,7 @@ def _entry(entry: Any, read: Callable[[str], float], what: str, a: int, b: int) 
 
 
 def _table_document(table: Table, write: Callable[[float], str]) -> str | list[list[str | None]]:
-    """One text where all pairs have the same value, else a table."""
+    """One text if all pairs have the same value, else a table."""
     values = {value for a, row in enumerate(table) for b, value in enumerate(row) if a != b}
     if len(values) == 1:
         return write(values.pop())
@@ -220,7 +220,7 @@ def _duration(duration_s: float) -> str:
 
 
 def _spread(value: Any) -> str:
-    """A list with a line for each of its entries; anything else on one line."""
+    """JSON with one line for each entry of a list; anything else on one line."""
     if not isinstance(value, list):
         return json.dumps(value)
     return "[" + ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "]"

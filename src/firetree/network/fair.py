@@ -1,4 +1,4 @@
-"""How links divide among flows that last: max-min fairly."""
+"""Max-min fair rates of flows that share links."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Link = TypeVar("Link", bound=Hashable)
 
 
 def fair_rates(flows: Sequence[Sequence[Link]], rates_bytes_s: Mapping[Link, float]) -> list[float]:
-    """The rate of each flow, which is given by the links that it crosses; 0 where it crosses none.
+    """The rate of each flow, given as the links that it crosses; 0 if it crosses none.
 
-    All flows are filled alike, and those on the link that is full first stop there.
+    Progressive filling: all rates grow alike, and a flow stops growing when one of its links is full.
     """
     flows_on: dict[Link, list[int]] = {}
     for number, links in enumerate(flows):

@@ -1,8 +1,8 @@
-"""The network as data: what each host's port carries, which hosts share a link, what a message costs.
+"""The network as data: rates of ports and shared links, latencies, and the CPU's costs of messages.
 
-Rates are of payload, in bytes a second and direction: what TCP moves that is alone on the link,
-headers not counted. `bound` says what no all-reduce can beat on it, `price` what a schedule takes,
-`notation` reads a network from one line of text, and `document` from JSON.
+Rates are bytes a second in one direction: the payload of a TCP connection alone on the link, without
+headers. `notation` reads a network from one line of text, `document` from JSON; `planning` predicts
+times on it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ Table = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host: its port, and what messages and sums cost its CPU.
+    """One host: the rates of its port, and the CPU's costs of messages and additions.
 
-    `message_s` is the CPU's time for a message, at its sender and again at its receiver,
-    `byte_s` for each of its bytes, `add_s` for adding a byte of float32 to another. `flops_s`
-    is the speed of its computation, None where nobody measured it.
+    `message_s` is CPU time for each message, at the sender and again at the receiver; `byte_s` is for
+    each of its bytes; `add_s` for each byte of float32 added. `flops_s` is None if it was not measured.
     """
 
     up_bytes_s: float
@@ -42,7 +41,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Rack:
-    """Hosts behind one link that they share: all they send to other hosts, and receive from them."""
+    """Hosts that share one uplink for all they send to and receive from other racks."""
 
     hosts: tuple[int, ...]
     out_bytes_s: float
@@ -51,10 +50,10 @@ class Rack:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Hosts that are one machine in truth, as in the lab: they share its CPU cores.
+    """Hosts emulated on one machine, as in the lab, which share its CPU cores.
 
-    `message_s` is what a message costs the cores at either end beyond its host's own figures: the work
-    that no message waits for, but other work does.
+    `message_s` is further CPU time for each message at either end. The message does not wait for it, but
+    other work on these cores does.
     """
 
     hosts: tuple[int, ...]
@@ -64,15 +63,15 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Network(Shown):
-    """Hosts on one switch, or in racks with a switch each whose uplinks meet.
+    """Hosts on one switch, or in racks whose switches are joined by uplinks.
 
-    With `racks`, each host is in exactly one. `latency_s[a][b]` is how long a message from host a to
-    b is under way beyond its bytes' time at the ports, and `pair_bytes_s[a][b]` what a single
-    connection carries where that is less than both ports do; empty for no latency, and no such limit.
+    With `racks`, each host is in exactly one. `latency_s[a][b]` is the latency from host a to host b; an
+    empty table means none. `pair_bytes_s[a][b]` limits a single connection below the ports' rates; an
+    empty table means no limit.
 
     Raises:
-        UserError: no hosts or over 1,024, a rate that is not above zero, a duration below it, racks or
-            machines that do not hold each host once, or a table that lacks a pair.
+        UserError: no hosts or over 1,024, a rate not above 0, a negative duration, racks or machines that
+            do not hold each host once, or a table that lacks a pair.
     """
 
     hosts: tuple[Host, ...]
@@ -88,7 +87,7 @@ class Network(Shown):
         for rack in self.racks:
             _check_rate(f"the uplink of rack {list(rack.hosts)}", rack.out_bytes_s, rack.in_bytes_s)
         if len(self.racks) == 1:
-            raise UserError("one rack alone; expected two or more, or none")
+            raise UserError("one rack; expected two or more, or none")
         for kind, groups in (("racks", self.racks), ("machines", self.machines)):
             members = [host for group in groups for host in group.hosts]
             if groups and sorted(members) != list(range(self.size)):
@@ -97,15 +96,15 @@ class Network(Shown):
                     f"{kind} {listed}; expected each host from 0 to {self.size - 1} once"
                 )
             if not all(group.hosts for group in groups):
-                raise UserError(f"{kind} with an empty one; expected hosts in each")
+                raise UserError(f"one of the {kind} is empty; expected hosts in each")
         for number, machine in enumerate(self.machines):
             if not machine.cores > 0:
-                raise UserError("a machine without cores; expected a number above 0")
+                raise UserError(f"machine {number}: {machine.cores:g} cores; expected more than 0")
             _check_figures(f"machine {number}", machine, ("message_s",))
         _check_table(
             "latency", self.latency_s, self.size, lambda it: 0 <= it < float("inf"), "0 or more"
         )
-        _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "it above 0")
+        _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "more than 0")
 
     def __repr__(self) -> str:
         ports = [rate for host in self.hosts for rate in (host.up_bytes_s, host.down_bytes_s)]
@@ -122,10 +121,10 @@ class Network(Shown):
 
     @staticmethod
     def load(text_or_path: str | Path) -> Network:
-        """A network from one line of text, or from a JSON file.
+        """A network from one line of text or from a JSON file.
 
         Raises:
-            UserError: no such file, or neither a file's name nor a network.
+            UserError: no such file, or the text is not a network.
 
         Example:
             >>> firetree.Network.load("7 x 1gbit + 1 x 100mbit")
@@ -144,7 +143,7 @@ class Network(Shown):
             raise UserError(f"{path}: {error}") from error
 
     def to_json(self) -> str:
-        """The network as `load` and `firetree plan` read it."""
+        """The network as JSON, which `load` and `firetree plan` read."""
         from firetree.network.document import to_json
 
         return to_json(self)
@@ -155,7 +154,7 @@ class Network(Shown):
         racks: Sequence[Sequence[int]] = (),
         uplink_bytes_s: float | None = None,
     ) -> Network:
-        """Hosts whose ports are as fast in both directions, perhaps in racks with equal uplinks."""
+        """Hosts whose ports have one rate for both directions, optionally in racks with equal uplinks."""
         if (uplink_bytes_s is None) != (not racks):
             raise UserError("racks without an uplink, or an uplink without racks; give both")
         hosts = tuple(Host(rate, rate) for rate in port_bytes_s)
@@ -168,11 +167,11 @@ class Network(Shown):
         return len(self.hosts)
 
     def latency(self, sender: int, receiver: int) -> float:
-        """Seconds that a message is under way beyond its bytes' time at the ports."""
+        """Seconds of latency from one host to another."""
         return self.latency_s[sender][receiver] if self.latency_s else 0.0
 
     def pair_rate(self, sender: int, receiver: int) -> float:
-        """Bytes a second that one connection carries; infinite where only the ports limit it."""
+        """The limit of one connection in bytes a second; infinite if only the ports limit it."""
         return self.pair_bytes_s[sender][receiver] if self.pair_bytes_s else float("inf")
 
     def rate_alone(self, sender: int, receiver: int) -> float:
@@ -185,15 +184,15 @@ class Network(Shown):
         return min(*limits, self.pair_rate(sender, receiver))
 
     def name(self, host: int) -> str:
-        """What to call a host: its own name, or `host 3`."""
+        """A host's name; `host 3` if it has none."""
         return self.hosts[host].name or f"host {host}"
 
     def first(self, count: int) -> Network:
-        """The network of hosts 0 to `count` − 1 alone."""
+        """The network of hosts 0 to `count` − 1 only."""
         return self.of(range(count))
 
     def of(self, chosen: Sequence[int]) -> Network:
-        """The network of these hosts alone, in this order; a rack that is left alone has no uplink."""
+        """The network of these hosts only, in this order; a single remaining rack loses its uplink."""
         index_of = {host: index for index, host in enumerate(chosen)}
 
         def within(hosts: Sequence[int]) -> tuple[int, ...]:
@@ -212,7 +211,7 @@ class Network(Shown):
 
 
 def rack_of(network: Network) -> list[int]:
-    """For each host the number of its rack; all in rack 0 where there are none."""
+    """The rack number of each host; 0 for all if there are no racks."""
     found = [0] * network.size
     for number, rack in enumerate(network.racks):
         for host in rack.hosts:
@@ -222,12 +221,12 @@ def rack_of(network: Network) -> list[int]:
 
 def uniform(value: float, size: int) -> Table:
     """A table with the same value for all pairs of different hosts."""
-    _check_size(size)  # before a table is made of far too many
+    _check_size(size)  # before the table takes memory for far too many
     return tuple(tuple(0.0 if a == b else value for b in range(size)) for a in range(size))
 
 
 def _extent(values: Sequence[float], form: Callable[[float], str]) -> str:
-    """`1 Gbit/s`, or `100 Mbit/s to 1 Gbit/s` where they differ."""
+    """`1 Gbit/s`, or `100 Mbit/s to 1 Gbit/s` if they differ."""
     return " to ".join(dict.fromkeys((form(min(values)), form(max(values)))))
 
 
@@ -256,7 +255,7 @@ def _check_figures(of: str, figures: Host | Machine, names: Sequence[str]) -> No
 def _check_rate(of: str, *rates: float) -> None:
     for rate in rates:
         if not 0 < rate < float("inf"):
-            raise UserError(f"{of}: rate {rate:g}; expected it above 0")
+            raise UserError(f"{of}: rate {rate:g}; expected more than 0")
 
 
 def _check_table(
@@ -273,4 +272,6 @@ def _check_table(
                     f"{what} from host {a} to host {b}: {table[a][b]:g}; expected {expected}"
                 )
     if len(table) > size or any(len(row) > size for row in table):
-        raise UserError(f"a table of each {what} for more hosts than the {size} there are")
+        raise UserError(
+            f"the {what} table has more than {size} rows or columns; expected one a host"
+        )

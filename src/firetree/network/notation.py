@@ -1,8 +1,8 @@
 """A network in one line of text: `8 x 1gbit`, or `4 x 10gbit | 4 x 10gbit / 1gbit` for two racks.
 
-Hosts of different rates are joined by `+`, as in `7 x 1gbit + 1 x 100mbit`; `50mbit:200mbit` is what
-a host sends and receives at. Racks have `|` between them and the rate of their uplinks behind `/`. A
-latency may follow a comma: `8 x 1gbit, 80us`.
+`+` joins hosts of different rates, as in `7 x 1gbit + 1 x 100mbit`; `50mbit:200mbit` is up and down.
+`|` separates racks, and the rate of their uplinks follows `/`. A latency may follow a comma:
+`8 x 1gbit, 80us`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from firetree.network.units import parse_duration, parse_rate, parse_rates
 
 
 def parse_network(text: str) -> Network:
-    """The network that a line of text describes, in this module's notation.
+    """Read a network from a line of this module's notation.
 
     Raises:
-        UserError: the text cannot be read; the part that is wrong is named.
+        UserError: the text cannot be read; names the wrong part.
     """
     links, comma, latency = text.partition(",")
     ports, slash, uplink = links.partition("/")
@@ -26,7 +26,7 @@ def parse_network(text: str) -> Network:
     hosts = tuple(host for rack in racks for host in rack)
     if (len(racks) > 1) != bool(slash):
         raise UserError(
-            f"network '{text}'; expected racks with | between them and their uplink's rate behind /, "
+            f"network '{text}'; expected racks with | between them and their uplink's rate after /, "
             "as in '4 x 10gbit | 4 x 10gbit / 1gbit'"
         )
     latency_s = parse_duration(latency) if comma else 0.0

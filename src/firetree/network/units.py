@@ -1,4 +1,4 @@
-"""Rates, durations and sizes as people write them, with units: `200mbit`, `80us`, `5MB`."""
+"""Read and write rates, durations and sizes with units: `200mbit`, `80us`, `5MB`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NUMBER = r"(\d{1,17}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?)"
 
 
 def parse_rate(text: str) -> float:
-    """Bytes a second of a rate in bits: `200mbit`, `1gbit`, `2.5gbit`.
+    """Bytes a second from a rate in bits: `200mbit`, `1gbit`, `2.5gbit`.
 
     Raises:
-        UserError: the text is no such rate, or not above zero.
+        UserError: the text is not such a rate, or it is 0.
     """
     found = re.fullmatch(_NUMBER + r"\s?([kmg]?bit)(?:/s)?", text.strip().lower())
     if not found or float(found[1]) == 0:
@@ -32,17 +32,17 @@ def parse_rates(text: str) -> tuple[float, float]:
     """Bytes a second up and down: `50mbit:200mbit`, or one rate for both directions.
 
     Raises:
-        UserError: one of them is no rate.
+        UserError: one of them is not a rate.
     """
     up, colon, down = text.partition(":")
     return parse_rate(up), parse_rate(down if colon else up)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration: `80us`, `1.5ms`, `0.1s`.
+    """Seconds from a duration: `80us`, `1.5ms`, `0.1s`.
 
     Raises:
-        UserError: the text is no such duration.
+        UserError: the text is not such a duration.
     """
     found = re.fullmatch(_NUMBER + r"\s?([num]?s)", text.strip().lower())
     if not found:
@@ -51,10 +51,10 @@ def parse_duration(text: str) -> float:
 
 
 def parse_bytes(text: str) -> int:
-    """Whole bytes of a size: `64kB`, `5MB`, `1MiB`.
+    """Whole bytes from a size: `64kB`, `5MB`, `1MiB`.
 
     Raises:
-        UserError: the text is no such size.
+        UserError: the text is not such a size.
     """
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]?i?b)", text.strip().lower())
     if not found or found[2] not in _BYTES:
@@ -71,7 +71,7 @@ def format_bytes(size_bytes: float) -> str:
 
 
 def format_rate(rate_bytes_s: float) -> str:
-    """The rate in bits a second as people say it: `200 Mbit/s`."""
+    """The rate in bits a second: `200 Mbit/s`."""
     bits = rate_bytes_s * 8
     for unit, factor in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
         if bits >= factor:
@@ -80,7 +80,7 @@ def format_rate(rate_bytes_s: float) -> str:
 
 
 def format_duration(duration_s: float) -> str:
-    """The duration as people say it: `80 µs`, `1.5 ms`, `2 s`."""
+    """The duration in a fitting unit: `80 µs`, `1.5 ms`, `2 s`."""
     units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
     # From 999.5 on, three digits would round up to 1e+03 of the smaller unit.
     unit = next((unit for unit in units if duration_s >= 0.9995 * units[unit]), "µs")

@@ -1,4 +1,4 @@
-"""What a schedule takes on a network, which to choose, and what more machines would bring.
+"""Predict step times on a network, choose all-reduces, and say what more machines bring.
 
-Prices a model's profile on a `firetree.network`; nothing is sent anywhere.
+Everything is simulated on a `firetree.network`; nothing is sent anywhere.
 """

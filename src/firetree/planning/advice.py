@@ -1,6 +1,6 @@
-"""What would change a plan's answer, each with its number: batch, model, bytes or links.
+"""Advice on a plan: the efficiency with another batch, model, compression or faster links.
 
-All are predictions of the same prices as the plan's own. Settings are named as in a recipe.
+The same simulation predicts them as the plan itself. Settings are named as in a recipe.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from firetree.models.profile import LayerSizes, Profile
 from firetree.network.network import Network
+from firetree.network.units import format_bytes
 from firetree.planning.compressions import parse_compression
 from firetree.planning.plan import ForecastPoint, Plan, Prices
 from firetree.planning.step import local_step, step
@@ -22,7 +23,7 @@ _COMPRESSIONS = ("fp16", "int8", "topk:0.01", "powersgd:4")
 _LOCAL_STEPS = 16
 
 WORTH_IT = 1.1
-"""Another doubling of hosts that brings less than this is not worth its price."""
+"""Doubling the hosts is worth its price if samples a second grow by at least this factor."""
 
 
 def advise(
@@ -32,7 +33,7 @@ def advise(
     plan: Plan,
     layers: Sequence[LayerSizes] = (),
 ) -> list[str]:
-    """Sentences for a person, most telling first; nothing on one host."""
+    """Sentences for a person, the most important first."""
     if prices.network.size == 1:
         return ["a network of one host: there is nothing to synchronise"]
     last = points[-1]
@@ -53,7 +54,7 @@ def _worth(points: Sequence[ForecastPoint]) -> str:
     if best.speedup < 1.05:
         return (
             "one machine alone is fastest: "
-            f"{last.world_size} bring {last.speedup:.2f} times its samples a second"
+            f"{last.world_size} reach {last.speedup:.2f} times its samples a second"
         )
     verdict = "worth it" if gain >= WORTH_IT else "not worth it"
     return (
@@ -63,7 +64,7 @@ def _worth(points: Sequence[ForecastPoint]) -> str:
 
 
 def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
-    """What each change would make of the efficiency."""
+    """The efficiency that each change would give, best first."""
     faster = Prices(_ten_times(prices.network))
     prices = copy(prices)
     names = {choice.algorithm for _, choice in plan.choices} & set(prices.names)
@@ -91,8 +92,8 @@ def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
         smaller = profile.resized(SQUEEZENET_BYTES / profile.size_bytes)
         remedies.append(
             (
-                f"a model as small as SqueezeNet ({SQUEEZENET_BYTES / 1e6:.1f} MB of gradients "
-                f"instead of {profile.size_bytes / 1e6:.0f}) with the same computation",
+                f"a model as small as SqueezeNet ({format_bytes(SQUEEZENET_BYTES)} of gradients "
+                f"instead of {format_bytes(profile.size_bytes)}) with the same computation",
                 efficiency(smaller, prices),
             )
         )
@@ -114,15 +115,15 @@ def _ten_times(network: Network) -> Network:
 
 
 def _parallelism(layers: Sequence[LayerSizes]) -> str:
-    """FireCaffe's comparison: data parallelism sends |∇W|, model parallelism |D|."""
+    """FireCaffe's comparison: data parallelism sends gradients, |∇W|; model parallelism activations, |D|."""
     weights = sum(layer.weight_bytes for layer in layers)
     activations = sum(layer.activation_bytes for layer in layers)
     heavy = [layer.name for layer in layers if layer.weight_bytes > layer.activation_bytes]
     better = "data" if weights <= activations else "model"
     sentence = (
-        f"{better} parallelism sends less: |∇W| is {weights / 1e6:.1f} MB, |D| {activations / 1e6:.1f} MB "
-        "a step on each machine"
+        f"{better} parallelism sends less: gradients, |∇W|, are {format_bytes(weights)}, and "
+        f"activations, |D|, {format_bytes(activations)} a step on each machine"
     )
     if heavy and len(heavy) < len(layers):
-        sentence += f"; by layer, model parallelism would for {', '.join(heavy)}"
+        sentence += f"; model parallelism sends less for the layers {', '.join(heavy)}"
     return sentence

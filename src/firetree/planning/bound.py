@@ -1,4 +1,4 @@
-"""The time that no all-reduce can beat on a network, whatever its schedule."""
+"""A lower bound on the time of any all-reduce on a network."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from firetree.network.network import Network
 
 
 def lower_bound_s(network: Network, size_bytes: float) -> float:
-    """Seconds that an all-reduce of `size_bytes` over all hosts takes at least, without latency.
+    """The least seconds that an all-reduce of `size_bytes` over all hosts takes, without latency.
 
-    From the network's cuts: each port and each uplink has to carry the buffer once a direction. And
-    from what is sent in all: every element travels 2·(p − 1) times over ports (p − 1 additions and
-    p − 1 copies; Patarasuk and Yuan 2009), 2·(R − 1) times over the uplinks of R racks. On equal ports
-    that is 2·(p − 1)/p·W/BW.
+    Each port and each uplink has to carry the buffer once in each direction. Every element also crosses
+    ports 2·(p − 1) times: p − 1 additions and p − 1 copies (Patarasuk and Yuan 2009). It crosses the
+    uplinks of R racks 2·(R − 1) times. On equal ports the bound is 2·(p − 1)/p·W/BW.
     """
     hosts, racks = network.hosts, network.racks
     if network.size == 1:

@@ -1,7 +1,7 @@
-"""Compressions of gradients: what each is called, which number it takes, and what it sends. No torch.
+"""Compressions of gradients: each one's name, its number, and the bytes it sends. No torch.
 
-The arithmetic is in `sync.compression`. Its time is not counted here: where a step waits for bytes, it is
-small.
+The arithmetic is in `sync.compression`. Its time is ignored here: it is small when the network is the
+bottleneck.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from firetree.errors import UserError, nearest
 from firetree.models.profile import Gradient, Profile
 
 INT8_BLOCK = 1024
-"""Numbers of 8 bits that share a scale of 4 bytes."""
+"""How many int8 values share one float32 scale."""
 
 
 class _Number(NamedTuple):
-    """What stands behind the colon, as in `topk:0.01`."""
+    """The number after the colon, as in `topk:0.01`."""
 
     default: float
     fits: Callable[[float], bool]
@@ -27,10 +27,7 @@ class _Number(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """`sent_bytes` is of a gradient, the number and the world size.
-
-    With `keeps_errors` it adds what it loses in a step to the next step's gradients.
-    """
+    """`sent_bytes(gradient, number, world_size)`, and whether there is error feedback."""
 
     sent_bytes: Callable[[Gradient, float, int], float]
     keeps_errors: bool = False
@@ -46,11 +43,11 @@ class Compression:
 
     @property
     def keeps_errors(self) -> bool:
-        """Whether what is lost in a step is added to the next step's gradients."""
+        """Error feedback: whether what a step loses is added to the next step's gradients."""
         return _KINDS[self.name].keeps_errors
 
     def compressed(self, profile: Profile, world_size: int) -> Profile:
-        """The same computation, each gradient with the bytes that are sent in its place."""
+        """The same computation, with each gradient's size replaced by its compressed size."""
 
         def sent(gradient: Gradient) -> Gradient:
             size_bytes = _KINDS[self.name].sent_bytes(gradient, self.number, world_size)
@@ -66,7 +63,7 @@ def parse_compression(text: object) -> Compression:
     """Read `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`.
 
     Raises:
-        UserError: no such compression, or a number that it cannot have.
+        UserError: no such compression, or a number out of its range.
     """
     if not isinstance(text, str):
         raise UserError(f"compression is {text!r}; expected a name such as 'int8'")
@@ -100,12 +97,12 @@ def _blocks(gradient: Gradient, number: float, world_size: int) -> float:
 
 
 def _largest(gradient: Gradient, share: float, world_size: int) -> float:
-    # An index beside each number doubles it; to gather takes half as long as to sum.
+    # The index beside each number doubles the bytes; an all-gather takes half as long as an all-reduce.
     return gradient.size_bytes * share * world_size
 
 
 def _factors(gradient: Gradient, rank: float, world_size: int) -> float:
-    """PyTorch's PowerSGD: two factors of a matrix, unless they have over half of its numbers."""
+    """PyTorch's PowerSGD: two factors of a matrix, or all of it if they exceed half its elements."""
     if len(gradient.shape) < 2:
         return gradient.size_bytes
     rows, columns = gradient.shape[0], math.prod(gradient.shape[1:])

@@ -1,8 +1,7 @@
-"""Bytes that flow over shared links, and work that queues at CPUs, in simulated time.
+"""A discrete-event simulation of shared links and of queues of CPU work.
 
-Links are divided max-min fairly among the flows that cross them. A host's CPU does one piece
-of work after another; hosts that are one machine in truth share its cores evenly. `price` says what
-flows and works; nothing here knows of schedules.
+Flows share links max-min fairly. A host's CPU does one piece of work after another; hosts emulated on
+one machine share its cores evenly. `simulate` runs schedules on it; nothing here knows of them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Done = Callable[[float], None]
 
 
 class SimulatedClock:
-    """Calls what was planned, in the order of time; what is planned first comes first at a tie."""
+    """Runs events in the order of their time; events at the same time run in the order of planning."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -25,12 +24,12 @@ class SimulatedClock:
         self._count = 0
 
     def at(self, time_s: float, call: Done) -> None:
-        """Call `call(time_s)` when the time has come."""
+        """Plan the event `call(time_s)`."""
         self._count += 1
         heapq.heappush(self._planned, (time_s, self._count, call))
 
     def run(self) -> None:
-        """Go on until nothing is planned any more."""
+        """Run until no event is left."""
         while self._planned:
             self.now_s, _, call = heapq.heappop(self._planned)
             call(self.now_s)
@@ -54,14 +53,14 @@ class Links:
         self._flows: list[dict[_Flow, None]] = []
 
     def add(self, rate_bytes_s: float) -> int:
-        """Add a link; gives the number by which `send` knows it."""
+        """Add a link and return its number for `send`."""
         self.rates_bytes_s.append(rate_bytes_s)
         self.carried_bytes.append(0.0)
         self._flows.append({})
         return len(self._flows) - 1
 
     def send(self, size_bytes: float, links: Sequence[int], done: Done) -> None:
-        """Let bytes flow over these links all at once, and call `done` when the last has passed."""
+        """Send bytes over all of these links at once, and call `done` when the last has arrived."""
         now_s = self._clock.now_s
         for link in links:
             self.carried_bytes[link] += size_bytes
@@ -71,7 +70,7 @@ class Links:
         self._share(links)
 
     def _share(self, changed: Sequence[int]) -> None:
-        """Give new rates to all flows that share links with one that has begun or ended."""
+        """Update the rates of all flows that share links with one that has begun or ended."""
         now_s = self._clock.now_s
         flows, links = self._affected(changed)
         if len(flows) == 1:
@@ -117,10 +116,10 @@ def _nothing(_: float) -> None:
 
 
 class CPUs:
-    """A CPU a host, which does its work in the order in which it comes.
+    """One CPU for each host, with a first-in-first-out queue of work.
 
-    `machine_of[host]` is the machine whose cores it shares; with more busy hosts than cores each
-    works at cores/hosts of its speed.
+    `machine_of[host]` is the machine whose cores it shares. With more busy hosts than cores, each runs at
+    cores/hosts of its speed.
     """
 
     def __init__(self, clock: SimulatedClock, machine_of: Sequence[int], cores: Sequence[float]):
@@ -132,7 +131,7 @@ class CPUs:
         self.worked_s = [0.0] * len(machine_of)
 
     def work(self, host: int, work_s: float, done: Done = _nothing) -> None:
-        """Do `work_s` of work on the host once what came before is done, then call `done`."""
+        """Queue `work_s` seconds of work on the host, and call `done` when it is finished."""
         if work_s == 0 and not self._waiting[host]:
             done(self._clock.now_s)
             return

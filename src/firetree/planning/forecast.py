@@ -1,4 +1,4 @@
-"""What more machines bring for a model on a network, how to synchronise them, and what would change that."""
+"""`firetree.plan`: the speed-up of more machines, the plan for all of them, and advice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Forecast(Shown):
-    """Everything that is predicted for a model on a network; `plan` is for all of its hosts."""
+    """The predictions for a model on a network; `plan` is for all of its hosts."""
 
     workload: Workload
     network: Network
@@ -52,17 +52,17 @@ def plan(
         model: a network's name, `module:function`, a function that returns a network, or a network.
         network: one line such as `4 x 10gbit | 4 x 10gbit / 1gbit`, the path of a network's JSON, or a
             `Network`, as `probe` measures it.
-        batch: samples a step on each machine, which it keeps however many there are.
-        size: height and width of images in pixels; None for the network's own.
-        compute_s: how long a machine computes a step; None to measure it on this one.
-        example: what a network is called with: a tensor, a tuple of arguments, or a mapping of named ones.
-        progress: called with a line a stage.
+        batch: samples a step on each machine; it stays the same for any number of machines.
+        size: height and width of images in pixels; None for the model's default.
+        compute_s: seconds a machine computes for one step; None to measure it on this one.
+        example: the model's inputs: a tensor, a tuple of arguments, or a mapping of keyword arguments.
+        progress: called with one line for each stage.
 
     Returns:
         A point for each number of machines, the plan for all of them, and advice.
 
     Raises:
-        UserError: no such model or network, or a model that cannot be trained on its inputs.
+        UserError: no such model or network, or the model cannot be trained on its inputs.
 
     Example:
         >>> found = firetree.plan("squeezenet_v1_1", "2 x 100mbit", compute_s=0.3)
@@ -80,11 +80,11 @@ def plan(
 
 
 def forecast(workload: Workload, network: Network, progress: Progress = log) -> Forecast:
-    """The same for a workload that is known."""
+    """Like `plan`, for a workload that is already loaded."""
     prices = Prices(network)
     points_and_plans = list(scaling(workload.model, workload.profile, prices, progress))
     points = tuple(point for point, _ in points_and_plans)
     made = points_and_plans[-1][1]
-    progress("pricing what would change the answer")
+    progress("predicting other batches, models, compressions and links")
     advice = advise(workload.profile, prices, points, made, workload.layers)
     return Forecast(workload, network, points, made, tuple(advice))

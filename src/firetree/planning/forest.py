@@ -1,10 +1,9 @@
-"""A forest for a network: each chunk's tree, from which hosts' roles in it follow.
+"""A forest: an all-reduce schedule with a tree for each chunk. `forest_search` finds one for a network.
 
-In each rack a chunk's sum passes from host to host up to the rack's gate; between gates it goes round
-the racks, so that each uplink is crossed as often as it must be; then the copies go on round the same
-way. A *leaf* only hands its own part to the gate and gets its copy, which is the least that a slow
-port can do; it may be a leaf of some trees and take its full part in others. With one rack, no leaves
-and every host the gate of as many chunks, this is the ring. `forest_search` finds one for a network.
+In each rack a chunk's sum passes from host to host up to one host, the rack's gate. The gates pass it
+from rack to rack, so that it crosses each uplink as rarely as possible. The copies go back the same way.
+A *leaf* only sends its own chunk to the gate and receives the result: the least load on a slow port. A
+host may be a leaf in some trees only. With one rack, no leaves and all hosts as gates, this is the ring.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from firetree.collectives.reduction import Hop, collective
 from firetree.collectives.schedule import Schedule
 
 LEAF_PARTS = 8
-"""A host is a leaf of so many eighths of the chunks."""
+"""`leaf_parts` counts in eighths of the chunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """What a forest is made of.
+    """The parameters of a forest.
 
-    `racks` has the hosts of each rack in the order in which sums pass them, `leaf_parts[h]` for how
-    many of every eight chunks host h is a leaf. The first `gates` hosts of a rack take turns as its
-    gate: more share its work, but more chunks are then under way at once. With `stars` the hosts of a
-    rack hand their parts to the gate at once instead of passing them on: fewer steps, more at one port.
+    `racks` lists the hosts of each rack in the order in which sums pass them. Host h is a leaf for
+    `leaf_parts[h]` of every eight chunks. `gates` hosts of a rack take turns as its gate: more gates
+    share the load, but more chunks are in flight at once. With `stars` all hosts of a rack send to the
+    gate directly: fewer steps, more load on one port.
     """
 
     racks: tuple[tuple[int, ...], ...]
@@ -45,12 +44,12 @@ class Forest:
 
     @property
     def period(self) -> int:
-        """A number of chunks in which all gates have equally many turns, if no host is a leaf for some."""
+        """The number of chunks after which each gate has had its turns; hosts that are sometimes leaves aside."""
         cores = (sum(self.leaf_parts[h] < LEAF_PARTS for h in rack) or 1 for rack in self.racks)
         return len(self.racks) * math.lcm(*(min(self.gates, core) for core in cores))
 
     def check(self, world_size: int) -> None:
-        """Raise ValueError where it is no forest of hosts 0 to `world_size` − 1."""
+        """Raise ValueError if this is not a forest of hosts 0 to `world_size` − 1."""
         members = sorted(host for rack in self.racks for host in rack)
         if members != list(range(world_size)) or not all(self.racks):
             raise ValueError(f"racks {short(self.racks)}, not each of {world_size} hosts once")
@@ -66,7 +65,7 @@ class Forest:
         return collective("all_reduce", self.world_size, self.chunks, self.hops())
 
     def hops(self) -> list[Hop]:
-        """The hops of all chunks; later chunks of the same tree follow two steps apart."""
+        """The hops of all chunks; chunks of the same tree start two steps apart."""
         return [
             Hop(2 * (chunk // self.period) + SLACK * step, sender, receiver, chunk, adds)
             for chunk in range(self.chunks)
@@ -106,7 +105,7 @@ class Forest:
             yield has_it + k, back[k], back[k + 1], False
 
     def _path(self, rack: tuple[int, ...], chunk: int) -> list[int]:
-        """The hosts of a rack that this chunk's sum passes, the last of them its gate."""
+        """The hosts of a rack that this chunk's sum passes; the last one is the gate."""
         part = chunk % LEAF_PARTS
         core = [host for host in rack if not self._is_leaf(host, part)]
         core = core or [min(rack, key=lambda host: self.leaf_parts[host])]
@@ -114,5 +113,5 @@ class Forest:
         return core[gate + 1 :] + core[: gate + 1]
 
     def _is_leaf(self, host: int, part: int) -> bool:
-        """Its parts are spread evenly over the eight."""
+        """Spread a host's leaf parts evenly over the eight."""
         return (part * self.leaf_parts[host]) % LEAF_PARTS < self.leaf_parts[host]

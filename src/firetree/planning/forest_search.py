@@ -1,7 +1,7 @@
-"""Find a forest for a network: start from good ones, and improve the best by local search.
+"""Find a forest for a network by local search from a few good starts.
 
-`price` says what a change brings. The search ends after a number of simulated transfers, so it
-takes as long and finds the same on every machine.
+The simulator prices each change. The search stops after a fixed number of simulated transfers, so it
+finds the same forest on every machine.
 """
 
 from __future__ import annotations
@@ -19,43 +19,42 @@ from firetree.planning.host_order import host_order
 from firetree.planning.simulate import price
 
 TRANSFERS = 100_000
-"""Simulated transfers in one search: some seconds."""
+"""Simulated transfers in one search, which take some seconds."""
 
 FRUITLESS = 100
-"""A search ends after so many changes in a row to forests that were tried before."""
+"""A search stops after this many changes in a row that lead to forests tried before."""
 
 WORTHWHILE = 0.995
-"""A change must bring the time down to this part, or the search would chase noise."""
+"""A change is kept if the new time is below this fraction of the old one; less would be noise."""
 
 WIDEST_STAR = 8
-"""Larger racks are cut into few chunks where all hosts hand in at once: it would cost more messages
-than it saves steps."""
+"""Racks with more hosts use few chunks in a star: more would cost more messages than they save steps."""
 
 MOST_CHUNKS = 256
 LEAST_CHUNK_BYTES = 1 << 15
 
 _SLOW = (0.8, 0.5)
-"""Hosts below these parts of the usual rate are tried as leaves."""
+"""Hosts below these fractions of the median rate are tried as leaves."""
 
 
 def find_forest(
     network: Network, size_bytes: float, *, seed: int = 0, transfers: int = TRANSFERS
 ) -> Forest:
-    """The best forest found for an all-reduce of `size_bytes`: the same for the same seed.
+    """The best forest found for an all-reduce of `size_bytes`; the same for the same seed.
 
-    `transfers` bounds the search: it ends once so many have been simulated.
+    The search stops after `transfers` simulated transfers.
     """
     search = _Search(network, size_bytes, transfers)
     for start in _starts(network, size_bytes):
         search.consider(start)
     changes = random.Random(seed)
     while search.goes_on:
-        search.consider(_changed(search.best, network, size_bytes, changes))
+        search.consider(_mutate(search.best, network, size_bytes, changes))
     return search.best
 
 
 class _Search:
-    """The best forest so far, and what may still be spent on others."""
+    """The best forest so far, and how many transfers may still be simulated."""
 
     def __init__(self, network: Network, size_bytes: float, transfers: int):
         self._network, self._size_bytes, self._left = network, size_bytes, transfers
@@ -66,11 +65,11 @@ class _Search:
 
     @property
     def goes_on(self) -> bool:
-        """Whether something is left to spend, and to be found."""
+        """Whether transfers are left, and new forests are still found."""
         return self._left > 0 and self._fruitless < FRUITLESS
 
     def consider(self, forest: Forest) -> None:
-        """Take it where it is faster, by what is worth a change, and can be paid for."""
+        """Keep the forest if it is new, within the transfers left, and faster by WORTHWHILE."""
         self._fruitless += 1
         transfers = 2 * (self._network.size - 1) * forest.chunks
         too_dear = self._tried and transfers > self._left
@@ -85,7 +84,7 @@ class _Search:
 
 
 def _plain(network: Network) -> Forest:
-    """Racks as they are, hosts in the order of their ports, a gate a rack, one chunk a rack."""
+    """The network's racks, hosts ordered by their ports, one gate and one chunk for each rack."""
     members = [set(rack.hosts) for rack in network.racks] or [set(range(network.size))]
     order = host_order(network)
     racks = tuple(tuple(host for host in order if host in rack) for rack in members)
@@ -93,7 +92,7 @@ def _plain(network: Network) -> Forest:
 
 
 def _starts(network: Network, size_bytes: float) -> Iterator[Forest]:
-    """No leaves or the slow hosts, one gate or all, passed on or handed in at once, more or fewer chunks."""
+    """All mixes of: no leaves or slow hosts as leaves, one gate or all, chains or stars, numbers of chunks."""
     plain = _plain(network)
     rates = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
     usual = median(rates)
@@ -102,7 +101,7 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Forest]:
     }
     slow = [host for host, rate in enumerate(rates) if rate < min(_SLOW) * usual]
     if len(slow) == 1 and not network.racks and network.size > 2:
-        # Alone behind a gate it sends and receives from the start, each chunk one way and back.
+        # As a rack of its own, a slow host sends and receives from the start, each chunk once each way.
         fast = tuple(host for host in plain.racks[0] if host != slow[0])
         own_rack = replace(plain, racks=(fast, (slow[0],)))
         for chunks in _chunk_counts(own_rack, size_bytes):
@@ -116,9 +115,9 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Forest]:
 
 
 def _chunk_counts(forest: Forest, size_bytes: float) -> list[int]:
-    """Whole periods: one, and about a third and all of the most that a buffer should be cut into.
+    """Multiples of the period: one, a third of the most useful number of chunks, and that number.
 
-    None where even one is more than that, as racks of several sizes can have it.
+    Empty if one period exceeds MOST_CHUNKS, as racks of different sizes can cause.
     """
     if forest.period > MOST_CHUNKS:
         return []
@@ -132,10 +131,10 @@ def _most_chunks(forest: Forest, size_bytes: float) -> float:
     return min(MOST_CHUNKS, max(1.0, size_bytes / LEAST_CHUNK_BYTES))
 
 
-def _changed(forest: Forest, network: Network, size_bytes: float, changes: random.Random) -> Forest:
-    """The forest with one thing changed: a leaf's share, the order, the gates, or the chunks.
+def _mutate(forest: Forest, network: Network, size_bytes: float, changes: random.Random) -> Forest:
+    """The forest with one random change: a host's leaf part, the order, the gates, or the chunks.
 
-    As it was where its period would be longer than MOST_CHUNKS.
+    The forest stays as it is if the change would make its period longer than MOST_CHUNKS.
     """
     before = forest
     match changes.choice(("leaf", "order", "gates", "chunks", "chunks")):

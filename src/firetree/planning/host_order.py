@@ -1,4 +1,4 @@
-"""Which host takes which part of a schedule that was made for equal hosts."""
+"""Assign hosts to the ranks of a schedule that was made for equal hosts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from firetree.network.network import Network
 
 
 def host_order(network: Network) -> tuple[int, ...]:
-    """Hosts in the order of a schedule's parts: racks one after another, slow hosts last.
+    """The host for each rank of a schedule: rack by rack, slow hosts last.
 
-    Neighbouring parts exchange the most, so a rack stays together; the last part is a leaf of every
-    tree here, and the end of the chain.
+    Neighbouring ranks exchange the most, so a rack stays together. The last rank is a leaf of every tree
+    and the end of the chain.
     """
     rates = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
     racks = [rack.hosts for rack in network.racks] or [tuple(range(network.size))]

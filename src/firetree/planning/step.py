@@ -1,7 +1,7 @@
-"""A training step in time: when gradients become ready, how DDP buckets them, and when all are summed.
+"""Predict the time of a training step with DDP's buckets.
 
-Buckets are summed one after another, in the order in which they become ready, while the backward pass
-goes on (Li et al., "PyTorch distributed: experiences on accelerating data parallel training", 2020).
+The all-reduces of buckets run one after another, as buckets become ready, beside the backward pass (Li
+et al., "PyTorch distributed: experiences on accelerating data parallel training", 2020).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from firetree.models.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Gradients that are summed in one go, and when the last of them is there."""
+    """Gradients of one all-reduce; `ready_s` is when the last one is ready, from the backward pass's start."""
 
     size_bytes: int
     ready_s: float
@@ -22,15 +22,14 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class StepPrediction:
-    """`step_s` from the forward pass's start until all gradients are summed; of it, `exposed_s` is what
-    is left to wait for when the backward pass has ended."""
+    """`step_s` ends when all gradients are summed; `exposed_s` of it comes after the backward pass."""
 
     step_s: float
     exposed_s: float
 
 
 def bucketed(profile: Profile, bucket_bytes: int) -> list[Bucket]:
-    """DDP's buckets: each takes gradients in their order until it holds `bucket_bytes` or more."""
+    """DDP's buckets: each takes gradients in order until it holds `bucket_bytes` or more."""
     buckets, size_bytes = [], 0
     for gradient in profile.gradients:
         size_bytes += gradient.size_bytes
@@ -45,7 +44,7 @@ def bucketed(profile: Profile, bucket_bytes: int) -> list[Bucket]:
 def step(
     profile: Profile, bucket_bytes: int, all_reduce_s: Callable[[int], float]
 ) -> StepPrediction:
-    """The time of a step in which a bucket of some bytes takes `all_reduce_s(bytes)` to be summed."""
+    """The time of a step in which the all-reduce of a bucket takes `all_reduce_s(size_bytes)`."""
     end_s = 0.0
     for bucket in bucketed(profile, bucket_bytes):
         end_s = max(end_s, bucket.ready_s) + all_reduce_s(bucket.size_bytes)
@@ -56,6 +55,6 @@ def step(
 def local_step(
     profile: Profile, local_steps: int, all_reduce_s: Callable[[int], float]
 ) -> StepPrediction:
-    """A step where the ranks average all parameters in one go, after every `local_steps` steps."""
+    """The mean time of a step when ranks average all parameters after every `local_steps` steps."""
     exposed_s = all_reduce_s(profile.size_bytes) / local_steps
     return StepPrediction(profile.compute_s + exposed_s, exposed_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firetree.commands import tables
 from firetree.network import format_duration
+from firetree.network.units import format_bytes
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.forecast import Forecast
 from firetree.planning.plan import ForecastPoint, Plan
@@ -31,7 +32,7 @@ def headline(found: Forecast) -> str:
     """What a step sends and computes."""
     profile = found.workload.profile
     return (
-        f"{found.workload.model}: {profile.size_bytes / 1e6:.1f} MB of gradients, "
+        f"{found.workload.model}: {format_bytes(profile.size_bytes)} of gradients, "
         f"{format_duration(profile.compute_s)} of computation a step"
     )
 
