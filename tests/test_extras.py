@@ -19,6 +19,7 @@ PACKAGES = {
     "onnx": {"onnx", "onnxscript", "onnxruntime"},
     "fast": {"simplejpeg", "numba"},
     "mpi": {"mpi4py"},
+    "private": {"cryptography"},
 }
 """What is imported of each extra."""
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd import Variable
-from torch.distributed import ProcessGroup, ProcessGroupGloo, Store
+from torch.distributed import ProcessGroup, Store
 from torch.distributed import distributed_c10d as c10d
 
 if TYPE_CHECKING:
@@ -57,19 +57,6 @@ def named_group(
         timeout=timedelta(seconds=timeout_s),
     )
     c10d._world.pg_group_ranks[group] = {rank: index for index, rank in enumerate(ranks)}
-    return group
-
-
-def gloo_group(
-    store: Store, address: str, rank: int, world_size: int, timeout_s: float
-) -> ProcessGroup:
-    """A group of Gloo beside the default one, which listens at `address` and has a single thread."""
-    gloo: Any = ProcessGroupGloo  # its stubs lack the options
-    options = gloo._Options()
-    options._devices = [gloo.create_device(hostname=address)]
-    options._timeout = timedelta(seconds=timeout_s)
-    options._threads = 1
-    group: ProcessGroup = gloo(store, rank, world_size, options)
     return group
 
 

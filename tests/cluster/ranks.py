@@ -13,7 +13,18 @@ import torch
 import torch.distributed as dist
 from command import FORKS, free_port
 
+from firetree.peers import BACKEND, WiredGroup
+from firetree.wires import Mesh
+
 DEADLINE_S = 120.0
+
+
+def meshed(group: dist.ProcessGroup | None = None, timeout_s: float = 60.0) -> Mesh:
+    """Wires between the ranks of a group, by default of all."""
+    ranks = dist.get_process_group_ranks(group or dist.group.WORLD)
+    wired = dist.new_group(ranks, timeout=timedelta(seconds=timeout_s), backend=BACKEND)
+    assert isinstance(wired, WiredGroup)
+    return wired.mesh
 
 
 def run_on_ranks(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 from command import COMMAND, LIMIT_S, firetree, free_port, start
-from ranks import run_on_ranks
+from ranks import meshed, run_on_ranks
 
 from firetree import collectives
 from firetree.bench import measure
@@ -173,7 +173,7 @@ def complaint_about_a_broadcast(sizes_bytes: tuple[int, ...]) -> list[str]:
     """Let each size be summed by a broadcast, which loses what all but rank 0 hold."""
     group = dist.group.WORLD
     assert group is not None
-    executor = Executor(collectives.build("binomial_tree", 2, 1, "broadcast"), group)
+    executor = Executor(collectives.build("binomial_tree", 2, 1, "broadcast"), meshed())
     contestant = measure._Contestant(executor.run, chunks=1)
     complaints = []
     for size_bytes in sizes_bytes:

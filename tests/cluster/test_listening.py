@@ -64,7 +64,7 @@ def test_a_command_on_one_machine_listens_on_loopback_only(
         time.sleep(0.02)
     assert job.returncode == 0, job.communicate()
     loopback = socket.inet_aton("127.0.0.1")[::-1].hex().upper()
-    assert seen == {loopback}
+    assert seen == (set() if name == "train alone" else {loopback})
 
 
 class Payload:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from typing import cast
 
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import run_on_ranks
+from ranks import meshed, run_on_ranks
 
 from firetree import collectives
 from firetree.collectives import Executor
-from firetree.collectives.executor import OverNccl
-from firetree.collectives.schedule import Collective, chunk_bounds
+from firetree.collectives.over_nccl import OverNccl
+from firetree.collectives.schedule import Collective
 
 ALGORITHMS = (*collectives.names(), "kary_tree:2", "sharded_parameter_server:2", "hierarchical:3")
 
@@ -62,10 +61,10 @@ def compare(executor: Executor, sums: dict[tuple[int, torch.dtype], torch.Tensor
 
 
 def compare_all() -> list[list[str]]:
-    group, sums = dist.new_group(backend="gloo"), expected_sums()
+    mesh, sums = meshed(), expected_sums()
     odd = {case: sums[case] for case in sums if case[0] in (1, 1009) and case[1] in ODD_DTYPES}
     return [
-        compare(Executor(collectives.build(name, dist.get_world_size(), chunks), group), cases)
+        compare(Executor(collectives.build(name, dist.get_world_size(), chunks), mesh), cases)
         for name in ALGORITHMS
         for chunks, cases in ((None, sums), (7, odd))
     ]
@@ -91,16 +90,13 @@ def sum_all_in_rounds() -> list[tuple[str, str]]:
 
 
 def sum_in_rounds(name: str) -> tuple[str, str]:
-    """The same sum as one thread does it on Gloo, and by the rounds that are made for NCCL (here over Gloo)."""
+    """The same sum over wires, and by the rounds that are made for NCCL (here over Gloo)."""
     group = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
     schedule = collectives.build(name, dist.get_world_size(), 7)
     in_order = values(dist.get_rank(), 1009, torch.float32)
     rounds = in_order.clone()
-    Executor(schedule, group).run(in_order)
-    carrier = OverNccl(schedule, collectives.prove(schedule), group)
-    bounds = chunk_bounds(rounds.numel(), schedule.chunks)
-    chunks = [rounds[begin:end] for begin, end in itertools.pairwise(bounds)]
-    carrier.carry(chunks, torch.empty(carrier.slots, max(map(len, chunks))).unbind())
+    Executor(schedule, meshed()).run(in_order)
+    OverNccl(schedule, collectives.prove(schedule), group).carry(rounds)
     return digest(in_order), digest(rounds)
 
 
@@ -111,10 +107,9 @@ def test_grouped_rounds_give_the_same_bits() -> None:
 
 
 def run_halves(name: str, kind: Collective) -> tuple[torch.Tensor, list[int]]:
-    group = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
     schedule = collectives.build(name, dist.get_world_size(), 6, kind)
     buffer = torch.full((6,), 10.0 ** dist.get_rank())
-    Executor(schedule, group).run(buffer)
+    Executor(schedule, meshed()).run(buffer)
     return buffer, list(schedule.owners)
 
 
@@ -141,7 +136,7 @@ def sum_all_twice() -> list[tuple[bool, list[int], int]]:
 
 def sum_twice(algorithm: str) -> tuple[bool, list[int], int]:
     schedule = collectives.build(algorithm, dist.get_world_size())
-    executor = Executor(schedule, dist.new_group(backend="gloo"))
+    executor = Executor(schedule, meshed())
     first = values(dist.get_rank(), 1009, torch.float32)
     second = first.clone()
     executor.run(first)

@@ -153,9 +153,10 @@ def test_no_network_outlives_the_group_of_its_ranks(
     # DDP would end the group holding the interpreter's lock, for which the group's threads may wait.
     end, left = dist.destroy_process_group, []
 
-    def counted() -> None:
-        left.append(sum(type(it) is DistributedDataParallel for it in gc.get_objects()))
-        end()
+    def counted(group: dist.ProcessGroup | None = None) -> None:
+        if group is None:  # that of all ranks
+            left.append(sum(type(it) is DistributedDataParallel for it in gc.get_objects()))
+        end(group)
 
     monkeypatch.setattr(dist, "destroy_process_group", counted)
     recipe = load_recipe("digits")

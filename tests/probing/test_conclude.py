@@ -13,8 +13,9 @@ from firetree.errors import UserError
 from firetree.network import Host, Machine, Network, Rack
 from firetree.probing import Probe
 from firetree.probing.conclude import conclude
-from firetree.probing.costs import RING_BYTES, Costs
+from firetree.probing.costs import Costs
 from firetree.probing.estimate import half_width, interval
+from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
 from firetree.probing.racks import RackTrial
 

@@ -35,7 +35,7 @@ from firetree.launch import (
     launch,
 )
 from firetree.network import Network, from_json
-from firetree.peers import broadcast_json
+from firetree.peers import BACKEND, broadcast_json, carrier_of
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.candidates import FOREST, GLOO, Choice, forest, known
 from firetree.probing import probe_ranks
@@ -253,10 +253,12 @@ def _measure(settings: Settings, progress: Progress) -> list[Measurement]:
 def _groups(world_size: int, settings: Settings) -> dict[str, dist.ProcessGroup]:
     """A group for each way: connections of its own, which remember nothing of the others' traffic."""
     timeout, ranks = timedelta(seconds=settings.timeout_s), list(range(world_size))
-    backend = "nccl" if settings.device == "cuda" else "gloo"
+    ours, theirs = ("nccl", "nccl") if settings.device == "cuda" else (BACKEND, "gloo")
+    backends = dict.fromkeys(settings.algorithms, ours)
+    backends |= dict.fromkeys(peer_names(settings.device), theirs)
     return {
         name: cast(dist.ProcessGroup, dist.new_group(ranks, timeout=timeout, backend=backend))
-        for name in (*peer_names(settings.device), *settings.algorithms)
+        for name, backend in backends.items()
     }
 
 
@@ -266,6 +268,7 @@ def _measure_groups(groups: dict[str, dist.ProcessGroup], settings: Settings) ->
     network = whole and whole.first(group.size())
     network = network or _equal_ports(group, torch.device(settings.device))
     priced = _probed(group) if settings.predict or FOREST in settings.algorithms else None
+    carriers = {name: carrier_of(groups[name]) for name in settings.algorithms}
     rows: list[Measurement] = []
     for size_bytes in settings.sizes_bytes:
         contestants = {
@@ -275,7 +278,7 @@ def _measure_groups(groups: dict[str, dist.ProcessGroup], settings: Settings) ->
             settings, priced or network, size_bytes, group
         ).items():
             if name != GLOO:
-                executor = Executor(choice.schedule(group.size()), groups[name], settings.timeout_s)
+                executor = Executor(choice.schedule(group.size()), carriers[name])
                 contestants[name] = _Contestant(executor.run, choice.chunks)
             contestants[name].predicted_s = predicted_s
         for _ in range(settings.repeats):

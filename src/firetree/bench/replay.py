@@ -28,7 +28,7 @@ from firetree.launch import FIRETREE, Hear, RankInfo, call, joined
 from firetree.models.profile import Profile
 from firetree.models.workload import load_workload
 from firetree.network import Network
-from firetree.peers import broadcast_json
+from firetree.peers import BACKEND, broadcast_json
 from firetree.planning.plan import Plan, Prices, make_plan, restricted
 from firetree.planning.step import Bucket, bucketed
 from firetree.probing import probe_ranks
@@ -206,7 +206,7 @@ def _row(plan: Plan, way: str, seconds: Sequence[float]) -> StepRow:
 
 def _synchroniser(plan: Plan) -> Synchroniser:
     ranks = list(range(dist.get_world_size()))
-    group = dist.new_group(ranks, timedelta(seconds=_TIMEOUT_S), backend="gloo")
+    group = dist.new_group(ranks, timedelta(seconds=_TIMEOUT_S), backend=BACKEND)
     assert isinstance(group, dist.ProcessGroup)
     return Synchroniser(plan, group, _TIMEOUT_S)
 

@@ -95,7 +95,7 @@ def build_graph(schedule: Schedule) -> Graph:
                 waits = before_landing[second]
             waits.add(moved(first) if before.kind == "send" else applied(first))
         for earlier, later in fan_outs(program) if schedule.one_port else ():
-            before_sending[transfer_at[rank, later]].add(applied(transfer_at[rank, earlier]))
+            before_sending[transfer_at[rank, later]].add(moved(transfer_at[rank, earlier]))
     sending, landing, applying = map(_freeze, (before_sending, before_landing, before_applying))
     order, level = _sort(schedule, transfers, sending, landing, applying)
     return Graph(transfers, sending, landing, applying, order, level)

@@ -64,7 +64,7 @@ class Schedule(Shown):
     send of a channel meets its k-th receive. `collective` is what it computes; `owners[k]` is the
     rank on which the sum of chunk k comes together, or from which the chunk is copied to all. With
     `one_port`, a rank that sends a chunk to several does so one after another: each transfer starts
-    once the one before has arrived, so that the first has the port to itself.
+    once the bytes of the one before have left, so that the first has the port to itself.
     """
 
     world_size: Positive

@@ -13,6 +13,7 @@ from firetree import __version__, launch, output
 from firetree.commands.arguments import choose, split_at
 from firetree.documents import shown
 from firetree.errors import ArgumentError, Interrupted, UnexpectedError, UserError, lack
+from firetree.wires.secret import VARIABLE
 
 VERBS = {
     "train": "a recipe on one or several workers, along a reduction tree",
@@ -28,6 +29,7 @@ VERBS = {
     "decompress": "the weights out of such a file",
     "scan": "how much each layer can be pruned",
     "export": "a model as ONNX",
+    "secret": "a key with which ranks speak to each other in private",
 }
 """Each is a module here with a function `run`, imported only when it is asked for."""
 
@@ -41,7 +43,8 @@ def main() -> None:
     ours, dashes, theirs = split_at(sys.argv[1:], "--")
     code = 0
     try:
-        _run([*(argument for argument in ours if argument != "--debug"), *dashes, *theirs])
+        asked = _with_secret([argument for argument in ours if argument != "--debug"])
+        _run([*asked, *dashes, *theirs])
         with output.to_standard_output():
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -53,6 +56,16 @@ def main() -> None:
     # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
     # backend abort now and then when the interpreter goes before they do.
     os._exit(code)
+
+
+def _with_secret(arguments: list[str]) -> list[str]:
+    """The arguments but for `--secret FILE`, which goes to all workers by the environment."""
+    before, mark, after = split_at(arguments, "--secret")
+    if mark and not after:
+        raise UserError("--secret has no value; expected a file of firetree secret new")
+    if mark:
+        os.environ[VARIABLE] = os.path.abspath(after[0])
+    return before + after[1:]
 
 
 def _explain(error: BaseException) -> int:

@@ -43,7 +43,9 @@ def with_numbers(dataset: Dataset) -> Dataset:
                     "expected names or numbers throughout"
                 )
         names = np.unique(labels[0])
-        labels = [_indices(part, label, names) for part, label in zip(parts, labels, strict=True)]
+        labels = [
+            _name_indices(part, label, names) for part, label in zip(parts, labels, strict=True)
+        ]
         classes = tuple(map(printable, names.tolist()))
     train, *test = [replace(part, labels=each) for part, each in zip(parts, labels, strict=True)]
     return replace(dataset, train=train, test=test[0] if test else None, classes=classes)
@@ -74,7 +76,7 @@ def _texts(stored: Stored, labels: Labels) -> Labels:
     return labels.astype(np.str_)
 
 
-def _indices(stored: Stored, labels: Labels, names: Labels) -> Labels:
+def _name_indices(stored: Stored, labels: Labels, names: Labels) -> Labels:
     unknown = np.flatnonzero(~np.isin(labels, names))
     if len(unknown):
         index = int(unknown[0])

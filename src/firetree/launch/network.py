@@ -17,6 +17,7 @@ from firetree.errors import RunFailedError, UserError
 from firetree.launch.rank_info import RankInfo
 from firetree.output import tell
 from firetree.peers import reach
+from firetree.wires.secret import VARIABLE
 
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _SLACK_S = 5.0
@@ -49,7 +50,8 @@ def speak_over_one_network(store: Store, rank_info: RankInfo, limit_s: float) ->
         return
     speak_over(interface)
     if rank_info.rank == 0 and not reach.is_loopback(own):
-        tell(f"speaking over {interface} ({own})")
+        how = "in private" if os.environ.get(VARIABLE) else "in clear"
+        tell(f"speaking over {interface} ({own}), {how}")
 
 
 def check_transport() -> None:

@@ -15,12 +15,12 @@ from firetree.errors import RunFailedError
 from firetree.launch.network import check_transport, speak_over, speak_over_one_network
 from firetree.launch.rank_info import RankInfo
 from firetree.launch.store import open_store
-from firetree.peers import opened
+from firetree.peers import BACKEND, opened
 
 
 @contextmanager
 def joined(rank_info: RankInfo, timeout_s: float) -> Iterator[None]:
-    """Join the default process group (Gloo) of all workers, on this worker's share of the cores.
+    """Join the default process group (over wires) of all workers, on this worker's share of the cores.
 
     Drop all references to DDP models inside the block. Otherwise DDP may be the last to hold the group
     and end it under the GIL, for which the group's threads may wait.
@@ -52,7 +52,7 @@ def share_cores(rank_info: RankInfo) -> None:
 
 def _stay_alone(timeout: timedelta) -> None:
     speak_over("lo")
-    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1, timeout=timeout)
+    dist.init_process_group(BACKEND, store=HashStore(), rank=0, world_size=1, timeout=timeout)
 
 
 def _meet(rank_info: RankInfo, timeout: timedelta) -> None:
@@ -60,7 +60,7 @@ def _meet(rank_info: RankInfo, timeout: timedelta) -> None:
     speak_over_one_network(store, rank_info, timeout.total_seconds())
     try:
         dist.init_process_group(
-            "gloo",
+            BACKEND,
             store=store,
             rank=rank_info.rank,
             world_size=rank_info.world_size,

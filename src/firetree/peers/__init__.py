@@ -20,17 +20,21 @@ from firetree.peers.rollcall import (
 )
 from firetree.peers.store_exchange import StoreExchange
 from firetree.peers.waiting import waiting
+from firetree.peers.wired_group import BACKEND, WiredGroup, carrier_of
 
 __all__ = [
+    "BACKEND",
     "Json",
     "RollCall",
     "Stop",
     "StoreExchange",
+    "WiredGroup",
     "agree",
     "at",
     "backend_error",
     "broadcast_json",
     "broadcast_tensors",
+    "carrier_of",
     "current",
     "gather_json",
     "hand_over",

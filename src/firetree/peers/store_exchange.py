@@ -10,16 +10,15 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NoReturn, TypeVar
 
-import torch.distributed as dist
+from torch.distributed import Store
 
 from firetree.errors import CollectiveError
 from firetree.peers.exchange import Json
 from firetree.peers.rollcall import LONG_S
-from firetree.torch_private import group_store
 
 Result = TypeVar("Result")
 
@@ -30,25 +29,26 @@ _STORE_S = 2.0
 
 
 class StoreExchange:
-    """One exchange of values between all ranks of a group; `ranks` are global ones.
+    """Exchanges of values between all ranks of a group.
 
     A rank may come late by up to `timeout_s`; after `LONG_S` the logger `firetree` hears who is
     missing. All ranks make the exchanges of a group in the same order.
 
     Args:
-        group: any process group with a store.
+        store: what the group's ranks have in common.
+        ranks: of the group, as messages call them; global ones.
+        rank: this one, in the group.
         place: where ranks meet, as in "firetree.attach"; part of every message.
         timeout_s: how long to wait for the others, in seconds.
     """
 
-    def __init__(self, group: dist.ProcessGroup, place: str, timeout_s: float):
-        self.ranks = dist.get_process_group_ranks(group)
-        self._rank = group.rank()
+    def __init__(self, store: Store, ranks: Sequence[int], rank: int, place: str, timeout_s: float):
+        self.ranks, self.rank = [*ranks], rank
         self._place, self._timeout_s = place, timeout_s
-        self._store = group_store(group)
+        self._store = store
         # Counted in the store, as earlier exchanges have left their keys there.
         self.number = self._asking_store(
-            lambda: self._store.add(f"{place}/exchanges of {self._rank}", 1)
+            lambda: self._store.add(f"{place}/exchanges of {self.rank}", 1)
         )
         self._rounds = 0
 
@@ -90,7 +90,7 @@ class StoreExchange:
 
     def _tell(self, mine: Json) -> list[Json]:
         keys = [self._key(f"{self._rounds}/{rank}") for rank in range(len(self.ranks))]
-        self._store.set(keys[self._rank], json.dumps(mine))
+        self._store.set(keys[self.rank], json.dumps(mine))
         quiet_s = min(LONG_S, self._timeout_s)
         in_time = self._until(lambda: self._store.check(keys), quiet_s)
         if not in_time and (late := self._missing(keys)):

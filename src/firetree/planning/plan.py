@@ -110,6 +110,11 @@ class Plan(Shown):
         """What sums the largest bucket."""
         return max(self.choices, key=lambda made: made[0])[1].algorithm if self.choices else GLOO
 
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """All that it may take for a bucket."""
+        return frozenset(choice.algorithm for _, choice in self.choices) or frozenset((GLOO,))
+
     def check(self, world_size: int, gradient_bytes: int) -> None:
         """Raise UserError where it was made for other ranks or another model."""
         if self.world_size != world_size:

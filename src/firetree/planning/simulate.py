@@ -11,15 +11,13 @@ forms count steps at most, or give each flow a port of its own, and may lie on e
 
 from __future__ import annotations
 
-import dataclasses
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
 from firetree.collectives.graph import Graph, applied, build_graph, moved
-from firetree.collectives.rank_order import CONFIRMED_BYTES, WINDOW
 from firetree.collectives.schedule import Schedule
 from firetree.network.network import Network, rack_of
 from firetree.planning.flow import CPUs, Done, Links, SimulatedClock
@@ -45,13 +43,11 @@ def price(schedule: Schedule, network: Network, size_bytes: float) -> Price:
     """
     if schedule.world_size != network.size:
         raise ValueError(f"a schedule for {schedule.world_size} ranks on {network.size} hosts")
-    if schedule.one_port and size_bytes / schedule.chunks < CONFIRMED_BYTES:
-        schedule = dataclasses.replace(schedule, one_port=False)
     return _Simulation(build_graph(schedule), network, size_bytes / schedule.chunks).run()
 
 
 class _Simulation:
-    """One run of a schedule, as the executor does it: a host takes in what it receives in its rank's order."""
+    """One run of a schedule, as the executor does it: a host takes in what comes first, if its turn has come."""
 
     def __init__(self, graph: Graph, network: Network, chunk_bytes: float):
         self._graph, self._network, self._chunk_bytes = graph, network, chunk_bytes
@@ -71,7 +67,7 @@ class _Simulation:
         for events in self._followers:
             events.sort(key=self._turn)
         self._arrived = [False] * len(graph.transfers)
-        self._taken_in = [deque(order) for order in _receive_orders(graph, network.size)]
+        self._ready = [deque[int]() for _ in range(network.size)]
         self._taking_in = [False] * network.size
         self._end_s = 0.0
 
@@ -99,7 +95,7 @@ class _Simulation:
                 if follower == moved(t):
                     self._start(t)
                 else:
-                    self._take_in(self._graph.transfers[t].receiver)
+                    self._take_in(t)
 
     def _start(self, t: int) -> None:
         """Send a transfer on its way; that its bytes have gone is what `moved` means here."""
@@ -115,22 +111,25 @@ class _Simulation:
 
         def arrived(_: float) -> None:
             self._arrived[t] = True
-            self._take_in(transfer.receiver)
+            self._take_in(t)
 
         self._work(transfer.sender, 0.0, send)
 
-    def _take_in(self, receiver: int) -> None:
-        """Take in, and add, what comes next in the receiver's order, if it is there."""
-        # Where the work takes no time it is over at once, and asks for what comes next within itself.
-        if self._taking_in[receiver]:
+    def _take_in(self, t: int) -> None:
+        """Take in a transfer, and add it, once it is there and may be applied."""
+        if not self._arrived[t] or self._missing[applied(t)]:
             return
-        self._taking_in[receiver] = True
-        order, host = self._taken_in[receiver], self._network.hosts[receiver]
-        while order and self._arrived[order[0]] and not self._missing[applied(order[0])]:
-            t = order.popleft()
-            add_s = host.add_s * self._chunk_bytes if self._graph.transfers[t].reduces else 0.0
+        receiver = self._graph.transfers[t].receiver
+        ready = self._ready[receiver]
+        ready.append(t)
+        # Work that takes no time is over at once, and asks for what comes next within itself.
+        while len(ready) and not self._taking_in[receiver]:
+            self._taking_in[receiver] = True
+            t = ready.popleft()
+            reduces = self._graph.transfers[t].reduces
+            add_s = self._network.hosts[receiver].add_s * self._chunk_bytes if reduces else 0.0
             self._work(receiver, add_s, partial(self._applied, t))
-        self._taking_in[receiver] = False
+            self._taking_in[receiver] = False
 
     def _work(self, host: int, more_s: float, done: Done) -> None:
         """Let a host's CPU handle an end of a message, and do `more_s` of work with it."""
@@ -164,27 +163,13 @@ class _Simulation:
 
 
 def _causes(graph: Graph) -> Iterator[set[int]]:
-    """What each transfer waits for before it starts.
-
-    The order of a channel follows from its sender; its receiver has so many receives posted.
-    """
-    channels: dict[tuple[int, int], list[int]] = defaultdict(list)
+    """What each transfer waits for before it starts; the order of a channel follows from its sender."""
+    before: dict[tuple[int, int], int] = {}
     for t, transfer in enumerate(graph.transfers):
-        channel = channels[transfer.sender, transfer.receiver]
-        landing = {c for c in graph.before_landing[t] if c // 2 not in channel[-1:]}
-        posted = {applied(earlier) for earlier in channel[-WINDOW : -WINDOW + 1]}
-        channel.append(t)
-        yield landing.union(graph.before_sending[t], posted)
-
-
-def _receive_orders(graph: Graph, size: int) -> list[list[int]]:
-    """For each host the transfers that it receives, as `rank_order` has them."""
-    received: list[list[int]] = [[] for _ in range(size)]
-    for t, transfer in enumerate(graph.transfers):
-        received[transfer.receiver].append(t)
-    for order in received:
-        order.sort(key=lambda t: (graph.level[applied(t)], graph.transfers[t].receive_index))
-    return received
+        channel = transfer.sender, transfer.receiver
+        landing = {cause for cause in graph.before_landing[t] if cause // 2 != before.get(channel)}
+        before[channel] = t
+        yield landing.union(graph.before_sending[t])
 
 
 def _machines(network: Network) -> tuple[list[int], list[float]]:

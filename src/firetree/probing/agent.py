@@ -6,13 +6,10 @@ import contextlib
 import os
 import socket
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 
-from torch.distributed import TCPStore
-
 from firetree.errors import RunFailedError
-from firetree.probing.costs import Costs, measure_costs, ring_message_s
+from firetree.probing.costs import Costs, measure_costs
 from firetree.probing.orders import (
     Connect,
     Connected,
@@ -99,7 +96,7 @@ def _obey(order: Order, limit_s: float, streams: Streams) -> Finding:
         case MeasureCosts():
             return measure_costs()
         case MeasureMessages():
-            return MessageCost(_message_s(order, limit_s, streams.address))
+            return MessageCost(streams.message_s(order.to, order.take_from, limit_s))
         case Stream(to, take_from, span_s, most_bytes, add_up):
             sent, rates = streams.stream(dict(to), take_from, span_s, most_bytes, add_up)
             return Streamed(tuple(sent.items()), tuple(rates.items()))
@@ -112,13 +109,6 @@ def _obey(order: Order, limit_s: float, streams: Streams) -> Finding:
             streams.echo(peer, count, limit_s)
             return Echoes()
     raise AssertionError(order)
-
-
-def _message_s(order: MeasureMessages, limit_s: float, address: str) -> float | None:
-    with contextlib.suppress(RuntimeError):
-        store = TCPStore(order.address, order.port, timeout=timedelta(seconds=limit_s))
-        return ring_message_s(store, address, order.index, order.size, limit_s)
-    return None
 
 
 def _boot_id() -> str:

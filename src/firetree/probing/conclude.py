@@ -7,9 +7,9 @@ from statistics import fmean, median
 
 from firetree.network import Host, Machine, Network, Rack
 from firetree.network.fair import fair_rates
-from firetree.probing.costs import RING_BYTES
 from firetree.probing.effort import Link, Pair
 from firetree.probing.estimate import interval
+from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
 from firetree.probing.racks import LIMITED, RackTrial
 

@@ -34,12 +34,10 @@ class MeasureCosts:
 
 @dataclass(frozen=True, slots=True)
 class MeasureMessages:
-    """Send messages around a ring of `size` hosts, as number `index`, who meet in a store."""
+    """Send messages around a ring: to rank `to`, from rank `take_from`."""
 
-    address: str
-    port: int
-    index: int
-    size: int
+    to: int
+    take_from: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from firetree.peers.reach import listen_at
 from firetree.probing.greeting import greeted
+from firetree.probing.messages import ring_message_s
 
 _HEADER = struct.Struct("!16sI")
 _SO_SNDBUFFORCE = 32
@@ -172,6 +173,13 @@ class Streams:
                 _receive_exactly(connection.socket, byte, end_s)
                 connection.passed_bytes += 1
                 connection.socket.sendall(b"\1")
+
+    def message_s(self, to: int, take_from: int, limit_s: float) -> float | None:
+        """CPU seconds for an end of a message around a ring; None where a neighbour is missing."""
+        if to not in self.sending or take_from not in self.receiving:
+            return None
+        outgoing, incoming = self.sending[to].socket, self.receiving[take_from].socket
+        return ring_message_s(outgoing, incoming, limit_s)
 
 
 def _pump(ready: selectors.BaseSelector, end_s: float, most_bytes: int) -> None:

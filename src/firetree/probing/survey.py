@@ -10,10 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-from torch.distributed import TCPStore
-
 from firetree.network.fair import fair_rates
-from firetree.peers.reach import listen_at
 from firetree.probing.conclude import (
     port_rates,
     port_samples,
@@ -135,18 +132,11 @@ class Survey:
         hosts = self._hosts
         if len({self.observed.machine_of[rank] for rank in hosts}) == len(hosts):
             return
-        address = self._team.members[0].address
-        listener = listen_at(address)
-        port = listener.getsockname()[1]
-        store = TCPStore(
-            *(address, port),
-            is_master=True,
-            wait_for_workers=False,
-            master_listen_fd=listener.detach(),
-        )
         orders = {
-            rank: MeasureMessages(address, store.port, index, len(hosts))
-            for index, rank in enumerate(hosts)
+            rank: MeasureMessages(to, take_from)
+            for take_from, rank, to in zip(
+                hosts[-1:] + hosts[:-1], hosts, hosts[1:] + hosts[:1], strict=True
+            )
         }
         for rank, answer in self._team.ask(orders, MessageCost, _STEP_LIMIT_S).items():
             if answer.message_s is not None:

@@ -43,6 +43,11 @@ class FixedAlgorithm:
     world_size: int
     chunks: int | None = None
 
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """Its name alone, as a plan has those of all its choices."""
+        return frozenset((self.algorithm,))
+
     def choice_for(self, size_bytes: int) -> Choice:
         """What sums a bucket of that size."""
         if self.algorithm == GLOO:

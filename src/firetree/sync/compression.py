@@ -23,6 +23,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import (
 )
 
 from firetree.errors import UserError
+from firetree.peers import WiredGroup
 from firetree.planning.compressions import INT8_BLOCK, Compression
 
 Sum = Callable[[Tensor], None]
@@ -137,7 +138,8 @@ class PowerSgd(Compressor):
                 "PyTorch's PowerSGD cannot train on the CPUs of a host that has a GPU; hide the GPU "
                 "with CUDA_VISIBLE_DEVICES= in the environment, or choose another compression"
             )
-        held = cast(dist.ProcessGroup, _Weakly(group))
+        # A group over wires has no threads of its own.
+        held = group if isinstance(group, WiredGroup) else cast(dist.ProcessGroup, _Weakly(group))
         self._state = PowerSGDState(held, matrix_approximation_rank=rank, start_powerSGD_iter=2)
         self._rank = rank
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,20 +14,24 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import CollectiveError, UserError
-from firetree.peers import Json, StoreExchange, agree, current, join, together
+from firetree.peers import BACKEND, Json, StoreExchange, WiredGroup, agree, current, join, together
+from firetree.planning.candidates import GLOO
 from firetree.planning.compressions import Compression, parse_compression
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chunks
+from firetree.sync.backend_sums import IN_CLEAR
 from firetree.sync.hook import Hook
 from firetree.sync.synchroniser import Synchroniser
 from firetree.torch_private import (
     comm_hook_of,
+    group_store,
     group_timeout_s,
     named_group,
     own_parameters,
     steps_in_backward,
     sums_without_hooks,
 )
+from firetree.wires.secret import VARIABLE
 
 # By name: importing FSDP takes as long as importing torch.
 _SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
@@ -80,21 +85,28 @@ def attach(
     _check_model(model)
     group, device = model.process_group, model.device
     if timeout_s is None:
-        timeout_s = group_timeout_s(group, device)
+        timeout_s = _timeout_s(group, device)
     _check_timeout(timeout_s)
-    exchange = StoreExchange(group, _WHERE, timeout_s)
+    ranks = dist.get_process_group_ranks(group)
+    exchange = StoreExchange(group_store(group), ranks, group.rank(), _WHERE, timeout_s)
     chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), exchange)
     agree(_description(model, chosen, compression), _REMEDY, exchange)
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    backend = "nccl" if device.type == "cuda" else BACKEND
     try:
         name = f"firetree {exchange.number} beside {group.group_name}"
         beside = named_group(name, backend, timeout_s, group)
+    except CollectiveError:
+        raise
     except RuntimeError as error:
         raise CollectiveError(f"{_WHERE}: the ranks cannot connect: {error}") from error
     roll = join(exchange.gather) if group.size() > 1 and current() is None else None
     synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
     Hook(model, synchroniser).register()
     return synchroniser
+
+
+def _timeout_s(group: dist.ProcessGroup, device: torch.device) -> float:
+    return group.mesh.timeout_s if isinstance(group, WiredGroup) else group_timeout_s(group, device)
 
 
 def _check_timeout(timeout_s: object) -> None:
@@ -154,9 +166,13 @@ def _choose(
         check_chunks(chunks)
     if isinstance(algorithm, Plan):
         algorithm.check(world_size, sum(p.nbytes for p in _trained(model)))
-        return algorithm, sent_as
-    check_algorithm(algorithm)
-    return FixedAlgorithm(algorithm, world_size, chunks), sent_as
+        chosen: FixedAlgorithm | Plan = algorithm
+    else:
+        check_algorithm(algorithm)
+        chosen = FixedAlgorithm(algorithm, world_size, chunks)
+    if os.environ.get(VARIABLE) and GLOO in chosen.algorithms:
+        raise UserError(IN_CLEAR)
+    return chosen, sent_as
 
 
 def gradient_bytes(model: nn.Module) -> int:

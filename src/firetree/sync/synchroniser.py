@@ -6,7 +6,6 @@ module is in `hook` and `script`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
@@ -26,11 +25,12 @@ from torch.futures import Future
 from firetree import collectives
 from firetree.collectives import Executor
 from firetree.errors import CollectiveError
-from firetree.peers import RollCall, backend_error, waiting
+from firetree.peers import RollCall, backend_error, carrier_of, waiting
 from firetree.planning.candidates import GLOO, Choice
 from firetree.planning.compressions import UNCOMPRESSED, Compression
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm
+from firetree.sync.backend_sums import BackendSums
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
 from firetree.sync.wire import tcp_sent_bytes
@@ -97,6 +97,10 @@ class Synchroniser:
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
         self._group, self._roll = group, roll
+        self._over = carrier_of(group)
+        self._backend = BackendSums(group, timeout_s)
+        if GLOO in chosen.algorithms:
+            self._backend.connect()
         self._passes = 0
         self._device = device
         self._world_size: int = group.size()
@@ -113,7 +117,7 @@ class Synchroniser:
         )
         thread.start()
         # Also at exit: the interpreter must not go before the thread.
-        weakref.finalize(self, _end, self._work, thread, group, roll, os.getpid())
+        weakref.finalize(self, _end, self._work, thread, self._backend, roll, os.getpid())
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """A copy of a model has no hook; where a script keeps this beside it, the copy keeps None."""
@@ -191,7 +195,7 @@ class Synchroniser:
     def _sparse_mean(self, buffer: Tensor) -> Tensor:
         """The mean as DDP computes it, to the bit."""
         buffer.div_(self._divisor)
-        dist.all_reduce(buffer, group=self._group)
+        self._backend.all_reduce(buffer)
         return buffer
 
     def _count(self, trains: bool) -> int:
@@ -217,9 +221,7 @@ class Synchroniser:
     def _backend_sums(self) -> bool:
         if self._compression.keeps_errors:
             return True
-        if isinstance(self.chosen, Plan):
-            return any(choice.algorithm == GLOO for _, choice in self.chosen.choices)
-        return self.chosen.algorithm == GLOO
+        return GLOO in self.chosen.algorithms
 
     def sent_bytes(self) -> int:
         """Bytes this rank has sent to all peers so far; take differences around what is measured.
@@ -301,11 +303,11 @@ class Synchroniser:
     def _sum(self, buffer: Tensor) -> None:
         choice = self.chosen.choice_for(buffer.nbytes)
         if choice.algorithm == GLOO:
-            dist.all_reduce(buffer, group=self._group)
+            self._backend.all_reduce(buffer)
             return
         if choice not in self._executors:
             schedule = choice.schedule(self._world_size)
-            self._executors[choice] = Executor(schedule, self._group, self._timeout_s)
+            self._executors[choice] = Executor(schedule, self._over)
         self._executors[choice].run(buffer)
 
     def _fulfil(self, pending: _Pending) -> None:
@@ -373,7 +375,7 @@ def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
 def _end(
     work: SimpleQueue[Callable[[], None] | None],
     thread: threading.Thread,
-    group: dist.ProcessGroup,
+    backend: BackendSums,
     roll: RollCall | None,
     process: int,
 ) -> None:
@@ -385,5 +387,4 @@ def _end(
         thread.join(timeout=1.0)
     if roll is not None:
         roll.close()
-    with contextlib.suppress(ValueError):  # ended with all others
-        dist.destroy_process_group(group)
+    backend.close()

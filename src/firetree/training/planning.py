@@ -5,6 +5,7 @@ All ranks call these functions together, at the same steps. Rank 0 predicts the 
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
@@ -18,10 +19,12 @@ from firetree.errors import RunFailedError
 from firetree.models.profile import Profile
 from firetree.models.timing import measure
 from firetree.peers import broadcast_json, gather_json
+from firetree.planning.candidates import GLOO
 from firetree.planning.plan import BUCKETS_BYTES, Plan, Prices, make_plan
 from firetree.probing import Probe, probe_ranks
 from firetree.torch_private import group_store
 from firetree.trace import StepTrace
+from firetree.wires.secret import VARIABLE
 
 AUTO: Literal["auto"] = "auto"
 
@@ -104,6 +107,8 @@ class Planner:
         made = None
         if dist.get_rank() == 0:
             prices = Prices(found.network)
+            if os.environ.get(VARIABLE):
+                prices.names.remove(GLOO)
             made = make_plan(self._model_name, self._profile, prices, buckets_bytes).to_json()
         return Plan.from_json(broadcast_json(made))
 

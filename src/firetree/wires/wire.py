@@ -1,0 +1,102 @@
+"""What connects one rank with another; bytes go between memory and sockets with no copy of our own."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+
+_UNSENT_BYTES = 1 << 17
+"""A send ends when no more than this waits in the kernel, so that the next one follows it closely."""
+
+
+_RECORD_BYTES = 1 << 14
+
+
+class WireClosedError(ConnectionError):
+    """The other rank has closed the connection, or its host has."""
+
+
+class Wire:
+    """Connected sockets to send and to receive on, which may be one and the same. Nothing here waits."""
+
+    def __init__(self, outgoing: socket.socket, incoming: socket.socket):
+        self.outgoing, self.incoming = outgoing, incoming
+        self.sent = self.received = 0
+        """Messages begun in either direction, which whoever uses the wire counts."""
+
+    @staticmethod
+    def over(stream: socket.socket) -> Wire:
+        """Both directions of a TCP connection, set for messages that others wait for."""
+        stream.setblocking(False)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+        kind = TlsWire if isinstance(stream, ssl.SSLSocket) else Wire
+        return kind(stream, stream)
+
+    def send(self, *parts: memoryview) -> int:
+        """Hand as many of these bytes to the kernel as it takes at once; returns how many.
+
+        Raises:
+            WireClosedError: the other rank is gone.
+        """
+        try:
+            return self.outgoing.sendmsg(parts, (), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise WireClosedError(error.strerror) from error
+
+    def receive(self, *parts: memoryview) -> int:
+        """Fill these bytes with what has come; returns how many.
+
+        Raises:
+            WireClosedError: the other rank is gone.
+        """
+        try:
+            count = self.incoming.recvmsg_into(parts, 0, socket.MSG_DONTWAIT)[0]
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise WireClosedError(error.strerror) from error
+        if not count:
+            raise WireClosedError("closed by the other rank")
+        return count
+
+    def close(self) -> None:
+        """End both directions."""
+        self.outgoing.close()
+        self.incoming.close()
+
+
+class TlsWire(Wire):
+    """A wire whose socket speaks TLS, which takes and gives one record of 16 kB at a time."""
+
+    outgoing: ssl.SSLSocket
+    incoming: ssl.SSLSocket
+
+    def send(self, *parts: memoryview) -> int:
+        """As of any wire; small parts share a record."""
+        whole = parts if sum(map(len, parts)) > _RECORD_BYTES else (memoryview(b"".join(parts)),)
+        return self._moved(self.outgoing.send, whole)
+
+    def receive(self, *parts: memoryview) -> int:
+        """As of any wire."""
+        return self._moved(self.incoming.recv_into, parts)
+
+    def _moved(self, move: Callable[[memoryview], int], parts: Iterable[memoryview]) -> int:
+        """What passes of these bytes, record by record, before the socket would have to wait."""
+        moved = 0
+        try:
+            for part in parts:
+                left = part
+                while left:
+                    if not (count := move(left)):
+                        raise WireClosedError("closed by the other rank")
+                    moved, left = moved + count, left[count:]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as error:
+            if not moved:
+                raise WireClosedError(error.strerror or str(error)) from error
+        return moved

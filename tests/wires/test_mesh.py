@@ -1,0 +1,190 @@
+"""Ranks find each other and nobody else, within bounds of time and memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firetree.wires import Mesh, WireClosedError, connect
+from firetree.wires.door import GREETING_S, MOST_WAITING, TOKEN_BYTES, Door, greeting
+
+HERE = "127.0.0.1"
+TOKEN = bytes(TOKEN_BYTES)
+
+
+def gathering(size: int) -> Callable[[int], Callable[[Any], list[Any]]]:
+    """For each rank what tells all others its value."""
+    told: list[Any] = [None] * size
+    all_here = threading.Barrier(size)
+
+    def of_rank(rank: int) -> Callable[[Any], list[Any]]:
+        def gather(value: Any) -> list[Any]:
+            told[rank] = value
+            all_here.wait(10)
+            return told
+
+        return gather
+
+    return of_rank
+
+
+def connected(size: int) -> list[Mesh]:
+    gather = gathering(size)
+    with ThreadPoolExecutor(size) as threads:
+        return [
+            *threads.map(
+                lambda rank: connect(gather(rank), rank, range(size), HERE, 10), range(size)
+            )
+        ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_each_rank_reaches_each_other_rank(size: int) -> None:
+    meshes = connected(size)
+    for mesh in meshes:
+        assert sorted(mesh.wires) == [rank for rank in range(size) if rank != mesh.rank]
+        for peer, wire in mesh.wires.items():
+            assert wire.send(memoryview(bytes([mesh.rank, peer]))) == 2
+    for mesh in meshes:
+        for peer, wire in mesh.wires.items():
+            heard = bytearray(2)
+            while not wire.receive(memoryview(heard)):
+                time.sleep(0.001)
+            assert [*heard] == [peer, mesh.rank]
+        mesh.close()
+
+
+def test_the_end_of_a_rank_is_noticed_at_once() -> None:
+    here, other = connected(2)
+    assert here.wires[1].receive(memoryview(bytearray(1))) == 0
+    other.close()
+    time.sleep(0.05)
+    with pytest.raises(WireClosedError):
+        here.wires[1].receive(memoryview(bytearray(1)))
+    here.close()
+
+
+def test_the_end_of_a_rank_is_noticed_though_a_process_that_it_forked_lives_on() -> None:
+    here, other = connected(2)
+    child = os.fork()
+    if not child:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        other.close()
+        time.sleep(0.05)
+        with pytest.raises(WireClosedError):
+            here.wires[1].receive(memoryview(bytearray(1)))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    here.close()
+
+
+def test_nothing_listens_once_all_are_connected() -> None:
+    ports: list[int] = []
+    gather = gathering(2)
+
+    def noting(rank: int) -> Callable[[Any], list[Any]]:
+        def gather_and_note(value: Any) -> list[Any]:
+            ports.append(value[1])
+            return gather(rank)(value)
+
+        return gather_and_note
+
+    with ThreadPoolExecutor(2) as threads:
+        meshes = [
+            *threads.map(lambda rank: connect(noting(rank), rank, range(2), HERE, 10), range(2))
+        ]
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HERE, port), 1)
+    for mesh in meshes:
+        mesh.close()
+
+
+def test_ranks_that_do_not_come_are_named() -> None:
+    with closing(Door(HERE)) as door, pytest.raises(TimeoutError, match="rank 1, rank 3"):
+        door.answer(TOKEN, (1, 3), time.monotonic() + 0.2)
+
+
+def knock(door: Door, words: bytes) -> socket.socket:
+    stream = socket.create_connection((HERE, door.port), 5)
+    with suppress(OSError):
+        stream.sendall(words)
+    return stream
+
+
+STRANGERS = {
+    "silent": b"",
+    "half a greeting": greeting(TOKEN, 1)[:20],
+    "another token": greeting(bytes([1] * TOKEN_BYTES), 1),
+    "another rank": greeting(TOKEN, 7),
+    "rubbish": bytes(range(256)) * 4,
+    "a browser": b"GET / HTTP/1.1\r\nHost: here\r\n\r\n" * 3,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_a_stranger_is_let_go_and_the_rank_behind_it_comes_in(kind: str) -> None:
+    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 10)
+        strangers = [knock(door, STRANGERS[kind]) for _ in range(3)]
+        started_s = time.monotonic()
+        friend = knock(door, greeting(TOKEN, 1))
+        streams = answered.result()
+        assert time.monotonic() - started_s < GREETING_S
+        assert [*streams] == [1]
+        assert streams[1].getpeername() == friend.getsockname()
+        assert door.strangers == 3
+        for stream in (*strangers, friend, *streams.values()):
+            stream.close()
+
+
+def test_a_silent_stranger_is_let_go_in_time() -> None:
+    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
+        with knock(door, b"") as stranger:
+            stranger.settimeout(3 * GREETING_S)
+            assert stranger.recv(1) == b""
+        with knock(door, greeting(TOKEN, 1)):
+            answered.result()[1].close()
+
+
+def test_more_strangers_than_may_wait_keep_no_rank_out() -> None:
+    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
+        strangers = [knock(door, b"firetree") for _ in range(MOST_WAITING + 20)]
+        with knock(door, greeting(TOKEN, 1)):
+            answered.result()[1].close()
+        assert door.strangers == len(strangers)
+        for stranger in strangers:
+            stranger.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=80), max_size=4), st.data())
+def test_no_words_but_the_greeting_open_the_door(words: list[bytes], data: st.DataObject) -> None:
+    hello = greeting(TOKEN, 1)
+    at = data.draw(st.integers(0, len(hello) - 1))
+    changed = bytearray(hello)
+    changed[at] ^= data.draw(st.integers(1, 255))
+    with closing(Door(HERE)) as door:
+        strangers = [knock(door, said) for said in (*words, bytes(changed)) if said != hello]
+        for stranger in strangers:
+            stranger.shutdown(socket.SHUT_WR)
+        with pytest.raises(TimeoutError):
+            door.answer(TOKEN, [1], time.monotonic() + 0.05)
+        for stranger in strangers:
+            stranger.close()
