@@ -204,6 +204,6 @@ def test_an_algorithm_is_explained_step_by_step_and_as_a_page_in_the_current_fol
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^step (\d)", done.stdout, re.MULTILINE) == ["1", "2", "3", "4", "5", "6"]
-    assert done.stdout.endswith("\nThe same as an animated page: binomial_tree-8.html\n")
+    assert done.stdout.endswith("\nAnimated page: binomial_tree-8.html\n")
     assert [path.name for path in tmp_path.iterdir()] == ["binomial_tree-8.html"]
     assert "binomial_tree" in (tmp_path / "binomial_tree-8.html").read_text()

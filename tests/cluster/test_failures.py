@@ -119,7 +119,7 @@ CASES = {
         lambda _: ["digits", "--model.squeeze-ratio", 2],
         "squeeze_ratio = 2.0; expected above 0 and at most 1",
     ),
-    "resume without a folder": (lambda _: ["digits", "--resume"], "--resume needs the folder"),
+    "resume without a folder": (lambda _: ["digits", "--resume"], "--resume without the run"),
 }
 
 
@@ -239,7 +239,7 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_its_checkpoints(tmp_pa
     )
     assert code == 1
     assert err.startswith(("firetree: the loss is ", "firetree: the gradient of "))
-    assert "lower optim.lr; to go on: firetree train digits --workers 2 " in err
+    assert "lower optim.lr; to resume: firetree train digits --workers 2 " in err
     assert list(tmp_path.glob("run/checkpoints/step-*"))
 
 
@@ -317,10 +317,13 @@ def test_other_images_cannot_resume_a_run(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("reprot",), "no command 'reprot'; did you mean 'report'?"),
-        (("report",), "no run named"),
+        (("report",), "no run;"),
         (("report", "/none/such"), "no run folder /none/such"),
         (("report", "--jsn"), "unknown option '--jsn'; did you mean '--json'?"),
-        (("predict", "--model", "X", "a.png"), "unknown option '--model'; give MODEL by its place"),
+        (
+            ("predict", "--model", "X", "a.png"),
+            "unknown option '--model'; give MODEL without an option",
+        ),
         (("predict", "-m", "X"), "unknown option '-m'"),
         ((), "firetree has no command; expected one of train, report, plan, "),
         (("train",), "RECIPE is missing; see firetree train --help"),

@@ -40,5 +40,5 @@ def test_a_range_test_says_where_the_loss_falls_and_draws_it(tmp_path: Path) -> 
     rates = [point["rate"] for point in points]
     assert rates == sorted(rates)
     assert min(point["smoothed"] for point in points) < 0.9 * points[0]["smoothed"]
-    assert out.startswith("the loss falls fastest at a rate of ")
+    assert out.startswith("the loss falls fastest at a learning rate of ")
     assert "learning rate" in (tmp_path / "find-lr.html").read_text()

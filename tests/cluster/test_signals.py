@@ -49,7 +49,7 @@ def test_a_signal_costs_no_step(
     assert job.returncode == 128 + number, err
     assert f"run folder: {run_dir}\n" in out
     assert err.count("\n") == 1
-    said, _, command = err.strip().partition("; to go on: ")
+    said, _, command = err.strip().partition("; to resume: ")
     step = int(said.rpartition(" ")[2])
     assert said == f"firetree: {number.name}: ended with a checkpoint of step {step}"
     assert max((run_dir / "checkpoints").iterdir()).name == f"step-{step:08d}"
@@ -77,7 +77,7 @@ def test_a_signal_that_comes_while_a_failed_run_ends_is_not_followed_by_a_restar
     job.send_signal(signal.SIGINT)
     _, err = job.communicate(timeout=60)
     assert job.returncode == 128 + signal.SIGINT
-    assert " was killed by SIGKILL; the others were ended; to go on: " in err
+    assert " was killed by SIGKILL; the others were ended; to resume: " in err
 
 
 def told_to_end(stopped: int) -> bool:

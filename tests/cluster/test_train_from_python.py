@@ -60,7 +60,7 @@ def test_an_interrupted_script_keeps_a_checkpoint_and_can_go_on(tmp_path: Path) 
         script.send_signal(signal.SIGINT)
         said = script.stdout.readline()
         assert said.startswith("SIGINT: ended with a checkpoint of step ")
-        assert said.endswith(f"; to go on: firetree.Run('{run_dir}').resume()\n")
+        assert said.endswith(f"; to resume: firetree.Run('{run_dir}').resume()\n")
         assert not any(map(alive, workers))
         assert script.communicate()[0] == "600\n"
     finally:

@@ -158,7 +158,7 @@ def test_the_page_shows_what_the_net_looks_at_when_it_meets_the_query(
     step = int(weights_TT[-1].argmax())
     text = page.find_element("css selector", "section p").text
     assert text.startswith(
-        f"At the last symbol, c, it looks at {reading.symbols[step]} (step {step + 1}, "
+        f"At the last symbol, c, the net attends to {reading.symbols[step]} (step {step + 1}, "
     )
 
 
@@ -194,4 +194,4 @@ def test_the_command_writes_the_page_of_a_run(tmp_path: Path) -> None:
     assert out.strip() in written.replace("&#x27;", "'")
     code, _, err = firetree("report", run, "--input", "a1b2??a")
     assert code == 2
-    assert err == "firetree: --input a1b2??a without a page to show it on; add --html PAGE\n"
+    assert err == "firetree: --input a1b2??a without --html; add --html PAGE\n"

@@ -1,1 +1,1 @@
-"""The command `firetree`: one file a verb, with its options, texts and pages; nothing imports it."""
+"""The command `firetree`: one file for each verb, with texts and pages beside. The library does not import it."""

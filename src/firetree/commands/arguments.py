@@ -1,4 +1,4 @@
-"""From a command line to a dataclass of options: read by tyro, refused in one line."""
+"""Parse a command line into a dataclass of options with tyro; errors take one line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from firetree.errors import UserError, nearest
 Options = TypeVar("Options")
 
 _FLAG = re.compile("--?[A-Za-z]")
-"""How an option begins; a number below 0 begins otherwise."""
+"""The start of an option; a negative number is not one."""
 (_POSITIONAL,) = get_args(tyro.conf.Positional[str])[1:]
 
 
 def split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], list[str]]:
-    """What stands before the first mark, the mark if there is one, and what stands behind it."""
-    place = arguments.index(mark) if mark in arguments else len(arguments)
-    return arguments[:place], arguments[place : place + 1], arguments[place + 1 :]
+    """The arguments before the first mark, the mark if there is one, and the arguments after it."""
+    index = arguments.index(mark) if mark in arguments else len(arguments)
+    return arguments[:index], arguments[index : index + 1], arguments[index + 1 :]
 
 
 def choose(
@@ -34,9 +34,9 @@ def choose(
     arguments: list[str],
     run: Callable[[str, list[str]], object],
 ) -> None:
-    """Run the verb of a program that the first argument names with the rest, or show the verbs.
+    """Run the verb that the first argument names, with the other arguments; `--help` lists the verbs.
 
-    `verbs` says what each does. tyro's own would need the options of all, and import torch for them.
+    `verbs` describes each. tyro's own sub-commands would import the options of all verbs, and torch.
 
     Raises:
         UserError: no verb, or an unknown one.
@@ -45,7 +45,7 @@ def choose(
         case ["-h" | "--help"]:
             width = max(map(len, verbs))
             lines = "\n".join(f"  {verb:{width}}  {what}" for verb, what in verbs.items())
-            end = f"`{program} COMMAND --help` tells more. `--debug` shows the traceback of a failure."
+            end = f"`{program} COMMAND --help` shows its options, `--debug` the traceback of an error."
             output.show(f"usage: {program} COMMAND …\n\n{lines}\n\n{end}")
         case [verb, *rest] if verb in verbs:
             run(verb, rest)
@@ -62,12 +62,12 @@ def parse(
     default: Options | None = None,
     known_names: str = "",
 ) -> Options:
-    """Read options through tyro, whose framed page about a wrong one becomes one line.
+    """Parse options with tyro; its framed error page becomes one line.
 
-    `known_names` end the help's description.
+    `known_names` is appended to the help's description.
 
     Raises:
-        UserError: an option or value that cannot be.
+        UserError: an unknown option or an invalid value.
     """
     _refuse_unknown(kind, program, arguments)
     description = f"{inspect.getdoc(kind)} {known_names}"
@@ -94,7 +94,7 @@ def parse(
 
 
 def placed_and_named(kind: type[Any], arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The arguments without an option, and the values that options give to fields, as in `optim.lr`."""
+    """The positional arguments, and the values that options give to fields, as in `optim.lr`."""
     known, placed, named = dict(_flags(kind)), list[str](), dict[str, str]()
     rest = iter(arguments)
     for argument in rest:
@@ -109,11 +109,11 @@ def placed_and_named(kind: type[Any], arguments: list[str]) -> tuple[list[str], 
 
 
 def _refuse_unknown(kind: type[Any], program: str, arguments: list[str]) -> None:
-    """Before tyro, which would miss a value first where an unknown option has taken its place."""
+    """Report an unknown option before tyro does, which would report another option's missing value first."""
     known = {"--help": _Option(""), **dict(_flags(kind))}
     for flag in (argument.partition("=")[0].replace("_", "-") for argument in arguments):
         if flag in known and known[flag].place:
-            raise UserError(f"unknown option '{flag}'; give {known[flag].place} by its place alone")
+            raise UserError(f"unknown option '{flag}'; give {known[flag].place} without an option")
         if _FLAG.match(flag) and flag not in ("-h", *known):
             options = [flag for flag, option in known.items() if not option.place]
             end = nearest(flag, options, otherwise=f"; see {program} --help")
@@ -121,8 +121,7 @@ def _refuse_unknown(kind: type[Any], program: str, arguments: list[str]) -> None
 
 
 class _Option(NamedTuple):
-    """The field of an option, its name in the help if it is given by its place alone, and the value
-    that a switch gives it."""
+    """The field of an option, its name in the help if it is positional, and the value of a switch."""
 
     path: str
     place: str = ""
@@ -130,7 +129,7 @@ class _Option(NamedTuple):
 
 
 def _flags(kind: type[Any], above: str = "") -> Iterator[tuple[str, _Option]]:
-    """Every field of a dataclass as an option, as tyro spells it, and its short form.
+    """Each field of a dataclass as tyro spells its option, and its aliases.
 
     If a field is one of several dataclasses, the options of all.
     """
@@ -160,13 +159,13 @@ _NO_NUMBER = re.compile(
 )
 _NO_VALUE = re.compile(r"Missing value for argument '(\S+)'")
 _NAME = re.compile(r"^│ {5}(\S+)", re.MULTILINE)
-"""Where a missing option begins; its help is further to the right."""
+"""The name of a missing option; its help is further to the right."""
 
 
 def _in_one_line(page: str, program: str) -> str:
-    """What a framed page says is wrong: below its title, up to the first empty row or rule.
+    """The error in a framed page: the text below its title, up to the first empty row or rule.
 
-    tyro gives its errors in no other form that it keeps.
+    tyro has no other stable form of its errors.
     """
     rows = [row.strip("│ ") for row in page.splitlines()[1:]]
     text = " ".join(rows)

@@ -26,93 +26,93 @@ from firetree.network import parse_rate
 from firetree.network.units import parse_bytes
 
 VERBS = {
-    "allreduce": "all-reduces side by side, each checked; --explain draws one",
-    "step": "a model's training step replayed in the lab, beside its prediction",
-    "time-to-accuracy": "recipes and ways to synchronise, trained in the lab until they are good enough",
+    "allreduce": "measure all-reduces side by side, and check their results; --explain draws one",
+    "step": "replay a model's training step in the lab, and compare it with the prediction",
+    "time-to-accuracy": "train recipes in the lab, with several ways to synchronise, to a target accuracy",
 }
 
 
 @dataclass(frozen=True)
 class AllreduceOptions:
-    """Measure all-reduces side by side, each checked, or explain one.
+    """Measure all-reduces side by side and check their results, or explain one.
 
-    Starts local processes on loopback, or takes its place among those that torchrun, srun, mpirun or
-    `firetree lab` started.
+    Starts local processes on loopback, or joins the processes that torchrun, srun, mpirun or `firetree
+    lab` started.
     """
 
     algorithms: str = ",".join(bench.measure.ALGORITHMS)
-    """Comma-separated; `all` for every one, `forest` for one found for the network once it has been
-    probed. The backend's own all-reduce is always beside them, as `gloo`."""
+    """Comma-separated names, or `all`. `forest` is found for the network after a probe. The backend's own
+    all-reduce, `gloo`, is always measured too."""
     sizes: str = "1kB,64kB,1MB,5MB"
     """Comma-separated sizes of the buffer, as in 64kB or 5MB."""
     world_size: str | None = None
-    """Comma-separated numbers of ranks; by default all that were started, or 2 and 4 local ones."""
+    """Comma-separated numbers of ranks; by default all started processes, or 2 and 4 local ones."""
     repeats: int = 7
-    """Timings of each, taken in turn."""
+    """Timings of each algorithm, taken in turn."""
     rate: str | None = None
-    """Rate of every host's link for the lower bound, as in 1gbit; by default measured."""
+    """Rate of every host's link, for the lower bound, as in 1gbit; by default measured."""
     predict: bool = False
-    """Probe the network first, and print the predicted time beside the measured one."""
+    """Probe the network first, and print predicted times beside the measured ones."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where the buffer lies; on `cuda`, `gloo` is NCCL's own all-reduce."""
+    """The buffer's device; with `cuda`, `gloo` is NCCL's own all-reduce."""
     timeout_s: float = 60.0
     """How long to wait for another rank, in seconds."""
     json: bool = False
     """Print JSON: a list of rows."""
     html: Path | None = None
-    """Write a page with the plot, or with the animated explanation."""
+    """Write an HTML page with the plot, or with the animated explanation."""
     explain: str | None = None
-    """Draw this algorithm's schedule instead: who sends which chunk to whom at each step."""
+    """Draw this algorithm's schedule instead: which rank sends which chunk to which at each step."""
     chunks: int | None = None
-    """With --explain: parts that the buffer is cut into."""
+    """With --explain: the number of chunks that the buffer is cut into."""
 
 
 @dataclass(frozen=True)
 class StepOptions(WorkloadOptions):
     """Replay a model's training step on an emulated cluster, and compare it with its prediction.
 
-    Gradients of the real sizes become ready when a real backward pass has them; nothing is computed,
-    everything is sent. Needs root, ip and tc, as firetree lab does.
+    Gradients of the real sizes become ready when a real backward pass would have them. All of them are
+    sent; nothing is computed. Needs root, ip and tc, like `firetree lab`.
     """
 
     network: str = "4 x 200mbit"
     """A network in one line, or its JSON file."""
     world_size: str | None = None
-    """Comma-separated numbers of hosts; by default all of the network's."""
+    """Comma-separated numbers of hosts; by default all hosts of the network."""
     ways: str = "plan,gloo"
-    """Comma-separated: plan for the best way for each bucket, or an algorithm for all."""
+    """Comma-separated: `plan` for the best algorithm for each bucket, or one algorithm for all."""
     repeats: int = 3
-    """Replays of each way, taken in turn."""
+    """Replays of each, taken in turn."""
     json: bool = False
     """Print JSON: a list of rows."""
 
 
 @dataclass(frozen=True)
 class AccuracyOptions:
-    """Train recipes with several ways to synchronise until they are good enough, in the lab.
+    """Train recipes in the lab, with several ways to synchronise, until they reach a target accuracy.
 
-    What follows -- are fields of the recipes for all runs, as in -- --optim.lr 0.1. Runs that are there already go on, so
-    that a comparison can be made in several sittings, perhaps with another target. Needs root, ip and
-    tc, as firetree lab does.
+    Options after `--` set recipe fields of all runs, as in `-- --optim.lr 0.1`. Existing runs are
+    continued, so a comparison can be interrupted, or repeated with another target. Needs root, ip and tc,
+    like `firetree lab`.
     """
 
     recipes: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE,…")]
-    """Recipes with commas between."""
+    """Comma-separated recipes."""
     target: float = 0.9
-    """The top-1 accuracy (0 to 1) that ends a run; a run that never has it ends with its recipe."""
+    """The top-1 accuracy (0 to 1) that ends a run; without it a run ends after its recipe's epochs."""
     ways: str = ",".join(bench.accuracy.WAYS)
-    """Comma-separated: an algorithm or plan, and perhaps behind a + a compression, local:STEPS or
-    diloco:STEPS. The first is what others are compared with."""
+    """Comma-separated: an algorithm or `plan`, with optional suffixes: +COMPRESSION, +local:STEPS or
+    +diloco:STEPS. The first is the baseline."""
     network: str = "4 x 50mbit"
     """A network in one line, or its JSON file."""
     seeds: int = 3
-    """Runs of each, with seeds from 0."""
+    """Runs of each recipe and way, with seeds from 0."""
     runs: Path = Path("runs/time-to-accuracy")
-    """Where the runs' folders are."""
+    """The folder for the runs."""
     json: bool = False
     """Print JSON: a list of runs."""
     html: Path | None = None
-    """Write a page with the plot."""
+    """Write an HTML page with the plot."""
 
 
 def run(arguments: list[str]) -> None:
@@ -128,7 +128,7 @@ def _allreduce(arguments: list[str]) -> None:
         _explain(options, options.explain)
         return
     if options.chunks is not None:
-        raise UserError("--chunks goes with --explain; a measurement cuts by each algorithm's rule")
+        raise UserError("--chunks without --explain; measurements use each algorithm's own chunks")
     asked = allreduce_arguments(options)
     rank_info = launch.find_rank_info(os.environ)
     first = rank_info is None or rank_info.rank == 0
@@ -141,7 +141,7 @@ def _allreduce(arguments: list[str]) -> None:
 
 
 def allreduce_arguments(options: AllreduceOptions) -> dict[str, Any]:
-    """What `bench.allreduce` is called with (UserError where an option cannot be read)."""
+    """The arguments of `bench.allreduce` (UserError if an option cannot be read)."""
     named = (
         collectives.names() if name == "all" else (name,) for name in items(options.algorithms)
     )
@@ -163,7 +163,7 @@ def _explain(options: AllreduceOptions, name: str) -> None:
     output.show(explain.as_text(name, schedule))
     path = options.html or Path(f"{name.replace(':', '-')}-{world_size}.html")
     write_durably(path, explain_page.as_page(name, schedule).encode())
-    output.show(f"\nThe same as an animated page: {path}")
+    output.show(f"\nAnimated page: {path}")
 
 
 def _step(arguments: list[str]) -> None:
@@ -186,7 +186,7 @@ def _accuracy(arguments: list[str]) -> None:
     ours, _, extra = split_at(arguments, "--")
     options = parse(AccuracyOptions, "firetree bench time-to-accuracy", ours)
     if options.html:
-        make_folder(options.runs)  # where the page may go
+        make_folder(options.runs)  # the page may be in it
         pages.check(options.html)
     runs = bench.time_to_accuracy(
         items(options.recipes),
@@ -223,7 +223,7 @@ def _steps_json(rows: Sequence[bench.StepRow]) -> str:
 
 
 def recipe_fields(options: Sequence[str]) -> dict[str, Any]:
-    """Fields of a recipe, from such options as `--optim.lr 0.1`, `--optim.lr=0.1` and `--no-bias`."""
+    """Fields of a recipe, from options such as `--optim.lr 0.1`, `--optim.lr=0.1` and `--no-bias`."""
     fields: dict[str, Any] = {}
     words = [*options]
     while words:
@@ -244,15 +244,15 @@ def recipe_fields(options: Sequence[str]) -> dict[str, Any]:
 
 
 def items(text: str) -> list[str]:
-    """What stands between commas."""
+    """The items of a comma-separated list."""
     items = [item.strip() for item in text.split(",")]
     if not all(items):
-        raise UserError(f"'{text}'; expected names or numbers with a comma between")
+        raise UserError(f"'{text}'; expected comma-separated names or numbers")
     return items
 
 
 def parse_world_sizes(text: str | None) -> list[int] | None:
-    """Numbers of ranks, at least 1."""
+    """Comma-separated numbers of ranks, each at least 1."""
     if text is None:
         return None
     for item in items(text):
@@ -264,10 +264,10 @@ def parse_world_sizes(text: str | None) -> list[int] | None:
 
 
 def parse_size(text: str) -> int:
-    """Bytes, cut down to whole float32: `64kB`, `5MB`, `1MiB`.
+    """Bytes of a size such as `64kB` or `1MiB`, rounded down to whole float32 elements.
 
     Raises:
-        UserError: no such size, or below the 4 bytes of one element.
+        UserError: not a size, or below the 4 bytes of one element.
     """
     elements = parse_bytes(text) // 4
     if elements < 1:

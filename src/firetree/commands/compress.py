@@ -1,4 +1,4 @@
-"""`firetree compress`: a model into a small file that predicts."""
+"""`firetree compress`: write a model as a small `.fire` file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from firetree.models.pruning import Scope
 
 @dataclass(frozen=True)
 class CompressOptions:
-    """Write a model into a small file that predicts: --lossless, --budget, or --bits and --density.
+    """Write a model as a small file for predictions: --lossless, --budget, or --bits with --density.
 
-    With --budget bits and density follow for each layer from what its weights mean to the answer.
+    With --budget, each layer's bits and density depend on how much its weights change the output.
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
@@ -28,23 +28,23 @@ class CompressOptions:
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.fire")]
     """The file to write."""
     lossless: bool = False
-    """Keep every weight to the last bit."""
+    """Keep every weight exactly."""
     budget: str | None = None
-    """The most that the whole file may take, as in 470kB. Needs --images."""
+    """The largest size of the whole file, as in 470kB. Needs --images."""
     bits: int | None = None
-    """Share 2^bits - 1 values in each layer."""
+    """Quantise each layer to 2^bits - 1 shared values."""
     density: float = 1.0
-    """With --bits: the share of the weights that stays, by magnitude."""
+    """With --bits: the fraction of the weights to keep; the largest stay."""
     scope: Scope = "layer"
-    """With --density: whether that is the share of each layer, or of all layers together."""
+    """With --density: prune each layer to that fraction, or all layers together."""
     images: Path | None = None
-    """Images such as the model will see, without labels: a tar or folder of classes, or a parquet."""
+    """Images like those the model will see; labels are ignored. A tar or folder of classes, or a parquet."""
     retrain: int = 0
-    """Steps in which the shared values learn to answer as the uncompressed model, on --images."""
+    """Steps that train the shared values on --images to match the uncompressed model's output."""
     retrain_images: int = 1024
-    """How many of the images are kept in memory for that."""
+    """How many images --retrain keeps in memory."""
     classes: Path | None = None
-    """A file with a class's name a line, to go into the file."""
+    """A file with one class name a line, to store in the output."""
     coder: CoderName = "rans"
     """The entropy coder."""
 

@@ -1,4 +1,4 @@
-"""`firetree decompress`: the weights of a `.fire`, as safetensors."""
+"""`firetree decompress`: write the weights of a `.fire` as safetensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firetree.modelfiles.fire.file import decompress
 
 @dataclass(frozen=True)
 class DecompressOptions:
-    """Write the model of a .fire as safetensors, with the same weights to the last bit."""
+    """Write the weights of a .fire as safetensors, exactly as the .fire holds them."""
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.fire")]
     """The compressed model."""

@@ -1,6 +1,6 @@
-"""What a person watching a run sees: a live display on a terminal, plain lines elsewhere.
+"""Show a run's progress: a live display on a terminal, plain lines elsewhere.
 
-A run goes on where it can no longer be watched: its folder has what it comes to.
+A run continues if its output can no longer be written; its folder has the results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from firetree.training.progress import Lines
 
 
 class Display(Lines):
-    """A run's watcher; leaving it takes the live display away."""
+    """A run's watcher; leaving the context removes the live display."""
 
     def __init__(self) -> None:
         super().__init__(self._print)
@@ -51,7 +51,7 @@ class Display(Lines):
         if self._live.disable:
             super().step(step, total_steps, loss)
             return
-        self._live.start()  # here, as of several ranks only the first has steps to show
+        self._live.start()  # not earlier: of several ranks, only the first calls `step`
         self._live.update(
             self._task, completed=step, total=total_steps, description=f"loss {loss:.3f}"
         )
@@ -61,7 +61,7 @@ class Display(Lines):
 
 
 class _Output:
-    """Standard output until it cannot be written, which is said once; from then on nothing."""
+    """Standard output. The first failed write is reported once, and later output is dropped."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stdout, name)

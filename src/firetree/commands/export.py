@@ -1,4 +1,4 @@
-"""`firetree export`: a model as ONNX."""
+"""`firetree export`: write a model as ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firetree inspect`: what a network's layers weigh and compute, or take in a `.fire`."""
+"""`firetree inspect`: parameters and operations of each layer, or its bytes in a `.fire`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from firetree.modelfiles.inspection import Inspection, inspect
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """Parameters, arithmetic and activations of a network and of each of its layers."""
+    """Parameters, operations and activations of a network and of each of its layers."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = "squeezenet_v1_1"
     """A network's name, module:function that returns a torch module, a .fire, a file of weights or a
     run's folder."""
     size: int | None = None
-    """Height and width of the images; by default the network's own."""
+    """Height and width of the images; by default the model's."""
     batch: int = 1
-    """Samples that the activations are counted for."""
+    """The batch size for counting activations."""
     json: bool = False
     """Print JSON."""
 

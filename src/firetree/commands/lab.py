@@ -1,4 +1,4 @@
-"""`firetree lab`: a command on every host of an emulated cluster."""
+"""`firetree lab`: run a command on every host of an emulated cluster."""
 
 from __future__ import annotations
 
@@ -16,37 +16,36 @@ from firetree.network import Network, format_rate
 
 @dataclass(frozen=True)
 class LabOptions:
-    """Run a command once a host on an emulated cluster: `firetree lab --hosts 4 -- COMMAND`.
+    """Run a command on every host of an emulated cluster: `firetree lab --hosts 4 -- COMMAND`.
 
-    Hosts are network namespaces of this Linux machine, joined by links of the rates you name; root,
-    `ip` and `tc` are needed. Each host's command gets torchrun's environment variables.
+    Hosts are network namespaces of this Linux machine, joined by links of the given rates. Needs root,
+    `ip` and `tc`. Each host's command gets torchrun's environment variables.
     """
 
     hosts: int = 4
     """Number of hosts."""
     rate: str = "200mbit"
-    """Rate of every host's link, each direction, of payload."""
+    """Payload rate of every host's link, in each direction."""
     slow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A host with another rate, as in 3=50mbit, or 3=50mbit:200mbit for one up and one down; can be
-    given several times."""
+    """A host with another rate, as in 3=50mbit, or 3=50mbit:200mbit for up and down. Repeatable."""
     rack: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """The hosts of a rack, as in 0-3 or 0,2,4,6; once a rack."""
+    """The hosts of a rack, as in 0-3 or 0,2,4,6. Repeat it for each rack."""
     uplink: str | None = None
     """Rate of each rack's uplink."""
     network: str | None = None
-    """All of these at once: '3 x 200mbit + 1 x 50mbit:200mbit', '4 x 1gbit | 4 x 1gbit / 1gbit' for
-    two racks and their uplinks, perhaps a latency behind a comma, or a network's JSON file."""
+    """All of these in one text: '3 x 200mbit + 1 x 50mbit:200mbit', or '4 x 1gbit | 4 x 1gbit / 1gbit' for
+    two racks and their uplinks. A latency may follow a comma. Or a network's JSON file."""
     latency_ms: float = 0.0
-    """Delay of every packet, where the kernel has netem."""
+    """Delay of every packet; needs netem in the kernel."""
     tcp: str = lab.CONGESTION_CONTROL
-    """The hosts' congestion control; reno holds a shaped link's rate most steadily."""
+    """The hosts' congestion control; reno gives the steadiest rate on a shaped link."""
     fault: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """What happens after how many seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0';
-    also link up, pause and resume. Can be given several times."""
+    """A fault after some seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0'; also link up,
+    pause and resume. Repeatable."""
     check: bool = False
-    """Measure every link's rate with plain sockets; fails where one is off by over 3 %."""
+    """Measure every link's rate with plain sockets; fail if one is off by over 3 %."""
     clean: bool = False
-    """Take down what labs that were killed have left behind."""
+    """Remove what killed labs have left behind."""
 
 
 def run(arguments: list[str]) -> None:
@@ -76,7 +75,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _network(options: LabOptions) -> tuple[Network, float]:
-    """The network to emulate and its latency in seconds, from one text or from an option for each."""
+    """The network to emulate and its latency in seconds, from --network or from the single options."""
     latency_s = options.latency_ms / 1e3
     if options.network is None:
         described = options.hosts, options.rate, options.slow, options.rack, options.uplink
@@ -91,7 +90,7 @@ def _network(options: LabOptions) -> tuple[Network, float]:
 
 
 def as_text(checks: Sequence[lab.LinkCheck]) -> str:
-    """A plain table of the links: asked, measured, and by how much they differ."""
+    """A table of the links: the rate asked for, the rate measured, and the difference."""
     rows = []
     for link in checks:
         asked, measured, off = format_rate(link.asked_bytes_s), "-", link.reason

@@ -1,4 +1,4 @@
-"""`firetree plan`: what more machines bring, and how to synchronise them."""
+"""`firetree plan`: predict the speed-up of more machines, and plan how to synchronise them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from firetree.planning.forecast import Forecast
 
 @dataclass(frozen=True)
 class PlanOptions(WorkloadOptions):
-    """Predict what 1, 2, 4 … machines bring for a model on a network, and how to synchronise them.
+    """Predict the speed-up of 1, 2, 4 … machines for a model on a network, and how to synchronise them.
 
-    Each machine keeps its batch: `speedup` counts samples a second against one machine.
+    Each machine keeps its batch. The speed-up compares samples a second with one machine's.
     """
 
     network: str = "8 x 1gbit"
-    """A network's JSON file, as firetree probe writes it, or '8 x 1gbit', '4 x 10gbit | 4 x 10gbit /
-    1gbit' for two racks."""
+    """A network's JSON file, as `firetree probe` writes it, or a text such as '8 x 1gbit', or '4 x 10gbit
+    | 4 x 10gbit / 1gbit' for two racks."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Write the plan for all machines, for firetree train --plan."""
+    """Write the plan for all machines to this file, for `firetree train --plan`."""
     json: bool = False
     """Print JSON."""
 

@@ -1,4 +1,4 @@
-"""`firetree predict`: which classes images belong to, or what words and lines become."""
+"""`firetree predict`: classify images, or turn words into phonemes and lines into translations."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from firetree.prediction.backends import Backend
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Classify images, give phonemes of words, or translate lines; all that it takes comes with MODEL.
+    """Classify images, give phonemes of words, or translate lines; MODEL decides which.
 
-    Texts are INPUT, the lines of --file, or else those of standard input; for each there is a line.
+    Texts come from INPUT, from the lines of --file, or else from standard input. Each gives one line.
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """The folder of a run, or a file: .fire, .safetensors, .net, .pth or .onnx."""
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT")]
-    """Images, folders of them, a tar or a parquet; or words, or lines to translate."""
+    """Images, folders of images, a tar or a parquet; or words, or lines to translate."""
     classes: Path | None = None
-    """A file with a class's name a line, where the model brings none."""
+    """A file with one class name a line, for a model without class names."""
     backend: Backend | None = None
-    """By default torch; for many images onnxruntime, where it is installed."""
+    """By default torch; onnxruntime for many images, if it is installed."""
     file: Path | None = None
-    """A file with a text a line."""
+    """A file with one text a line."""
     beam: int | None = None
-    """Hypotheses that are kept at each step of a text; by default 1, which is greedy."""
+    """Beam width for texts; by default 1, which is greedy."""
     labels: bool = False
-    """Print how good the answers are, and how many there are in a second, alone: for a parquet with
-    labels, or a folder or tar of class folders (of several splits those images that training would be
-    tested on), or for the texts that the run held out, without INPUT."""
+    """Print only the accuracy and the speed. For images, INPUT is a parquet with labels, or a folder or
+    tar of class folders; of several splits, the test images count. For texts, the run's held-out texts
+    are used, without INPUT."""
     json: bool = False
     """Print JSON."""
 
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> None:
 
 
 def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
-    """The texts named, or the lines of the file, or else those of standard input.
+    """The given texts, or the lines of the file, or else the lines of standard input.
 
     Raises:
         UserError: texts and a file, or a file that cannot be read.
@@ -99,7 +99,7 @@ def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
 
 
 def _as_dict(one: ImagePrediction | TextPrediction) -> dict[str, object]:
-    """`{"image", "top5": [{"index", "name", "probability"}]}`, and "damage" where there is some; or
+    """`{"image", "top5": [{"index", "name", "probability"}]}`, with "damage" for a damaged image; or
     `{"input", "output", "score"}`."""
     if isinstance(one, TextPrediction):
         return asdict(one)
@@ -108,7 +108,7 @@ def _as_dict(one: ImagePrediction | TextPrediction) -> dict[str, object]:
 
 
 def _as_text(found: Sequence[ImagePrediction | TextPrediction]) -> str:
-    """A line an image, its classes with their probabilities in percent; or a line a text."""
+    """One line for each image, with its classes and their probabilities; or one for each text."""
     images = [
         (one.image, one.damage or ", ".join(map(repr, one.top5)))
         for one in found
@@ -120,7 +120,7 @@ def _as_text(found: Sequence[ImagePrediction | TextPrediction]) -> str:
 
 
 def _scores_as_text(scores: ImageScores | TextScores) -> str:
-    """One line: how good, of how many, how fast."""
+    """One line: accuracy, number of samples, and speed."""
     if isinstance(scores, ImageScores):
         rate = scores.images / scores.duration_s
         but = f"; {scores.damaged} more cannot be decoded" if scores.damaged else ""

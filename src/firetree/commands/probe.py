@@ -1,4 +1,4 @@
-"""`firetree probe`: what the network between the hosts carries, and what is wrong with it."""
+"""`firetree probe`: measure the network between the hosts, and warn of what is wrong with it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from firetree.network import to_json
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """Measure the network between all hosts: rates, latencies, shared links, and what to look at.
+    """Measure the network between all hosts: rates, latencies and shared links, with warnings.
 
-    Start it once on every host with torchrun, srun, mpirun or `firetree lab`, or here with --workers.
+    Start it on every host with torchrun, srun, mpirun or `firetree lab`, or locally with --workers.
     """
 
     workers: int | None = None
-    """Local processes to start, where nobody else started any."""
+    """Local processes to start, without torchrun, srun, mpirun or `firetree lab`."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the network as JSON to this file."""
     json: bool = False
     """Print JSON: the network, intervals and warnings."""
     html: Path | None = None
-    """Write a page with a heat map of all pairs to this file."""
+    """Write an HTML page with a heat map of all pairs."""
     brief: bool = False
-    """Measure for a few seconds only, with less confidence."""
+    """Measure for a few seconds only, with wider intervals."""
     seed: int = 0
-    """Of the order in which pairs are measured."""
+    """Seed of the order in which pairs are measured."""
 
 
 def run(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`firetree report`: where the time of a run went, or several runs side by side."""
+"""`firetree report`: show where the time of a run went, or compare several runs."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from firetree.reporting import Summary
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Say where the time of a run went; with several runs, a table of them."""
+    """Show where the time of a run went; several runs give a table."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
     """Folders of runs."""
     json: bool = False
     """Print JSON: an object, or a list for several runs."""
     html: Path | None = None
-    """Write a page too; there, nets with fast weights show what they hold, and what they read back."""
+    """Write an HTML page too; for nets with fast weights it shows what they store and read."""
     input: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A sequence for the page instead of the first ones to test on, as c9k8j3f1??c; repeat it for
-    more."""
+    """A sequence for the page, as in c9k8j3f1??c, instead of the first test sequences. Repeatable."""
 
 
 def run(arguments: list[str]) -> None:
     options = parse(ReportOptions, "firetree report", arguments)
     if not options.runs:
-        raise UserError("no run named; expected the folders of one or more runs")
+        raise UserError("no run; expected the folders of one or more runs")
     if options.input and options.html is None:
-        raise UserError(f"--input {options.input[0]} without a page to show it on; add --html PAGE")
+        raise UserError(f"--input {options.input[0]} without --html; add --html PAGE")
     pages.check(options.html)
     summaries = reporting.report(options.runs)
     output.show(_as_json(summaries) if options.json else as_text(summaries))
@@ -53,8 +52,8 @@ def _as_json(summaries: Sequence[Summary]) -> str:
 
 
 def _write_page(path: Path, summaries: Sequence[Summary], texts: Sequence[str]) -> None:
-    """Each run's report, and what its net holds in its memory."""
-    from firetree import memory  # with torch, which reports alone do without
+    """Each run's report, and the contents of its net's fast weights."""
+    from firetree import memory  # here, as it imports torch, which the report alone does not need
 
     values = [(summary, *memory.readings(summary.run, texts)) for summary in summaries]
     pages.write(path, "firetree: report", [pages.fragment(it) for each in values for it in each])

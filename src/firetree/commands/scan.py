@@ -1,4 +1,4 @@
-"""`firetree scan`: how much each layer can be pruned."""
+"""`firetree scan`: measure how much each layer can be pruned."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from firetree.deep_compression.scan import DENSITIES, Scan, scan
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """Prune one layer after the other, and say how far the answer departs from the unpruned one."""
+    """Prune one layer at a time, and print how far the output moves from the unpruned network's."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """The folder of a run, or a file: .safetensors, .net, .pth, .onnx or .fire."""
     images: Path
-    """Images such as the model will see, without labels: a tar or folder of classes, or a parquet."""
+    """Images like those the model will see; labels are ignored. A tar or folder of classes, or a parquet."""
     html: Path | None = None
-    """Write a page with a plot to this file."""
+    """Write an HTML page with a plot."""
 
 
 def run(arguments: list[str]) -> None:
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _as_text(found: Scan) -> str:
-    """A line a layer: the nats at each density."""
+    """One line for each layer: the KL divergence in nats at each density."""
     rows = [
         (curve.name, f"{curve.weights:,}", *(f"{nats:.3f}" for nats in curve.nats))
         for curve in found.curves

@@ -1,4 +1,4 @@
-"""`firetree sweep`: a recipe trained with every combination of some fields' values."""
+"""`firetree sweep`: train a recipe with every combination of some fields' values."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from firetree.errors import UserError
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Train a recipe with every combination of some fields' values, and say what each net costs.
+    """Train a recipe with every combination of some fields' values; print accuracy, size and step time.
 
-    A repeated command goes on where the last one stopped.
+    A repeated command continues where the last one stopped.
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
     """A ready recipe's name, or a TOML file."""
     vary: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A field and its values, as in model.squeeze_ratio=0.125,0.5; can be given several times. One
-    value alone is the same for all."""
+    """A field and its values, as in model.squeeze_ratio=0.125,0.5. Repeatable. A single value applies to
+    all runs."""
     seeds: int = 1
-    """Trainings of each combination, with seeds from 0."""
+    """Runs of each combination, with seeds from 0."""
     jobs: int = 1
-    """Trainings at a time."""
+    """Runs that train at the same time."""
     network: str = "8 x 1gbit"
-    """The network for which a step is predicted: one line, or a JSON file."""
+    """The network for predicted step times: one line, or a JSON file."""
     runs: Path = Path("runs/sweep")
-    """Where recipes, runs and results are kept."""
+    """The folder for recipes, runs and results."""
     json: bool = False
     """Print JSON: a list of combinations."""
     html: Path | None = None
-    """Write a page with the plot: accuracy against parameters and against the step."""
+    """Write an HTML page with the plot: accuracy against parameters and against step time."""
 
 
 def run(arguments: list[str]) -> None:
     """Run `firetree sweep` with these arguments."""
     options = parse(SweepOptions, "firetree sweep", arguments)
     if options.html:
-        make_folder(options.runs)  # where the page may go
+        make_folder(options.runs)  # the page may be in it
         pages.check(options.html)
     found = sweeps.sweep(
         options.name,
@@ -75,7 +75,7 @@ def varied(texts: Sequence[str]) -> dict[str, list[str]]:
     """Fields and their values, from texts such as `model.squeeze_ratio=0.125,0.25`.
 
     Raises:
-        UserError: a text without a field or without values, or a field that comes twice.
+        UserError: a text without a field or without values, or a field given twice.
     """
     fields: dict[str, list[str]] = {}
     for text in texts:

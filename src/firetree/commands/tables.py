@@ -12,15 +12,15 @@ from rich.table import Table
 from firetree.output import printable
 
 _BETWEEN = 2
-"""Blanks from one column to the next, which rich's `padding` is by default."""
+"""Spaces between columns, rich's default `padding`."""
 
 
 def as_text(
     headings: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()
 ) -> str:
-    """Lines without trailing spaces, as long as the cells, which stay as they are if printable.
+    """A table that is never wrapped, without trailing spaces; control characters are escaped.
 
-    The columns headed `left` begin at the left, others end right.
+    The columns headed `left` are left-aligned, all others right-aligned.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="")

@@ -1,4 +1,4 @@
-"""`firetree train`: starts local workers, or trains as one of those that were started."""
+"""`firetree train`: start local workers, or train as one of the workers that torchrun and others start."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from firetree.training.job import Job, work
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a recipe; every field of it is an option. Other data and networks have other options.
+    """Train a recipe. Each of its fields is an option; other data and networks have other options.
 
-    Starts `--workers` local processes, or takes its place among those that torchrun, srun or mpirun
-    started.
+    Starts `--workers` local processes, or joins the processes that torchrun, srun or mpirun started.
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
@@ -35,19 +34,18 @@ class TrainOptions:
     workers: int | None = None
     """Local processes to start; 1 by default."""
     restarts: int = 0
-    """How often all workers are started again, from the newest checkpoint, after one was lost."""
+    """How often all workers are restarted from the newest checkpoint after one of them is lost."""
     run_dir: Path | None = None
     """The run's folder; by default runs/RECIPE-TIME."""
     resume: bool = False
-    """Go on from the newest whole checkpoint in --run-dir."""
+    """Continue from the newest complete checkpoint in --run-dir."""
     grace: float = 10.0
-    """Seconds after SIGTERM, SIGINT (Ctrl-C), SIGUSR1 or SIGHUP in which the run may write one more
-    checkpoint before it ends."""
+    """Seconds to write a last checkpoint after SIGTERM, SIGINT (Ctrl-C), SIGUSR1 or SIGHUP."""
     plan: str | None = None
-    """A plan's file, as firetree plan -o writes it, or auto: probe, plan, and plan anew when links
-    change. Replaces --sync.algorithm and --sync.bucket-bytes."""
+    """A plan's file, from `firetree plan -o`, or auto: probe, plan, and plan again when links change.
+    Replaces --sync.algorithm and --sync.bucket-bytes."""
     find_lr: bool = False
-    """Instead of training, find out at which learning rates the loss falls, with a plot."""
+    """Run a learning-rate range test instead of training, and plot it."""
     recipe: Annotated[tyro.conf.AvoidSubcommands[training.Recipe], tyro.conf.arg(name="")] = field(
         default_factory=training.Recipe
     )
@@ -85,26 +83,26 @@ def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
         raise UserError(f"--workers {options.workers}; expected 1 or more")
     if rank_info is not None and options.workers not in (None, rank_info.world_size):
         raise UserError(
-            f"--workers {options.workers} among {rank_info.world_size} started workers; leave it out"
+            f"--workers {options.workers}, but a launcher started {rank_info.world_size}; leave it out"
         )
     if options.restarts < 0 or (options.restarts and rank_info):
         raise UserError(
-            f"--restarts {options.restarts}; expected 0 or more, and 0 for workers that others start: "
-            "torchrun has --max-restarts, SLURM --requeue"
+            f"--restarts {options.restarts}; expected 0 or more, and 0 under a launcher: torchrun has "
+            "--max-restarts, SLURM --requeue"
         )
     if not 0 <= options.grace < 1e6:
         raise UserError(f"--grace {options.grace:g}; expected seconds, 0 or more")
     if options.resume and options.run_dir is None:
-        raise UserError("--resume needs the folder of the run to go on with; add --run-dir DIR")
+        raise UserError("--resume without the run's folder; add --run-dir DIR")
 
 
 def _write_rates(found: training.RangeTest, path: Path) -> str:
-    """Plot the losses at the learning rates, and say which rates stand out."""
+    """Plot the range test, and name the rates with the steepest and the least loss."""
     from firetree.commands.pages import range_test
 
     pages.write(path, "find-lr", [range_test.fragment(found)], scripts=True)
     return (
-        f"the loss falls fastest at a rate of {found.steepest:.2g} and is least at "
+        f"the loss falls fastest at a learning rate of {found.steepest:.2g} and is lowest at "
         f"{found.least:.2g}; plot: {path}"
     )
 
@@ -113,7 +111,7 @@ def _refuse_idle_tasks() -> None:
     if (tasks := launch.idle_tasks(os.environ)) > 1:
         raise UserError(
             f"SLURM gave this job {tasks} tasks, and nothing starts them; put srun before firetree, or "
-            "add --workers 1 to train on one"
+            "add --workers 1 to train with one"
         )
 
 
@@ -129,7 +127,7 @@ def _job(options: TrainOptions) -> Job:
 
 
 def _options(arguments: list[str]) -> TrainOptions:
-    """Read the options of the data and the network that are named, with the recipe's values as defaults."""
+    """Parse the options of the named data and network, with the recipe's values as defaults."""
     given = [argument for argument in arguments if argument not in ("-h", "--help")]
     placed, named = placed_and_named(TrainOptions, given)
     default = None
@@ -140,7 +138,7 @@ def _options(arguments: list[str]) -> TrainOptions:
 
 
 def _of_named_kinds(recipe: training.Recipe, named: Mapping[str, str]) -> training.Recipe:
-    """The recipe with the data and the network that the options name, which decide what options there are.
+    """The recipe with the data and the network that the options name; they decide which options exist.
 
     Raises:
         UserError: they do not go together, or lack a field that is given.
@@ -169,17 +167,17 @@ def _names() -> str:
 
 @contextmanager
 def _saying_how_to_go_on(run_dir: Path) -> Iterator[None]:
-    """Add the run's folder, and the command that goes on there, to an error that ends a run."""
+    """Add the command that resumes the run to an error that ends it."""
     try:
         yield
     except (RunFailedError, KeyboardInterrupt) as error:
         if (run_dir / "recipe.toml").exists():
-            error.add_note(f"to go on: {resume_command(sys.argv[1:], run_dir)}")
+            error.add_note(f"to resume: {resume_command(sys.argv[1:], run_dir)}")
         raise
 
 
 def resume_command(arguments: list[str], run_dir: Path) -> str:
-    """The command that goes on with a run which these arguments have begun."""
+    """The command that resumes a run started with these arguments."""
     kept, rest = [], iter(arguments)
     for argument in rest:
         if argument in ("--run-dir", "--run_dir"):

@@ -1,4 +1,4 @@
-"""One worker of a call, as the process that started it tells it."""
+"""A worker process of the library: it runs the call that its parent process wrote to a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firetree.training.progress import relayed
 
 
 def run(arguments: list[str]) -> None:
-    """Do what the call in a file asks."""
+    """Run the call in the file that the argument names."""
     if len(arguments) != 1:
         raise UserError("expected the file of a call, which firetree writes for its workers")
     with Display() as display:

@@ -1,4 +1,4 @@
-"""Options that name a model's step on one machine."""
+"""Options for a model's training step on one machine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from firetree.network import parse_duration
 
 @dataclass(frozen=True)
 class WorkloadOptions:
-    """The model, its batch, and how long a machine computes a step of it."""
+    """The model, its batch, and the computing time of its step."""
 
     model: str = "squeezenet_v1_1"
     """A network's name, or module:function that returns a torch module."""
     batch: int = 32
     """Samples a step on each machine."""
     size: int | None = None
-    """Height and width of the images; by default the network's own."""
+    """Height and width of the images; by default the model's."""
     compute: str | None = None
-    """How long a machine computes a step, as in 0.1s; by default measured on this one."""
+    """Time a machine computes for one step, as in 0.1s; by default measured on this machine."""
 
     @property
     def compute_s(self) -> float | None:

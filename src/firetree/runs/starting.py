@@ -95,7 +95,7 @@ def train(
         start(job, workers, restarts, Lines(progress), progress)
     except (RunFailedError, KeyboardInterrupt) as error:
         if (folder / "recipe.toml").exists():
-            error.add_note(f"to go on: firetree.Run({str(folder)!r}).resume()")
+            error.add_note(f"to resume: firetree.Run({str(folder)!r}).resume()")
         raise
     return Run(folder)
 

@@ -1,4 +1,4 @@
-"""Pages that need no connection, all from one skeleton, and what a notebook shows of a value."""
+"""Self-contained HTML pages from one template, and the HTML of values in a notebook."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _HOMES = {
     "Summary": "report",
     "Sweep": "sweep",
 }
-"""The module here that makes the fragment of a value, by the name of the value's class."""
+"""The module here that makes a value's HTML, by the name of the value's class."""
 
 
 def require() -> None:
-    """See before long work that what draws pages is installed (UserError where it is not)."""
+    """Check before long work that the `pages` extra is installed (UserError if not)."""
     with extra("pages", "make pages"):
         for package in ("plotly", "jinja2", "PIL"):
             import_module(package)
 
 
 def check(path: Path | None) -> None:
-    """See before long work that a page can be made, and written there; None is skipped."""
+    """Check before long work that a page can be made and written to `path`; None is skipped."""
     if path is not None:
         require()
         check_writable(path)
@@ -50,7 +50,7 @@ def write(path: Path, title: str, fragments: Sequence[str], *, scripts: bool = F
 
 
 def fragment(value: Any) -> str:
-    """What a notebook shows of a value: HTML without a head."""
+    """A value's HTML, as a notebook shows it: without a head."""
     with extra("pages", "make pages"):
         home = import_module(f"{__name__}.{_HOMES[type(value).__name__]}")
     make: Callable[[Any], str] = home.fragment
@@ -61,9 +61,9 @@ def page(title: str, fragments: Sequence[str], *, scripts: bool = False) -> str:
     """A page of fragments.
 
     Args:
-        title: as plain text.
-        fragments: HTML, with what comes from others escaped.
-        scripts: whether fragments bring scripts of their own, as plots do; by default none may run.
+        title: plain text.
+        fragments: HTML, with names from outside already escaped.
+        scripts: whether fragments contain scripts, as plots do; by default the page forbids them.
     """
     return _skeleton().render(title=title, fragments=fragments, scripts=scripts)
 

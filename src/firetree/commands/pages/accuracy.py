@@ -1,4 +1,4 @@
-"""Accuracy against time and against bytes, a curve for each run, as a plot."""
+"""A plot of accuracy against time and against bytes, with a curve for each run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firetree.bench import AccuracyRun
 
 
 def fragment(runs: Sequence[AccuracyRun]) -> str:
-    """The plot; runs of one way have one colour, and one entry in the legend."""
+    """The plot; runs of one recipe and way share a colour and a legend entry."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True)
     names = list(dict.fromkeys(f"{run.recipe}, {run.way}" for run in runs))
     shown: set[str] = set()

@@ -1,4 +1,4 @@
-"""All-reduces as a plot."""
+"""A plot of measured all-reduces."""
 
 from __future__ import annotations
 

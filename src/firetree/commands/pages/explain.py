@@ -1,4 +1,4 @@
-"""A schedule as a picture to play or to step through."""
+"""A schedule as an animation to play or to step through."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Position = tuple[float, float]
 
 
 def fragment(schedule: Schedule) -> str:
-    """The page in a frame of its own, as its scripts and styles are for all of a page."""
+    """The page in an iframe, as its scripts and styles would affect the whole notebook."""
     try:
         whole = escape(as_page(schedule.collective, schedule))
     except UserError as error:
@@ -31,10 +31,9 @@ def fragment(schedule: Schedule) -> str:
 
 
 def as_page(name: str, schedule: Schedule) -> str:
-    """The schedule as one HTML page that needs nothing else: a picture to play or to step through.
+    """The schedule as one self-contained HTML page, an animation to play or to step through.
 
-    The page shows its state: `data-step` of the body, `data-rank` and `data-held` (a number a
-    chunk, or one for all beyond 16 chunks) of every node.
+    Attributes hold the page's state: `data-step` of the body, `data-rank` and `data-held` of every node.
 
     Raises:
         UserError, ScheduleError: as `steps`.
@@ -50,7 +49,7 @@ def as_page(name: str, schedule: Schedule) -> str:
         "positions": _positions(schedule.world_size, told),
         "steps": [_step_data(schedule, step) for step in told],
     }
-    # No tag can begin in the data, so none can end its element or open a comment.
+    # Without `<`, the data cannot close its script element or open a comment.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     template = Path(__file__).with_name("explain.html").read_text(encoding="utf-8")
     return page("A schedule, step by step", [template.replace("{{data}}", text)], scripts=True)
@@ -88,7 +87,7 @@ def _sentence(message: Message, world_size: int) -> str:
 
 
 def _positions(world_size: int, told: tuple[Step, ...]) -> list[Position]:
-    """Where each rank stands, in widths and heights of a node: in a tree if it is one, or a circle."""
+    """The position of each rank, in node widths and heights: a tree if the schedule is one, else a circle."""
     edges = {
         (m.sender, m.receiver) if m.adds else (m.receiver, m.sender)
         for step in told
@@ -98,7 +97,7 @@ def _positions(world_size: int, told: tuple[Step, ...]) -> list[Position]:
 
 
 def _tree(world_size: int, edges: set[tuple[int, int]]) -> list[Position]:
-    """Each rank below its parent if the edges (child, parent) are a tree that fits; or nothing."""
+    """Each rank below its parent; empty if the edges (child, parent) are no tree, or too large."""
     parent_of = dict(edges)
     roots = [rank for rank in range(world_size) if rank not in parent_of]
     if len(edges) != len(parent_of) or len(roots) != 1:

@@ -12,6 +12,6 @@ from firetree.modelfiles.inspection import Inspection
 
 
 def fragment(found: Model | Inspection | FireFile) -> str:
-    """The table, and below it what it comes to."""
+    """The table, and the totals below it."""
     headings, rows, total = layer_table(found)
     return f"{table(headings, rows)}<p>{escape(total)}</p>"

@@ -1,4 +1,4 @@
-"""What a net's fast weights hold, and what it looks at: shaded cells and small images, no script."""
+"""A net's fast weights and attention as shaded tables and small images, without scripts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from firetree.memory import Reading
 
 MOST_MATRICES = 24
-"""Images of a matrix in a reading; of more steps, so many at equal distances."""
+"""The most images of a matrix; of longer sequences, evenly spaced steps are shown."""
 
 LEAST_PART = 0.005
-"""Cells with less of the largest number stay empty, which keeps pages of long sequences small."""
+"""Cells below this fraction of the largest number stay empty, which keeps long pages small."""
 
 POSITIVE, NEGATIVE = (29, 95, 209), (196, 88, 10)
 """Red, green and blue of the largest number, and of the most negative one."""
@@ -45,7 +45,7 @@ def fragment(reading: Reading) -> str:
 
 
 def most_read(weights_T: Tensor) -> list[tuple[int, float]]:
-    """The steps that are read, most first, and the part that each has of all that is read."""
+    """The steps with attention and their shares of it, the largest first."""
     share_T = weights_T / weights_T.abs().sum()
     order = weights_T.abs().argsort(descending=True, stable=True).tolist()
     return [(step, float(share_T[step])) for step in order if weights_T[step]]
@@ -71,9 +71,9 @@ def _attention(reading: Reading, name: str) -> str:
         for symbol, row_T in zip(symbols, weights_TT.tolist(), strict=True)
     )
     return (
-        f"<p>At the last symbol, {escape(symbols[-1])}, it looks at {looks or 'nothing'}.</p>"
-        f"<p>How strongly each symbol (row) looks at each step (column) in {escape(name)}; the darkest "
-        f"is {largest:.3g}.</p><table><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
+        f"<p>At the last symbol, {escape(symbols[-1])}, the net attends to {looks or 'nothing'}.</p>"
+        f"<p>Attention of each symbol (row) to each step (column) in {escape(name)}; the darkest cell is "
+        f"{largest:.3g}.</p><table><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
     )
 
 
@@ -98,11 +98,11 @@ def _matrices(reading: Reading, name: str) -> str:
         f"{escape(reading.symbols[step])}</figcaption></figure>"
         for step in steps.tolist()
     )
-    return f"<p>{escape(name)} after each step; the darkest is {largest:.3g}.</p>{''.join(figures)}"
+    return f"<p>{escape(name)} after each step; the darkest pixel is {largest:.3g}.</p>{''.join(figures)}"
 
 
 def _image(matrix_DD: Tensor, largest: float) -> str:
-    """A pixel a number, from white for 0 to the colour of its sign for `largest`."""
+    """One pixel for each element, from white for 0 to the colour of its sign for `largest`."""
     level_DD1 = (matrix_DD / (largest or 1.0)).numpy()[:, :, None]
     colour = np.where(level_DD1 > 0, POSITIVE, NEGATIVE)
     pixels = 255 + np.abs(level_DD1) * (colour - 255)

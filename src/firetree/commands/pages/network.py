@@ -1,4 +1,4 @@
-"""A network: its hosts, and which of them share an uplink."""
+"""A network as tables of hosts and racks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADINGS = ("host", "sends", "receives", "a message", "a byte", "adding a byte"
 
 
 def fragment(network: Network, intervals: Intervals = MappingProxyType({})) -> str:
-    """Tables; `intervals` has the least and most of rates, as a probe names them."""
+    """The tables; `intervals` holds a probe's confidence intervals of rates."""
 
     def rate(rate_bytes_s: float, figure: str) -> str:
         low, high = intervals.get(figure, (0.0, 0.0))

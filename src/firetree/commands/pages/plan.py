@@ -1,4 +1,4 @@
-"""A plan: the ways to synchronise; a forecast: its points, the plan and the advice."""
+"""A plan as a table of ways to synchronise; a forecast as its points, plan and advice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firetree.planning.plan import Plan
 
 
 def fragment(value: Plan | Forecast) -> str:
-    """Tables."""
+    """The tables, and a forecast's advice."""
     if isinstance(value, Plan):
         return table(("way", "step"), ways_cells(value))
     advice = "".join(f"<li>{escape(sentence)}</li>" for sentence in value.advice)

@@ -1,4 +1,4 @@
-"""A probe: a heat map of what pairs carry, the hosts, and what to look at."""
+"""A probe as a heat map of pairs, a table of hosts, and warnings."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from firetree.network import Network
 from firetree.probing import Probe
 
 _MOST_NUMBERS, _MOST_HOSTS = 16, 64
-"""With more hosts, rates show only under the pointer, and then not at all."""
+"""With more hosts than the first, rates show only under the pointer; with more than the second, not at all."""
 
 
 def fragment(found: Probe) -> str:
-    """What needs a look first, then what was measured."""
+    """The warnings first, then the measurements."""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in found.warnings)
-    look = f'<div class="warn"><ul>{items}</ul></div>' if items else "<p>Nothing needs a look.</p>"
+    look = f'<div class="warn"><ul>{items}</ul></div>' if items else "<p>No warnings.</p>"
     return (
         f"<h1>Network of {found.network.size} hosts</h1><p>{effort(found)}</p>{look}"
-        "<h2>Pairs</h2><p>What a host (row) sends to another (column) while nothing else is sent, in "
-        f"Mbit/s</p>{_heat_map(found.network)}"
+        "<h2>Pairs</h2><p>Rate from a host (row) to another (column) without other traffic, in Mbit/s</p>"
+        f"{_heat_map(found.network)}"
         f"<h2>Hosts</h2>{network_page.fragment(found.network, found.intervals)}"
     )
 
 
 def _heat_map(network: Network) -> str:
-    """A table whose cells are as dark as the pair is fast."""
+    """A table with darker cells for faster pairs."""
     if network.size > _MOST_HOSTS:
         return f"<p>No map of over {_MOST_HOSTS} hosts.</p>"
     everyone = range(network.size)

@@ -1,4 +1,4 @@
-"""The loss at each learning rate, as a plot."""
+"""A plot of the loss at each learning rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from firetree.training import RangeTest
 
 
 def fragment(found: RangeTest) -> str:
-    """The plot, with the script that draws it."""
+    """The plot."""
     rates = [point.rate for point in found.points]
     figure = go.Figure(
         [

@@ -1,4 +1,4 @@
-"""A run's report: where the time of a step went."""
+"""A run's report as HTML."""
 
 from __future__ import annotations
 

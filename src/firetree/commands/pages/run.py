@@ -1,4 +1,4 @@
-"""A run: its report, and its accuracy from evaluation to evaluation."""
+"""A run as its report and a curve of its accuracy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH, _HEIGHT = 360, 120
 
 
 def fragment(run: Run) -> str:
-    """The report, or why there is none yet, and the curve."""
+    """The report, or the reason why there is none yet, and the curve."""
     try:
         told = report.fragment(run.report())
     except UserError as error:
@@ -23,7 +23,7 @@ def fragment(run: Run) -> str:
 
 
 def _curve(evaluations: Sequence[Metrics]) -> str:
-    """Accuracy from 0 at the bottom to 1 at the top, by the step."""
+    """Accuracy, 0 to 1, against the step."""
     last = evaluations[-1]
     points = [(_WIDTH * it.step / last.step, _HEIGHT * (1 - it.accuracy)) for it in evaluations]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

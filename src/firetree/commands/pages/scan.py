@@ -1,4 +1,4 @@
-"""A scan's plot."""
+"""A plot of a pruning scan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from firetree.deep_compression.scan import DENSITIES, Scan
 
 
 def fragment(scan: Scan) -> str:
-    """Distance from the unpruned answer, and answers that stay, by the layer's density."""
+    """KL divergence from the unpruned output, and unchanged predictions, against each layer's density."""
     figure = make_subplots(rows=1, cols=2)
     colours = sample_colorscale(
         "Viridis", [k / max(len(scan.curves) - 1, 1) for k in range(len(scan.curves))]

@@ -1,4 +1,4 @@
-"""A sweep: its table, and accuracy against what nets cost."""
+"""A sweep as a table, and a plot of accuracy against size and step time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What commands print of values, for a person."""
+"""The library's values as text for a terminal."""

@@ -1,4 +1,4 @@
-"""Rows of benchmarks as tables."""
+"""Benchmarks as tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firetree.network.units import format_bytes
 
 
 def allreduce_text(rows: Sequence[Measurement]) -> str:
-    """A table, fastest first within each world size and size."""
+    """A table, ordered by world size, buffer size and time."""
     headings = ["ranks", "size", "algorithm", "chunks", "ms", "least to most"]
     headings += ["× Gloo", "× bound", "CPU ms"]
     predicted = any(row.predicted_s is not None for row in rows)
@@ -76,7 +76,7 @@ ACCURACY_HEADINGS = (
 
 
 def accuracy_cells(runs: Sequence[AccuracyRun]) -> Iterator[tuple[str, ...]]:
-    """The table's rows; ratios are to the first way's medians, for runs that reached the target."""
+    """The table's rows. Ratios compare medians with the first way's, over runs that reached the target."""
     for recipe in dict.fromkeys(run.recipe for run in runs):
         first: tuple[float, float] | None = None
         for way in dict.fromkeys(run.way for run in runs):

@@ -1,4 +1,4 @@
-"""A schedule as lines: what moves in each step, and what is held after it."""
+"""A schedule as lines of text: the transfers of each step, and what each rank holds after it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ MOST_BARS = 16
 TEXT_COLUMNS = 96
 LABEL_COLUMNS = 10
 
-ADD = "the receiver adds what arrives to its own chunk: sums grow"
-COPY = "the receiver puts what arrives in place of its own chunk: sums spread"
-NOTE = "Each transfer is in the earliest step it can be in; a rank may do several in one step."
+ADD = "the receiver adds the chunk to its own (reduce)"
+COPY = "the receiver overwrites its own chunk (broadcast)"
+NOTE = "Each transfer is shown in its earliest possible step; a rank may do several in one step."
 MARKS = "▁▂▃▄▅▆▇█"
 
 
 def as_text(name: str, schedule: Schedule) -> str:
-    """The schedule in lines of 100 columns at most: what moves in each step, what is held after it.
+    """The schedule in lines of at most 100 columns.
 
     Raises:
         UserError, ScheduleError: as `steps`.
@@ -29,7 +29,7 @@ def as_text(name: str, schedule: Schedule) -> str:
         "  a ─(c)→ b     rank a sends chunk c to rank b",
         f"  add           {ADD}",
         f"  copy          {COPY}",
-        "  ▁ few … █ all of the ranks' contributions are in a chunk that the rank holds",
+        "  ▁ … █         how many ranks' contributions a chunk of this rank includes: few … all",
         "",
     ]
     left = sum(len(step.messages) for step in told)
@@ -88,10 +88,10 @@ def _holdings(schedule: Schedule, step: Step) -> list[str]:
 
 
 def bars_of(held: tuple[int, ...]) -> tuple[int, ...]:
-    """One number a chunk, or one for all of them where so many could not be told apart."""
+    """One bar for each chunk, or one for all chunks if there are more than MOST_BARS."""
     return held if len(held) <= MOST_BARS else (sum(held),)
 
 
 def full_bar(schedule: Schedule) -> int:
-    """The number at which a bar is full."""
+    """The value of a full bar."""
     return schedule.world_size * (1 if schedule.chunks <= MOST_BARS else schedule.chunks)

@@ -1,4 +1,4 @@
-"""The layers of a model as a table: what they hold, cost, or take in a `.fire`."""
+"""The layers of a model as a table: shapes, costs, or bytes in a `.fire`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firetree.models.cost import FLOAT_BYTES
 
 
 class LayerTable(NamedTuple):
-    """A row a layer, and what they come to."""
+    """A row for each layer, and a line with the totals."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -21,13 +21,13 @@ class LayerTable(NamedTuple):
 
 
 def as_text(found: Model | Inspection | FireFile) -> str:
-    """The table, and below it what it comes to."""
+    """The table, and the totals below it."""
     headings, rows, total = layer_table(found)
     return f"{tables.as_text(headings, rows, left=('layer', 'kind'))}\n\n{total}"
 
 
 def layer_table(found: Model | Inspection | FireFile) -> LayerTable:
-    """What is known of each layer."""
+    """The table for any kind of value with layers."""
     match found:
         case Model():
             return _model(found)
@@ -82,7 +82,7 @@ def _fire_file(found: FireFile) -> LayerTable:
     streams = sum(layer.mask_bytes + layer.code_bytes for layer in found.layers)
     bound = sum(layer.bound_bytes for layer in found.layers)
     total = (
-        f"{found.network}: {len(found.content):,} bytes; {streams:,.0f} of them for masks "
-        f"and codes, whose entropy is {bound:,.0f}; {found.other_numbers:,} numbers as they are"
+        f"{found.network}: {len(found.content):,} bytes, {streams:,.0f} of them masks and codes with an "
+        f"entropy of {bound:,.0f}; {found.other_numbers:,} values are uncompressed"
     )
     return LayerTable((*headings, "entropy B"), rows, total)

@@ -1,4 +1,4 @@
-"""A plan and a forecast as lines and cells for a person."""
+"""A plan and a forecast as text and table cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CANDIDATES_SHOWN = 6
 
 
 def as_text(found: Forecast) -> str:
-    """For a person: the points as a table, the ways to synchronise all, and the advice."""
+    """The points as a table, the ways to synchronise all machines, and the advice."""
     left = ("machines", "synchronised by", "limited by")
     parts = [
         headline(found),
@@ -29,7 +29,7 @@ def as_text(found: Forecast) -> str:
 
 
 def headline(found: Forecast) -> str:
-    """What a step sends and computes."""
+    """The bytes and the computing time of a step."""
     profile = found.workload.profile
     return (
         f"{found.workload.model}: {format_bytes(profile.size_bytes)} of gradients, "
@@ -38,7 +38,7 @@ def headline(found: Forecast) -> str:
 
 
 def bound(found: Forecast) -> str:
-    """What no way to synchronise can beat."""
+    """The lower bound on the all-reduce."""
     bound_s = lower_bound_s(found.network, found.workload.profile.size_bytes)
     return (
         f"Ways to synchronise {found.plan.world_size} machines; no all-reduce of all gradients can take "
@@ -59,6 +59,6 @@ def point_cells(point: ForecastPoint) -> tuple[str, ...]:
 
 
 def ways_cells(plan: Plan) -> list[tuple[str, str]]:
-    """The plan, and one algorithm for all buckets, fastest first, each with its step."""
+    """The step time of the plan, then of each single algorithm for all buckets, fastest first."""
     ways = [(way.algorithm, format_duration(way.step_s)) for way in plan.candidates]
     return [("the plan", format_duration(plan.step_s)), *ways]

@@ -1,4 +1,4 @@
-"""A probe as text for a terminal: what each pair of hosts carries, and what to look at."""
+"""A probe as text: the rate between each pair of hosts, and warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_COLUMNS = 16
 
 
 def as_text(found: Probe) -> str:
-    """A matrix of rates in Mbit/s from row to column, a line a shared link, and the warnings."""
+    """A matrix of rates in Mbit/s from row to column, a line for each rack, and the warnings."""
     network = found.network
     table = _matrix(network) if network.size <= _MOST_COLUMNS else _ports(network)
     lines = [*_racks(network), *(f"warning: {warning}" for warning in found.warnings)]
@@ -18,7 +18,7 @@ def as_text(found: Probe) -> str:
 
 
 def effort(found: Probe) -> str:
-    """What it took."""
+    """The time and the bytes that the probe took."""
     return f"measured in {found.seconds:.1f} s with {found.sent_bytes / 1e6:,.0f} MB over all links"
 
 

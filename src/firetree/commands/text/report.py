@@ -1,4 +1,4 @@
-"""A run's summary as lines, several as a table."""
+"""The summary of one run as lines, of several runs as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTS = {
 
 
 def as_text(summaries: Sequence[Summary]) -> str:
-    """One summary line by line, several as a table."""
+    """One summary as lines, several as a table."""
     return _lines(summaries[0]) if len(summaries) == 1 else _table(summaries)
 
 

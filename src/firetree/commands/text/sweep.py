@@ -10,7 +10,7 @@ from firetree.sweeps import Combination
 
 
 def as_text(rows: Sequence[Combination]) -> str:
-    """A table by size; fields that are the same everywhere are left out."""
+    """A table of the combinations; fields with one value for all are left out."""
     fields = [field for field in rows[0].values if len({row.values[field] for row in rows}) > 1]
     headings = [field.rpartition(".")[2] for field in fields]
     headings += ["parameters", "MB", "Mflop", "step", "top-1", "least to most", "best for its size"]
