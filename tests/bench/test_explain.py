@@ -150,7 +150,7 @@ def test_a_notebook_shows_the_page_in_a_frame_or_why_it_cannot() -> None:
     assert '"' not in whole
     crowd = collectives.build("ring", 65, 65)
     assert repr(crowd) == "Schedule(all_reduce on 65 ranks: 65 chunks, 8320 transfers)"
-    assert "too many to look at" in crowd._repr_html_()
+    assert "too many to show" in crowd._repr_html_()
 
 
 @dataclass

@@ -21,6 +21,6 @@ def test_a_sweep_says_what_a_net_costs_and_how_well_each_training_did(tmp_path: 
     parameters = sum(weights.numel() for weights in net.parameters())
     assert [row["parameters"] for row in rows] == [parameters] * 2
     assert all(0 < row["accuracy"] < 1 and row["step_s"] > 0 for row in rows)
-    assert err.count("counting what") == 1
+    assert err.count("counting the costs of") == 1
 
     assert json.loads(firetree(*asked)[1])[0]["accuracies"] == rows[0]["accuracies"]

@@ -1,4 +1,4 @@
-"""Measure on real ranks: all-reduces side by side, a step beside its prediction, time to an accuracy."""
+"""Measure all-reduces, replayed training steps, and the time to a target accuracy on real processes."""
 
 from __future__ import annotations
 

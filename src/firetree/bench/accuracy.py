@@ -1,7 +1,7 @@
-"""Time and bytes to an accuracy: recipes × ways to synchronise × seeds, trained in the lab.
+"""Time and bytes to a target accuracy: recipes × ways to synchronise × seeds, trained in the lab.
 
-The comparison that FireCaffe asks for (Iandola et al. 2016, section 6): what counts is when a net is
-good enough, not how fast it takes a step.
+FireCaffe's comparison (Iandola et al. 2016, section 6): the time until a net is accurate enough counts,
+not the time of a step.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ WAYS = ("gloo", "parameter_server", "plan", "plan+int8", "gloo+local:16")
 class AccuracyRun:
     """One run up to the evaluation that reached the target, or to its end.
 
-    `seconds` is the time of the steps alone, `sent_bytes` what all hosts together sent in them;
-    `curve` has both, in this order, and the accuracy at every evaluation.
+    `seconds` is the time of the steps only; `sent_bytes` is the total of all hosts in these steps.
+    `curve` has (seconds, sent_bytes, accuracy) at every evaluation.
     """
 
     recipe: str
@@ -54,7 +54,7 @@ class AccuracyRun:
 
 
 def way_fields(way: str) -> tuple[str | None, dict[str, Any]]:
-    """The plan of a job, and the recipe's fields, that a way stands for.
+    """The `plan` of a job and the recipe fields that a way means.
 
     Raises:
         UserError: no such algorithm, compression, or number of local steps.
@@ -91,27 +91,26 @@ def time_to_accuracy(
     fields: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = log,
 ) -> list[AccuracyRun]:
-    """Train recipes with several ways to synchronise until they are good enough, in the lab.
+    """Train recipes in the lab, with several ways to synchronise, until they reach a target accuracy.
 
-    Runs that are there already go on, so that a comparison can be made in several sittings, perhaps
-    with another target. They take turns, so that what is compared was run within the same minutes.
-    Needs Linux and root.
+    Existing runs are continued, so a comparison can be interrupted, or repeated with another target. The
+    ways take turns, so that compared runs are close in time. Needs Linux and root.
 
     Args:
         recipes: names or files.
-        target: the top-1 accuracy (0 to 1) that ends a run; a run that never has it ends with its recipe.
-        ways: each an algorithm or `plan`, and perhaps behind a + a compression, `local:STEPS` or
-            `diloco:STEPS`, as in `plan+int8`.
+        target: the top-1 accuracy (0 to 1) that ends a run; without it a run ends after its epochs.
+        ways: each an algorithm or `plan`, with optional suffixes: `+COMPRESSION`, `+local:STEPS` or
+            `+diloco:STEPS`, as in `plan+int8`. The first is the baseline.
         network: one line, or the path of a network's JSON.
-        seeds: runs of each, with seeds from 0.
-        runs: where the runs' folders are.
-        fields: other values of the recipes' fields, as in `{"optim.lr": 0.1}`, for all runs.
-        progress: called with a line a run.
+        seeds: runs of each recipe and way, with seeds from 0.
+        runs: the folder for the runs.
+        fields: recipe fields for all runs, as in `{"optim.lr": 0.1}`.
+        progress: called with one line for each run.
 
     Raises:
-        UserError: an unknown recipe or way, a target that is no accuracy, no seeds, or a run's folder
-            that belongs to another recipe, network or options.
-        RunFailedError: a run failed; its log is named. Or one was not measured whole.
+        UserError: an unknown recipe or way, a target outside 0 to 1, no seeds, or a run's folder that
+            has another recipe, network or options.
+        RunFailedError: a run failed, with the path of its log; or its trace is incomplete.
     """
     if not 0 < target <= 1:
         raise ArgumentError("target", f"is {target}; expected above 0 and at most 1")
@@ -141,9 +140,9 @@ def time_to_accuracy(
 
 
 def _claim(folder: Path, recipe: Recipe, asked: Sequence[str]) -> None:
-    """Note beside a run's folder what it is of (UserError where it is of something else).
+    """Record a run's recipe and options beside its folder (UserError if it has others).
 
-    Another target makes no other run: the same one is read to there, or goes on.
+    The target may change: the same run is read up to there, or continued.
     """
     kept, begun, ended = (_beside(folder, kind) for kind in ("toml", "asked", "ended"))
     if not folder.exists():
@@ -163,7 +162,7 @@ def _beside(folder: Path, kind: str) -> Path:
 
 
 def _fits(kept: Path, recipe: Recipe) -> bool:
-    # As data, since a file of an earlier version lacks later fields; the earliest kept none.
+    # Compared as data, as files of earlier versions lack newer fields; the earliest kept no file.
     return not kept.exists() or load_recipe(str(kept)) == recipe
 
 
@@ -176,7 +175,7 @@ def _was_asked(begun: Path, asked: Sequence[str]) -> bool:
 
 
 def _words(network: str | Path, values: Mapping[str, Any]) -> list[str]:
-    """The network, and each name with its value, as a run's file has them."""
+    """The network and each name with its value, as in the file beside a run."""
     return [str(network), *(str(word) for pair in values.items() for word in pair)]
 
 
@@ -188,16 +187,16 @@ def _without_target(asked: Sequence[str]) -> list[str]:
 def _reached(folder: Path, recipe: str, way: str, seed: int, target: float) -> bool:
     try:
         return read_run(folder, recipe, way, seed, target).reached
-    except RunFailedError:  # which going on would not mend
+    except RunFailedError:  # continuing would not help
         raise
-    except UserError:  # not begun, or broken off before its first evaluation
+    except UserError:  # not started, or interrupted before its first evaluation
         return False
 
 
 def _train(
     folder: Path, asked: Sequence[str], recipe: Recipe, plan: str | None, network: str | Path
 ) -> None:
-    """Train to the end, unless that was done to the same target."""
+    """Train to the end, unless the run has already ended with the same target."""
     ended = _beside(folder, "ended")
     if ended.is_file() and ended.read_text(encoding="utf-8") == shlex.join(asked):
         return
@@ -205,17 +204,17 @@ def _train(
         try:
             run_command(lab, job_command(recipe, folder, plan), out=log, err=log)
         except UserError as error:
-            failed = f"a run failed; its last words are in {log_of(folder)}"
+            failed = f"a run failed; see the end of {log_of(folder)}"
             raise RunFailedError(failed) from error
     write_durably(ended, shlex.join(asked).encode())
 
 
 def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> AccuracyRun:
-    """What a run's folder says about its way to the target.
+    """Read a run's progress to the target from its folder.
 
     Raises:
         UserError: it has no evaluation.
-        RunFailedError: its trace lacks steps, which were skipped or of a run that went on otherwise.
+        RunFailedError: its trace lacks steps.
     """
     traces = read_trace(folder).ranks
     curve = []
@@ -228,7 +227,7 @@ def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> A
         if accuracy >= target:
             break
     if not curve:
-        raise UserError(f"{folder} has no evaluation; was the run ended?")
+        raise UserError(f"{folder} has no evaluation; was the run interrupted?")
     taken = curve[-1][:2]
     reached = accuracy >= target
     return AccuracyRun(recipe, way, seed, reached, accuracy, steps, *taken, tuple(curve))

@@ -1,6 +1,6 @@
-"""The ways to sum a buffer that a benchmark compares: our schedules and the libraries' own.
+"""Other libraries' all-reduces, as baselines of the benchmark.
 
-A way is a function that replaces a buffer by its sum over all ranks, in place.
+A way is a function that replaces a buffer, in place, by its sum over all ranks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPEN_MPI = "openmpi"
 
 
 def peer_names(device: str) -> tuple[str, ...]:
-    """The libraries that can be compared with here: the backend's own, and Open MPI under mpirun."""
+    """The available baselines: the backend's own all-reduce, and Open MPI's under mpirun."""
     under_mpirun = "OMPI_COMM_WORLD_SIZE" in os.environ and find_spec("mpi4py") is not None
     return (GLOO, OPEN_MPI) if under_mpirun and device == "cpu" else (GLOO,)
 
@@ -48,15 +48,12 @@ def _open_mpi(world_size: int) -> Way:
 
 
 def finish_peers() -> None:
-    """Say goodbye to Open MPI, which takes a process that just ends for a lost one."""
+    """Finalise Open MPI, which otherwise reports a process that exits as lost."""
     if "mpi4py.MPI" in sys.modules:
         sys.modules["mpi4py.MPI"].Finalize()
 
 
 def expected_sum(elements: int, world_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A pattern of small whole numbers and what `world_size` ranks' patterns sum to, exactly.
-
-    Rank r holds the pattern times r + 1.
-    """
+    """A pattern of small integers, and the exact sum over ranks if rank r holds the pattern times r + 1."""
     pattern = torch.arange(elements, device=device, dtype=torch.float32) % 127 + 1
     return pattern, pattern * (world_size * (world_size + 1) / 2)

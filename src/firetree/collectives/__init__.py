@@ -1,4 +1,4 @@
-"""Collectives as data: `build` makes a schedule, `prove` shows that it is right, `Executor` runs it.
+"""Collectives as data: `build` makes a schedule, `prove` proves it correct, `Executor` runs it.
 
 Only `Executor` needs torch.
 """
@@ -36,7 +36,7 @@ __getattr__ = lazily(__name__, {"Executor": "executor"})
 
 
 def names() -> tuple[str, ...]:
-    """The names of all algorithms that `build` knows, without those that carry a number."""
+    """The names of all algorithms, each without its number."""
     return tuple(sorted(ALGORITHMS))
 
 
@@ -49,14 +49,14 @@ def build(
     """The schedule of a collective over `chunks` near-equal parts of a buffer.
 
     Args:
-        name: one of `names()`, or one with its number, as in `kary_tree:4`.
+        name: one of `names()`, or one with a number, as in `kary_tree:4`.
         world_size: number of ranks, at least 1.
-        chunks: number of parts, at least 1; by default the fewest that the algorithm is made for,
-            see `chunks_for` for a buffer's size.
-        kind: an all-reduce, or one of the halves that it is made of.
+        chunks: number of chunks, at least 1; by default the fewest that the algorithm uses. See
+            `chunks_for` for a buffer's size.
+        kind: an all-reduce, or one of its halves.
 
     Raises:
-        UserError: an unknown name, a number below 1, or a half that the algorithm does not have.
+        UserError: an unknown name, a number below 1, or a half that the algorithm lacks.
     """
     if chunks is None:
         chunks = chunks_for(name, world_size, 0)
@@ -68,5 +68,5 @@ def build(
 
 
 def chunks_for(name: str, world_size: int, size_bytes: float) -> int:
-    """The number of chunks that suits a buffer: see `pipelined` and `shares` in `algorithms`."""
+    """The best number of chunks for a buffer: see `pipelined` and `shares` in `algorithms`."""
     return find(name).chunks(max(world_size, 1), size_bytes)

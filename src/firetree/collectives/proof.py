@@ -1,8 +1,8 @@
-"""Prove a schedule by running it symbolically, each chunk a multiset of the ranks it holds.
+"""Prove a schedule correct by running it symbolically, with each chunk a multiset of ranks.
 
-Nothing is timed and nothing is sent: see `executor` for the real run. A schedule passes when its
-graph has no cycle (so it never blocks, not even where a send ends only once its receive is posted)
-and every chunk of every rank ends with the contributions that its collective asks for, once each.
+Nothing is timed or sent; `executor` does that. A schedule is correct if its graph has no cycle, and if
+every chunk of every rank ends with the contributions of its collective, once each. Without a cycle it
+never blocks, even if a send returns only after its receive is posted.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from firetree.collectives.graph import Graph, ScheduleError, build_graph
 from firetree.collectives.schedule import Schedule
 
-# A multiset of ranks is one integer: rank r's count stands in the COUNT_BITS bits from r * COUNT_BITS.
-# The highest of them stays free, so that a sum of two counts never runs into the next rank's.
+# A multiset of ranks is one integer: rank r's count is in the COUNT_BITS bits from r * COUNT_BITS.
+# The highest of these bits stays 0, so that the sum of two counts never overflows into the next rank's.
 COUNT_BITS = 32
 
 
 def prove(schedule: Schedule) -> Graph:
-    """Show that `schedule` computes its collective and never blocks, and give back its graph.
+    """Prove that `schedule` computes its collective and never blocks, and return its graph.
 
     Raises:
-        ScheduleError: it does not; names the rank, the operation and the reason.
+        ScheduleError: it does not, with the rank, the operation and the reason.
     """
     _check_shape(schedule)
     graph = build_graph(schedule)
@@ -47,7 +47,7 @@ def _check_shape(schedule: Schedule) -> None:
 
 
 def _expected(schedule: Schedule, rank: int, chunk: int) -> int | None:
-    """The multiset that the chunk must hold in the end; None where anything may stand."""
+    """The multiset that the chunk must hold at the end; None if any is allowed."""
     everyone = _once_each(schedule.world_size)
     match schedule.collective:
         case "all_reduce":

@@ -1,7 +1,7 @@
-"""A collective as data: for each rank, the transfers it takes part in, chunk by chunk.
+"""A collective as data: for each rank, its sends and receives of chunks.
 
-A schedule says what depends on what and nothing about threads or time. `graph` derives the order
-from it, `proof` shows that it computes the sum and never blocks, `executor` carries it out.
+A schedule defines dependencies only, not threads or time. `graph` derives the order, `proof` proves that
+it computes the sum and never blocks, `executor` runs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from firetree.shown import Shown
 SCHEDULE_VERSION = 2
 
 MOST_CHUNKS = 1 << 16
-"""Of a schedule that is read: a short text must not ask for memory without end."""
+"""The most chunks of a schedule read from JSON: a short text must not use unlimited memory."""
 
 OpKind = Literal["send", "recv", "recv_reduce"]
 Collective = Literal["all_reduce", "reduce", "broadcast", "reduce_scatter", "all_gather"]
@@ -38,7 +38,7 @@ class Operation(NamedTuple):
 
 
 def send(peer: int, chunk: int) -> Operation:
-    """Send `chunk` as it stands to `peer`."""
+    """Send the current value of `chunk` to `peer`."""
     return Operation("send", peer, chunk)
 
 
@@ -59,12 +59,11 @@ Program = tuple[Operation, ...]
 class Schedule(Shown):
     """Programs of all ranks over a buffer cut into `chunks` near-equal parts.
 
-    Two operations of a rank are bound to program order only if they share a channel (same peer and
-    direction), or a chunk that at least one of them writes. Everything else may overlap. The k-th
-    send of a channel meets its k-th receive. `collective` is what it computes; `owners[k]` is the
-    rank on which the sum of chunk k comes together, or from which the chunk is copied to all. With
-    `one_port`, a rank that sends a chunk to several does so one after another: each transfer starts
-    once the bytes of the one before have left, so that the first has the port to itself.
+    Two operations of a rank run in program order only if they share a channel (same peer and direction),
+    or a chunk that at least one of them writes. All others may overlap. The k-th send of a channel
+    matches its k-th receive. `collective` is what the schedule computes. `owners[k]` is the rank that
+    holds the sum of chunk k, or from which the chunk is broadcast. With `one_port`, a rank sends a chunk
+    to several ranks one at a time: each transfer starts once the bytes of the one before have left.
     """
 
     world_size: Positive
@@ -82,7 +81,7 @@ class Schedule(Shown):
         )
 
     def with_order(self, order: Sequence[int]) -> Schedule:
-        """The same schedule with rank `order[k]` in the part of rank k."""
+        """The same schedule with rank `order[k]` in the role of rank k."""
         part_of = {rank: part for part, rank in enumerate(order)}
         programs = tuple(
             tuple(op._replace(peer=order[op.peer]) for op in self.programs[part_of[rank]])
@@ -100,7 +99,7 @@ class Schedule(Shown):
         """Read what `to_json` wrote.
 
         Raises:
-            UserError: the text is not a schedule of this version; the first fault is named.
+            UserError: the text is not a schedule of this version; names the first fault.
         """
         schedule = parse_json(Schedule, text, "the schedule", SCHEDULE_VERSION)
         if schedule.chunks > MOST_CHUNKS:
@@ -116,13 +115,13 @@ class Schedule(Shown):
 
 
 def chunk_bounds(element_count: int, chunks: int) -> list[int]:
-    """Where chunk k of a buffer begins and ends: `bounds[k]` to `bounds[k + 1]`, in elements.
+    """The bounds of chunks in elements: chunk k is `bounds[k]` to `bounds[k + 1]`.
 
-    Sizes differ by one element at most; with more chunks than elements some are empty.
+    Sizes differ by at most one element; with more chunks than elements, some are empty.
     """
     return [element_count * k // chunks for k in range(chunks + 1)]
 
 
 def busiest_sent_chunks(schedule: Schedule) -> int:
-    """Chunks sent by the rank that sends most."""
+    """The number of chunks that the busiest rank sends."""
     return max(sum(op.kind == "send" for op in program) for program in schedule.programs)

@@ -1,7 +1,7 @@
-"""A schedule step by step: what moves when, and what every rank holds after it.
+"""A schedule step by step: the messages of each step, and what every rank holds after it.
 
-Nothing is proved or timed here (see `proof` and `firetree.planning`), so any schedule that does not wait
-for itself can be looked at.
+Nothing is proved or timed here (see `proof` and `firetree.planning`), so this takes any schedule without
+a deadlock.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MOST_TRANSFERS = 4000
 
 @dataclass(frozen=True, slots=True, order=True)
 class Message:
-    """One chunk on its way from a rank to another.
+    """A chunk sent from one rank to another.
 
-    `carries` names the ranks whose contributions are in it. It `waits` where the receiver adds it
-    in a later step only, after what comes before it in the chunk's order.
+    `carries` lists the ranks whose contributions it contains. It `waits` if the receiver adds it only in
+    a later step, after the additions that come before it.
     """
 
     sender: int
@@ -35,7 +35,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What moves in one step, and `held[rank][chunk]` after it: how many ranks' contributions."""
+    """The messages of a step, and after it the number of ranks' contributions in `held[rank][chunk]`."""
 
     number: int
     messages: tuple[Message, ...]
@@ -43,13 +43,13 @@ class Step:
 
 
 def steps(schedule: Schedule) -> tuple[Step, ...]:
-    """Step 0, in which nothing has moved, then each transfer as early as its dependencies allow.
+    """Step 0 before all transfers, then each transfer as early as its dependencies allow.
 
     Only dependencies count: a rank may send and receive several messages in one step.
 
     Raises:
-        UserError: more ranks or transfers than can be looked at.
-        ScheduleError: the schedule is malformed or waits for itself.
+        UserError: too many ranks or transfers to show.
+        ScheduleError: the schedule is malformed or deadlocks.
     """
     _refuse_crowds(schedule)
     graph = build_graph(schedule)
@@ -87,7 +87,7 @@ def _refuse_crowds(schedule: Schedule) -> None:
     transfers = sum(map(len, schedule.programs)) // 2
     if schedule.world_size > MOST_RANKS or transfers > MOST_TRANSFERS:
         raise UserError(
-            f"{transfers} transfers between {schedule.world_size} ranks are too many to look at; "
+            f"{transfers} transfers between {schedule.world_size} ranks are too many to show; "
             f"expected at most {MOST_TRANSFERS} between {MOST_RANKS}: "
             "ask for a smaller world size or fewer chunks"
         )

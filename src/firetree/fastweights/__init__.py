@@ -1,7 +1,7 @@
 """Fast weights: recurrent layers with a temporary memory of the recent past, called like nn.LSTM.
 
-`FastWeightRNN` is the paper's (Ba et al. 2016), `DeltaFastWeights` what became of it (Schlag et al.
-2021); `AssociativeLSTM` and `IRNN` are what the paper compares itself with.
+`FastWeightRNN` is the layer of Ba et al. 2016, `DeltaFastWeights` its successor (Schlag et al. 2021).
+`AssociativeLSTM` and `IRNN` are baselines of the first paper.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ class AssociativeState(NamedTuple):
 
 
 class AssociativeLSTM(SequenceLayers[AssociativeState]):
-    """Binds what it stores to complex keys, in copies whose noise differs (Danihelka et al. 2016, §4).
+    """An LSTM that stores values under complex keys, in redundant copies (Danihelka et al. 2016, §4).
 
-    Gates are as in an LSTM; complex multiplication with a key of length at most 1 stores and reads.
+    Gates are as in an LSTM. Multiplying by a complex key of length at most 1 stores and reads a value.
 
     Args:
         input_size, hidden_size, num_layers, batch_first, dropout, device, dtype: as for torch.nn.LSTM;
@@ -72,7 +72,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
             for name, columns in (("weight_ih", below), ("weight_hh", hidden_size)):
                 self._add(name, layer, torch.empty(features, columns))
             self._add("bias", layer, torch.empty(features))
-        # A generator of its own gives the same size the same permutations, whatever the weights.
+        # An own generator makes the permutations depend on the size only, not on the weights' seed.
         generator = torch.Generator().manual_seed(self._size_K)
         orders = [torch.randperm(self._size_K, generator=generator) for _ in range(copies)]
         self.register_buffer("permutation_CK", torch.stack(orders).to(self._device))
@@ -115,7 +115,7 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
         bounded_B3Z = within_unit_circle(torch.unflatten(complexes, 1, (3, 2, size_K)))
         keys_B2Z, update_B1Z = torch.split(bounded_B3Z, [2, 1], 1)
         update = (store_BK[:, None, None] * update_B1Z).unbind(2)
-        # As each copy of the store has them, permuted.
+        # Each copy of the store has its own permutation of the keys.
         order = self.permutation_CK.flatten()
         keys_B2ZCK = keys_B2Z.flatten(0, 2).index_select(1, order).view(-1, 2, 2, copies, size_K)
         key_in, key_out = (key_BZCK.unbind(1) for key_BZCK in keys_B2ZCK.unbind(1))
@@ -139,5 +139,5 @@ class AssociativeLSTM(SequenceLayers[AssociativeState]):
 
 
 def _product(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Of complex numbers, each given as its real and its imaginary part."""
+    """The product of complex numbers given as real and imaginary parts."""
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]

@@ -1,7 +1,7 @@
-"""The recurrence of `recurrence.py` by compiled code, where numba is installed.
+"""The recurrence of `recurrence.py` in compiled code, if numba is installed.
 
-The loops are in `kernels.py`. A batch is cut into tiles, which threads take side by side, and no
-step's fast weights are stored here either.
+The loops are in `kernels.py`. Threads process tiles of the batch in parallel. Here too, no step's fast
+weights are stored.
 
 Letters in names: B batch, T time, S inner steps, R a step's sums that are normalised, H hidden, N
 tiles, L lanes, the sequences of a tile.
@@ -23,14 +23,14 @@ from firetree.fastweights.recurrence import Rule, of_slow_weights
 from firetree.torch_private import never_compiled
 
 LANES = 16, 64
-"""Least and most: short rows cost more for the beginning of each loop, long ones leave the cache."""
+"""Least and most lanes: short rows pay for each loop's start, long ones do not fit the cache."""
 
 
 @never_compiled
 def takes(drive_BTH: Tensor) -> bool:
-    """Whether `stretch` does: numbers that numba computes with, and gradients to be had.
+    """Whether `stretch` applies: float32 or float64 on the CPU, in training, with numba installed.
 
-    To load it takes two seconds, which one answer of a trained net would not give back.
+    Loading numba takes two seconds, too long for one prediction of a trained net.
     """
     numbers = drive_BTH.device.type == "cpu" and drive_BTH.dtype in (torch.float32, torch.float64)
     return numbers and drive_BTH.requires_grad and _kernels() is not None
@@ -38,7 +38,7 @@ def takes(drive_BTH: Tensor) -> bool:
 
 @never_compiled
 def stretch(rule: Rule, *tensors: Tensor | None) -> Tensor:
-    """As `recurrence.stretch`."""
+    """The same as `recurrence.stretch`."""
     h_BTH: Tensor = _Compiled.apply(rule, *tensors)  # type: ignore[no-untyped-call]
     return h_BTH
 
@@ -83,13 +83,16 @@ def _kernels() -> Any:
     """The compiled loops; None without numba, an extra: `pip install firetree[fast]`."""
     try:
         from firetree.fastweights import kernels
-    except (ImportError, RuntimeError):  # or it refuses this NumPy, or has no folder for its cache
+    except (
+        ImportError,
+        RuntimeError,
+    ):  # numba is missing, rejects this NumPy, or cannot write its cache
         return None
     return kernels
 
 
 def _tiles(size_B: int) -> tuple[int, int]:
-    """How many, one at least for each thread where rows are not too short, and their lanes."""
+    """The number of tiles, at least one a thread if rows stay long enough, and the lanes of each."""
     least, most = LANES
     threads = torch.get_num_threads()
     size_L = -(-size_B // max(-(-size_B // most), min(threads, -(-size_B // least))))
@@ -113,5 +116,5 @@ def _each(size_N: int, kernel: Callable[..., None], *arguments: Any) -> None:
 
 @cache
 def _threads(count: int, process_id: int) -> ThreadPoolExecutor:
-    """A pool of this process: a fork has none of its parent's threads."""
+    """A thread pool for each process, as a fork does not inherit its parent's threads."""
     return ThreadPoolExecutor(count, "fast-weights")

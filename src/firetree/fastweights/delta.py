@@ -25,26 +25,25 @@ _WIDTH = 4
 
 
 class DeltaState(NamedTuple):
-    """What a layer knows after a step: S_LBNDD, its fast weights, and the last steps' recent_LBPF."""
+    """The state of all layers after a step: fast weights S_LBNDD, and recent_LBPF for the convolution."""
 
     S_LBNDD: Tensor
     recent_LBPF: Tensor
 
 
 class DeltaFastWeights(SequenceLayers[DeltaState]):
-    """Fast weights into which slow weights write values by keys, correcting what the key held before.
+    """Fast weights that store a value under a key by correcting the value that the key had before.
 
-    Queries, keys and values come from a linear map, a causal convolution of 4 steps for each feature
-    and SiLU; queries and keys are of length 1. A gate β(t) in 0 to 1 says how far a value replaces the
-    old one: S(t) = S(t−1) + β k (v − S(t−1)ᵀ k)ᵀ (Schlag et al. 2021, equation 23; the layer around it
-    is that of Yang et al. 2024, arXiv 2406.06484). Outputs of the heads, each of mean square 1, are
-    mixed by a linear map. It is called like torch.nn.LSTM; going on from a state gives the same as one
-    long call, a step at a time or more.
+    Queries, keys and values come from a linear map, a causal convolution of 4 steps for each feature and
+    SiLU; queries and keys have length 1. A gate β(t) from 0 to 1 says how far a value replaces the old
+    one: S(t) = S(t−1) + β k (v − S(t−1)ᵀ k)ᵀ (Schlag et al. 2021, equation 23). The layer around it is
+    that of Yang et al. 2024, arXiv 2406.06484. Outputs of the heads have mean square 1, and a linear map
+    mixes them. It is called like torch.nn.LSTM. Continuing from a state gives the same as one long call.
 
     Args:
         input_size, hidden_size, num_layers, batch_first, dropout, device, dtype: as for torch.nn.LSTM.
-        bias: of queries, keys and values, behind the convolution. Without it the memory is not read
-            after four inputs of zero, and the output is 0 there.
+        bias: of queries, keys and values, after the convolution. Without it, the output is 0 after four
+            zero inputs.
         heads: N, each with a memory of its own, D = H / N features wide.
         form: `recurrent` goes step by step, `chunked` 32 steps at a time; `auto` is `recurrent` for
             single steps. All give the same.
@@ -97,7 +96,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw weights uniformly, by the number of each one's inputs; β begins at 1/2 on average."""
+        """Draw weights uniformly, scaled by their number of inputs; β starts at 1/2 on average."""
         for name, parameter in self.named_parameters():
             if name.startswith("bias_beta"):
                 parameter.zero_()
@@ -110,17 +109,17 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
 
     @torch.no_grad()
     def attention(self, x_BTI: Tensor, layer: int = 0) -> Tensor:
-        """How much of each step's correction every later one reads, from an empty memory: weights_BNTT.
+        """Attention of each step (row) to what earlier steps wrote (column), from an empty memory.
 
-        As S is a sum of what was written, y(t) = Σ β(τ) (q(t)·k(τ)) (v(τ) − S(τ−1)ᵀ k(τ)) over τ ≤ t:
-        row t of a head has β(τ) (q(t)·k(τ)) in column τ, and 0 behind.
+        As S is a sum of corrections, y(t) = Σ β(τ) (q(t)·k(τ)) (v(τ) − S(τ−1)ᵀ k(τ)) over τ ≤ t. The
+        result weights_BNTT has β(τ) (q(t)·k(τ)) in row t and column τ ≤ t, else 0.
 
         Args:
-            x_BTI: what the layer reads, the batch first: the input, or the outputs of the layer below.
-            layer: which of the layers.
+            x_BTI: the layer's input, batch first: the net's input or the outputs of the layer below.
+            layer: the layer's number.
 
         Raises:
-            UserError: x_BTI is not of the weights' dtype.
+            UserError: x_BTI has another dtype than the weights.
         """
         check_dtype("x_BTI", x_BTI, self._weight("weight_qkv", layer).dtype)
         seen_BTF = pad(linear(x_BTI, self._weight("weight_qkv", layer)), (0, 0, _WIDTH - 1, 0))
@@ -151,9 +150,9 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
         return y_BTH, (S.view_as(S_BNDD), recent_BPF)
 
     def _queries_keys_values(self, layer: int, seen_BTF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v, (B·N, T, D) each, from the projected inputs, with those that came before."""
+        """q, k and v, (B·N, T, D) each, from the projected inputs and the last steps before them."""
         filter_F11W = self._weight("filter", layer).t()[:, None, None].contiguous()
-        # As an image one pixel high, as torch has convolutions of images that lie pixel by pixel.
+        # As an image of height 1, because torch's 2-D convolution supports channels-last memory.
         bias_F = self._weight("bias_qkv", layer) if self.bias else None
         mixed_BF1T = conv2d(seen_BTF.mT[:, :, None], filter_F11W, bias_F, groups=len(filter_F11W))
         q, k, v = map(self._by_head, silu(mixed_BF1T[:, :, 0].mT).chunk(3, 2))
@@ -183,7 +182,7 @@ class DeltaFastWeights(SequenceLayers[DeltaState]):
 
 
 def _add_missing_bias(layers: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Let runs from before there was a bias go on without one."""
+    """Load checkpoints from before there was a bias, with a bias of 0."""
     for name, parameter in layers.named_parameters(prefix.removesuffix(".")):
         if "bias_qkv" in name:
             state.setdefault(name, torch.zeros_like(parameter))

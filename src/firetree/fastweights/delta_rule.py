@@ -1,4 +1,4 @@
-"""The delta rule: fast weights that are corrected instead of added to, step by step or by chunks.
+"""The delta rule, which corrects fast weights instead of only adding to them, by steps or by chunks.
 
 W(t) = W(t−1) + β(t) (v(t) − W(t−1) k(t)) k(t)ᵀ, y(t) = W(t) q(t) (Schlag, Irie, Schmidhuber 2021,
 equations 22 to 24). Here S = Wᵀ, so that vectors are rows.
@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 CHUNK_STEPS = 32
-"""Steps taken at once."""
+"""Steps in a chunk."""
 
 
 def step_by_step(
     q_BTK: Tensor, k_BTK: Tensor, v_BTV: Tensor, beta_BT: Tensor, S_BKV: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y_BTV and the memory after the last step, one step after the other.
+    """y_BTV and the memory after the last step, computed one step at a time.
 
-    Keys are of length 1 and β is from 0 to 1; a step with β = 0 leaves the memory as it is.
+    Keys have length 1, and β is from 0 to 1; a step with β = 0 does not change the memory.
     """
     outputs = []
     weighed_BTK = beta_BT[:, :, None] * k_BTK
@@ -54,7 +54,7 @@ def by_chunks(
     weighed_BNCK = beta_BNC1 * k_BNCK
     L_BNCC = (weighed_BNCK @ k_BNCK.transpose(2, 3)).tril(-1)
     sides_BNCF = torch.cat([beta_BNC1 * v_BNCV, weighed_BNCK], 3)
-    # PyTorch solves in float32 at least; the triangle has ones on its diagonal, whatever stands there.
+    # PyTorch's solver needs at least float32; with `unitriangular` it takes the diagonal as ones.
     exact = torch.promote_types(q_BTK.dtype, torch.float32)
     solved = torch.linalg.solve_triangular(
         L_BNCC.to(exact), sides_BNCF.to(exact), upper=False, unitriangular=True
@@ -62,7 +62,7 @@ def by_chunks(
     U_BNCV, W_BNCK = solved.to(q_BTK.dtype).split([v_BTV.shape[2], size_K], 3)
     attention_BNCC = (q_BNCK @ k_BNCK.transpose(2, 3)).tril()
     outputs = []
-    # Taking one chunk after the other by its index would make a gradient of full size for each.
+    # `unbind`, because indexing would make a full-size gradient for each chunk.
     chunks = (x.unbind(1) for x in (q_BNCK, k_BNCK, U_BNCV, W_BNCK, attention_BNCC))
     for q_BCK, k_BCK, U_BCV, W_BCK, attention_BCC in zip(*chunks, strict=True):
         correction_BCV = torch.baddbmm(U_BCV, W_BCK, S_BKV, alpha=-1)

@@ -1,4 +1,4 @@
-"""A plain recurrent net that begins as the identity (Le, Jaitly, Hinton 2015)."""
+"""A plain recurrent net, initialised to the identity (Le, Jaitly, Hinton 2015)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 _SPREAD = 0.001
-"""Deviation of the initial weights from input to state (Le et al. 2015, section 4)."""
+"""Standard deviation of the initial input weights (Le et al. 2015, section 4)."""
 
 
 class IRNN(nn.RNN):
-    """torch.nn.RNN of rectified units whose state keeps itself at first; arguments as for it.
+    """torch.nn.RNN with ReLU, initialised so that it keeps its state; its arguments are those of nn.RNN.
 
-    W is the identity, biases are 0 and C is drawn from a Gaussian of deviation 0.001 (Le et al. 2015).
+    W is the identity, biases are 0, and C is Gaussian with a standard deviation of 0.001.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any):
@@ -22,7 +22,7 @@ class IRNN(nn.RNN):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Put the initial weights back."""
+        """Initialise the weights again."""
         for name, parameter in self.named_parameters():
             if name.startswith("weight_hh"):
                 nn.init.eye_(parameter)

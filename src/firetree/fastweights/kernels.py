@@ -1,7 +1,7 @@
-"""The loops of `compiled.py`, over one tile of a batch, which numba compiles for the CPU at hand.
+"""The loops of `compiled.py` over one tile of a batch, which numba compiles for this CPU.
 
-Sequences are taken side by side, the last axis of every array here, so that all of a step is sums of
-long rows, whatever the sizes. Equations and names are those of `recurrence.py`.
+The sequences of a tile are the last axis of every array here. So each step consists of vector operations
+on long rows, whatever the layer's size. Equations and names are those of `recurrence.py`.
 
 Letters in names: B batch, T time, S inner steps, R a step's sums that are normalised, H hidden, N
 tiles, L lanes, the sequences of a tile; P states before a step.
@@ -19,7 +19,7 @@ from firetree.fastweights.recurrence import EPSILON
 
 Array = NDArray[Any]
 
-# Sums in any order, but not as if nothing were infinite or NaN: those must come through.
+# Sums may be reordered, but NaN and infinity must propagate, so not all of fastmath is on.
 _compiled = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"}
 )
@@ -43,10 +43,10 @@ def forward(
     scale_NTRL: Array,
     guess_NTSHL: Array,
 ) -> None:
-    """One tile's states, in `out_BTH` and, with what `backward` reads, in the arrays behind it.
+    """Compute one tile's states into `out_BTH`, and what `backward` needs into the arrays after it.
 
-    `h_NTHL` has T + 1 steps and begins with the state before the first. No fast weights at the
-    beginning are none of B.
+    `h_NTHL` has T + 1 steps, from the state before the first. `A_BHH` has B = 0 if there are no fast
+    weights at the beginning.
     """
     h_THL, guess_TSHL = h_NTHL[tile], guess_NTSHL[tile]
     size_T, size_S, size_H, size_L = guess_TSHL.shape
@@ -105,7 +105,7 @@ def backward(
     dweight_NT: Array,
     dA_BHH: Array,
 ) -> None:
-    """One tile's gradients, from those of its states; all but z's are added to what they hold."""
+    """Compute one tile's gradients from those of its states; all but `dz_BTH` are accumulated."""
     h_THL, guess_TSHL = h_NTHL[tile], guess_NTSHL[tile]
     size_T, size_S, size_H, size_L = guess_TSHL.shape
     first_normal = size_S + 1 - normal_NTRHL.shape[2]
@@ -187,7 +187,7 @@ def _store(x_BH: Array, x_HL: Array, begin: int, end: int) -> None:
 
 @_compiled
 def _read(u_H: Array, A_HH: Array, x_H: Array, fade: float) -> None:
-    """Add what one sequence reads from the fast weights of the beginning, A x, faded."""
+    """Add fade · A x to u, for one sequence and the fast weights of the beginning."""
     row_H = x_H.copy()
     for i in range(len(u_H)):
         total = u_H.dtype.type(0)
@@ -200,7 +200,7 @@ def _read(u_H: Array, A_HH: Array, x_H: Array, fade: float) -> None:
 def _through_read(
     dx_H: Array, du_H: Array, A_HH: Array, x_H: Array, fade: float, dA_HH: Array
 ) -> float:
-    """Add the gradients of `_read` to x's and A's; that of the fading."""
+    """The backward pass of `_read`: add the gradients of x and A, and return that of the fading."""
     row_H, by_A_H = x_H.copy(), np.zeros_like(x_H)
     for i in range(len(du_H)):
         du = du_H[i]
@@ -216,7 +216,7 @@ def _through_read(
 
 @_compiled
 def _add_product(y_HL: Array, W_HH: Array, x_HL: Array) -> None:
-    """Add W x, eight columns at once: each number of y is then read and written eight times less."""
+    """Add W x to y, eight columns at once, so that y is read and written eight times less often."""
     whole = W_HH.shape[1] // 8 * 8
     for i in range(W_HH.shape[0]):
         W_H, y_L = W_HH[i], y_HL[i]
@@ -239,7 +239,7 @@ def _add_product(y_HL: Array, W_HH: Array, x_HL: Array) -> None:
 
 @_compiled
 def _dots(share_PL: Array, x_HL: Array, past_PHL: Array) -> None:
-    """x·h of each earlier state, by four rows at once for the same reason."""
+    """x·h of each earlier state, four rows at once for the same reason."""
     size_P, size_H, size_L = past_PHL.shape
     whole = size_H // 4 * 4
     for p in range(size_P):
@@ -261,7 +261,7 @@ def _dots(share_PL: Array, x_HL: Array, past_PHL: Array) -> None:
 
 @_compiled
 def _normalise(u_HL: Array, gain_H: Array, bias_H: Array, normal_HL: Array, scale_L: Array) -> None:
-    """Layer normalisation of u in place; what it is before gain and bias, and its scale, are kept."""
+    """Layer normalisation of u in place; also stores the normalised values and the scale."""
     size_H, size_L = u_HL.shape
     one, each = u_HL.dtype.type(1), u_HL.dtype.type(1 / size_H)
     mean_L = np.zeros(size_L, u_HL.dtype)
@@ -291,7 +291,7 @@ def _through_normal(
     dgain_H: Array,
     dbias_H: Array,
 ) -> None:
-    """From the gradient behind layer normalisation, in place, to that before; adds gain's and bias's."""
+    """The backward pass of layer normalisation, in place; adds the gradients of gain and bias."""
     size_H, size_L = du_HL.shape
     zero, each = du_HL.dtype.type(0), du_HL.dtype.type(1 / size_H)
     mean_L, along_L = np.zeros(size_L, du_HL.dtype), np.zeros(size_L, du_HL.dtype)
@@ -318,7 +318,7 @@ def _activate(h_HL: Array, u_HL: Array, relu: bool) -> None:
     for i in range(h_HL.shape[0]):
         for lane in range(h_HL.shape[1]):
             u = u_HL[i, lane]
-            # NaN is not below 0, and so comes through.
+            # NaN is not below 0, so it propagates.
             h_HL[i, lane] = (zero if u < zero else u) if relu else np.tanh(u)
 
 

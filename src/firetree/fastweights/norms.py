@@ -1,7 +1,7 @@
-"""Vectors scaled to one length, with the same epsilons for every dtype.
+"""Normalise vectors, with the same epsilons for every dtype.
 
-Squares of numbers above 1e19 overflow in float32 and those of half precision are coarse. So squares are
-taken of vectors whose largest number is at most 1, in float32 at least.
+Squares above 1e38 overflow in float32, and squares in half precision are coarse. So vectors are scaled
+to a largest element of at most 1 before they are squared, in float32 or better.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 UNIT_EPSILON = 1e-6
-"""Added to a squared length: a zero vector stays 0, and its gradient grows by 1,000 at most."""
+"""Added to a squared length: a zero vector stays 0, and gradients grow at most 1,000 times."""
 
 RMS_EPSILON = 1e-5
 """Added to a mean square, as torch.nn.LayerNorm adds it to the variance."""
@@ -29,7 +29,7 @@ def unit_rms(x: Tensor) -> Tensor:
 
 
 def within_unit_circle(x: Tensor) -> Tensor:
-    """Complex numbers (…, 2, K), those longer than 1 cut to length 1."""
+    """Complex numbers (…, 2, K), with magnitudes above 1 reduced to 1."""
     scale = _largest(x, -2)
     small = x / scale
     square = small.square().sum(-2, keepdim=True)
@@ -37,10 +37,7 @@ def within_unit_circle(x: Tensor) -> Tensor:
 
 
 def in_reach(x: Tensor) -> Tensor:
-    """The vectors along the last axis, scaled down where a layer normalisation could not square them.
-
-    It gives the same for both.
-    """
+    """Scale down vectors that are too large for layer normalisation to square; its result is the same."""
     return x / (_largest(x, -1) / _MOST_SQUARED).clamp(min=1)
 
 
@@ -53,5 +50,5 @@ def _scaled(x: Tensor, epsilon: float, mean: bool) -> Tensor:
 
 
 def _largest(x: Tensor, axis: int) -> Tensor:
-    """The largest magnitude along an axis, or 1; no result depends on it but for rounding."""
+    """The largest magnitude along an axis, at least 1; it affects results only by rounding."""
     return x.detach().abs().amax(axis, keepdim=True).clamp(min=1)

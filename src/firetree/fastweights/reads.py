@@ -1,10 +1,10 @@
-"""What steps read from the states before them, which is attention, and its gradients.
+"""The attention of steps to earlier states, and its gradients.
 
 An inner step n with guess g(n) reads Σ w (g(n)·h(τ)) h(τ) over the states before it (Ba et al. 2016,
-equation 4). If du(n) is the gradient of what it read, that of g(n) is Σ w (du(n)·h(τ)) h(τ), and h(τ)
-has Σ w ((du(n)·h(τ)) g(n) + (g(n)·h(τ)) du(n)) from all later n. Steps are taken in blocks: a state
-gets what the later steps of its own block give when its turn comes, and what a later block gives once
-that is done, from all of its steps at once.
+equation 4). Let du(n) be the gradient of this sum. Then the gradient of g(n) is Σ w (du(n)·h(τ)) h(τ),
+and that of h(τ) is Σ w ((du(n)·h(τ)) g(n) + (g(n)·h(τ)) du(n)) over all later n. The backward pass goes
+block by block: a state's gradient from its own block is computed at its step, and the gradient from a
+later block is added for all of that block's steps at once.
 
 Letters in names: B batch, T time, S inner steps, H hidden, K steps of a block, N their inner steps,
 P states up to the block's end, R rows of all guesses and then all gradients (2·N).
@@ -21,16 +21,16 @@ from torch.nn.functional import pad
 BLOCK_STEPS = 16
 
 _LEAST_PRODUCTS = 400
-"""Below so many numbers in a matrix, torch multiplies batches by a loop of its own, thrice as slow."""
+"""For smaller matrices, torch's batched product uses a loop that is three times as slow."""
 
 
 class Block:
-    """Some steps in a row, and the states up to their last one in two orders.
+    """Consecutive steps, and all states up to the last of them, also transposed.
 
-    For speed each step looks at all of these states, and those that are not before it are weighed by 0.
+    For speed each step reads all of these states, with weight 0 for those that do not precede it.
 
     Args:
-        h_BTH: states; those that are not known yet are any finite numbers.
+        h_BTH: states; those not computed yet may be any finite numbers.
         weight_R: η λᵏ from k = T − 1 down to 0, then as many zeros.
         begin: the first step.
     """
@@ -53,7 +53,7 @@ class Block:
 
 
 def blocks(h_BTH: Tensor, weight_T: Tensor, last_first: bool = False) -> Iterator[Block]:
-    """All steps, in order or backwards; `weight_T` is η λᵏ for k from 0."""
+    """The blocks of all steps, in order or reversed; `weight_T` is η λᵏ for k from 0."""
     size_T = len(weight_T)
     weight_R = pad(weight_T.flip(0), (0, size_T))
     begins = range(0, size_T, BLOCK_STEPS)
@@ -62,11 +62,11 @@ def blocks(h_BTH: Tensor, weight_T: Tensor, last_first: bool = False) -> Iterato
 
 
 class BlockGradients:
-    """Gradients of what a block's steps read, which are gone through backwards.
+    """Gradients of a block's attention; its steps are processed in reverse.
 
     Args:
-        block: whose states are all known.
-        guess_KSBH: what each inner step read with.
+        block: a block with all of its states computed.
+        guess_KSBH: the guess of each inner step.
     """
 
     def __init__(self, block: Block, guess_KSBH: Tensor):
@@ -77,7 +77,7 @@ class BlockGradients:
         self._guess_BNH, self._du_BNH = self._row_BRH.chunk(2, 1)
         self._guess_BNH.copy_(guess_KSBH.flatten(0, 1).transpose(0, 1))
         self._dus = self._du_BNH.unbind(1)
-        # Of each row in the gradients of the block's own states: w du·h of guesses, w g·h of du.
+        # The factor of each row in the gradients of the block's states: w du·h for guesses, w g·h for du.
         share_BRK = guess_KSBH.new_zeros(size_B, 2 * size_N, size_K)
         by_guess_BNK, by_du_BNK = share_BRK.chunk(2, 1)
         self._weight_NP = block.weight_KP.repeat_interleave(self._inner_steps, 0)
@@ -88,7 +88,7 @@ class BlockGradients:
         self._shares = torch.split(share_BRK.transpose(1, 2), 1, 1)
 
     def of_guess(self, t: int, s: int, du_BH: Tensor) -> Tensor:
-        """The gradient of what inner step s of t read with, from that of what it read."""
+        """The gradient of the guess of inner step s of step t, from the gradient of its read."""
         block = self._block
         n = (t - block.begin) * self._inner_steps + s
         self._dus[n].copy_(du_BH)
@@ -99,11 +99,11 @@ class BlockGradients:
         return torch.bmm(share_B1P, block.past_BPH).squeeze(1)
 
     def of_state(self, t: int) -> Tensor:
-        """The gradient of h(t) from later steps of the block, which are done."""
+        """The gradient of h(t) from the later steps of the block, which must be done."""
         return torch.bmm(self._shares[t - self._block.begin], self._row_BRH).squeeze(1)
 
     def add_to_earlier(self, dh_BTH: Tensor) -> None:
-        """Add the gradients of the states before the block, all of whose steps are done."""
+        """Add the gradients of the states before the block, once all of its steps are done."""
         begin, size_N = self._block.begin, self._du_BNH.shape[1]
         if not begin:
             return
@@ -122,7 +122,7 @@ class BlockGradients:
             dweight_T[:t] += dweight_P[:t].flip(0)
 
     def of_memory(self, fades: Sequence[float]) -> Tensor:
-        """The gradient of fast weights that all steps read too, each faded as `fades` says."""
+        """The gradient of the initial fast weights, which each step reads multiplied by its `fades`."""
         own = fades[self._block.begin : self._block.end]
         faded_N = self._du_BNH.new_tensor(own).repeat_interleave(self._inner_steps)
         return torch.bmm((self._du_BNH * faded_N[:, None]).transpose(1, 2), self._guess_BNH)

@@ -1,9 +1,9 @@
-"""The recurrence of fast weights over one stretch of a sequence, with a backward pass of its own.
+"""The recurrence of fast weights over a stretch of a sequence, with its own backward pass.
 
-Within a stretch the fast weights are never formed: what they do to a vector is attention to the
-states since its beginning (Ba et al. 2016, section 4.1, equation 4). What came before the stretch is
-one matrix for each sequence, which `advanced` carries on to the next stretch. A stretch of one step
-is the matrix form, a stretch of all steps the attention form.
+Within a stretch the fast weights are never formed: applying them to a vector is attention to the
+stretch's earlier states (Ba et al. 2016, section 4.1, equation 4). The steps before the stretch are one
+matrix for each sequence, which `advanced` updates for the next stretch. Stretches of one step are the
+matrix form, one stretch of all steps is the attention form.
 
 Letters in names: B batch, T time, S inner steps, H hidden; A_BHH fast weights.
 """
@@ -28,7 +28,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a step goes: the number of inner steps, where states are normalised, and f."""
+    """The options of a step: the number of inner steps, where states are normalised, and f."""
 
     inner_steps: int
     normalise: bool
@@ -44,7 +44,7 @@ class Rule:
 
     @property
     def normal_sums(self) -> int:
-        """How many of them are."""
+        """How many of a step's sums are normalised."""
         return self.inner_steps + 1 - self.first_normal
 
 
@@ -119,14 +119,14 @@ class _Stretch(torch.autograd.Function):
         W_t = W_HH.t()
         fades = fade_T.tolist()
         h_BTH = torch.zeros_like(drive_BTH, memory_format=torch.contiguous_format)
-        # Sums that are not normalised need not be kept.
+        # The backward pass needs only the normalised sums.
         normal_TSBH = drive_BTH.new_empty(size_T, rule.normal_sums, size_B, size_H)
         guess_TSBH = drive_BTH.new_empty(size_T, steps, size_B, size_H)
         moments: list[tuple[Tensor, Tensor]] = []
         shape = (size_H,)
         activation = _RELU if rule.relu else torch.tanh
         first_normal = rule.first_normal
-        # Views are made at once where they can be: one by one they cost a fifth of this pass.
+        # `unbind` makes all views at once: one by one they would cost a fifth of this pass.
         drives, outputs = drive_BTH.unbind(1), h_BTH.unbind(1)
         sums, guesses = _sums(normal_TSBH, steps), _unbound(guess_TSBH)
         h = h_BH
@@ -154,7 +154,7 @@ class _Stretch(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_BTH: Tensor) -> tuple[Tensor | None, ...]:
-        # A gradient has the name of what it is the gradient of, with `d` before it.
+        # `dx` is the gradient of `x`.
         W_HH, gain_H, weight_T, h_BH, A_BHH, h_BTH, normal_TSBH, guess_TSBH = ctx.saved_tensors
         rule: Rule = ctx.rule
         size_T = h_BTH.shape[1]

@@ -36,12 +36,11 @@ INITIAL_W = 0.05
 
 
 class FastWeightState:
-    """What a layer knows after a step: the states and fast weights of all layers.
+    """The states and fast weights of all layers after a step.
 
     Args:
         h_LBH: states.
-        A_LBHH: fast weights, which hold h already, or a function that forms them when they are
-            first asked for.
+        A_LBHH: fast weights, updated with h, or a function that computes them on first use.
     """
 
     def __init__(self, h_LBH: Tensor, A_LBHH: Tensor | Callable[[], Tensor]):
@@ -57,12 +56,12 @@ class FastWeightState:
         return FastWeightState, (self.h_LBH, self.A_LBHH)
 
     def detached(self) -> FastWeightState:
-        """The same numbers, from which no gradient flows back."""
+        """The state without its gradient history."""
         return FastWeightState(self.h_LBH.detach(), self.A_LBHH.detach())
 
 
 class FastWeightRNN(SequenceLayers[FastWeightState]):
-    """A recurrent net whose states leave traces in fast weights, which attend to the recent past.
+    """A recurrent net with fast weights: a decaying memory of recent states, which works as attention.
 
     With z(t) = W h(t−1) + C x(t) + b, a step is h₀ = f(z), then S times h_{s+1} = f(LN(z + A(t−1) h_s))
     (Ba et al. 2016, equation 2), and A(t) = λ A(t−1) + η h(t) h(t)ᵀ with h(t) = h_S (equation 1). It is
@@ -78,14 +77,14 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         inner_steps: S.
         decay: λ, from 0 to 1.
         rate: η, 0 or more.
-        normalise: LN is layer normalisation, whose gain and bias all steps share; False for none.
-        normalise_first: h₀ is f(LN(z)); the paper has f(z).
+        normalise: use layer normalisation as LN, with one gain and bias for all steps.
+        normalise_first: h₀ is f(LN(z)) instead of the paper's f(z).
         nonlinearity: f.
-        learned: λ and η are parameters, one of each a layer, which begin at `decay` and `rate`.
-        form: `matrix` forms A at each step, `attention` never does and keeps O(T·H) numbers a
-            sequence for the backward pass; `auto` attends within stretches of 2·H steps and forms A
-            between them, and trains by compiled code where numba is installed, which takes ten
-            seconds the first time. All give the same.
+        learned: train λ and η, one of each for each layer, from `decay` and `rate` on.
+        form: `matrix` computes A at each step; `attention` never does, and keeps O(T·H) numbers a
+            sequence for the backward pass. `auto` uses attention within stretches of 2·H steps and
+            computes A between them; with numba it trains by compiled code, which takes ten seconds to
+            compile once. All give the same result.
 
     Raises:
         UserError: a size or number out of its range.
@@ -150,7 +149,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw C and b as torch.nn.LSTM does; W is 0.05 times the identity (section 4.2)."""
+        """Draw C and b like torch.nn.LSTM; W is 0.05 times the identity (section 4.2)."""
         bound = 1 / math.sqrt(self.hidden_size)
         for layer in range(self.num_layers):
             self._weight("weight_ih", layer).uniform_(-bound, bound)
@@ -167,17 +166,17 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
 
     @torch.no_grad()
     def attention(self, x_BTI: Tensor, layer: int = 0) -> Tensor:
-        """How much of each earlier state every step reads, from an empty memory: weights_BSTT.
+        """Attention of each step (row) to earlier states (column), from an empty memory: weights_BSTT.
 
-        Row t of inner step s has η λ^(t−1−τ) h(τ)·h_s(t) in column τ < t (Ba et al. 2016, equation 4)
-        and 0 behind: the step adds the states so weighed to z(t).
+        Inner step s has η λ^(t−1−τ) h(τ)·h_s(t) in row t and column τ < t (Ba et al. 2016, equation 4),
+        else 0. The step adds the states, weighted so, to z(t).
 
         Args:
-            x_BTI: what the layer reads, the batch first: the input, or the outputs of the layer below.
-            layer: which of the layers.
+            x_BTI: the layer's input, batch first: the net's input or the outputs of the layer below.
+            layer: the layer's number.
 
         Raises:
-            UserError: x_BTI is not of the weights' dtype.
+            UserError: x_BTI has another dtype than the weights.
         """
         check_dtype("x_BTI", x_BTI, self._weight("weight_ih", layer).dtype)
         size_B, size_T, _ = x_BTI.shape
@@ -199,7 +198,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         return torch.stack(weights, 1)
 
     def _norm(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Gain and bias of layer normalisation, those that change nothing where there is none."""
+        """Gain and bias of layer normalisation; 1 and 0 without it."""
         if self._rule.normalise:
             return self._weight("norm_weight", layer), self._weight("norm_bias", layer)
         bias_H = self._weight("bias", layer)
@@ -228,7 +227,7 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         A_before = before[1] if before else None
 
         def formed() -> Tensor:
-            with torch.autocast(y_BTH.device.type, enabled=False):  # wherever it is asked for
+            with torch.autocast(y_BTH.device.type, enabled=False):  # this may run within autocast
                 return advanced(A_before, y_BTH, lengths_B, decay, rate)
 
         return y_BTH, (last_steps(y_BTH, lengths_B), formed)

@@ -1,4 +1,4 @@
-"""What the layers here share: they are called like torch.nn.LSTM, and refuse what it would refuse.
+"""The base of the recurrent layers here, which are called like torch.nn.LSTM.
 
 Letters in names: B batch, T time, I input features, H hidden, L layers.
 """
@@ -25,30 +25,30 @@ _ELSEWHERE: Mapping[str, tuple[object, str]] = {
     "bidirectional": (False, "reads forwards only; give a second one x.flip() of the time axis"),
     "proj_size": (0, "does not project its outputs; put a torch.nn.Linear behind it"),
 }
-"""Options of torch.nn.LSTM that no layer here has: their one value, and what to do instead."""
+"""Options of torch.nn.LSTM that the layers here lack: the only value allowed, and what to do instead."""
 
 _LARGEST_INPUT = 1e12
-"""Norms and their gradients square it, in float32 without overflow for weights up to 1e6."""
+"""With larger inputs, norms and their gradients could overflow in float32 for weights up to 1e6."""
 
 
 class SequenceLayers(nn.Module, Generic[State]):
-    """Layers on top of each other; a subclass has what one layer does, and its state.
+    """Stacked layers; a subclass defines one layer's computation and its state.
 
     Args:
         input_size: I, features of a step.
         hidden_size: H, features of a step's output.
-        num_layers: L; each but the first has the one below it as its input.
-        batch_first: axes (B, T, I) instead of (T, B, I), also of the output.
-        dropout: probability with which outputs between two layers become 0 in training.
+        num_layers: L; each layer but the first reads the outputs of the layer below.
+        batch_first: axes (B, T, I) instead of (T, B, I), for inputs and outputs.
+        dropout: dropout probability between layers in training.
         device, dtype: of the parameters.
-        elsewhere: other options of torch.nn.LSTM, at their defaults.
+        elsewhere: other options of torch.nn.LSTM, which must have their default values.
 
     Raises:
         UserError: a size below 1, a dropout outside 0 to 1, or an option that only torch.nn.LSTM has.
     """
 
     _state_kind: type
-    """What `forward` takes and gives as the state."""
+    """The type of the state."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class SequenceLayers(nn.Module, Generic[State]):
         return value
 
     def flatten_parameters(self) -> None:
-        """Nothing, for scripts that call it on any recurrent layer."""
+        """Do nothing; for scripts that call it on any recurrent layer."""
 
     def forward(
         self,
@@ -98,17 +98,17 @@ class SequenceLayers(nn.Module, Generic[State]):
     ) -> tuple[Sequence, State]:
         """Outputs at every step, and the state after the last.
 
-        Within autocast too, it computes in the precision of its weights and gives outputs of that.
+        It computes in its weights' precision, and its outputs have it, also within autocast.
 
         Args:
             input: (B, T, I) or (T, B, I) as `batch_first` says, a packed sequence, or one sequence (T, I),
                 whose outputs and state have no axis B either.
-            hx: the state that an earlier call gave, to go on from; None to begin.
-            lengths_B: steps of each sequence, if they differ; outputs behind them are 0, and the
-                state is that after the last step of each. The integers may be on any device.
+            hx: the state from an earlier call; None to start anew.
+            lengths_B: steps of each sequence, if they differ. Later outputs are 0, and the state is
+                that after each sequence's last step. The integers may be on any device.
 
         Raises:
-            UserError: no step, a number that is not finite, or a dtype, shape or length that cannot be.
+            UserError: no steps, NaN or infinity in the input, or a wrong dtype, shape or length.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths_B)
@@ -128,7 +128,9 @@ class SequenceLayers(nn.Module, Generic[State]):
     ) -> tuple[Any, State]:
         """One sequence, as a batch of one."""
         if lengths_B is not None:
-            raise UserError("lengths_B and one sequence (T, I); leave out what lies behind its end")
+            raise UserError(
+                "lengths_B and one sequence (T, I); cut the sequence to its length instead"
+            )
         if state is not None:
             state = self._each(self._known(state), lambda part: part.unsqueeze(1))
         y_1TH, after = self._padded(x_TI[None], state, None)
@@ -149,7 +151,7 @@ class SequenceLayers(nn.Module, Generic[State]):
     ) -> tuple[Tensor, State]:
         device_type, dtype = x_BTI.device.type, next(self.parameters()).dtype
         if torch.is_autocast_enabled(device_type) and x_BTI.is_floating_point():
-            # A memory that adds up step after step needs all bits of the weights.
+            # The memory sums over many steps, so it needs the weights' full precision.
             with torch.autocast(device_type, enabled=False):
                 return self._padded(x_BTI.to(dtype), state, lengths_B)
         check_dtype("input", x_BTI, dtype)
@@ -167,8 +169,7 @@ class SequenceLayers(nn.Module, Generic[State]):
         if not math.isfinite(largest):
             sequence, step, _ = (~x_BTI.isfinite()).nonzero()[0].tolist()
             raise UserError(
-                f"step {step} of sequence {sequence} holds a number that is not finite; "
-                "expected finite inputs"
+                f"step {step} of sequence {sequence} contains NaN or infinity; expected finite inputs"
             )
         computed_in = self._computed_in(x_BTI.dtype, largest)
         if computed_in != x_BTI.dtype:
@@ -188,7 +189,7 @@ class SequenceLayers(nn.Module, Generic[State]):
         return x_BTI, self._join(after)
 
     def _computed_in(self, dtype: torch.dtype, largest: float) -> torch.dtype:
-        """The precision that inputs of this one, and up to this number, need."""
+        """The precision for inputs of this dtype and largest magnitude."""
         if largest > _LARGEST_INPUT:
             return torch.float64
         return torch.float32 if dtype == torch.float16 else dtype  # sums in float16 end at 65,504
@@ -196,7 +197,7 @@ class SequenceLayers(nn.Module, Generic[State]):
     def _padded_in(
         self, dtype: torch.dtype, x_BTI: Tensor, state: State | None, lengths_B: Tensor
     ) -> tuple[Tensor, State]:
-        """`_padded` with weights of this precision, in which the state stays."""
+        """`_padded` with weights converted to this precision; the state keeps it."""
         weights = {name: weight.to(dtype) for name, weight in self.named_parameters()}
         x = (x_BTI if self.batch_first else x_BTI.transpose(0, 1)).to(dtype)
         y, after = functional_call(self, weights, (x, state, lengths_B))
@@ -207,7 +208,7 @@ class SequenceLayers(nn.Module, Generic[State]):
         if not isinstance(state, self._state_kind):
             given, expected = type(state).__name__, self._state_kind.__name__
             raise UserError(
-                f"a state of type {given}; expected {expected}, as an earlier call gave"
+                f"a state of type {given}; expected {expected}, as an earlier call returned"
             )
         return state
 
@@ -220,7 +221,7 @@ class SequenceLayers(nn.Module, Generic[State]):
         raise NotImplementedError
 
     def _split(self, state: State, x_BTI: Tensor) -> list[Any]:
-        """The parts of a checked state, one a layer."""
+        """The parts of a state, one for each layer, after checking their shapes."""
         raise NotImplementedError
 
     def _join(self, parts: list[Any]) -> State:
@@ -253,7 +254,7 @@ def check_rate(rate: float) -> None:
 
 
 def check_dtype(name: str, tensor: Tensor, expected: torch.dtype) -> None:
-    """Raise UserError unless a tensor is of the dtype that a layer's weights are of."""
+    """Raise UserError unless a tensor has the dtype of the layer's weights."""
     if tensor.dtype != expected:
         raise UserError(
             f"{name} is {tensor.dtype}; expected {expected}, as the layer's weights are: give "
@@ -262,13 +263,13 @@ def check_dtype(name: str, tensor: Tensor, expected: torch.dtype) -> None:
 
 
 def check_state(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
-    """Raise UserError unless a part of a state has the shape that it must have."""
+    """Raise UserError unless a part of a state has the expected shape."""
     if tensor.shape != expected:
         raise UserError(f"state {name} has shape {shape(tensor)}; expected {expected}")
 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
-    """A tensor's shape as a person would write it."""
+    """A tensor's shape as a plain tuple, for messages."""
     return tuple(tensor.shape)
 
 

@@ -1,4 +1,4 @@
-"""What a trained net keeps in its fast weights while it reads, and what it reads back."""
+"""The fast weights and the attention of a trained net while it reads a sequence."""
 
 from __future__ import annotations
 

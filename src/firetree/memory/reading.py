@@ -1,4 +1,4 @@
-"""A run's net reads sequences once more with its memory open.
+"""Record the fast weights and the attention of a run's net while it reads sequences.
 
 Letters in names: T steps, D features of a matrix's side.
 """
@@ -22,23 +22,22 @@ from firetree.tasks import Recall, RecallData, load_recall
 from firetree.training import read_kept_recipe, read_run
 
 SEEN = ("fast_weights", "delta")
-"""Names of the layers whose memory can be seen."""
+"""Networks whose fast weights can be recorded."""
 
 TEST_SEQUENCES = 3
-"""Read where no others are chosen."""
+"""How many test sequences are read by default."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reading(Shown):
-    """A sequence as a net has read it.
+    """A sequence that a net has read.
 
     Args:
-        symbols: T of them.
-        answer: what the net says after the last.
-        expected: what it should say; None where nobody has said so.
+        symbols: the T symbols.
+        answer: the net's output after the last symbol.
+        expected: the label; None if it is unknown.
         matrices: fast weights M_TDD after each step, by name.
-        attention: weights_TT by name, as `FastWeightRNN.attention` and `DeltaFastWeights.attention`
-            have them: how much of what a step (column) has written another one (row) reads.
+        attention: weights_TT by name, from `FastWeightRNN.attention` or `DeltaFastWeights.attention`.
     """
 
     symbols: tuple[str, ...]
@@ -52,17 +51,17 @@ class Reading(Shown):
 
 
 def readings(run_dir: str | PathLike[str], texts: Sequence[str] = ()) -> tuple[Reading, ...]:
-    """The first test sequences of a run, or others, read with its newest checkpoint.
+    """Read the first test sequences of a run, or `texts`, with its newest checkpoint.
 
-    Nothing for a run whose net has no memory that can be seen.
+    Empty for a run whose net has no fast weights.
 
     Args:
         run_dir: the folder of a run.
-        texts: sequences, as `c9k8j3f1??c` or `c 9 k 8 j 3 f 1 ? ? c`; where some symbols have several
-            letters, as the value 12, with spaces only.
+        texts: sequences, as `c9k8j3f1??c` or `c 9 k 8 j 3 f 1 ? ? c`. Spaces are required if some symbols
+            have several letters, such as the value 12.
 
     Raises:
-        UserError: no recipe or whole checkpoint yet, or a text that the net cannot read.
+        UserError: no recipe or complete checkpoint yet, or a text with unknown symbols.
     """
     run_dir = Path(run_dir)
     recipe = read_kept_recipe(run_dir / "recipe.toml")
@@ -119,7 +118,7 @@ def _read(model: SequenceClassifier, task: Recall, x_T: Tensor, expected: str | 
 
 def _seen(layer: nn.Module, x_1TI: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Matrices and attention by name."""
-    # As many copies as steps, each of which ends one step later.
+    # One copy of the sequence for each step, each one step longer than the last.
     x_TTI, lengths_T = x_1TI.expand(x_1TI.shape[1], -1, -1), torch.arange(x_1TI.shape[1]) + 1
     if isinstance(layer, FastWeightRNN):
         _, ends = layer(x_TTI, lengths_B=lengths_T)

@@ -1,7 +1,7 @@
-"""One recipe trained with every combination of some fields' values.
+"""Train a recipe with every combination of some fields' values.
 
-SqueezeNet's design space exploration (Iandola et al. 2016, section 5) is one use, a search for a
-learning rate another.
+One use is SqueezeNet's design space exploration (Iandola et al. 2016, section 5), another a search for
+the learning rate.
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ NetworkCosts = tuple[int, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A combination: its values, what its net costs, and its top-1 accuracies, one a seed.
+    """A combination: its values, its net's costs, and its top-1 accuracies, one for each seed.
 
-    `flops` are those of a sample forward; `step_s` is predicted for one batch of the recipe on each
-    host of the network. `best` says that no smaller net of the sweep is as good.
+    `flops` count a sample's forward pass. `step_s` is predicted, with one batch of the recipe on each
+    host. `best` means that no smaller net of the sweep is as accurate.
     """
 
     values: Values
@@ -63,21 +63,21 @@ def sweep(
     runs: str | PathLike[str] = "runs/sweep",
     progress: Progress = log,
 ) -> Sweep:
-    """Train a recipe with every combination of some fields' values, and count what each net costs.
+    """Train a recipe with every combination of some fields' values, and count each net's costs.
 
-    Called again, it goes on where it stopped.
+    Called again, it continues where it stopped.
 
     Args:
         recipe: a ready recipe's name, a TOML file, or a `Recipe`.
         vary: the values of each field, as in `{"optim.lr": [0.05, 0.1]}`.
-        seeds: trainings of each combination, with seeds from 0.
-        jobs: trainings at a time.
-        network: the network for which a step is predicted: a `Network`, one line, or a JSON file.
-        runs: the folder of recipes, runs and results.
-        progress: hears how far the work is, line by line.
+        seeds: runs of each combination, with seeds from 0.
+        jobs: runs that train at the same time.
+        network: the network for predicted step times: a `Network`, one line, or a JSON file.
+        runs: the folder for recipes, runs and results.
+        progress: called with each line of progress.
 
     Raises:
-        UserError: a recipe, field or number that cannot be.
+        UserError: an invalid recipe, field or number.
         RunFailedError: a training failed.
 
     Example:
@@ -96,12 +96,12 @@ def sweep(
     for one in recipes.values():
         check_recipe(one)
     prices = Prices(network if isinstance(network, Network) else Network.load(network))
-    # Costs first: trainings would disturb the measurement of a step.
+    # Costs first: training would disturb the measurement of a step.
     tasks, known, costs = dict[Any, Task](), dict[Any, NetworkCosts](), dict[str, NetworkCosts]()
     for name, one in recipes.items():
         data, net = (one.data, one.seed), (one.model, one.optim.batch_size)
         if (data, net) not in known:
-            progress(f"counting what {name} costs")
+            progress(f"counting the costs of {name}")
             tasks[data] = tasks.get(data) or load_task(one)
             known[data, net] = _costs(one, tasks[data], prices)
         costs[name] = known[data, net]
@@ -135,7 +135,7 @@ def _rows(
     rows = []
     for name, values in combinations.items():
         weight_bytes, flops, step_s = costs[name]
-        # A net whose loss was no number has learnt nothing.
+        # A net whose loss became NaN counts as accuracy 0.
         accuracies = tuple(r.accuracy or 0.0 for r in results if r.trial.values == values)
         parameters = weight_bytes // FLOAT_BYTES
         accuracy = median(accuracies)
@@ -148,7 +148,7 @@ def _rows(
 
 
 def _with_best(rows: Sequence[Combination]) -> Iterator[Combination]:
-    """The rows by size, the Pareto front marked."""
+    """The rows by size, with the Pareto front marked."""
     most = 0.0
     for row in sorted(rows, key=lambda row: (row.parameters, -row.accuracy)):
         yield replace(row, best=row.accuracy > most)

@@ -1,4 +1,4 @@
-"""Trials of a sweep: which there are, and their results, each kept in a file as soon as it is known."""
+"""The trials of a sweep; each result is written to a file as soon as its run ends."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from firetree.training import Recipe, load_recipe, recipe_toml
 from firetree.training.apart import log_of, train_apart
 
 _DIVERGED = "lower optim.lr"
-"""What a run advises that ended because its numbers grew beyond bounds: a result too."""
+"""The advice of a run that ended because it diverged; that counts as a result."""
 
 Values = Mapping[str, Any]
-"""A field of a recipe, as in `model.squeeze_ratio`, to its value, or to the TOML of that."""
+"""Values, or their TOML, by field of a recipe, such as `model.squeeze_ratio`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepTrial:
-    """A recipe to be trained; `name` is also its run's folder, `values` what it has of its own."""
+    """A recipe to train; `name` is also its run's folder, `values` the fields that vary."""
 
     name: str
     values: Values
@@ -37,7 +37,7 @@ class SweepTrial:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A trial's top-1 accuracy (0 to 1) at its end; None where its loss was NaN or infinite."""
+    """A trial's final top-1 accuracy (0 to 1); None if its loss became NaN or infinite."""
 
     trial: SweepTrial
     accuracy: float | None
@@ -67,13 +67,13 @@ def grid(vary: Mapping[str, Sequence[Any]]) -> Iterator[Values]:
 def train_all(
     trials: Iterable[SweepTrial], folder: Path, jobs: int, progress: Progress = log
 ) -> list[TrialResult]:
-    """Train what has no result yet, `jobs` at a time on equal parts of the cores.
+    """Train the trials without a result, `jobs` at a time on equal shares of the cores.
 
-    A trial that was broken off goes on from its last checkpoint.
+    An interrupted trial continues from its last checkpoint.
 
     Raises:
-        UserError: a trial's name belongs to a trial of another recipe in this folder.
-        RunFailedError: a trial failed; the others that had begun have their results.
+        UserError: the folder has a trial of that name with another recipe.
+        RunFailedError: a trial failed; trials that were running have kept their results.
     """
     trials = [*trials]
     found = {trial.name: known for trial in trials if (known := _known(trial, folder))}
@@ -93,11 +93,11 @@ def train_all(
 
 
 def _known(trial: SweepTrial, folder: Path) -> TrialResult | None:
-    """The trial's result, if it has one (UserError where what lies there is another recipe's)."""
+    """The trial's result, if there is one (UserError if the folder's trial has another recipe)."""
     result, recipe = folder / f"{trial.name}.json", folder / f"{trial.name}.toml"
     if not any(path.exists() for path in (result, recipe, folder / trial.name)):
         return None
-    # As data, since a file of an earlier version lacks the fields that have been added.
+    # Compared as data, as a file of an earlier version lacks newer fields.
     if not recipe.exists() or load_recipe(str(recipe)) != trial.recipe:
         raise UserError(f"{folder} has a trial {trial.name} of another recipe; give another folder")
     if not result.exists():
@@ -106,7 +106,7 @@ def _known(trial: SweepTrial, folder: Path) -> TrialResult | None:
 
 
 def _train(trial: SweepTrial, folder: Path, jobs: int) -> TrialResult:
-    """Train in a process of its own, and keep the result."""
+    """Train in a subprocess, and write the result."""
     recipe, run_dir = folder / f"{trial.name}.toml", folder / trial.name
     write_durably(recipe, recipe_toml(trial.recipe).encode())
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
@@ -115,7 +115,7 @@ def _train(trial: SweepTrial, folder: Path, jobs: int) -> TrialResult:
     if not code:
         accuracy = read_metrics(run_dir)[-1].accuracy
     elif code != RunFailedError.exit_code or _DIVERGED not in _last_line(log_of(run_dir)):
-        raise RunFailedError(f"trial {trial.name} failed; its last words are in {log_of(run_dir)}")
+        raise RunFailedError(f"trial {trial.name} failed; see the end of {log_of(run_dir)}")
     kept = asdict(_Kept(accuracy, trial.values))
     write_durably(folder / f"{trial.name}.json", json.dumps(kept, indent=1).encode())
     return TrialResult(trial, accuracy)

@@ -1,7 +1,7 @@
-"""The known all-reduce algorithms by name, each a pure function from sizes to the hops of a sum.
+"""The all-reduce algorithms by name, each a pure function from sizes to the hops of a reduction.
 
-Some come in kinds: `kary_tree:4` has four children a rank, `sharded_parameter_server:2` two servers,
-`hierarchical:8` eight ranks a rack. Without the number each takes its default.
+Some take a number: `kary_tree:4` has four children a rank, `sharded_parameter_server:2` two servers,
+`hierarchical:8` eight ranks a rack. Each has a default.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def find(name: str) -> Algorithm:
     """The algorithm of that name, `kary_tree:4` included.
 
     Raises:
-        UserError: an unknown name, or a number that is none or not taken.
+        UserError: an unknown name, or a number that is invalid or not taken.
     """
     family, colon, number = name.partition(":")
     if family not in ALGORITHMS:

@@ -1,4 +1,4 @@
-"""What every algorithm's file offers: its hops, its rule for the number of chunks, its closed form."""
+"""An algorithm's interface: its hops, its rule for the number of chunks, and its closed-form costs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from firetree.collectives.reduction import Hop
 
 MESSAGE_BYTES = 1536
-"""What a message costs besides its bytes, in bytes: α·BW of Ethernet, 60 µs at 200 Mbit/s."""
+"""The fixed cost of a message, expressed in bytes: α·BW of Ethernet, 60 µs at 200 Mbit/s."""
 
 LEAST_CHUNK_BYTES = 1 << 15
-"""Below this the CPUs that handle the messages are slower than the link."""
+"""With smaller chunks, the CPU's work for messages is slower than the link."""
 
 LARGEST_CHUNK_BYTES = 1 << 21
-"""Above this the addition of a chunk is long enough to be worth overlapping with the next one."""
+"""Larger chunks are split, so that adding one overlaps with receiving the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleCost:
-    """Closed form of an all-reduce on equal full-duplex links.
+    """Closed-form cost of an all-reduce on equal full-duplex links.
 
-    `steps` counts rounds in which each rank sends one chunk and receives one at most;
-    `sent_bytes` is what the busiest rank sends.
+    In each of `steps`, a rank sends at most one chunk and receives at most one. `sent_bytes` is for the
+    busiest rank.
     """
 
     steps: int
@@ -33,7 +33,7 @@ class ScheduleCost:
 
 @dataclass(frozen=True, slots=True)
 class LinkGraph:
-    """Equal links: `latency_s` a message (α) and `rate_bytes_s` a direction (BW)."""
+    """Equal links: `latency_s` for each message (α) and `rate_bytes_s` in each direction (BW)."""
 
     latency_s: float
     rate_bytes_s: float
@@ -43,10 +43,10 @@ class LinkGraph:
 class Algorithm:
     """An all-reduce algorithm as functions of the world size and the number of chunks.
 
-    `hops(world_size, chunks)` is the reduction that all its collectives are made of,
-    `chunks(world_size, size_bytes)` the number of chunks that suits a buffer, `steps` and
-    `sent_chunks` of `(world_size, chunks)` the closed forms of the all-reduce. With `one_port` a
-    rank serves its children one after another, as these forms have it; pipelined algorithms do not.
+    `hops(world_size, chunks)` is the reduction from which its collectives are built.
+    `chunks(world_size, size_bytes)` is the best number of chunks for a buffer. `steps` and `sent_chunks`
+    of `(world_size, chunks)` are the all-reduce's closed forms. With `one_port` a rank sends to its
+    children one at a time, as the closed forms assume; pipelined algorithms do not.
     """
 
     hops: Callable[[int, int], list[Hop]]
@@ -68,16 +68,16 @@ class Algorithm:
 
 
 def whole(world_size: int, size_bytes: float) -> int:
-    """One chunk: the buffer is not cut."""
+    """One chunk: the whole buffer."""
     return 1
 
 
 def pipelined(fill_steps: int, steps_a_chunk: int, size_bytes: float) -> int:
     """The number n of chunks with the least (fill + a·n)·(MESSAGE_BYTES + W/n), up to 256.
 
-    `fill_steps` are the steps of a single chunk beyond `steps_a_chunk`, a. The minimum lies at
-    n = √(fill/a · W/MESSAGE_BYTES): more chunks fill the pipeline sooner, fewer cost fewer messages.
-    No chunk is made smaller than LEAST_CHUNK_BYTES.
+    `fill_steps` are the steps of a single chunk beyond `steps_a_chunk`, a. The minimum is at
+    n = √(fill/a · W/MESSAGE_BYTES): more chunks fill the pipeline sooner but cost more messages. Chunks
+    have at least LEAST_CHUNK_BYTES.
     """
     best = math.sqrt(max(fill_steps, 1) / steps_a_chunk * size_bytes / MESSAGE_BYTES)
     return max(1, min(256, round(best), math.ceil(size_bytes / LEAST_CHUNK_BYTES)))

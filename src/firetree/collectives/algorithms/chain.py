@@ -1,9 +1,9 @@
-"""The pipelined chain: chunks run down the ranks to rank 0 as sums and return while others still come.
+"""The pipelined chain: sums of chunks pass down the ranks to rank 0, and results return meanwhile.
 
 With n chunks: steps 2·(p − 1) + 2·(n − 1); n + 1 for two ranks. Bytes sent by the busiest rank (all
 but the ends): 2·W, by the two ends: W. Time on α–β links: 2·(p + n − 2)·(α + W/(n·BW)), which tends to
-2·W/BW. Each link carries the buffer once a direction, whatever lies on both sides of it: so a slow
-host at an end, or a thin uplink in the middle, is crossed in W/BW.
+2·W/BW. Each link carries the buffer once in each direction. So a slow host at an end, or a slow uplink in
+the middle, takes W/BW.
 Source: the pipelined chain of Sanders, Speck, Träff, "Two-tree algorithms for full bandwidth
 broadcast, reduction and scan", 2009, with the way back overlapped.
 """

@@ -13,7 +13,7 @@ from firetree.collectives.reduction import Hop, there_and_back
 
 
 def circulant(world_size: int, chunks: int) -> list[Hop]:
-    """Chunk k belongs to share k mod p and its owner; a rank at distance d behind it halves d."""
+    """Rank k mod p owns chunk k; sums of ranks at distance d from the owner pass on to about d/2."""
     skips = _skips(world_size)
     hops = []
     for chunk in range(chunks):

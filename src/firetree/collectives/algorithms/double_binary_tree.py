@@ -1,5 +1,5 @@
-"""The double binary tree: two trees with half of the buffer each; an inner rank of one is a leaf of
-the other, so that every port is used fully and latency stays logarithmic.
+"""The double binary tree: two trees with half of the buffer each. An inner rank of one is a leaf of the
+other, so all ports are busy, and the latency is logarithmic.
 
 With n chunks and D = ⌊log2 p⌋: steps 4·D + 4 + 2·n at most. Bytes sent by the busiest rank: 2·W.
 Time on α–β links: (4·D + 4 + 2·n)·(α + W/(n·BW)), which tends to 2·W/BW.
@@ -13,11 +13,11 @@ from firetree.collectives.algorithms.algorithm import Algorithm, pipelined
 from firetree.collectives.reduction import Hop, there_and_back
 
 SLACK = 16
-"""Steps between a chunk's hops: four pairs of chunks are under way before the first must be there."""
+"""Steps between a chunk's hops: four pairs of chunks are in flight before the first must arrive."""
 
 
 def double_binary_tree(world_size: int, chunks: int) -> list[Hop]:
-    """Even chunks go up the tree of the ranks in order, odd ones up its mirrored or shifted twin."""
+    """Even chunks use the in-order tree of the ranks, odd chunks its mirrored or shifted twin."""
     return there_and_back(
         chunks,
         (
@@ -35,9 +35,9 @@ def double_binary_tree(world_size: int, chunks: int) -> list[Hop]:
 
 
 def parent_in_order(rank: int, world_size: int) -> int | None:
-    """The parent in the binary tree whose ranks stand in order from left to right.
+    """The parent in the in-order binary tree of the ranks.
 
-    Numbered from 1, a rank is as high as its number has zeros at the end; the odd ones are leaves.
+    Numbered from 1, a rank's height is its number's count of trailing zero bits; odd ones are leaves.
     """
     number = rank + 1
     for height in range(_height(rank), world_size.bit_length()):

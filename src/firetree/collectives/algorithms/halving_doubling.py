@@ -1,4 +1,4 @@
-"""Recursive halving and doubling: half of what is left goes to ever nearer partners, and back.
+"""Recursive halving and doubling: ranks exchange halves of the rest with ever nearer partners.
 
 For p a power of two: 2·log2 p rounds that wait for one another, 2·(p − 1) messages as each share is
 one of its own. Bytes sent by every rank: 2·(p − 1)/p·W. Time on α–β links: 2·(p − 1)·(α + W/(p·BW)),
@@ -23,7 +23,7 @@ def halving_doubling(world_size: int, chunks: int) -> list[Hop]:
     for chunk in range(chunks):
         owner = chunk % core
         for distance in range(1, core):
-            # A rank differs from the owner in the bits of its distance and loses the highest first.
+            # `distance` is the XOR with the owner's rank; each round clears its highest bit.
             highest = distance.bit_length() - 1
             step = (rounds - 1 - highest) * core + distance
             sender = owner ^ distance
@@ -39,7 +39,7 @@ def _core(world_size: int) -> int:
 
 
 def _sent_chunks(world_size: int, chunks: int) -> int:
-    """By the busiest owner: it gives away all but its own, and copies its own to all others."""
+    """For the busiest owner: it sends all shares but its own, then its own sum to all others."""
     core = _core(world_size)
     return -(-chunks // core) * (core - 1 + world_size - 1)
 

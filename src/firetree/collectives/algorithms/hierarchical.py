@@ -1,5 +1,5 @@
-"""Inside racks first, then across: each rack's sum comes together at its leader, and the leaders
-exchange theirs around a ring, so that an uplink carries as little as the racks allow.
+"""Reduce within racks, then across them: each rack sums at its leader, and the leaders form a ring. So an
+uplink carries as little as possible.
 
 `hierarchical:m` has racks of m consecutive ranks, by default of ⌈√p⌉. With n chunks and R racks: steps
 2·(m − 1) + 2·(R − 1) + 3·(n − 1) + 2 at most, as a leader sends a chunk down once and across once or
@@ -17,7 +17,7 @@ from firetree.collectives.algorithms.algorithm import Algorithm, pipelined
 from firetree.collectives.reduction import Hop
 
 SLACK = 8
-"""Steps between a chunk's hops: four chunks are under way before the answer to the first is due."""
+"""Steps between a chunk's hops: four chunks are in flight before the first's result is due."""
 
 
 def hierarchical(world_size: int, chunks: int, rack_size: int) -> list[Hop]:
@@ -53,7 +53,7 @@ def racks_of(rack_size: int | None) -> Algorithm:
         return 2 * (size(world_size) + racks(world_size) - 2)
 
     def chunks(world_size: int, size_bytes: float) -> int:
-        # Two steps a chunk, not three: latencies overlap, so that by price more chunks pay a little.
+        # Two steps a chunk, not three: latencies overlap, so in simulation more chunks are a little faster.
         number = pipelined(fill_steps(world_size) - 2, 2, size_bytes)
         return -(-number // racks(world_size)) * racks(world_size)
 

@@ -1,9 +1,9 @@
-"""The k-ary reduction tree: rank 0 at the top, each rank adds what its k children send, then back.
+"""The k-ary reduction tree: each rank adds the sums of its k children; rank 0 broadcasts the result.
 
 `kary_tree:k`, by default k = 3. With D = ⌈log_k((k − 1)·p + 1)⌉ − 1 levels below the root: steps
 2·k·D at most. Bytes sent by the busiest rank (an inner one): (k + 1)·W. Time on α–β links: 2·k·D·(α + W/BW).
-Shallower than the binomial tree's busiest path where α dominates and ports can take several messages
-at once. Source: Thakur, Rabenseifner, Gropp, "Optimization of collective communication operations in
+It is faster than the binomial tree if α dominates and ports receive several messages at once.
+Source: Thakur, Rabenseifner, Gropp, "Optimization of collective communication operations in
 MPICH", 2005, whose binary trees this generalises.
 """
 
