@@ -1,8 +1,7 @@
-"""From hops to schedules: an algorithm lists who hands which chunk to whom, and in which order.
+"""From hops to schedules: an algorithm lists which rank sends which chunk to which, and in which order.
 
-The sum of a chunk grows along a tree, one tree a chunk, towards the rank that *owns* it in the end,
-and is copied from there to all. Unless an algorithm says otherwise the copies go back along the same
-tree. The schedules of all collectives follow from one list of hops.
+Each chunk is reduced along a tree to the rank that *owns* it, and broadcast from there. Unless an
+algorithm says otherwise, the broadcast uses the same tree. One list of hops gives all collectives.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from firetree.errors import UserError
 
 
 class Hop(NamedTuple):
-    """At `step`, `sender` hands its `chunk` to `receiver`, which adds it to its own or keeps it.
+    """At `step`, `sender` sends its `chunk` to `receiver`, which adds it to its own or overwrites it.
 
-    Steps grow strictly along the way of a chunk; those of different chunks say only which comes
-    first where two of them meet on a channel.
+    Steps increase strictly along the path of a chunk. Between chunks they only order messages on the same
+    channel.
     """
 
     step: int
@@ -29,7 +28,7 @@ class Hop(NamedTuple):
 
 
 def there_and_back(chunks: int, sums: Iterable[Hop]) -> list[Hop]:
-    """These sums, and the copies along the same way: the last hop of a chunk is undone first."""
+    """The hops of a reduction, followed by the broadcast along the same tree in reverse order."""
     sums = list(sums)
     last_step = [0] * chunks
     for hop in sums:
@@ -42,7 +41,7 @@ def there_and_back(chunks: int, sums: Iterable[Hop]) -> list[Hop]:
 
 
 def owners(world_size: int, chunks: int, hops: Iterable[Hop]) -> tuple[int, ...]:
-    """For each chunk, the one rank that hands its sum to no other."""
+    """For each chunk, the one rank that sends its sum to no other."""
     senders: list[set[int]] = [set() for _ in range(chunks)]
     for hop in hops:
         if hop.adds:
@@ -54,13 +53,13 @@ def owners(world_size: int, chunks: int, hops: Iterable[Hop]) -> tuple[int, ...]
 def collective(
     kind: Collective, world_size: int, chunks: int, hops: Sequence[Hop], one_port: bool = False
 ) -> Schedule:
-    """The schedule of a collective made of these hops, see `Schedule` for `one_port`.
+    """The schedule of a collective from these hops; see `Schedule` for `one_port`.
 
-    `reduce_scatter` leaves each sum with its owner, `all_gather` copies each owner's chunk to all,
-    `all_reduce` does both. `reduce` and `broadcast` are the same with one owner of all chunks.
+    `reduce_scatter` leaves each sum with its owner, `all_gather` copies each owner's chunk to all ranks,
+    and `all_reduce` does both. `reduce` and `broadcast` are the halves if one rank owns all chunks.
 
     Raises:
-        UserError: `reduce` or `broadcast` where several ranks own chunks.
+        UserError: `reduce` or `broadcast` if several ranks own chunks.
     """
     owned_by = owners(world_size, chunks, hops)
     if kind in ("reduce", "broadcast") and len(set(owned_by)) > 1:

@@ -1,6 +1,6 @@
-"""A rank's program as rounds: everything at one level of the graph moves in one grouped call.
+"""A rank's program as rounds: one grouped call sends and receives all of a level of the graph.
 
-Made for NCCL, whose point-to-point calls only overlap inside a group.
+NCCL needs this, as its point-to-point calls overlap only within a group.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from firetree.collectives.schedule import Operation, recv, recv_reduce, send
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRound:
-    """Transfers of one grouped call, each with its staging slot if it reduces; then additions.
+    """The transfers of one grouped call, each with a staging slot if it reduces, and then additions.
 
-    `additions` are (chunk, slot), in the order of the chunk.
+    `additions` are (chunk, slot) in the order of each chunk's sum.
     """
 
     transfers: tuple[tuple[Operation, int | None], ...]
@@ -24,7 +24,7 @@ class ExchangeRound:
 
 
 def plan_rounds(graph: Graph, rank: int) -> tuple[tuple[ExchangeRound, ...], int]:
-    """The rounds of a rank, and how many staging slots they need; a slot is free once added."""
+    """The rounds of a rank, and the number of staging slots; a slot is reused after its addition."""
     mine = [t for t, x in enumerate(graph.transfers) if rank in (x.sender, x.receiver)]
     slot_of = _staging_slots(graph, rank)
     turn = {event: index for index, event in enumerate(graph.order)}
@@ -48,7 +48,7 @@ def _operation(graph: Graph, t: int, rank: int) -> Operation:
 
 
 def _staging_slots(graph: Graph, rank: int) -> dict[int, int]:
-    """A slot for each reducing receive, used again after the round in which it was added."""
+    """A slot for each reducing receive, reused after the round of its addition."""
     reducing = [t for t, x in enumerate(graph.transfers) if x.receiver == rank and x.reduces]
     slot_of: dict[int, int] = {}
     free_after: list[int] = []

@@ -1,6 +1,6 @@
-"""A cluster emulated on this machine: a network namespace a host, joined by links of known rates.
+"""A cluster emulated on this machine: one network namespace for each host, joined by shaped links.
 
-Linux only, as root. What a network would allow is priced elsewhere; here real commands run on it.
+Linux only, as root. Real commands run here; `planning` predicts times instead.
 """
 
 from __future__ import annotations

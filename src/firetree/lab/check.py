@@ -1,7 +1,7 @@
-"""Measure what every link of a lab carries, so that figures made on it can be believed.
+"""Measure the rate of every link of a lab, to validate measurements made on it.
 
-A link shows its rate only where the rest of the way carries more: so several hosts send to one, or
-one to several, wherever there are enough. Links that share nothing are measured at once.
+A link's rate is visible only if the rest of the path is faster. So several hosts send to one, or one to
+several, if there are enough. Links that share nothing are measured at the same time.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from firetree.network import Network, format_rate, rack_of
 TOLERANCE = 0.03
 
 _SURPLUS = 1.25
-"""How much more than the link's rate its load can carry where possible, or a link that is too fast
-would not be seen."""
+"""The load's capacity relative to the link's rate, if possible; it reveals links that are too fast."""
 
 _AT_ONCE_BYTES_S = 125e6
-"""How much is measured at once: about what one core moves beside everything else."""
+"""The most traffic measured at once: about what one core can handle."""
 
 _REPEATS = 2
-"""How often a link that is off is measured again."""
+"""How often a link with a wrong rate is measured again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkCheck:
     """A link in one direction: `host 3 up`, `host 3 down`, `rack 1 uplink out`, `rack 1 uplink in`.
 
-    `measured_bytes_s` is None where the other links cannot fill this one; `reason` says why.
+    `measured_bytes_s` is None if the other links cannot fill this one; `reason` says why.
     """
 
     link: str
@@ -43,17 +42,17 @@ class LinkCheck:
 
     @property
     def within(self) -> bool | None:
-        """Whether measured and asked differ by at most 3 %; None where nothing was measured."""
+        """Whether the measured rate is within 3 % of the rate asked for; None if it was not measured."""
         if self.measured_bytes_s is None:
             return None
         return _off(self.measured_bytes_s, self.asked_bytes_s) <= TOLERANCE
 
 
 def check(lab: Lab) -> list[LinkCheck]:
-    """Measure every link of a running lab in both directions; half a second each, at low rates more.
+    """Measure every link of a running lab in both directions: half a second each, longer at low rates.
 
-    Meant for a lab in which nothing else runs. A link that is off is measured again by itself, and
-    the nearest figure stands: a busy machine disturbs a measurement, a wrong link stays wrong.
+    Nothing else should run in the lab. A link with a wrong rate is measured again alone, and the closest
+    figure counts: a busy machine disturbs single measurements, but a wrong link stays wrong.
     """
     loads = [*_loads(lab.network)]
     measured: dict[Load, float] = {}
@@ -94,13 +93,13 @@ def _reach(
     task: Literal["send", "receive"],
     rack: int | None = None,
 ) -> dict[int, float]:
-    """What each host can send to one inside `rack`, or to the core, all at once; or receive from it.
+    """The rate at which each host can send into `rack`, or to the core, all at once; or receive from it.
 
-    The nearest hosts come first, then the fastest; those that are left nothing of an uplink are out.
+    Hosts of that rack come first, then the fastest. Hosts for which no uplink rate remains are left out.
     """
     racks, sends = rack_of(network), task == "send"
     ports = [host.up_bytes_s if sends else host.down_bytes_s for host in network.hosts]
-    # Where their own racks' uplinks go out, that of the rack they send to goes in.
+    # Traffic that leaves the senders' racks by `out` enters the receivers' rack by `in`.
     left: dict[int | None, float] = {
         number: link.out_bytes_s if sends == (number != rack) else link.in_bytes_s
         for number, link in enumerate(network.racks)
@@ -119,7 +118,7 @@ def _reach(
 def _load(
     link: str, rate_bytes_s: float, senders: Mapping[int, float], receivers: Mapping[int, float]
 ) -> Load:
-    """Pair senders and receivers until they carry more than the link does, as far as they can."""
+    """Pair senders and receivers until their rates exceed the link's, as far as possible."""
     streams: list[tuple[int, int]] = []
     sending, receiving = dict(senders), dict(receivers)
     wanted = _SURPLUS * rate_bytes_s
@@ -138,7 +137,7 @@ def _load(
 
 
 def _rounds(network: Network, loads: Iterable[Load]) -> Iterator[list[Load]]:
-    """Loads that are measured at once: no host and no uplink carries two of them."""
+    """Groups of loads to measure at once; no two of a group share a host or an uplink."""
     racks = rack_of(network)
     waiting = [*loads]
     while waiting:

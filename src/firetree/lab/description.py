@@ -1,7 +1,7 @@
-"""From what a user writes about a cluster to the Network that it means.
+"""Parse a user's description of a cluster into a Network.
 
-`3=50mbit` is a host with a rate of its own, `3=50mbit:200mbit` with one up and one down; `0-3`,
-`0,2,4,6` and `0-1,6` are racks. A whole network comes from a file, or in `network.notation`.
+`3=50mbit` gives host 3 its own rate, `3=50mbit:200mbit` one for up and one for down. `0-3`, `0,2,4,6`
+and `0-1,6` are racks. A whole network comes from a file, or in `network.notation`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def describe(
     racks: Sequence[str] = (),
     uplink: str | None = None,
 ) -> Network:
-    """The network of `hosts` hosts at `rate`, but for the `slow` ones, perhaps in racks.
+    """The network of `hosts` hosts at `rate`, except the `slow` ones, optionally in racks.
 
     Raises:
-        UserError: a text that cannot be read, a host that is not there or named twice, a host in no
+        UserError: a text that cannot be read, an unknown host or one named twice, a host in no
             rack, a single rack, racks without an uplink or an uplink without racks.
     """
     if not 1 <= hosts <= MOST_HOSTS:
@@ -55,15 +55,14 @@ def describe(
 
 
 def load_description(text_or_path: str) -> tuple[Network, float]:
-    """The part of a network that a lab emulates, and the seconds by which it delays each packet.
+    """The part of a network that a lab emulates, and the latency in seconds.
 
-    That is the hosts' names and rates, and the racks. What a message costs a host, its bursts, the
-    speed of its computation and what machines hosts share, as a probe finds them, are left out: here
-    all hosts share this machine.
+    It has the hosts' names and rates, and the racks. A probe's CPU costs, computing speeds and shared
+    machines are left out, as all hosts share this machine.
 
     Raises:
-        UserError: no network, one whose pairs differ in latency, or one with a connection that carries
-            less than both its ports.
+        UserError: not a network, latencies that differ between pairs, or a limit on a connection below
+            its ports' rates.
     """
     network = Network.load(text_or_path)
     hosts = tuple(Host(host.up_bytes_s, host.down_bytes_s, host.name) for host in network.hosts)

@@ -1,4 +1,4 @@
-"""What goes wrong on a lab, and when: a cable, a rate, or the processes of a host."""
+"""Faults injected into a lab at given times: a cable, a rate, or the processes of a host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An action on a host, `after_s` seconds after the command's start; `rate` has a new rate."""
+    """An action on a host, `after_s` seconds after the command's start; `rate` needs a new rate."""
 
     after_s: float
     action: Action
@@ -28,7 +28,7 @@ class Fault:
     rate_bytes_s: float | None = None
 
     def strike(self, lab: Lab) -> None:
-        """Do it now."""
+        """Carry out the action now."""
         match self.action:
             case "link down":
                 lab.link_down(self.host)
@@ -49,7 +49,7 @@ def parse_fault(text: str, hosts: int) -> Fault:
     """Read `2 link down 3`, `5 rate 3 50mbit`, `1.5 pause 3`; `host` may stand before the number.
 
     Raises:
-        UserError: the text is no fault, or there is no such host among `hosts`.
+        UserError: the text is not a fault, or the host does not exist.
     """
     found = _FORM.fullmatch(" ".join(text.split()))
     if not found or (found["rate"] is None) == (found["action"] == "rate"):

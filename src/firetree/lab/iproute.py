@@ -1,6 +1,6 @@
-"""Batches of `ip` and `tc` commands, and what has to be there before the first one.
+"""Run batches of `ip` and `tc` commands, and check that this machine can.
 
-A process a batch and namespace, however many commands: a lab is up in a fraction of a second.
+Each batch is one process, whatever its number of commands, so a lab starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from firetree.errors import RunFailedError, UserError
 
 
 def require() -> None:
-    """See that this machine can hold a lab.
+    """Check that this machine can run a lab.
 
     Raises:
         UserError: this is not Linux, the user is not root, or `ip` or `tc` is missing.
@@ -31,10 +31,10 @@ def require() -> None:
 
 
 def batch(tool: Literal["ip", "tc"], commands: Iterable[str], inside: str | None = None) -> None:
-    """Carry the commands out in order, in the namespace `inside`; the first failure ends it.
+    """Run the commands in order, in the namespace `inside`, up to the first failure.
 
     Raises:
-        UserError: this process may not, or the kernel lacks what a command asks for.
+        UserError: missing permission, or a feature that the kernel lacks.
         RunFailedError: a command failed otherwise.
     """
     lines = [*commands]

@@ -1,7 +1,6 @@
-"""An emulated cluster: sets a network up out of namespaces, starts commands in it, and injects faults.
+"""The emulated cluster: it sets up a network of namespaces, starts commands in it, and injects faults.
 
-`topology` says what is set up, `namespaces` how it goes again, and `workload` runs one command on
-all hosts at once.
+`topology` defines the network, `namespaces` removes it, and `workload` runs one command on all hosts.
 """
 
 from __future__ import annotations
@@ -26,28 +25,25 @@ from firetree.network.network import uniform
 from firetree.processes import ending_with_us
 
 CONGESTION_CONTROL = "reno"
-"""The hosts' TCP. CUBIC and BBR judge a link by its round-trip times, which here, where no packet
-travels, are those of a busy CPU: with either, transfers stall now and then for no reason that
-a real link has. Nor do hosts start slowly after idling, so that a time does not depend on what was
-measured before."""
+"""The hosts' TCP. CUBIC and BBR react to round-trip times, which here are those of a busy CPU: with
+either, transfers stall for no reason that a real link has. Hosts do not slow-start after idling either,
+so that a time does not depend on earlier measurements."""
 
 
 class Lab:
-    """The hosts of a network as namespaces of this machine, for as long as the `with` block lasts.
+    """The hosts of a network as namespaces of this machine, within a `with` block.
 
         with Lab(describe(4, "200mbit", slow=["3=50mbit"])) as lab:
             lab.start(0, ["ping", "-c", "1", lab.address(3)]).wait()
 
-    `latency_s` delays every packet on its way from one host to another, in place of any that
-    `network` has; `tcp` is the hosts' congestion control. Each port and each uplink has the rate of
-    each of its directions; what else the network says of hosts and pairs is not emulated. Enter it in
-    the main thread where signals should end it: SIGTERM and SIGHUP then end the process by SystemExit.
+    `latency_s` delays every packet between hosts, in place of the network's latencies. `tcp` is the
+    hosts' congestion control. Only the rates of ports and uplinks are emulated. In the main thread,
+    SIGTERM and SIGHUP raise SystemExit, so that the lab is removed.
 
     Raises:
-        UserError: more hosts than addresses, or a latency below 0; on entering, that this machine
-            can hold no lab, cannot shape latency or lacks that congestion control, or that this
-            process is in a lab already.
-        RunFailedError: on entering, that the network could not be set up.
+        UserError: more hosts than addresses, or a latency below 0. On entering: this machine cannot run
+            a lab, shape latency or use that congestion control, or this process is in a lab already.
+        RunFailedError: on entering, the network could not be set up.
     """
 
     def __init__(
@@ -113,9 +109,9 @@ class Lab:
         return topology.address(host)
 
     def environment(self, host: int, port: int = 29500) -> dict[str, str]:
-        """What torchrun would tell a worker that is alone on this host, and the network as JSON.
+        """torchrun's variables for a single worker on this host, and the network as JSON.
 
-        `OMP_NUM_THREADS` is 1 unless the caller's environment has it: all hosts share our cores.
+        `OMP_NUM_THREADS` defaults to 1, as all hosts share this machine's cores.
         """
         rank, hosts = str(host), str(self.network.size)
         threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
@@ -138,9 +134,9 @@ class Lab:
         }
 
     def start(self, host: int, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a command on a host, in our environment and the host's; it never outlives us.
+        """Start a command on a host, in this process's environment and the host's.
 
-        `options` are Popen's; `env` adds variables. It dies with the thread that started it.
+        `options` are Popen's; `env` adds variables. The command is killed when the calling thread ends.
         """
         environ = {**os.environ, **self.environment(host), **(options.pop("env", None) or {})}
         process = subprocess.Popen(
@@ -155,7 +151,7 @@ class Lab:
         return process
 
     def _wait_inside(self, host: int, pid: int) -> None:
-        """Until it is inside, no fault would find it; where it has ended, leave it to be reaped."""
+        """Wait until the process is in the namespace, where faults find it, or has ended."""
         ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
         while not namespaces.holds(self.namespace(host), pid):
             if os.waitid(os.P_PID, pid, ended):
@@ -163,7 +159,7 @@ class Lab:
             time.sleep(0.001)
 
     def link_down(self, host: int) -> None:
-        """Pull the host's cable: it keeps its address and nothing gets through."""
+        """Unplug the host's cable: it keeps its address, but no packet gets through."""
         iproute.batch("ip", [f"link set h{host} down"], self._switch)
 
     def link_up(self, host: int) -> None:
@@ -180,7 +176,7 @@ class Lab:
         namespaces.send([self.namespace(host)], signal.SIGSTOP)
 
     def resume(self, host: int) -> None:
-        """Let every process on the host go on."""
+        """Continue every process on the host."""
         namespaces.send([self.namespace(host)], signal.SIGCONT)
 
     def kill(self, host: int) -> None:
@@ -194,7 +190,7 @@ class Lab:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack, as SIGINT does; they would end us on the spot."""
+    """Make SIGTERM and SIGHUP raise an exception, as SIGINT does, instead of ending the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -212,7 +208,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put off the signals that would end us until the block is done."""
+    """Block SIGINT, SIGTERM and SIGHUP until the block is done."""
     ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:

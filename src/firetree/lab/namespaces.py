@@ -1,7 +1,7 @@
-"""The network namespaces of labs: whose they are, what runs in them, and how they are removed.
+"""The network namespaces of labs: their owners, their processes, and their removal.
 
-A name holds its owner's process id and start time, so that what a dead owner left can be told from
-a living lab even where the process id was given away again.
+A name contains its owner's process id and start time. So leftovers of a dead owner differ from a running
+lab, even if the process id was reused.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from firetree.lab import iproute
 _CLONE_NEWNET = 0x40000000
 _FOLDER = Path("/var/run/netns")
 _END_S = 2.0
-"""How long processes may take to end after SIGTERM, before they are killed."""
+"""Seconds that processes have to end after SIGTERM before they are killed."""
 _KILL_S = 5.0
 
 Made = TypeVar("Made")
 
 
 def prefix(pid: int) -> str:
-    """What the names of a process's namespaces begin with."""
+    """The prefix of the names of a process's namespaces."""
     return f"firetree-{pid}-{_start_time(pid)}"
 
 
@@ -40,12 +40,12 @@ def having(prefix: str) -> list[str]:
 
 
 def path(name: str) -> Path:
-    """The file that stands for a namespace."""
+    """The file of a namespace."""
     return _FOLDER / name
 
 
 def processes(names: Iterable[str]) -> set[int]:
-    """The processes inside the namespaces; zombies are in none."""
+    """The processes inside the namespaces, without zombies."""
     wanted = {_identity(path(name)) for name in names} - {None}
     running = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return {int(entry.name) for entry in running if _identity(entry / "ns/net") in wanted}
@@ -58,7 +58,7 @@ def holds(name: str, pid: int) -> bool:
 
 
 def inside(namespace: str, make: Callable[[], Made]) -> Made:
-    """Make something in a namespace, in a thread of its own that ends: only a thread can move."""
+    """Call `make` in a namespace, in a temporary thread, as only a thread can change its namespace."""
 
     def move_and_make() -> Made:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +72,7 @@ def inside(namespace: str, make: Callable[[], Made]) -> Made:
 
 
 def send(names: Iterable[str], number: signal.Signals) -> None:
-    """Send a signal to every process inside, also to those that are started meanwhile."""
+    """Send a signal to every process inside, including those started meanwhile."""
     names = [*names]
     reached: set[int] = set()
     while new := processes(names) - reached:
@@ -83,7 +83,7 @@ def send(names: Iterable[str], number: signal.Signals) -> None:
 
 
 def end(names: Iterable[str]) -> None:
-    """End every process inside: stopped ones go on, all are asked, and then killed."""
+    """End every process inside: SIGTERM first, also to stopped ones, then SIGKILL."""
     names = [*names]
     if processes(names):
         send(names, signal.SIGTERM)
@@ -94,16 +94,16 @@ def end(names: Iterable[str]) -> None:
 
 
 def remove(names: Iterable[str]) -> None:
-    """Delete the namespaces, and with them their devices; what is gone already is no failure."""
+    """Delete the namespaces and their devices; missing ones are ignored."""
     commands = "\n".join(f"netns delete {name}" for name in names)
     subprocess.run(["ip", "-force", "-batch", "-"], input=commands, text=True, capture_output=True)
 
 
 def clean() -> list[str]:
-    """Remove the namespaces and processes of all labs whose owners are dead; gives their names.
+    """Remove the namespaces and processes of all labs whose owners are dead, and return their names.
 
     Raises:
-        UserError: this machine can hold no lab, or the user is not root.
+        UserError: this machine cannot run a lab, or the user is not root.
     """
     iproute.require()
     left = [name for name in having("firetree") if not _has_owner(name)]
@@ -113,13 +113,13 @@ def clean() -> list[str]:
 
 
 def _has_owner(name: str) -> bool:
-    """Whether a namespace's owner lives; a name that is not a lab's counts as owned."""
+    """Whether a namespace's owner is alive; other namespaces count as owned."""
     found = re.fullmatch(r"firetree-(\d+)-(\d+)-(?:sw|h\d+)", name)
     return not found or _start_time(int(found[1])) == int(found[2])
 
 
 def _start_time(pid: int) -> int | None:
-    """Clock ticks from the machine's start to the process's; None where it is dead."""
+    """A process's start time in clock ticks since boot; None if it is dead."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -12,25 +12,25 @@ from collections.abc import Iterator
 from firetree.network import Network
 
 MOST_HOSTS = 250
-"""As many as the addresses 10.77.0.1 to 10.77.0.250."""
+"""The addresses are 10.77.0.1 to 10.77.0.250."""
 
 _WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
-"""A full packet over what TCP puts into it: htb counts the headers of Ethernet, IP and TCP (with
-timestamps), and a Network's rates are of payload."""
+"""The bytes of a full packet over its payload: htb counts the headers of Ethernet, IP and TCP (with
+timestamps), but a Network's rates are of payload."""
 
 _FULL_PACKET_BYTES = 1_514
 _PACKET_S, _LEAST_PACKET_BYTES, _LARGEST_PACKET_BYTES = 0.0005, 2 * _FULL_PACKET_BYTES, 65_536
-"""What TCP hands over as one packet passes a limit at once; longer ones would be bursts that a
-gradient's time shows, shorter ones cost the lab's CPU."""
+"""The size of a segmentation-offload packet, which passes a limit as one burst. Longer bursts would
+distort a gradient's time; shorter ones cost CPU."""
 
 _BURST_S = 0.0001
-"""What may pass at once beside a packet: enough to bridge the time until htb's timer fires."""
+"""The further burst of the token bucket, in seconds of the rate: it covers the delay of htb's timer."""
 
 _QUEUES = 16
-"""Peers that a link serves in turn, by the last bits of their addresses."""
+"""Queues that a link serves in turn; the last bits of a peer's address choose its queue."""
 
 _SENDER_AT, _RECEIVER_AT = 15, 19
-"""Where in an IP packet the last byte of their addresses is."""
+"""Offsets of the last byte of the sender's and the receiver's address in an IP packet."""
 
 _ACKNOWLEDGEMENTS, _FIRST_QUEUE = 0x10, 0x100  # classes
 
@@ -88,7 +88,7 @@ def host_limit(rate_bytes_s: float, latency_s: float) -> Iterator[str]:
     yield from limit("eth0", rate_bytes_s, _RECEIVER_AT)
     if latency_s:
         for leaf in _leaves():
-            # Its default of 1000 packets would drop on a fast link.
+            # netem's default limit of 1000 packets would drop packets on a fast link.
             yield (
                 f"qdisc add dev eth0 parent 1:{leaf:x} handle {leaf:x}: netem"
                 f" delay {latency_s * 1e6:.0f}us limit 100000"
@@ -96,11 +96,10 @@ def host_limit(rate_bytes_s: float, latency_s: float) -> Iterator[str]:
 
 
 def limit(device: str, rate_bytes_s: float, address_at: int) -> Iterator[str]:
-    """`tc` commands that limit what leaves through a device.
+    """`tc` commands that limit the traffic leaving through a device.
 
-    As with fq_codel, the usual queue of Linux, peers are served in turn, and what is for one of them
-    waits for nothing but what was for it before. Packets of one connection keep their order, which
-    TCP takes the lack of for a loss; acknowledgements, which have none, come first.
+    As with fq_codel, Linux's usual queue, peers are served in turn, and each has its own queue. Packets
+    of one connection keep their order, as TCP takes reordering for loss. Acknowledgements go first.
     """
     yield f"qdisc add dev {device} root handle 1: htb default {_FIRST_QUEUE:x}"
     yield from _classes("add", device, rate_bytes_s)
@@ -112,12 +111,12 @@ def limit(device: str, rate_bytes_s: float, address_at: int) -> Iterator[str]:
 
 
 def change_limit(device: str, rate_bytes_s: float) -> Iterator[str]:
-    """The `tc` commands that give another rate to a device that has a limit."""
+    """`tc` commands that change the rate of a limited device."""
     return _classes("change", device, rate_bytes_s)
 
 
 def _classes(verb: str, device: str, rate_bytes_s: float) -> Iterator[str]:
-    """The link, and its queues, each of which may fill it."""
+    """The link's class, and its queues' classes, each of which may use the whole rate."""
     wire_bytes_s = rate_bytes_s * _WIRE_BYTES_PER_PAYLOAD
     burst_bytes = max(_FULL_PACKET_BYTES, round(wire_bytes_s * _BURST_S))
     for parent, leaf, share in (

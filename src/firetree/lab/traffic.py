@@ -1,7 +1,7 @@
-"""TCP streams between hosts of a lab, and the rates at which they arrive.
+"""Measure the rates of TCP streams between hosts of a lab.
 
-The streams' sockets are made inside the hosts' namespaces and served by this process, so that a
-measurement needs no other process and all its clocks are one.
+The sockets are created in the hosts' namespaces but used by this process, so that a measurement needs one
+process and one clock.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from firetree.lab import namespaces
 from firetree.lab.lab import Lab
 
 _SPAN_S = (0.4, 3.0)
-"""How long is measured, at least and at most; within these, until this much has arrived:"""
+"""The shortest and the longest measurement; in between, it ends after _SPAN_BYTES."""
 _SPAN_BYTES = 3e6
 _CONNECT_S = 2.0
 _WINDOW_S = 0.02
-"""A stream's window in seconds of its rate: fills the link, and leaves no long queue behind."""
+"""A stream's window in seconds of its rate: it fills the link without a long queue."""
 _LEAST_WINDOW_BYTES = 1 << 17
 
 _SO_RCVBUFFORCE = 33
@@ -31,7 +31,7 @@ _SO_RCVBUFFORCE = 33
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Streams (from host, to host) that together fill a link; none, and a reason, if none can."""
+    """Streams (from host, to host) that together fill a link, or none and the reason."""
 
     link: str
     rate_bytes_s: float
@@ -40,7 +40,7 @@ class Load:
 
 
 def measure(lab: Lab, loads: Sequence[Load]) -> list[float]:
-    """The steady payload rate of each load in bytes a second, all at once; 0 where none connects."""
+    """The payload rate of each load in bytes a second, all at once; 0 if it cannot connect."""
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as arriving:
         senders: list[socket.socket] = []
         for index, load in enumerate(loads):
@@ -52,7 +52,7 @@ def measure(lab: Lab, loads: Sequence[Load]) -> list[float]:
                     stack.enter_context(receiver)
                     arriving.register(receiver, selectors.EVENT_READ, index)
         span_s = _span_s(min(load.rate_bytes_s for load in loads))
-        # First TCP finds its rate, and what the last measurement left in queues drains.
+        # Wait for TCP to reach its rate, and for queues of the last measurement to drain.
         start = time.monotonic() + span_s / 2
         sending = threading.Thread(target=_send, args=(senders, start + span_s))
         sending.start()
@@ -94,7 +94,7 @@ def _send(senders: Sequence[socket.socket], end: float) -> None:
 def _receive(
     arriving: selectors.BaseSelector, loads: int, start: float, end: float
 ) -> list[list[tuple[float, int]]]:
-    """When how many bytes of each load arrived, from `start` to `end`."""
+    """The time and bytes of each load's arrivals from `start` to `end`."""
     buffer = bytearray(1 << 20)
     arrivals: list[list[tuple[float, int]]] = [[] for _ in range(loads)]
     while (left_s := end - time.monotonic()) > 0:
@@ -112,7 +112,7 @@ def _span_s(slowest_bytes_s: float) -> float:
 
 
 def _rate(arrivals: Sequence[tuple[float, int]], span_s: float) -> float:
-    """Bytes a second between the first and the last arrival, which at low rates are far apart."""
+    """Bytes a second from the first to the last arrival, as at low rates arrivals are far apart."""
     if not arrivals:
         return 0.0
     between_s = arrivals[-1][0] - arrivals[0][0]

@@ -1,7 +1,7 @@
 """Run one command on every host of a lab at once, and say which host failed.
 
-Output comes line by line: host 0's as it is, so that it can be piped, and each other host's behind
-its name. One loop waits for output, ends, faults and the end of the grace, so nothing races.
+Output is forwarded by lines: host 0's unchanged, so that it can be piped, the others' after their host's
+name. One loop waits for output, exits, faults and the end of the grace period, so there are no races.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from firetree.lab.lab import Lab
 from firetree.launch.failure import Failure, first_cause, read_report, report_variable
 
 GRACE_S = 60.0
-"""How long hosts may go on after the first failure: they may have something to say about it."""
+"""Seconds that other hosts may continue after the first failure, so that they can report it too."""
 
 
 def require_command(command: Sequence[str]) -> None:
-    """See that the command can be started (UserError where it cannot)."""
+    """Check that the command can be started (UserError if not)."""
     if not command:
         raise UserError("no command for the hosts; expected a program and its arguments")
     if shutil.which(command[0]) is None:
@@ -46,7 +46,7 @@ def run_command(
     out: BinaryIO | None = None,
     err: BinaryIO | None = None,
 ) -> None:
-    """Run the command once a host until all have ended, with the faults at their seconds.
+    """Run the command on every host until all have ended, and inject the faults at their times.
 
     What hosts print goes to `out` and `err`, by default this process's own.
 
@@ -67,7 +67,7 @@ def run_command(
 
 
 def _own(stream: TextIO) -> BinaryIO:
-    """The bytes behind one of this process's outputs; a notebook's has none, but the system's."""
+    """The binary stream of one of this process's outputs; in a notebook, that of the original stdout."""
     stream.flush()
     if not hasattr(stream, "buffer"):
         stream = cast(TextIO, sys.__stdout__)
@@ -75,7 +75,7 @@ def _own(stream: TextIO) -> BinaryIO:
 
 
 class _Run:
-    """The command on all hosts, from its start to the last host's end."""
+    """A run of the command on all hosts."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _Run:
             self._paused.discard(fault.host)
 
     def _set_limit(self) -> None:
-        """Let the grace begin with the first failure, and end where nothing is left to wait for."""
+        """Start the grace period at the first failure; stop at once if only paused hosts are left."""
         resumed_later = {fault.host for _, fault in self._faults if fault.action == "resume"}
         if self._running.keys() <= self._paused - resumed_later:
             self._give_up_at = time.monotonic()
@@ -169,7 +169,7 @@ class _Run:
 
 
 class _Output:
-    """A pipe from a host, passed on in whole lines behind the host's mark."""
+    """A pipe from a host, forwarded in whole lines after the host's name."""
 
     def __init__(self, pipe: IO[bytes], sink: BinaryIO, mark: bytes) -> None:
         os.set_blocking(pipe.fileno(), False)
@@ -179,7 +179,7 @@ class _Output:
         self._rest = b""
 
     def forward(self) -> bool:
-        """Pass on the whole lines of what has arrived; False where no more will come."""
+        """Forward the complete lines that have arrived; False if there is nothing more to read."""
         try:
             data = os.read(self.pipe.fileno(), 1 << 16)
         except BlockingIOError:
@@ -189,7 +189,7 @@ class _Output:
         return bool(data)
 
     def finish(self) -> None:
-        """Pass on all that has arrived, also a last line without an end."""
+        """Forward all that has arrived, including a last line without a line end."""
         while self.forward():
             pass
         self._write([self._rest] if self._rest else [])

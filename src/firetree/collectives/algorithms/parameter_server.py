@@ -1,4 +1,4 @@
-"""The parameter server: what FireCaffe argues against, with one server or the buffer cut over k.
+"""The parameter server, FireCaffe's baseline: one server, or the buffer sharded over k servers.
 
 One server (`parameter_server`): rank 0 sums what all others send and sends the sum back to each.
 Steps: 2·(p − 1). Bytes sent by the busiest rank (the server): (p − 1)·W. Time on α–β links:
@@ -7,9 +7,9 @@ a rank itself.
 
 Sharded over the first k ranks (`sharded_parameter_server:k`, by default k = p), each with W/k:
 steps 2·(p − 1) messages a server, bytes (p − 1)/k·W + (k − 1)/k·W, time 2·(p − 1)·(α + W/(k·BW)) as
-long as the servers' own ports are the busiest. With n chunks a server the steps are at least
+long as the servers' ports are the busiest. With n chunks a server the steps are at least
 (n + 1)·(p − 1), and at least the (p + k − 2)·n chunks that it sends. With k = p this is a direct
-exchange: every port is equally busy, and no message waits for another but once. Source: Li et al.,
+exchange: every port is equally busy, and a message waits for at most one other. Source: Li et al.,
 "Scaling distributed machine learning with the parameter server", 2014.
 """
 

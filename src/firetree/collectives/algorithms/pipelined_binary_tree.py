@@ -1,8 +1,8 @@
-"""The pipelined binary tree: a binary tree that takes the next chunk before the last has returned.
+"""The pipelined binary tree: a binary tree that starts the next chunk before the last has returned.
 
 With n chunks and D = ⌊log2 p⌋ levels below the root: steps 4·D + 3·(n − 1) at most. Bytes sent by the
 busiest rank (an inner one): 3·W. Time on α–β links: (4·D + 3·n − 3)·(α + W/(n·BW)), which tends to
-3·W/BW: half as far again as the chain, reached in logarithmic latency.
+3·W/BW: 1.5 times the chain's time, but with logarithmic latency.
 Source: Sanders, Speck, Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and
 scan", 2009, section 1, with reduction and broadcast overlapped.
 """

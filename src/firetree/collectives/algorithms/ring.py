@@ -1,6 +1,6 @@
-"""The ring: each share of the buffer is summed on one way round and handed out on the next.
+"""The ring: each share of the buffer is summed once around the ring, then copied once around.
 
-Steps: 2·(p − 1). Bytes sent by every rank: 2·(p − 1)/p·W, the least that any all-reduce can do with.
+Steps: 2·(p − 1). Bytes sent by every rank: 2·(p − 1)/p·W, the minimum of any all-reduce.
 Time on α–β links: 2·(p − 1)·(α + W/(p·BW)).
 Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms", 2009.
 """
@@ -12,7 +12,7 @@ from firetree.collectives.reduction import Hop
 
 
 def ring(world_size: int, chunks: int) -> list[Hop]:
-    """Chunk k belongs to share k mod p, whose sum begins at rank k mod p and goes up the ranks."""
+    """Chunk k is in share k mod p, whose sum starts at rank k mod p and passes up the ranks."""
     hops = []
     for chunk in range(chunks):
         for step in range(2 * (world_size - 1)):
