@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from page import save_figure, tell, write_table
 
-from firetree.commands.sweep import varied
+from firetree.commands.sweep import parse_vary
 from firetree.sweeps import Combination, sweep
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "design-space.png"
@@ -47,7 +47,7 @@ def main() -> None:
         asked = (*texts, *NET, f"data.path={data / 'cifar10'}", f"optim.epochs={EPOCHS}")
         rows = sweep(
             "cifar-squeezenet",
-            varied(asked),
+            parse_vary(asked),
             seeds=3,
             jobs=2,
             runs=Path("runs/design-space", name.replace(" ", "-")),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from firetree.commands.sweep import varied
+from firetree.commands.sweep import parse_vary
 from firetree.commands.text.sweep import as_text
 from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.sweeps import Combination, SweepTrial, TrialResult, grid, sweep, train_all
@@ -25,7 +25,7 @@ def trial(name: str, **values: str) -> SweepTrial:
 
 
 def test_a_grid_has_every_combination_in_order() -> None:
-    found = [*grid(varied(["model.bypass=none,simple", "optim.lr=0.1", "seed=0,1"]))]
+    found = [*grid(parse_vary(["model.bypass=none,simple", "optim.lr=0.1", "seed=0,1"]))]
     assert [tuple(values.values()) for values in found] == [
         ("none", "0.1", "0"),
         ("none", "0.1", "1"),
@@ -46,7 +46,7 @@ def test_a_grid_has_every_combination_in_order() -> None:
 )
 def test_what_is_no_grid_is_refused(texts: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        varied(texts)
+        parse_vary(texts)
 
 
 @pytest.mark.parametrize("values", [[], "0.1", 0.1])

@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> None:
         pages.check(options.html)
     found = sweeps.sweep(
         options.name,
-        varied(options.vary),
+        parse_vary(options.vary),
         seeds=options.seeds,
         jobs=options.jobs,
         network=options.network,
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> None:
         pages.write(options.html, "firetree: sweep", fragments, scripts=True)
 
 
-def varied(texts: Sequence[str]) -> dict[str, list[str]]:
+def parse_vary(texts: Sequence[str]) -> dict[str, list[str]]:
     """Fields and their values, from texts such as `model.squeeze_ratio=0.125,0.25`.
 
     Raises:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from firetree.fastweights.recurrence import Rule, of_slow_weights
+from firetree.fastweights.recurrence import Rule, slow_weight_gradients
 from firetree.torch_private import never_compiled
 
 LANES = 16, 64
@@ -73,7 +73,7 @@ class _Compiled(torch.autograd.Function):
         given = dout_BTH.contiguous(), W_HH.t().contiguous(), gain_H, fade_T, weight_T, A_BHH
         arrays = _arrays(*given, *kept, dz_BTH, *of_tiles, dA_BHH)
         _each(size_N, _kernels().backward, ctx.rule.relu, *arrays)
-        dW_HH, dh_BH = of_slow_weights(dz_BTH, W_HH, h_BH, h_BTH)
+        dW_HH, dh_BH = slow_weight_gradients(dz_BTH, W_HH, h_BH, h_BTH)
         dA = dA_BHH if ctx.needs_input_grad[8] else None
         return None, dz_BTH, dW_HH, *(each.sum(0) for each in of_tiles), dh_BH, dA
 

@@ -2,7 +2,7 @@
 
 Within a stretch the fast weights are never formed: applying them to a vector is attention to the
 stretch's earlier states (Ba et al. 2016, section 4.1, equation 4). The steps before the stretch are one
-matrix for each sequence, which `advanced` updates for the next stretch. Stretches of one step are the
+matrix for each sequence, which `update_fast_weights` updates for the next stretch. Stretches of one step are the
 matrix form, one stretch of all steps is the attention form.
 
 Letters in names: B batch, T time, S inner steps, H hidden; A_BHH fast weights.
@@ -10,7 +10,6 @@ Letters in names: B batch, T time, S inner steps, H hidden; A_BHH fast weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -48,43 +47,22 @@ class Rule:
         return self.inner_steps + 1 - self.first_normal
 
 
-def run(
-    rule: Rule,
-    drive_BTH: Tensor,
-    W_HH: Tensor,
-    gain_H: Tensor,
-    bias_H: Tensor,
-    fade_T: Tensor,
-    rate: Tensor,
-    h_BH: Tensor,
-    A_BHH: Tensor | None,
-    stretch: Callable[..., Tensor],
-) -> Tensor:
+def stretch(rule: Rule, *tensors: Tensor | None) -> Tensor:
     """h_BTH after each step of a stretch; no step's fast weights are stored, for either pass.
 
     With z(t) = drive(t) + W h(t−1) and A(t−1) = λᵗ A + η Σ_{τ<t} λ^{t−1−τ} h(τ) h(τ)ᵀ, a step is
     h₀ = f(z), or f(LN(z)), then h_{s+1} = f(LN(z + A(t−1) h_s)) (Ba et al. 2016, equation 2).
 
     Args:
-        drive_BTH: C x(t) + b.
-        W_HH: slow weights from state to state.
-        gain_H, bias_H: of layer normalisation, one pair for all steps.
-        fade_T: λᵏ for k from 0.
-        rate: η.
-        h_BH: the state before the first step.
-        A_BHH: the fast weights that the first step meets; None for none.
-        stretch: what computes it, `stretch` or `compiled.stretch`.
+        rule: the options of a step.
+        tensors: drive_BTH = C x(t) + b; W_HH; LN's gain_H and bias_H; fade_T = λᵏ and weight_T = η λᵏ
+            for k from 0; h_BH and A_BHH before the first step, with None for no fast weights.
     """
-    return stretch(rule, drive_BTH, W_HH, gain_H, bias_H, fade_T, rate * fade_T, h_BH, A_BHH)
-
-
-def stretch(rule: Rule, *tensors: Tensor | None) -> Tensor:
-    """`run` by PyTorch's operations, with η λᵏ in the place of η."""
     h_BTH: Tensor = _Stretch.apply(rule, *tensors)  # type: ignore[no-untyped-call]
     return h_BTH
 
 
-def advanced(
+def update_fast_weights(
     A_BHH: Tensor | None, h_BTH: Tensor, lengths_B: Tensor, decay: Tensor, rate: Tensor
 ) -> Tensor:
     """Fast weights after the first `lengths_B` of the states (Ba et al. 2016, equation 1).
@@ -99,7 +77,7 @@ def advanced(
     return (decay**lengths_B)[:, None, None] * A_BHH + added_BHH
 
 
-def of_slow_weights(
+def slow_weight_gradients(
     dz_BTH: Tensor, W_HH: Tensor, h_BH: Tensor, h_BTH: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of W and of the state before the first step, from those of z(t)."""
@@ -109,7 +87,7 @@ def of_slow_weights(
 
 
 class _Stretch(torch.autograd.Function):
-    """`run`, with η λᵏ as `weight_T`. Keeps a few (B, T, H) for the backward pass, and no (B, H, H)."""
+    """`stretch`. Keeps a few (B, T, H) for the backward pass, and no (B, H, H)."""
 
     @staticmethod
     def forward(ctx: Any, rule: Rule, *tensors: Tensor) -> Tensor:
@@ -199,7 +177,7 @@ class _Stretch(torch.autograd.Function):
             if needs[8]:
                 by_block_BHH = reads.of_memory(fades)
                 dA_BHH = by_block_BHH if dA_BHH is None else dA_BHH.add_(by_block_BHH)
-        dW_HH, dh_BH = of_slow_weights(dz_BTH, W_HH, h_BH, h_BTH)
+        dW_HH, dh_BH = slow_weight_gradients(dz_BTH, W_HH, h_BH, h_BTH)
         dgain_H, dbias_H = torch.zeros_like(gain_H), torch.zeros_like(gain_H)
         if rule.normalise:
             mean_RB1, scale_RB1 = map(torch.stack, zip(*ctx.moments, strict=True))

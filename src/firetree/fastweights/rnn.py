@@ -17,7 +17,7 @@ from torch.nn.functional import layer_norm, linear, pad, softplus
 
 from firetree.errors import UserError
 from firetree.fastweights import compiled
-from firetree.fastweights.recurrence import EPSILON, Rule, advanced, run, stretch
+from firetree.fastweights.recurrence import EPSILON, Rule, stretch, update_fast_weights
 from firetree.fastweights.sequences import (
     SequenceLayers,
     check_choice,
@@ -217,18 +217,18 @@ class FastWeightRNN(SequenceLayers[FastWeightState]):
         pieces: list[Tensor] = []
         for start in range(0, size_T, stretch_steps):
             if start:
-                A_BHH = advanced(A_BHH, pieces[-1], _steps(pieces[-1]), decay, rate)
+                A_BHH = update_fast_weights(A_BHH, pieces[-1], _steps(pieces[-1]), decay, rate)
                 h_BH = pieces[-1][:, -1]
             part_BtH = drive_BTH[:, start : start + stretch_steps]
             fade_t = decay ** torch.arange(part_BtH.shape[1], device=decay.device)
-            given = part_BtH, W_HH, *norm, fade_t, rate, h_BH, A_BHH
-            pieces.append(run(self._rule, *given, through))
+            given = part_BtH, W_HH, *norm, fade_t, rate * fade_t, h_BH, A_BHH
+            pieces.append(through(self._rule, *given))
         y_BTH = torch.cat(pieces, 1) if len(pieces) > 1 else pieces[0]
         A_before = before[1] if before else None
 
         def formed() -> Tensor:
             with torch.autocast(y_BTH.device.type, enabled=False):  # this may run within autocast
-                return advanced(A_before, y_BTH, lengths_B, decay, rate)
+                return update_fast_weights(A_before, y_BTH, lengths_B, decay, rate)
 
         return y_BTH, (last_steps(y_BTH, lengths_B), formed)
 
