@@ -51,6 +51,8 @@ class OverWires:
         self._program = schedule.programs[mesh.rank]
         self._followers, self._causes = _order(self._program, schedule.one_port)
         self._lanes = _lanes(self._program, mesh)
+        self._one_port = schedule.one_port
+        self._outgoing = {mesh.wires[op.peer] for op in self._program if op.kind == "send"}
 
     def carry(self, buffer: Tensor, reduce: Reduction = Tensor.add_) -> None:
         """Follow the program once, on a contiguous buffer with one axis.
@@ -61,6 +63,8 @@ class OverWires:
             CollectiveError: a rank went away, is silent for too long, or is out of step.
         """
         causes, chunks = [*self._causes], _Chunks(buffer, self._chunks, reduce)
+        for wire in self._outgoing:
+            wire.limit_unsent(self._one_port)
         for lane in self._lanes:
             lane.begin(chunks)
         busy, quiet_since_s = self._lanes, None

@@ -6,8 +6,8 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 
-_UNSENT_BYTES = 1 << 17
-"""A send ends when no more than this waits in the kernel, so that the next one follows it closely."""
+UNSENT_BYTES, UNSENT_IN_TURN_BYTES = 1 << 19, 1 << 17
+"""A send ends when no more than this waits in the kernel: less where the next one waits for its end."""
 
 
 _RECORD_BYTES = 1 << 14
@@ -24,15 +24,22 @@ class Wire:
         self.outgoing, self.incoming = outgoing, incoming
         self.sent = self.received = 0
         """Messages begun in either direction, which whoever uses the wire counts."""
+        self._in_turn: bool | None = None
 
     @staticmethod
     def over(stream: socket.socket) -> Wire:
         """Both directions of a TCP connection, set for messages that others wait for."""
         stream.setblocking(False)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         kind = TlsWire if isinstance(stream, ssl.SSLSocket) else Wire
         return kind(stream, stream)
+
+    def limit_unsent(self, in_turn: bool) -> None:
+        """Let a send end with few bytes left in the kernel where others wait for its end, else with more."""
+        if in_turn != self._in_turn and self.outgoing.family != socket.AF_UNIX:
+            unsent_bytes = UNSENT_IN_TURN_BYTES if in_turn else UNSENT_BYTES
+            self.outgoing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
+            self._in_turn = in_turn
 
     def send(self, *parts: memoryview) -> int:
         """Hand as many of these bytes to the kernel as it takes at once; returns how many.
