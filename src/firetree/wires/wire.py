@@ -25,6 +25,7 @@ class Wire:
         self.sent = self.received = 0
         """Messages begun in either direction, which whoever uses the wire counts."""
         self._in_turn: bool | None = None
+        self._wake_bytes = 1
 
     @staticmethod
     def over(stream: socket.socket) -> Wire:
@@ -40,6 +41,12 @@ class Wire:
             unsent_bytes = UNSENT_IN_TURN_BYTES if in_turn else UNSENT_BYTES
             self.outgoing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
             self._in_turn = in_turn
+
+    def wake_at(self, size_bytes: int) -> None:
+        """Let `select.poll` return once so much has come: fewer wake-ups where a link is slow."""
+        if size_bytes != self._wake_bytes:
+            self.incoming.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
+            self._wake_bytes = size_bytes
 
     def send(self, *parts: memoryview) -> int:
         """Hand as many of these bytes to the kernel as it takes at once; returns how many.
@@ -86,6 +93,9 @@ class TlsWire(Wire):
         """As of any wire; small parts share a record."""
         whole = parts if sum(map(len, parts)) > _RECORD_BYTES else (memoryview(b"".join(parts)),)
         return self._moved(self.outgoing.send, whole)
+
+    def wake_at(self, size_bytes: int) -> None:
+        """Not so here: a part of what is waited for may have left the kernel."""
 
     def receive(self, *parts: memoryview) -> int:
         """As of any wire."""
