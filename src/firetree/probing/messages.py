@@ -34,7 +34,8 @@ def ring_message_s(
     Each host calls this, with its connection to the next one of a ring and that from the one before.
     None if one of the two does not take part.
     """
-    ring, buffer = _ring(outgoing, incoming, limit_s, 1), torch.zeros(RING_BYTES // 2)
+    wire = Wire(outgoing, incoming)
+    ring, buffer = _ring(wire, limit_s, 1), torch.zeros(RING_BYTES // 2)
     messages_s = []
     try:
         for _ in range(_RING):
@@ -43,6 +44,8 @@ def ring_message_s(
             messages_s.append((time.process_time() - start_s) / 2)
     except CollectiveError:
         return None
+    finally:
+        wire.release()
     return fmean(messages_s[_RING // 8 :])
 
 
@@ -65,7 +68,7 @@ def _round_costs(
     outgoing: socket.socket, incoming: socket.socket, size_bytes: int, count: int
 ) -> tuple[float, float]:
     """CPU seconds of an end of a message, and seconds of the clock for both."""
-    ring = _ring(outgoing, incoming, 5.0, count)
+    ring = _ring(Wire(outgoing, incoming), 5.0, count)
     # Together no cache holds the large ones, as it would not in training.
     number = max(1, _POOL_BYTES // size_bytes // _REPEATS) if size_bytes > _TINY_BYTES else 1
     buffers = [torch.zeros(size_bytes // 2) for _ in range(number)]
@@ -79,13 +82,11 @@ def _round_costs(
     return median(cpu), median(wall)
 
 
-def _ring(
-    outgoing: socket.socket, incoming: socket.socket, limit_s: float, count: int
-) -> OverWires:
+def _ring(wire: Wire, limit_s: float, count: int) -> OverWires:
     """Sends so many times to the next host, each time what came from the one before.
 
     One chunk comes while the other goes, so that neither end waits for room in the kernel.
     """
     program = tuple(op for k in range(count) for op in (send(1, k % 2), recv(1, (k + 1) % 2)))
-    mesh = Mesh(0, (0, 1), {1: Wire(outgoing, incoming)}, limit_s)
+    mesh = Mesh(0, (0, 1), {1: wire}, limit_s)
     return OverWires(Schedule(2, 2, (program, ())), mesh)

@@ -77,6 +77,11 @@ class Wire:
             raise WireClosedError("closed by the other rank")
         return count
 
+    def release(self) -> None:
+        """Leave the sockets as they were, to whoever uses them next."""
+        self.incoming.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self.outgoing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
+
     def close(self) -> None:
         """End both directions."""
         self.outgoing.close()
