@@ -173,6 +173,21 @@ def test_more_strangers_than_may_wait_keep_no_rank_out() -> None:
             stranger.close()
 
 
+def test_strangers_that_speak_while_others_take_their_places_keep_no_rank_out() -> None:
+    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+        quiet = [knock(door, b"") for _ in range(MOST_WAITING)]
+        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
+        time.sleep(0.5)  # until all of them are being listened to
+        late = [knock(door, b"") for _ in range(MOST_WAITING)]
+        for stranger in quiet:
+            with suppress(OSError):
+                stranger.sendall(b"rubbish" * 20)
+        with knock(door, greeting(TOKEN, 1)):
+            answered.result()[1].close()
+        for stranger in (*quiet, *late):
+            stranger.close()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=80), max_size=4), st.data())
 def test_no_words_but_the_greeting_open_the_door(words: list[bytes], data: st.DataObject) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,23 @@ def test_strangers_who_know_even_the_token_are_turned_away(files: list[Path]) ->
             friend.sendall(greeting(TOKEN, 1))
             answered.result()[1].close()
         assert door.strangers == 4
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1"])
+def test_a_stranger_that_resets_before_tls_begins_keeps_no_rank_out(
+    files: list[Path], words: bytes
+) -> None:
+    secret = Secret(files[0])
+    with closing(Door(HERE, secret)) as door, ThreadPoolExecutor(1) as thread:
+        for _ in range(20):
+            stranger = knock(door, words)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stranger.close()
+        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
+        with secret.calling(socket.create_connection((HERE, door.port), 5)) as friend:
+            friend.sendall(greeting(TOKEN, 1))
+            answered.result()[1].close()
+        assert door.strangers == 20
 
 
 class Tap:

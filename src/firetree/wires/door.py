@@ -95,7 +95,8 @@ class Door:
             selector.register(self._socket, selectors.EVENT_READ)
 
             def let_go(caller: _Caller) -> None:
-                del callers[caller.stream]
+                if callers.pop(caller.stream, None) is None:
+                    return  # made room for another before its own event of the same round
                 selector.unregister(caller.stream)
                 if (rank := caller.rank(token)) in missing:
                     missing.discard(rank)
@@ -129,6 +130,9 @@ class Door:
         except OSError:  # gone already
             return None
         stream.setblocking(False)
-        if self._secret:
-            stream = self._secret.called(stream)
+        try:
+            stream = self._secret.called(stream) if self._secret else stream
+        except OSError:  # reset before TLS could begin
+            self.strangers += 1
+            return None
         return _Caller(stream, now_s + GREETING_S)
