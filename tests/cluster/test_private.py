@@ -67,6 +67,7 @@ def test_weights_and_recipe_are_on_the_wire_only_without_a_secret(
         (("--sync.algorithm", "gloo"), "Gloo's all-reduce cannot be private"),
         (("--secret",), "--secret has no value; expected a file of firetree secret new"),
         (("--secret", "missing.pem"), "missing.pem: No such file or directory"),
+        (("--secret=missing.pem",), "missing.pem: No such file or directory"),
     ],
 )
 def test_what_cannot_be_private_is_refused_in_one_line(
@@ -75,7 +76,7 @@ def test_what_cannot_be_private_is_refused_in_one_line(
     secret = tmp_path / "secret"
     new_secret(secret)
     run = ("train", "digits", "--workers", 2, "--run-dir", tmp_path / "run", "--optim.steps", 2)
-    ours = () if "--secret" in options else ("--secret", secret)
+    ours = () if options[0].startswith("--secret") else ("--secret", secret)
     code, _, err = firetree(*run, *ours, *options)
     assert (code, err.count("\n")) == (2, 1), err
     assert complaint in err

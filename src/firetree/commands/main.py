@@ -60,12 +60,18 @@ def main() -> None:
 
 def _with_secret(arguments: list[str]) -> list[str]:
     """The arguments but for `--secret FILE`, which goes to all workers by the environment."""
-    before, mark, after = split_at(arguments, "--secret")
+    split = [part for it in arguments for part in _both_parts(it)]
+    before, mark, after = split_at(split, "--secret")
     if mark and not after:
         raise UserError("--secret has no value; expected a file of firetree secret new")
     if mark:
         os.environ[VARIABLE] = os.path.abspath(after[0])
     return before + after[1:]
+
+
+def _both_parts(argument: str) -> list[str]:
+    """`--secret=FILE` as two arguments; any other as it is."""
+    return argument.split("=", 1) if argument.startswith("--secret=") else [argument]
 
 
 def _explain(error: BaseException) -> int:
