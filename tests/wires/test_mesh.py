@@ -23,6 +23,10 @@ HERE = "127.0.0.1"
 TOKEN = bytes(TOKEN_BYTES)
 
 
+def listening() -> socket.socket:
+    return socket.create_server((HERE, 0), backlog=1024)
+
+
 def gathering(size: int) -> Callable[[int], Callable[[Any], list[Any]]]:
     """For each rank what tells all others its value."""
     told: list[Any] = [None] * size
@@ -44,7 +48,7 @@ def connected(size: int) -> list[Mesh]:
     with ThreadPoolExecutor(size) as threads:
         return [
             *threads.map(
-                lambda rank: connect(gather(rank), rank, range(size), HERE, 10), range(size)
+                lambda rank: connect(gather(rank), rank, range(size), listening(), 10), range(size)
             )
         ]
 
@@ -105,7 +109,9 @@ def test_nothing_listens_once_all_are_connected() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         meshes = [
-            *threads.map(lambda rank: connect(noting(rank), rank, range(2), HERE, 10), range(2))
+            *threads.map(
+                lambda rank: connect(noting(rank), rank, range(2), listening(), 10), range(2)
+            )
         ]
     for port in ports:
         with pytest.raises(ConnectionRefusedError):
@@ -115,7 +121,7 @@ def test_nothing_listens_once_all_are_connected() -> None:
 
 
 def test_ranks_that_do_not_come_are_named() -> None:
-    with closing(Door(HERE)) as door, pytest.raises(TimeoutError, match="rank 1, rank 3"):
+    with closing(Door(listening())) as door, pytest.raises(TimeoutError, match="rank 1, rank 3"):
         door.answer(TOKEN, (1, 3), time.monotonic() + 0.2)
 
 
@@ -138,7 +144,7 @@ STRANGERS = {
 
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_a_stranger_is_let_go_and_the_rank_behind_it_comes_in(kind: str) -> None:
-    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
         answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 10)
         strangers = [knock(door, STRANGERS[kind]) for _ in range(3)]
         started_s = time.monotonic()
@@ -153,7 +159,7 @@ def test_a_stranger_is_let_go_and_the_rank_behind_it_comes_in(kind: str) -> None
 
 
 def test_a_silent_stranger_is_let_go_in_time() -> None:
-    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
         answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
         with knock(door, b"") as stranger:
             stranger.settimeout(3 * GREETING_S)
@@ -163,7 +169,7 @@ def test_a_silent_stranger_is_let_go_in_time() -> None:
 
 
 def test_more_strangers_than_may_wait_keep_no_rank_out() -> None:
-    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
         answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
         strangers = [knock(door, b"firetree") for _ in range(MOST_WAITING + 20)]
         with knock(door, greeting(TOKEN, 1)):
@@ -174,7 +180,7 @@ def test_more_strangers_than_may_wait_keep_no_rank_out() -> None:
 
 
 def test_strangers_that_speak_while_others_take_their_places_keep_no_rank_out() -> None:
-    with closing(Door(HERE)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
         quiet = [knock(door, b"") for _ in range(MOST_WAITING)]
         answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
         time.sleep(0.5)  # until all of them are being listened to
@@ -195,7 +201,7 @@ def test_no_words_but_the_greeting_open_the_door(words: list[bytes], data: st.Da
     at = data.draw(st.integers(0, len(hello) - 1))
     changed = bytearray(hello)
     changed[at] ^= data.draw(st.integers(1, 255))
-    with closing(Door(HERE)) as door:
+    with closing(Door(listening())) as door:
         strangers = [knock(door, said) for said in (*words, bytes(changed)) if said != hello]
         for stranger in strangers:
             stranger.shutdown(socket.SHUT_WR)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_mesh import HERE, TOKEN, gathering, knock
+from test_mesh import HERE, TOKEN, gathering, knock, listening
 
 from firetree import collectives
 from firetree.collectives.over_wires import OverWires
@@ -35,7 +35,7 @@ def meshed(size: int, secrets: list[Secret | None]) -> list[Mesh]:
     gather = gathering(size)
 
     def joining(rank: int) -> Mesh:
-        return connect(gather(rank), rank, range(size), HERE, 5, secrets[rank])
+        return connect(gather(rank), rank, range(size), listening(), 5, secrets[rank])
 
     with ThreadPoolExecutor(size) as threads:
         return [*threads.map(joining, range(size))]
@@ -78,7 +78,7 @@ def tls_stranger(port: int, file: Path | None) -> None:
 
 def test_strangers_who_know_even_the_token_are_turned_away(files: list[Path]) -> None:
     secret = Secret(files[0])
-    with closing(Door(HERE, secret)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Door(listening(), secret)) as door, ThreadPoolExecutor(1) as thread:
         answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
         knock(door, greeting(TOKEN, 1)).close()
         knock(door, os.urandom(500)).close()
@@ -95,7 +95,7 @@ def test_a_stranger_that_resets_before_tls_begins_keeps_no_rank_out(
     files: list[Path], words: bytes
 ) -> None:
     secret = Secret(files[0])
-    with closing(Door(HERE, secret)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Door(listening(), secret)) as door, ThreadPoolExecutor(1) as thread:
         for _ in range(20):
             stranger = knock(door, words)
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -143,8 +143,8 @@ def test_what_travels_can_be_read_only_without_a_secret(files: list[Path], priva
         return [[HERE, taps[0].port, told[0][2]], told[1]]
 
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(connect, gather(0), 0, range(2), HERE, 5, secret)
-        second = threads.submit(connect, tapped, 1, range(2), HERE, 5, secret)
+        first = threads.submit(connect, gather(0), 0, range(2), listening(), 5, secret)
+        second = threads.submit(connect, tapped, 1, range(2), listening(), 5, secret)
         meshes = [first.result(), second.result()]
         schedule = collectives.build("binomial_tree", 2, 1)
         buffer = torch.frombuffer(bytearray(b"a weight of ours"), dtype=torch.uint8)

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _SIOCGIFCONF = 0x8912
@@ -72,6 +72,12 @@ def own_address_towards(host: str) -> str | None:
             packets.connect(address)
             return str(packets.getsockname()[0])
     return None
+
+
+def address_for_all(gather: Callable[[str], list[str]]) -> str:
+    """This host's address for the ranks that `gather` tells a value, which call this together."""
+    guess = first_guess()
+    return among(gather(guess), guess)
 
 
 def among(addresses: Sequence[str], own: str) -> str:

@@ -298,10 +298,8 @@ def join(gather: Callable[[Json], list[Json]] = gather_json) -> RollCall:
     Args:
         gather: gathers a value of each of them; by default of all ranks.
     """
-    guess = reach.first_guess()
-    address = reach.among(gather(guess), guess)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, 0), family=family, backlog=1024)
+    address = reach.address_for_all(gather)
+    listener = reach.listen_at(address)
     rank, port = dist.get_rank(), listener.getsockname()[1]
     mine = asdict(Member(rank, reach.host_name(), address, port))
     told = gather([mine, secrets.token_hex(16)])

@@ -190,10 +190,10 @@ def _create(asked: Any, options: Any) -> WiredGroup:
     if size == 1:
         return WiredGroup(Mesh(0, names, {}, timeout_s), asked.group_id)
     exchange = StoreExchange(asked.store, names, rank, "connecting", timeout_s)
-    guesses = [str(address) for address in exchange.gather(reach.first_guess())]
-    address = reach.among(guesses, guesses[rank])
+    address = reach.address_for_all(exchange.gather)
     try:
-        mesh = connect(exchange.gather, rank, names, address, timeout_s, given_secret())
+        listener = reach.listen_at(address)
+        mesh = connect(exchange.gather, rank, names, listener, timeout_s, given_secret())
     except TimeoutError as error:
         raise CollectiveError(
             f"{error} did not connect to rank {names[rank]} at {address} within {timeout_s:g} s; is TCP "

@@ -24,7 +24,6 @@ MOST_WAITING = 256
 
 _GREETING = struct.Struct(f"!8s{TOKEN_BYTES}sI")
 _MAGIC = b"firetree"
-_BACKLOG = 1024
 
 
 def greeting(token: bytes, rank: int) -> bytes:
@@ -60,20 +59,14 @@ class _Caller:
 
 
 class Door:
-    """A listening socket at one address of this host, at a port that is free.
+    """A listening socket, at one address of this host. With a secret, callers must have it too."""
 
-    With a secret, callers must have it too.
-
-    Raises:
-        OSError: the address is none of this host's.
-    """
-
-    def __init__(self, address: str, secret: Secret | None = None):
-        self._secret = secret
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = socket.create_server((address, 0), family=family, backlog=_BACKLOG)
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
+    def __init__(self, listener: socket.socket, secret: Secret | None = None):
+        self._secret, self._socket = secret, listener
+        listener.setblocking(False)
+        self.address: str
+        self.port: int
+        self.address, self.port = listener.getsockname()[:2]
         self.strangers = 0
         """Callers that were turned away."""
 

@@ -54,7 +54,7 @@ def connect(
     gather: Gather,
     rank: int,
     names: Sequence[int],
-    address: str,
+    listener: socket.socket,
     timeout_s: float,
     secret: Secret | None = None,
 ) -> Mesh:
@@ -64,16 +64,16 @@ def connect(
         gather: as `peers.StoreExchange.gather`.
         rank: in the group.
         names: what messages call the group's ranks.
-        address: where the others reach this host.
+        listener: listens where the others reach this host; closed here.
         timeout_s: how long to wait for the others, now and in each transfer.
         secret: the same on all ranks; what they send is then private.
 
     Raises:
-        OSError: this host cannot listen there, or another one cannot be reached.
+        OSError: another rank cannot be reached.
         TimeoutError: the ranks that it names did not come.
     """
-    with closing(Door(address, secret)) as door:
-        told = gather([address, door.port, secrets.token_hex(TOKEN_BYTES)])
+    with closing(Door(listener, secret)) as door:
+        told = gather([door.address, door.port, secrets.token_hex(TOKEN_BYTES)])
         token = bytes.fromhex(told[0][2])
         until_s = time.monotonic() + timeout_s
         streams = {
