@@ -197,3 +197,40 @@ def test_ranks_that_are_out_of_step_stop_and_add_nothing_wrong() -> None:
         ranks[0].close()
         with pytest.raises(CollectiveError):
             other.result()
+
+
+def test_after_an_error_a_rank_adds_nothing_to_the_message_that_it_left_unfinished() -> None:
+    schedule = Schedule(
+        3, 1, ((send(1, 0), send(2, 0)), (recv(0, 0),), (recv(0, 0),)), "broadcast", (0,)
+    )
+    size = 200_000  # more than the kernel holds
+    with meshes(3) as ranks, ThreadPoolExecutor(1) as threads:
+        ranks[2].close()
+        carrier = OverWires(schedule, ranks[0])
+        with pytest.raises(CollectiveError, match="rank 2 went away"):
+            carrier.carry(torch.zeros(size))
+        other = threads.submit(OverWires(schedule, ranks[1]).carry, torch.ones(size))
+        for _ in range(20):
+            time.sleep(0.01)
+            with pytest.raises(CollectiveError, match="rank 2 went away") as again:
+                carrier.carry(torch.ones(size))
+        assert again.value.peer == 2
+        ranks[0].close()
+        with pytest.raises(CollectiveError, match="rank 0 went away"):
+            other.result()
+
+
+def test_a_mesh_whose_collective_was_interrupted_carries_no_other_one() -> None:
+    def interrupted(_: torch.Tensor, __: torch.Tensor) -> None:
+        raise KeyboardInterrupt
+
+    schedule = collectives.build("binomial_tree", 2, 1)
+    with meshes(2) as ranks, ThreadPoolExecutor(1) as threads:
+        other = threads.submit(OverWires(schedule, ranks[1]).carry, torch.ones(9))
+        with pytest.raises(KeyboardInterrupt):
+            OverWires(schedule, ranks[0]).carry(torch.ones(9), interrupted)
+        with pytest.raises(CollectiveError, match="KeyboardInterrupt"):
+            OverWires(schedule, ranks[0]).carry(torch.ones(9))
+        ranks[0].close()
+        with pytest.raises(CollectiveError):
+            other.result()

@@ -63,8 +63,13 @@ class OverWires:
         `reduce` combines a part of the buffer, in place, with what was received.
 
         Raises:
-            CollectiveError: a rank went away, is silent for too long, or is out of step.
+            CollectiveError: a rank went away, is silent for too long, or is out of step; or a collective
+                on these wires was broken off before.
         """
+        with self._mesh.collective():
+            self._carry(buffer, reduce)
+
+    def _carry(self, buffer: Tensor, reduce: Reduction) -> None:
         causes, chunks = [*self._causes], _Chunks(buffer, self._chunks, reduce)
         for wire in self._outgoing:
             wire.limit_unsent(self._one_port)

@@ -10,11 +10,13 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from copy import copy
 from typing import Any
 from weakref import WeakSet
 
+from firetree.errors import CollectiveError
 from firetree.wires.door import TOKEN_BYTES, Door, greeting
 from firetree.wires.secret import Secret
 from firetree.wires.wire import Wire
@@ -38,11 +40,29 @@ class Mesh:
 
     def __init__(self, rank: int, names: Sequence[int], wires: dict[int, Wire], timeout_s: float):
         self.rank, self.names, self.wires, self.timeout_s = rank, tuple(names), wires, timeout_s
+        self._broken_by: CollectiveError | None = None
         _OPEN.add(self)
 
     @property
     def world_size(self) -> int:
         return len(self.names)
+
+    @contextmanager
+    def collective(self) -> Iterator[None]:
+        """A collective, which carries all its messages to their ends, or is the last one.
+
+        The next one's messages would be taken for the rest of one that was broken off.
+
+        Raises:
+            CollectiveError: an earlier one was broken off, and why.
+        """
+        if self._broken_by:
+            raise copy(self._broken_by)
+        try:
+            yield
+        except BaseException as error:
+            self._broken_by = _without_traceback(error)
+            raise
 
     def close(self) -> None:
         """Close all wires; the other ranks notice at once."""
@@ -83,6 +103,13 @@ def connect(
         streams |= door.answer(token, range(rank + 1, len(names)), until_s)
     wires = {peer: Wire.over(stream) for peer, stream in sorted(streams.items())}
     return Mesh(rank, names, wires, timeout_s)
+
+
+def _without_traceback(error: BaseException) -> CollectiveError:
+    """What can be kept and raised anew: a traceback would keep all that its frames refer to."""
+    if isinstance(error, CollectiveError):
+        return copy(error)
+    return CollectiveError(f"{type(error).__name__} broke off a collective before")
 
 
 def _call(
