@@ -79,6 +79,16 @@ def test_the_end_of_a_rank_is_noticed_at_once() -> None:
     here.close()
 
 
+def test_a_wire_that_another_thread_has_closed_says_so_to_who_sends_or_receives() -> None:
+    here, other = connected(2)
+    here.wires[1].close()
+    here.wires[1].limit_unsent(in_turn=True)
+    here.wires[1].wake_at(100)
+    with pytest.raises(WireClosedError):
+        here.wires[1].receive(memoryview(bytearray(1)))
+    other.close()
+
+
 def test_the_end_of_a_rank_is_noticed_though_a_process_that_it_forked_lives_on() -> None:
     here, other = connected(2)
     child = os.fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 UNSENT_BYTES, UNSENT_IN_TURN_BYTES = 1 << 19, 1 << 17
 """A send ends when no more than this waits in the kernel: less where the next one waits for its end."""
@@ -39,13 +40,15 @@ class Wire:
         """Let a send end with few bytes left in the kernel where others wait for its end, else with more."""
         if in_turn != self._in_turn and self.outgoing.family != socket.AF_UNIX:
             unsent_bytes = UNSENT_IN_TURN_BYTES if in_turn else UNSENT_BYTES
-            self.outgoing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
+            with suppress(OSError):  # closed by another thread, as the next transfer says
+                self.outgoing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
             self._in_turn = in_turn
 
     def wake_at(self, size_bytes: int) -> None:
         """Let `select.poll` return once so much has come: fewer wake-ups where a link is slow."""
         if size_bytes != self._wake_bytes:
-            self.incoming.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
+            with suppress(OSError):  # closed by another thread, as the next transfer says
+                self.incoming.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
             self._wake_bytes = size_bytes
 
     def send(self, *parts: memoryview) -> int:
