@@ -63,6 +63,7 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/allreduce.py
 	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/wire_faults.py
 	$(BIN)/python benchmarks/fast_weights.py
 	$(BIN)/python benchmarks/hook.py
 	$(BIN)/python benchmarks/probe.py
