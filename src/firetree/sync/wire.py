@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import struct
 from pathlib import Path
 
-# struct tcp_info of Linux 4.19 and newer: tcpi_bytes_sent is the 64-bit field at this offset.
-_BYTES_SENT_OFFSET = 200
-_TCP_INFO_BYTES = 256
+from firetree.wires.tcp_info import read_tcp_info
 
 
 def tcp_sent_bytes() -> int:
@@ -31,9 +28,7 @@ def _sent_on(descriptor: int) -> int:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return 0
         with socket.socket(fileno=os.dup(descriptor)) as connection:
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            info = read_tcp_info(connection)
     except OSError:
-        return 0  # not TCP, or closed in the meantime
-    if len(info) < _BYTES_SENT_OFFSET + 8:
-        return 0
-    return int(struct.unpack_from("=Q", info, _BYTES_SENT_OFFSET)[0])
+        return 0  # closed in the meantime
+    return (info and info.sent_bytes) or 0
