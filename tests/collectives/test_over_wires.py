@@ -19,7 +19,7 @@ from ranks import meshed, run_on_ranks
 
 from firetree import collectives
 from firetree.collectives import Executor, Schedule, prove
-from firetree.collectives.graph import fan_outs
+from firetree.collectives.graph import bindings, build_graph, channels, fan_outs
 from firetree.collectives.over_wires import PIECE_BYTES, OverWires
 from firetree.collectives.schedule import Operation, recv, recv_reduce, send
 from firetree.errors import CollectiveError
@@ -64,14 +64,16 @@ def meshes(size: int, seed: int | None = None, timeout_s: float = 20.0) -> Itera
             mesh.close()
 
 
-def carried_out(schedule: Schedule, ranks: list[Mesh], buffers: list[torch.Tensor]) -> None:
+def carried_out(
+    schedule: Schedule, ranks: list[Mesh], buffers: list[torch.Tensor]
+) -> list[list[list[float]]]:
+    """When operations moved, by rank and channel."""
     with ThreadPoolExecutor(len(ranks)) as threads:
         runs = [
             threads.submit(OverWires(schedule, mesh).carry, buffer)
             for mesh, buffer in zip(ranks, buffers, strict=True)
         ]
-        for run in runs:
-            run.result()
+        return [run.result() for run in runs]
 
 
 @settings(max_examples=150, deadline=None)
@@ -92,6 +94,28 @@ def test_all_ranks_get_the_sum_whatever_arrives_first(
             summed = [buffer.clone() for buffer in buffers]
             carried_out(schedule, ranks, summed)
             assert all(torch.equal(buffer, expected) for buffer in summed)
+
+
+@settings(max_examples=50, deadline=None)
+@given(schedules(), st.integers(0, 40), st.integers(0, 1000))
+def test_moments_are_told_for_each_operation_in_the_order_of_the_schedule(
+    schedule: Schedule, elements: int, seed: int
+) -> None:
+    buffers = [torch.zeros(elements) for _ in range(schedule.world_size)]
+    with meshes(schedule.world_size, seed) as ranks:
+        moments_s = carried_out(schedule, ranks, buffers)
+    start_s, end_s = {}, {}
+    for rank, of_channels in enumerate(moments_s):
+        for indices, moments in zip(channels(schedule.programs[rank]), of_channels, strict=True):
+            where = [(rank, index) for index in indices]
+            start_s |= zip(where, moments[::2], strict=True)
+            end_s |= zip(where, moments[1::2], strict=True)
+    for rank, program in enumerate(schedule.programs):
+        assert all(start_s[rank, index] <= end_s[rank, index] for index in range(len(program)))
+        for earlier, later in bindings(program):
+            assert end_s[rank, earlier] <= start_s[rank, later]
+    for it in build_graph(schedule).transfers:
+        assert start_s[it.sender, it.send_index] <= end_s[it.receiver, it.receive_index]
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])

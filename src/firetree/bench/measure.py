@@ -327,7 +327,7 @@ def _take_turn(
 
 
 def _timed(
-    call: partial[None], calls: int, group: dist.ProcessGroup, device: str
+    call: partial[object], calls: int, group: dist.ProcessGroup, device: str
 ) -> tuple[float, float]:
     """Seconds a call on the slowest rank, and CPU seconds a call on all ranks."""
     dist.barrier(group)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from firetree.planning.candidates import GLOO
 
-Way = Callable[[Tensor], None]
+Way = Callable[[Tensor], object]
 
 OPEN_MPI = "openmpi"
 

@@ -5,14 +5,34 @@ Sums are formed in the schedule's order, so that all ranks and all runs get the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
 import torch.distributed as dist
 from torch import Tensor
 
+from firetree.collectives.graph import channels
 from firetree.collectives.over_nccl import OverNccl
 from firetree.collectives.over_wires import OverWires
 from firetree.collectives.proof import prove
-from firetree.collectives.schedule import Schedule, chunk_bounds
+from firetree.collectives.schedule import Operation, Schedule, chunk_bounds
 from firetree.wires import Mesh
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What a rank sends to a peer in a run, or receives from it."""
+
+    peer: int
+    is_sent: bool
+    operations: tuple[Operation, ...]
+    sizes_bytes: tuple[int, ...]
+    size_bytes: int
+
+
+Carried = tuple[Sequence[Channel], Sequence[list[float]]]
+"""The channels of a run, and the moments of each as `OverWires.carry` returns them; NCCL tells none."""
 
 
 class Executor:
@@ -38,22 +58,35 @@ class Executor:
         self.schedule = schedule
         self.rank: int = rank
         self.sent_bytes = [0] * schedule.world_size
+        self._channels: dict[tuple[int, int], list[Channel]] = {}
         graph = prove(schedule)
         self._carrier = (
             OverWires(schedule, over) if isinstance(over, Mesh) else OverNccl(schedule, graph, over)
         )
 
-    def run(self, buffer: Tensor) -> None:
+    def run(self, buffer: Tensor) -> Carried:
         """Carry out the collective on `buffer` (one dimension, contiguous), in place.
 
         Raises:
             CollectiveError: a rank did not answer in time, went away, or is out of step.
         """
-        self._carrier.carry(buffer)
-        bounds, item_bytes = (
-            chunk_bounds(buffer.numel(), self.schedule.chunks),
-            buffer.element_size(),
-        )
-        for op in self.schedule.programs[self.rank]:
-            if op.kind == "send":
-                self.sent_bytes[op.peer] += item_bytes * (bounds[op.chunk + 1] - bounds[op.chunk])
+        moments_s = self._carrier.carry(buffer)
+        size = buffer.numel(), buffer.element_size()
+        if size not in self._channels:
+            self._channels[size] = self._channels_of(*size)
+        for channel in self._channels[size]:
+            if channel.is_sent:
+                self.sent_bytes[channel.peer] += channel.size_bytes
+        return self._channels[size], moments_s
+
+    def _channels_of(self, element_count: int, item_bytes: int) -> list[Channel]:
+        """What each of `graph.channels` moves."""
+        bounds = chunk_bounds(element_count, self.schedule.chunks)
+        sizes_bytes = [item_bytes * (end - begin) for begin, end in pairwise(bounds)]
+        program, made = self.schedule.programs[self.rank], list[Channel]()
+        for indices in channels(program):
+            operations = tuple(program[index] for index in indices)
+            of_each = tuple(sizes_bytes[op.chunk] for op in operations)
+            kind, peer, _ = operations[0]
+            made.append(Channel(peer, kind == "send", operations, of_each, sum(of_each)))
+        return made

@@ -170,6 +170,14 @@ def bindings(program: Program) -> Iterator[tuple[int, int]]:
             last_write[op.chunk] = index
 
 
+def channels(program: Program) -> list[list[int]]:
+    """The operations of each channel, as indices in their order; sends come before receives."""
+    indices = defaultdict[tuple[bool, int], list[int]](list)
+    for index, op in enumerate(program):
+        indices[op.kind != "send", op.peer].append(index)
+    return [of_channel for _, of_channel in sorted(indices.items())]
+
+
 def fan_outs(program: Program) -> Iterator[tuple[int, int]]:
     """Pairs (earlier, later) of sends of one chunk, as it stands, to one rank after another."""
     last_send: dict[int, int] = {}

@@ -27,8 +27,8 @@ class OverNccl:
         self._rounds, self._slots = plan_rounds(graph, group.rank())
         self._staging = torch.empty(0, dtype=torch.uint8)
 
-    def carry(self, buffer: Tensor) -> None:
-        """Queue all rounds on the current stream."""
+    def carry(self, buffer: Tensor) -> tuple[()]:
+        """Queue all rounds on the current stream; NCCL does not say when what moves."""
         bounds = chunk_bounds(buffer.numel(), self._chunks)
         chunks = [buffer[begin:end] for begin, end in itertools.pairwise(bounds)]
         staging = self._staging_for(buffer, max(map(torch.numel, chunks)))
@@ -38,6 +38,7 @@ class OverNccl:
                 work.wait()
             for chunk, slot in round_.additions:
                 chunks[chunk].add_(staging[slot][: chunks[chunk].numel()])
+        return ()
 
     def _calls(
         self, round_: ExchangeRound, chunks: Sequence[Tensor], staging: Sequence[Tensor]

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from firetree.collectives.graph import bindings, fan_outs, share_channel
+from firetree.collectives.graph import bindings, channels, fan_outs, share_channel
 from firetree.collectives.schedule import Operation, Program, Schedule, chunk_bounds
 from firetree.errors import CollectiveError
 from firetree.wires import Mesh, Wire, WireClosedError
@@ -57,10 +57,14 @@ class OverWires:
         self._one_port = schedule.one_port
         self._outgoing = {mesh.wires[op.peer] for op in self._program if op.kind == "send"}
 
-    def carry(self, buffer: Tensor, reduce: Reduction = Tensor.add_) -> None:
+    def carry(self, buffer: Tensor, reduce: Reduction = Tensor.add_) -> list[list[float]]:
         """Follow the program once, on a contiguous buffer with one axis.
 
         `reduce` combines a part of the buffer, in place, with what was received.
+
+        Returns:
+            For each of `graph.channels`, two moments of each of its operations, in seconds of the
+            monotonic clock: just before its first bytes moved, and when it was over.
 
         Raises:
             CollectiveError: a rank went away, is silent for too long, or is out of step; or a collective
@@ -68,6 +72,7 @@ class OverWires:
         """
         with self._mesh.collective():
             self._carry(buffer, reduce)
+        return [lane.moments_s for lane in self._lanes]
 
     def _carry(self, buffer: Tensor, reduce: Reduction) -> None:
         causes, chunks = [*self._causes], _Chunks(buffer, self._chunks, reduce)
@@ -93,7 +98,7 @@ class OverWires:
                 if lane.is_over:
                     for follower in self._followers[lane.head]:
                         causes[follower] -= 1
-                    lane.next()
+                    lane.end()
         except WireClosedError as error:
             raise self._lost(lane, "went away", None) from error
         except _OutOfStepError as error:
@@ -146,16 +151,23 @@ class _Lane:
         self._wire, self._operations = wire, operations
         self._header = bytearray(_HEADER.size)
         self._header_bytes = memoryview(self._header)
+        self._start_s = 0.0
 
     def begin(self, chunks: _Chunks) -> None:
         self._chunks, self._number = chunks, -1
-        self.next()
+        self.moments_s: list[float] = []
+        self._next()
 
     @property
     def is_done(self) -> bool:
         return self._number == len(self._operations)
 
-    def next(self) -> None:
+    def end(self) -> None:
+        """Note when the operation moved, and begin the next one."""
+        self.moments_s += (self._start_s, time.monotonic())
+        self._next()
+
+    def _next(self) -> None:
         """Begin the next operation, if there is one."""
         self._number += 1
         if not self.is_done:
@@ -199,6 +211,7 @@ class _Sending(_Lane):
     def move(self) -> bool:
         passed = self._passed_bytes
         if passed < 0:
+            self._start_s = time.monotonic()
             return self._pass(self._wire.send(self._header_bytes[passed:], self._bytes))
         return self._pass(self._wire.send(self._bytes[passed:]))
 
@@ -230,6 +243,7 @@ class _Receiving(_Lane):
     def move(self) -> bool:
         passed, target = self._passed_bytes, self._target()
         if passed < 0:
+            self._start_s = time.monotonic()
             count = self._wire.receive(self._header_bytes[passed:], target)
         else:
             count = self._wire.receive(target)
@@ -277,13 +291,12 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 
 def _lanes(program: Program, mesh: Mesh) -> list[_Lane]:
-    channels = defaultdict[tuple[bool, int], list[tuple[int, Operation]]](list)
-    for index, op in enumerate(program):
-        channels[op.kind != "send", op.peer].append((index, op))
-    return [
-        (_Receiving if receives else _Sending)(mesh.wires[peer], operations)
-        for (receives, peer), operations in sorted(channels.items())
-    ]
+    lanes: list[_Lane] = []
+    for indices in channels(program):
+        operations = [(index, program[index]) for index in indices]
+        kind, peer, _ = program[indices[0]]
+        lanes.append((_Sending if kind == "send" else _Receiving)(mesh.wires[peer], operations))
+    return lanes
 
 
 def _order(program: Program, one_port: bool) -> tuple[list[list[int]], list[int]]:
