@@ -11,23 +11,67 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 from firetree.documents import Count, Expect, Finite, Positive, Seconds, from_document
 from firetree.durable import append_json_lines, new_folder, read_json_lines, write_json_lines
 from firetree.errors import UserError
+from firetree.wires.tcp_info import TcpInfo
 
-TRACE_VERSION = 1
+TRACE_VERSION = 2
 
 Moment = Annotated[float, Expect(lambda value: abs(value) < 1e15, "seconds from -1e15 to 1e15")]
 """A point in time; negative before rank 0's host booted."""
 
 
 @dataclass(frozen=True, slots=True)
+class TransferSpan:
+    """One transfer of a bucket's sum, as this rank sees it; the other rank's trace has its other end.
+
+    It starts when this rank takes the first bytes from the kernel, or gives it the first. It ends when
+    the last are taken, and added for a `recv_reduce`; or when the kernel has the last of what is sent.
+    The k-th sent to a rank is the k-th that the rank receives. So one was on its way at most from the
+    start on the one side to the end on the other.
+    """
+
+    peer: Count
+    kind: Literal["send", "recv", "recv_reduce"]
+    chunk: Count
+    size_bytes: Count
+    start_s: Moment
+    end_s: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpan:
+    """All transfers of a step to one peer, or from it: their number, bytes, first start and last end."""
+
+    peer: Count
+    direction: Literal["to", "from"]
+    transfers: Count
+    size_bytes: Count
+    start_s: Moment
+    end_s: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class WireSpan:
+    """What this rank's kernel says of its connection to a peer at `end_s`; counters begin at `start_s`.
+
+    They count headers too, and what came early for the next step. Where nothing moved, there is none.
+    """
+
+    peer: Count
+    start_s: Moment
+    end_s: Moment
+    tcp: TcpInfo
+
+
+@dataclass(frozen=True, slots=True)
 class BucketSpan:
     """One bucket of gradients: when its last gradient was computed, and when its sum began and ended.
 
-    The average of local steps has index -1.
+    The average of local steps has index -1. `transfers` are there in detailed steps (`is_detailed`).
     """
 
     index: Annotated[int, Expect(lambda value: value >= -1, "-1 or more")]
@@ -35,6 +79,34 @@ class BucketSpan:
     ready_s: Moment
     start_s: Moment
     end_s: Moment
+    transfers: tuple[TransferSpan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Communication:
+    """What ranks said to each other for some buckets.
+
+    `channels` are over our own connections alone: there are none where NCCL or Gloo sums, nor for what
+    `topk`, `powersgd` and the scales of `int8` take. `wires` are read in detailed steps.
+    """
+
+    buckets: tuple[BucketSpan, ...]
+    channels: tuple[ChannelSpan, ...] = ()
+    wires: tuple[WireSpan, ...] = ()
+
+
+def is_detailed(step: int) -> bool:
+    """Whether a step's transfers are in the trace one by one, and what the kernel says of each wire.
+
+    These are the first 16 steps, every 2nd to step 32, every 4th to step 64, and so on. So a run of a
+    million steps has 144. Of a step's buckets, the first have their transfers, 2048 in all at most; the
+    channels count them all, in every step.
+    """
+    return step % (1 << max(0, step.bit_length() - 4)) == 0
+
+
+MOST_TRANSFERS = 2048
+"""Transfers of a rank in a detailed step's buckets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +116,7 @@ class StepTrace:
     `backward_s` includes the wait for buckets after the last gradient was computed. `sent_bytes` counts
     gradient bytes to all peers. `samples` counts the answers in this rank's share of the batch: one for
     an image or game, one or several for a sequence. `algorithm` summed the largest bucket; a new plan
-    changes it.
+    changes it. The rest is what ranks said to each other: see `Communication`.
     """
 
     step: Count
@@ -57,6 +129,8 @@ class StepTrace:
     sent_bytes: Count
     buckets: tuple[BucketSpan, ...]
     algorithm: str = ""
+    channels: tuple[ChannelSpan, ...] = ()
+    wires: tuple[WireSpan, ...] = ()
 
     @property
     def step_s(self) -> float:
@@ -113,18 +187,30 @@ class Trace:
         return f"<Trace of {len(self.ranks)} ranks over {steps} steps>"
 
 
+Span = TypeVar("Span", BucketSpan, TransferSpan, ChannelSpan, WireSpan)
+
+
 def shift(step: StepTrace, offset_s: float) -> StepTrace:
     """The step with its points in time moved to another clock."""
     buckets = tuple(
         replace(
-            bucket,
+            _shifted(bucket, offset_s),
             ready_s=bucket.ready_s + offset_s,
-            start_s=bucket.start_s + offset_s,
-            end_s=bucket.end_s + offset_s,
+            transfers=tuple(_shifted(it, offset_s) for it in bucket.transfers),
         )
         for bucket in step.buckets
     )
-    return replace(step, start_s=step.start_s + offset_s, buckets=buckets)
+    return replace(
+        step,
+        start_s=step.start_s + offset_s,
+        buckets=buckets,
+        channels=tuple(_shifted(it, offset_s) for it in step.channels),
+        wires=tuple(_shifted(it, offset_s) for it in step.wires),
+    )
+
+
+def _shifted(span: Span, offset_s: float) -> Span:
+    return replace(span, start_s=span.start_s + offset_s, end_s=span.end_s + offset_s)
 
 
 def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
@@ -188,7 +274,9 @@ def _read_rank(path: Path) -> RankTrace:
     lines = read_json_lines(path)
     if not lines:
         raise UserError(f"{path} is empty; expected a trace of version {TRACE_VERSION}")
-    header = from_document(TraceHeader, lines[0], f"{path}: line 1", TRACE_VERSION)
+    # Version 1 had neither transfers nor channels nor wires.
+    version = 1 if lines[0].get("version") == 1 else TRACE_VERSION
+    header = from_document(TraceHeader, lines[0], f"{path}: line 1", version)
     steps = tuple(
         from_document(StepTrace, line, f"{path}: line {number}")
         for number, line in enumerate(lines[1:], 2)

@@ -26,7 +26,7 @@ from firetree.network.document import NETWORK_VERSION
 from firetree.planning.plan import PLAN_VERSION, Plan
 from firetree.probing import Probe
 from firetree.probing.result import PROBE_VERSION
-from firetree.trace import TRACE_VERSION, read_trace
+from firetree.trace import TRACE_VERSION, ChannelSpan, TransferSpan, read_trace
 from firetree.training import checkpoint
 from firetree.training.checkpoint import STATE_VERSION
 from firetree.training.recipe_file import read_kept_recipe
@@ -48,11 +48,10 @@ def test_todays_version_of_each_format_is_among_them() -> None:
         "plan": PLAN_VERSION,
         "probe": PROBE_VERSION,
         "schedule": SCHEDULE_VERSION,
+        "trace": TRACE_VERSION,
     }
     for name, version in versions.items():
         assert list(FOLDER.glob(f"{name}-v{version}*")), f"keep a file of {name} version {version}"
-    header, *_ = (RUN / "trace" / "rank-0000.jsonl").read_text().splitlines()
-    assert json.loads(header)["version"] == TRACE_VERSION
 
 
 def test_each_kept_file_has_a_row_in_the_readme() -> None:
@@ -126,6 +125,21 @@ def test_the_trace_of_version_1_of_a_run() -> None:
     assert [step.step for step in second.steps] == [0, 1, 2, 3, 4, 5]
     assert [bucket.size_bytes for bucket in second.steps[0].buckets] == [8104]
     assert second.steps[0].forward_s == 0.0069555639993268414
+    assert (second.steps[0].channels, second.steps[0].buckets[0].transfers) == ((), ())
+
+
+def test_the_trace_of_version_2() -> None:
+    first, second = read_trace(FOLDER / "trace-v2").ranks
+    assert [step.step for step in first.steps] == [0, 16, 17]
+    _, detailed, plain = second.steps
+    sent, received = detailed.buckets[0].transfers
+    assert sent == TransferSpan(0, "send", 0, 8104, 2246.999975236, 2247.000046562)
+    assert received.kind == "recv"
+    assert plain.buckets[0].transfers == plain.wires == ()
+    assert plain.channels[1] == ChannelSpan(0, "to", 1, 8104, 2247.0260577599997, 2247.026201362)
+    [wire] = detailed.wires
+    assert (wire.peer, wire.tcp.acked_bytes, wire.tcp.min_rtt_s) == (0, 8120, 6e-06)
+    assert wire.tcp.app_limited
 
 
 def test_the_metrics_of_a_run() -> None:

@@ -230,5 +230,5 @@ def _step(
     synchroniser.raise_failure()
     slowest = torch.tensor([time.monotonic() - start_s], dtype=torch.float64)
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
-    synchroniser.take_spans()
+    synchroniser.record.take()
     return slowest.item()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from torch.futures import Future
 
 from firetree import collectives
 from firetree.collectives import Executor
+from firetree.collectives.executor import Carried
 from firetree.errors import CollectiveError
 from firetree.peers import RollCall, backend_error, carrier_of, waiting
 from firetree.planning.candidates import GLOO, Choice
@@ -33,15 +33,11 @@ from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.backend_sums import BackendSums
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
+from firetree.sync.record import Record
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.torch_private import sparse_parts
-from firetree.trace import BucketSpan
 
 _NO_BUCKET = -1
-
-_MOST_SPANS = 4096
-"""Spans that are kept until someone takes them; older ones are dropped."""
-
 CPU = torch.device("cpu")
 
 
@@ -58,10 +54,6 @@ class _Pending:
     promise: Future[Tensor]
     bucket: GradBucket | None
     trains: bool | None
-
-
-_Marked = tuple[int, int, tuple[Any, Any, Any]]
-"""A bucket's index, its bytes, and the clock's marks: ready, sum begun, sum ended."""
 
 
 class Synchroniser:
@@ -108,7 +100,8 @@ class Synchroniser:
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._clock: Clock = GpuClock() if on_gpu else HostClock()
-        self._marked: deque[_Marked] = deque(maxlen=_MOST_SPANS)
+        self.record = Record(self._clock, self._over)
+        self._carried: Carried = (), ()
         self._first_pass = True
         self._finite: list[Tensor] = []
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -291,15 +284,6 @@ class Synchroniser:
             for memory in kept.values():
                 memory.pop(index, None)
 
-    def take_spans(self) -> list[BucketSpan]:
-        """The spans of the newest buckets since the last call; call it after the backward pass."""
-        marked, self._marked = self._marked, deque(maxlen=_MOST_SPANS)
-        seconds = iter(self._clock.seconds([mark for *_, marks in marked for mark in marks]))
-        return [
-            BucketSpan(index, size_bytes, next(seconds), next(seconds), next(seconds))
-            for index, size_bytes, _ in marked
-        ]
-
     def _sum(self, buffer: Tensor) -> None:
         choice = self.chosen.choice_for(buffer.nbytes)
         if choice.algorithm == GLOO:
@@ -308,11 +292,12 @@ class Synchroniser:
         if choice not in self._executors:
             schedule = choice.schedule(self._world_size)
             self._executors[choice] = Executor(schedule, self._over)
-        self._executors[choice].run(buffer)
+        self._carried = self._executors[choice].run(buffer)
 
     def _fulfil(self, pending: _Pending) -> None:
         """Average a buffer and keep the promise; a failure stands in `error` then."""
         index, buffer, start = pending.index, pending.buffer, self._clock.mark()
+        self._carried = (), ()
         try:
             self.raise_failure()
             if index <= 0:  # a pass begins
@@ -331,7 +316,7 @@ class Synchroniser:
             pending.promise.set_result(buffer)
             return
         marks = pending.ready, start, self._clock.mark()
-        self._marked.append((index, _size_bytes(buffer), marks))
+        self.record.add(index, _size_bytes(buffer), marks, self._carried)
         pending.promise.set_result(averaged)
 
     def _explain(self, error: Exception, what: str) -> Exception:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from firetree import models
 from firetree.peers import waiting
 from firetree.tasks import TaskBatch
-from firetree.trace import StepTrace
+from firetree.trace import StepTrace, is_detailed
 from firetree.training.worker import Worker
 
 
@@ -29,7 +29,7 @@ def settle(worker: Worker) -> None:
     nothing = worker.task.example(0).to(worker.device)
     for _ in range(2):
         models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
-    worker.synchroniser.take_spans()
+    worker.synchroniser.record.take()
 
 
 def train_step(
@@ -134,9 +134,9 @@ def _trace(
 
     Local steps average after the optimiser: the backward phase lasts until the last sum ended.
     """
-    spans = worker.synchroniser.take_spans()
+    said = worker.synchroniser.record.take(detailed=is_detailed(step))
     start_s, loaded_s, forward_s, gradients_s, end_s = moments
-    backward_s = max([gradients_s, *(span.end_s for span in spans)])
+    backward_s = max([gradients_s, *(bucket.end_s for bucket in said.buckets)])
     return StepTrace(
         step=step,
         start_s=start_s,
@@ -146,8 +146,10 @@ def _trace(
         optimizer_s=max(0.0, end_s - backward_s),
         samples=samples,
         sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
-        buckets=tuple(spans),
+        buckets=said.buckets,
         algorithm=worker.synchroniser.algorithm,
+        channels=said.channels,
+        wires=said.wires,
     )
 
 

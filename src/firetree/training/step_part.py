@@ -58,7 +58,7 @@ class GradientMean(StepPart):
 
     def before(self, step: int) -> None:
         """Drop the spans of a step that was left out."""
-        self._synchroniser.take_spans()
+        self._synchroniser.record.take()
 
     def after_gradients(self, step: int, batch: TaskBatch, loss_sum: float, finite: bool) -> None:
         """Check the gradients, which are the same on all ranks (NotFiniteError)."""
