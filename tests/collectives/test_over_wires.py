@@ -210,6 +210,14 @@ def test_a_silent_rank_is_named_after_the_timeout() -> None:
         OverWires(schedule, ranks[0]).carry(torch.ones(9))
 
 
+def test_a_rank_that_ended_its_side_is_named_at_once_by_who_waits_to_send_to_it() -> None:
+    schedule = Schedule(2, 1, ((send(1, 0),), (recv(0, 0),)), "broadcast", (0,))
+    with meshes(2, timeout_s=1.0) as ranks:
+        ranks[1].wires[0].outgoing.shutdown(socket.SHUT_WR)
+        with pytest.raises(CollectiveError, match="rank 1 went away"):
+            OverWires(schedule, ranks[0]).carry(torch.zeros(1_000_000))
+
+
 def test_ranks_that_are_out_of_step_stop_and_add_nothing_wrong() -> None:
     schedule = collectives.build("binomial_tree", 2, 1)
     with meshes(2) as ranks, ThreadPoolExecutor(1) as threads:

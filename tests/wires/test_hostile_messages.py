@@ -110,6 +110,14 @@ class Trial:
         return [op for op in program if op.kind != "send"] * self.rounds
 
     @property
+    def owed_bytes(self) -> int:
+        """What the hostile rank is sent."""
+        bounds, program = self.bounds, self.schedule.programs[self.rank]
+        sent = [op.chunk for op in program if (op.kind, op.peer) == ("send", self.hostile)]
+        chunks_bytes = sum(4 * (bounds[chunk + 1] - bounds[chunk]) for chunk in sent)
+        return self.rounds * (HEADER.size * len(sent) + chunks_bytes)
+
+    @property
     def bounds(self) -> list[int]:
         return chunk_bounds(self.elements, self.schedule.chunks)
 
@@ -168,21 +176,23 @@ def pieces(stream: bytes, dice: Random) -> Iterator[bytes]:
         begin = end
 
 
-def attend(stream: socket.socket, words: Iterable[bytes], ending: str) -> None:
-    """Be another rank: say this, then listen until the rank has enough."""
+def attend(stream: socket.socket, words: Iterable[bytes], ending: str, owed_bytes: int) -> None:
+    """Be another rank: say this, and listen; it closes once it has what it is owed, as ranks do."""
     with suppress(OSError):
         for piece in words:
             stream.sendall(piece)
         if ending == "resets":
             stream.close()
-        elif ending == "closes":
+        while owed_bytes > 0:
+            owed_bytes -= len(stream.recv(1 << 16)) or owed_bytes
+        if ending == "closes":
             stream.shutdown(socket.SHUT_WR)
         while stream.recv(1 << 16):
             pass
 
 
 @contextmanager
-def joined(trial: Trial, dice: Random, timeout_s: float) -> Iterator[Mesh]:
+def joined(trial: Trial, dice: Random, timeout_s: float, owed_bytes: int) -> Iterator[Mesh]:
     """The rank's wires, with the others at their ends."""
     ends = {peer: connection() for peer in range(trial.schedule.world_size) if peer != trial.rank}
     wires = {peer: Wire.over(mine) for peer, (mine, _) in ends.items()}
@@ -190,10 +200,10 @@ def joined(trial: Trial, dice: Random, timeout_s: float) -> Iterator[Mesh]:
     with ThreadPoolExecutor(len(ends)) as threads, closing(mesh):
         for peer, (_, theirs) in ends.items():
             stream = b"".join(trial.messages.get(peer, []))
+            part = [stream], "stays open", 0
             if peer == trial.hostile:
-                threads.submit(attend, theirs, [*pieces(stream, dice)], trial.ending)
-            else:
-                threads.submit(attend, theirs, [stream], "stays open")
+                part = [*pieces(stream, dice)], trial.ending, owed_bytes
+            threads.submit(attend, theirs, *part)
         yield mesh
     for _, theirs in ends.values():
         theirs.close()
@@ -217,7 +227,8 @@ def run(number: int) -> Counter[str]:
     dice = Random(number)
     trial = draw(dice)
     due = expected(trial)
-    with joined(trial, dice, 0.05 if due is None else 60.0) as mesh:
+    timeout_s, owed_bytes = (0.05, 0) if due is None else (60.0, trial.owed_bytes)
+    with joined(trial, dice, timeout_s, owed_bytes) as mesh:
         found = carried_out(trial, mesh)
         later = carried_out(trial, mesh) if isinstance(found, CollectiveError) else found
     if isinstance(found, CollectiveError):

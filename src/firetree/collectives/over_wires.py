@@ -117,7 +117,10 @@ class OverWires:
             events[lane.descriptor] |= lane.event
         for descriptor, event in events.items():
             poll.register(descriptor, event)
-        poll.poll(_SLEEP_MS)
+        seen = dict(poll.poll(_SLEEP_MS))
+        for lane in lanes:
+            if lane.event & seen.get(lane.descriptor, 0) & select.POLLRDHUP:
+                raise self._lost(lane, "went away", None)
 
     def _lost(self, lane: _Lane, what: str, within_s: float | None) -> CollectiveError:
         op, names = self._program[lane.head], self._mesh.names
@@ -197,7 +200,7 @@ class _Lane:
 
 
 class _Sending(_Lane):
-    event = select.POLLOUT
+    event = select.POLLOUT | select.POLLRDHUP  # who ends its side before it has all takes no more
 
     def __init__(self, wire: Wire, operations: Sequence[tuple[int, Operation]]):
         super().__init__(wire, operations)
