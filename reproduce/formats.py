@@ -122,10 +122,11 @@ def command(arguments: Sequence[str], folder: Path, out: Path) -> int:
 
 
 @cache
-def _run() -> Case:
+def _run(workers: int = 1) -> Case:
     """The files of a short run, by path."""
     with tempfile.TemporaryDirectory() as folder:
         asked = ("train", "digits", "--run-dir", "run", "--optim.steps", "3")
+        asked += ("--workers", str(workers))
         out = Path(folder, "out")
         if os.waitpid(command(asked, Path(folder), out), 0)[1]:
             raise RuntimeError(out.read_text())
@@ -134,16 +135,6 @@ def _run() -> Case:
         return {
             name: held[name] for name in held if "tensorboard" not in name and ".lock" not in name
         }
-
-
-def _runs_of_ranks() -> list[Case]:
-    """That run, and its traces as those of two ranks."""
-    run, name = _run(), "run/trace/rank-0000.jsonl"
-    first, second = (
-        run[name].replace(b'"rank": 0, "world_size": 1', b'"rank": %d, "world_size": 2' % rank)
-        for rank in range(2)
-    )
-    return [run, run | {name: first, name.replace("0000", "0001"): second}]
 
 
 def _right_sums(case: Case) -> Case:
@@ -433,7 +424,11 @@ FORMATS: dict[str, Format] = {
         lambda folder: Probe.from_json((folder / "p.json").read_text("utf-8", "replace")),
     ),
     "run's trace and metrics": Format(
-        _runs_of_ranks, mutations.json_lines, _read_report, ("report", "run"), changed=".jsonl"
+        lambda: [_run(), _run(workers=2)],
+        mutations.json_lines,
+        _read_report,
+        ("report", "run"),
+        changed=".jsonl",
     ),
     "run's folder, sums made anew": Format(
         lambda: [_run()],
