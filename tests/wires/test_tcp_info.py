@@ -71,6 +71,7 @@ def test_counters_can_begin_later_and_values_of_now_stay(
     assert (added.acked_bytes, added.sent_bytes, added.received_bytes) == (5000, 5000, 1)
     assert (added.rtt_s, added.cwnd_segments) == (later.rtt_s, later.cwnd_segments)
     assert later.since(TcpInfo()).acked_bytes is None
+    assert earlier.since(later).acked_bytes == 0  # as after a counter's largest value
 
 
 def test_what_is_no_open_tcp_connection_tells_nothing(

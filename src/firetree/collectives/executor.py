@@ -65,7 +65,7 @@ class Executor:
         )
 
     def run(self, buffer: Tensor) -> Carried:
-        """Carry out the collective on `buffer` (one dimension, contiguous), in place.
+        """Carry out the collective on `buffer` (one dimension, contiguous), in place; tell what moved.
 
         Raises:
             CollectiveError: a rank did not answer in time, went away, or is out of step.

@@ -73,7 +73,7 @@ _MICROSECONDS = {
     "rwnd_limited_s": (_U64, 176),
     "sndbuf_limited_s": (_U64, 184),
 }
-"""What a number in the struct is, and where it begins."""
+"""Fields by their kind and offset in the struct."""
 
 _NUMBERS = {
     "mss_bytes": (_U32, 16),
@@ -91,7 +91,8 @@ _UNKNOWN = (1 << 32) - 1
 
 
 def _added(before: float | None, now: float | None) -> float | None:
-    return None if before is None or now is None else round(now - before, 6)
+    """What was added to a counter, of which the short ones begin anew after their largest value."""
+    return None if before is None or now is None else round(max(now - before, 0), 6)
 
 
 def parse_tcp_info(content: bytes) -> TcpInfo:
