@@ -101,6 +101,7 @@ class Synchroniser:
         self._stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
         self._clock: Clock = GpuClock() if on_gpu else HostClock()
         self.record = Record(self._clock, self._over)
+        """What was summed, and what went over the wires, since someone last took it."""
         self._carried: Carried = (), ()
         self._first_pass = True
         self._finite: list[Tensor] = []
