@@ -297,4 +297,4 @@ def spans_that_nobody_takes() -> int:
 
 
 def test_spans_that_nobody_takes_are_dropped_in_time() -> None:
-    assert run_on_ranks(1, spans_that_nobody_takes) == [4096]
+    assert run_on_ranks(1, spans_that_nobody_takes) == [1024]

@@ -26,7 +26,7 @@ from firetree.wires import Mesh
 from firetree.wires.tcp_info import TcpInfo, read_tcp_info
 
 _MOST_BUCKETS = 1024
-"""Buckets that are kept until someone asks; older ones are dropped."""
+"""Buckets that are kept until someone asks; older ones are dropped. On 64 ranks a ring's take 16 MB."""
 
 _Summed = tuple[int, int, tuple[Any, Any, Any], Carried]
 """A bucket's index and bytes, the clock's marks (ready, sum begun, sum ended), and what moved."""
