@@ -74,7 +74,7 @@ def test_a_compiled_network_trains_as_it_does_without() -> None:
     for (ours, remarks, buckets), (theirs, _, expected_buckets) in zip(
         compiled, plain, strict=True
     ):
-        assert remarks == ()
+        assert not [remark for remark in remarks if "compile" in remark]
         assert buckets == expected_buckets
         for one, other in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

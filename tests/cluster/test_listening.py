@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import pickle
 import socket
@@ -10,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command import descendants, start
+from command import LIMIT_S, descendants, free_port, start
 from test_resume import wait_for_workers
-from torch.distributed import TCPStore
 
 COMMANDS = {
     "train": ("train", "digits", "--workers", 2, "--optim.steps", 150, "--run-dir", "run"),
@@ -34,6 +32,11 @@ STATE_LISTENING = "0A"
 
 def listening(pid: int) -> set[str]:
     """The addresses, in hexadecimal as in /proc/net, at which a process listens."""
+    return {place.partition(":")[0] for place in ports(pid)}
+
+
+def ports(pid: int) -> set[str]:
+    """The addresses with their ports."""
     sockets = set()
     try:
         for file in Path(f"/proc/{pid}/fd").iterdir():
@@ -45,7 +48,7 @@ def listening(pid: int) -> set[str]:
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == STATE_LISTENING and f"socket:[{fields[9]}]" in sockets:
-                found.add(fields[1].partition(":")[0])
+                found.add(fields[1])
     return found
 
 
@@ -85,10 +88,37 @@ def own_address() -> str:
         return str(asked.getsockname()[0])
 
 
-def test_a_stranger_can_neither_reach_the_workers_store_nor_make_the_launcher_run_code(
-    tmp_path: Path,
-) -> None:
-    port = 29_461
+def test_a_stranger_can_neither_join_nor_make_a_rank_run_code(tmp_path: Path) -> None:
+    port = free_port()
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run = ("train", "digits", "--optim.steps", 30, "--run-dir", tmp_path / "run")
+    rank_0 = start(*run, environ={**shared, "RANK": "0"})
+    strangers = [until_it_answers(port) for _ in range(3)]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((own_address(), port), timeout=5)
+    code = pickle.dumps(Payload(tmp_path / "ran"))
+    for stranger in strangers:
+        stranger.sendall(code)
+    rank_1 = start(*run, environ={**shared, "RANK": "1"})
+    for job in (rank_0, rank_1):
+        _, err = job.communicate(timeout=LIMIT_S)
+        assert job.returncode == 0, err
+        assert ("refused connections of another job, secret or program: 3" in err) is (job is rank_0)
+    assert not (tmp_path / "ran").exists()
+
+
+def until_it_answers(port: int) -> socket.socket:
+    until_s = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=5)
+        except OSError:
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+
+
+def test_nothing_but_the_ranks_roll_listens_once_all_have_come(tmp_path: Path) -> None:
+    port = free_port()
     job = start(
         *("train", "digits", "--workers", 2, "--run-dir", tmp_path / "run"),
         *("--optim.steps", 100_000, "--checkpoint-steps", 5),
@@ -96,10 +126,5 @@ def test_a_stranger_can_neither_reach_the_workers_store_nor_make_the_launcher_ru
     )
     wait_for_workers(job.pid, tmp_path / "run")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((own_address(), port), timeout=5)
-    code = base64.b64encode(pickle.dumps(Payload(tmp_path / "ran")))
-    store = TCPStore("127.0.0.1", port, wait_for_workers=False)
-    store.set("torch.rendezvous.firetree", code)
-    time.sleep(2)
-    assert job.poll() is None
-    assert not (tmp_path / "ran").exists()
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    assert [len(ports(pid)) for pid in descendants(job.pid)] == [1, 1]

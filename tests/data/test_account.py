@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +99,5 @@ def test_parallel_texts_are_found_by_any_usual_name_without_their_byte_order_mar
     assert splits.account.lines() == (
         f"2 pairs to train on, 2 to test (from {held_out}); passed over: 2 pairs with a blank line",
     )
+    written = json.dumps(asdict(splits.account))  # as a run's data.json
+    assert json.loads(written)["passed_over"] == {"pair with a blank line": 2}

@@ -128,7 +128,7 @@ def be_spoken_to() -> str:
         loss = roll.lost("here", peer=1)
         assert len(silent) == 50
         return str(loss)
-    time.sleep(3)
+    time.sleep(3 * PATIENCE_S)
     return ""
 
 

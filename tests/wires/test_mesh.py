@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firetree.wires import Mesh, WireClosedError, connect
-from firetree.wires.door import GREETING_S, MOST_WAITING, TOKEN_BYTES, Door, greeting
+from firetree.wires.listener import GREETING_S, MOST_WAITING, TOKEN_BYTES, Listener, greeting
 
 HERE = "127.0.0.1"
 TOKEN = bytes(TOKEN_BYTES)
@@ -131,12 +131,15 @@ def test_nothing_listens_once_all_are_connected() -> None:
 
 
 def test_ranks_that_do_not_come_are_named() -> None:
-    with closing(Door(listening())) as door, pytest.raises(TimeoutError, match="rank 1, rank 3"):
-        door.answer(TOKEN, (1, 3), time.monotonic() + 0.2)
+    with (
+        closing(Listener(listening())) as listener,
+        pytest.raises(TimeoutError, match="rank 1, rank 3"),
+    ):
+        listener.accept(TOKEN, (1, 3), time.monotonic() + 0.2)
 
 
-def knock(door: Door, words: bytes) -> socket.socket:
-    stream = socket.create_connection((HERE, door.port), 5)
+def knock(listener: Listener, words: bytes) -> socket.socket:
+    stream = socket.create_connection((HERE, listener.port), 5)
     with suppress(OSError):
         stream.sendall(words)
     return stream
@@ -154,51 +157,51 @@ STRANGERS = {
 
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_a_stranger_is_let_go_and_the_rank_behind_it_comes_in(kind: str) -> None:
-    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
-        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 10)
-        strangers = [knock(door, STRANGERS[kind]) for _ in range(3)]
+    with closing(Listener(listening())) as listener, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(listener.accept, TOKEN, [1], time.monotonic() + 10)
+        strangers = [knock(listener, STRANGERS[kind]) for _ in range(3)]
         started_s = time.monotonic()
-        friend = knock(door, greeting(TOKEN, 1))
+        friend = knock(listener, greeting(TOKEN, 1))
         streams = answered.result()
         assert time.monotonic() - started_s < GREETING_S
         assert [*streams] == [1]
         assert streams[1].getpeername() == friend.getsockname()
-        assert door.strangers == 3
+        assert listener.refused == 3
         for stream in (*strangers, friend, *streams.values()):
             stream.close()
 
 
 def test_a_silent_stranger_is_let_go_in_time() -> None:
-    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
-        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
-        with knock(door, b"") as stranger:
+    with closing(Listener(listening())) as listener, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(listener.accept, TOKEN, [1], time.monotonic() + 20)
+        with knock(listener, b"") as stranger:
             stranger.settimeout(3 * GREETING_S)
             assert stranger.recv(1) == b""
-        with knock(door, greeting(TOKEN, 1)):
+        with knock(listener, greeting(TOKEN, 1)):
             answered.result()[1].close()
 
 
 def test_more_strangers_than_may_wait_keep_no_rank_out() -> None:
-    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
-        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
-        strangers = [knock(door, b"firetree") for _ in range(MOST_WAITING + 20)]
-        with knock(door, greeting(TOKEN, 1)):
+    with closing(Listener(listening())) as listener, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(listener.accept, TOKEN, [1], time.monotonic() + 20)
+        strangers = [knock(listener, b"firetree") for _ in range(MOST_WAITING + 20)]
+        with knock(listener, greeting(TOKEN, 1)):
             answered.result()[1].close()
-        assert door.strangers == len(strangers)
+        assert listener.refused == len(strangers)
         for stranger in strangers:
             stranger.close()
 
 
 def test_strangers_that_speak_while_others_take_their_places_keep_no_rank_out() -> None:
-    with closing(Door(listening())) as door, ThreadPoolExecutor(1) as thread:
-        quiet = [knock(door, b"") for _ in range(MOST_WAITING)]
-        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
+    with closing(Listener(listening())) as listener, ThreadPoolExecutor(1) as thread:
+        quiet = [knock(listener, b"") for _ in range(MOST_WAITING)]
+        answered = thread.submit(listener.accept, TOKEN, [1], time.monotonic() + 20)
         time.sleep(0.5)  # until all of them are being listened to
-        late = [knock(door, b"") for _ in range(MOST_WAITING)]
+        late = [knock(listener, b"") for _ in range(MOST_WAITING)]
         for stranger in quiet:
             with suppress(OSError):
                 stranger.sendall(b"rubbish" * 20)
-        with knock(door, greeting(TOKEN, 1)):
+        with knock(listener, greeting(TOKEN, 1)):
             answered.result()[1].close()
         for stranger in (*quiet, *late):
             stranger.close()
@@ -206,16 +209,16 @@ def test_strangers_that_speak_while_others_take_their_places_keep_no_rank_out() 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=80), max_size=4), st.data())
-def test_no_words_but_the_greeting_open_the_door(words: list[bytes], data: st.DataObject) -> None:
+def test_no_words_but_the_greeting_let_a_client_in(words: list[bytes], data: st.DataObject) -> None:
     hello = greeting(TOKEN, 1)
     at = data.draw(st.integers(0, len(hello) - 1))
     changed = bytearray(hello)
     changed[at] ^= data.draw(st.integers(1, 255))
-    with closing(Door(listening())) as door:
-        strangers = [knock(door, said) for said in (*words, bytes(changed)) if said != hello]
+    with closing(Listener(listening())) as listener:
+        strangers = [knock(listener, said) for said in (*words, bytes(changed)) if said != hello]
         for stranger in strangers:
             stranger.shutdown(socket.SHUT_WR)
         with pytest.raises(TimeoutError):
-            door.answer(TOKEN, [1], time.monotonic() + 0.05)
+            listener.accept(TOKEN, [1], time.monotonic() + 0.05)
         for stranger in strangers:
             stranger.close()

@@ -20,7 +20,7 @@ from firetree import collectives
 from firetree.collectives.over_wires import OverWires
 from firetree.errors import UserError
 from firetree.wires import Mesh, Secret, connect, new_secret
-from firetree.wires.door import Door, greeting
+from firetree.wires.listener import Listener, greeting
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +78,16 @@ def tls_stranger(port: int, file: Path | None) -> None:
 
 def test_strangers_who_know_even_the_token_are_turned_away(files: list[Path]) -> None:
     secret = Secret(files[0])
-    with closing(Door(listening(), secret)) as door, ThreadPoolExecutor(1) as thread:
-        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
-        knock(door, greeting(TOKEN, 1)).close()
-        knock(door, os.urandom(500)).close()
-        tls_stranger(door.port, None)
-        tls_stranger(door.port, files[1])
-        with secret.calling(socket.create_connection((HERE, door.port), 5)) as friend:
+    with closing(Listener(listening(), secret)) as listener, ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(listener.accept, TOKEN, [1], time.monotonic() + 20)
+        knock(listener, greeting(TOKEN, 1)).close()
+        knock(listener, os.urandom(500)).close()
+        tls_stranger(listener.port, None)
+        tls_stranger(listener.port, files[1])
+        with secret.calling(socket.create_connection((HERE, listener.port), 5)) as friend:
             friend.sendall(greeting(TOKEN, 1))
             answered.result()[1].close()
-        assert door.strangers == 4
+        assert listener.refused == 4
 
 
 @pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1"])
@@ -95,20 +95,20 @@ def test_a_stranger_that_resets_before_tls_begins_keeps_no_rank_out(
     files: list[Path], words: bytes
 ) -> None:
     secret = Secret(files[0])
-    with closing(Door(listening(), secret)) as door, ThreadPoolExecutor(1) as thread:
+    with closing(Listener(listening(), secret)) as listener, ThreadPoolExecutor(1) as thread:
         for _ in range(20):
-            stranger = knock(door, words)
+            stranger = knock(listener, words)
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             stranger.close()
-        answered = thread.submit(door.answer, TOKEN, [1], time.monotonic() + 20)
-        with secret.calling(socket.create_connection((HERE, door.port), 5)) as friend:
+        answered = thread.submit(listener.accept, TOKEN, [1], time.monotonic() + 20)
+        with secret.calling(socket.create_connection((HERE, listener.port), 5)) as friend:
             friend.sendall(greeting(TOKEN, 1))
             answered.result()[1].close()
-        assert door.strangers == 20
+        assert listener.refused == 20
 
 
 class Tap:
-    """Stands between a caller and a door, and keeps what passes."""
+    """Stands between a client and a listener, and keeps what passes."""
 
     def __init__(self, port: int):
         self.heard = bytearray()

@@ -303,7 +303,7 @@ def _splits(
         test=len(test),
         test_from=read.test_from,
         files=read.files,
-        passed_over=+read.passed_over,
+        passed_over=dict(+read.passed_over),
         checksum=checksum(text.encode() for pair in (*train, *test) for text in pair),
     )
     return TextSplits(numbers(train), numbers(test), tuple(test), source, target, account)

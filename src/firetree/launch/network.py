@@ -5,10 +5,7 @@ By default Gloo takes the address of the host's own name, which is a loopback ad
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from datetime import timedelta
 
 import torch.distributed as dist
 from torch.distributed import Store
@@ -20,8 +17,6 @@ from firetree.peers import reach
 from firetree.wires.secret import VARIABLE
 
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-_SLACK_S = 5.0
-_HEARING_S = 1.0
 
 
 def speak_over(interface: str) -> None:
@@ -29,17 +24,17 @@ def speak_over(interface: str) -> None:
     os.environ |= dict.fromkeys(_VARIABLES, interface)
 
 
-def speak_over_one_network(store: Store, rank_info: RankInfo, limit_s: float) -> None:
-    """Wait for all workers in the store, and choose the interface unless the environment names one.
+def speak_over_one_network(store: Store, rank_info: RankInfo) -> None:
+    """Choose the interface, unless the environment names one; all workers call this.
 
     Raises:
         UserError: the environment names an interface that this host lacks.
-        RunFailedError: some worker did not come within the limit.
+        RunFailedError: another worker is lost.
     """
     named = os.environ.get(_VARIABLES[0])
     if named:
         _check(named)
-    addresses = _exchange_addresses(store, rank_info, limit_s)
+    addresses = _exchange_addresses(store, rank_info)
     own = (
         "127.0.0.1"
         if rank_info.everyone_here
@@ -73,35 +68,12 @@ def _check(named: str) -> None:
         )
 
 
-def _exchange_addresses(store: Store, rank_info: RankInfo, limit_s: float) -> list[str]:
-    """Each worker's own guess of its address, once all have come."""
+def _exchange_addresses(store: Store, rank_info: RankInfo) -> list[str]:
+    """Each worker's own guess of its address."""
     store.set(f"address-{rank_info.rank}", reach.first_guess())
-    if rank_info.rank == 0:
-        store.set("everyone", json.dumps(_gather(store, rank_info, limit_s)))
     try:
-        store.wait(["everyone"], timedelta(seconds=limit_s + _SLACK_S))
-        found = json.loads(store.get("everyone"))
+        return [store.get(f"address-{rank}").decode() for rank in range(rank_info.world_size)]
     except dist.DistError as error:
         raise RunFailedError(
-            f"rank {rank_info.rank} lost rank 0 while waiting for all {rank_info.world_size} workers"
+            f"rank {rank_info.rank} lost another rank while they were connecting: {error}"
         ) from error
-    if "failure" in found:
-        if rank_info.rank == 0:
-            time.sleep(_HEARING_S)  # the store ends with rank 0
-        raise RunFailedError(found["failure"])
-    return list(found["addresses"])
-
-
-def _gather(store: Store, rank_info: RankInfo, limit_s: float) -> dict[str, object]:
-    keys = [f"address-{rank}" for rank in range(rank_info.world_size)]
-    try:
-        store.wait(keys, timedelta(seconds=limit_s))
-        return {"addresses": [store.get(key).decode() for key in keys]}
-    except dist.DistError:
-        missing = [str(rank) for rank, key in enumerate(keys) if not store.check([key])]
-        ranks = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)}"
-        return {
-            "failure": f"{ranks} of {rank_info.world_size} did not come to "
-            f"{rank_info.master_addr}:{rank_info.master_port} within {limit_s:g} s; "
-            "start the same command on every host"
-        }

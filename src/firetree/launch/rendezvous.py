@@ -1,4 +1,4 @@
-"""The rendezvous of a job's workers: a store on rank 0's host, then a process group."""
+"""The rendezvous of a job's workers: a store that rank 0 keeps, then a process group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch.distributed import HashStore
+from torch.distributed import HashStore, Store
 
 from firetree.errors import RunFailedError
 from firetree.launch.network import check_transport, speak_over, speak_over_one_network
@@ -37,9 +37,11 @@ def joined(rank_info: RankInfo, timeout_s: float) -> Iterator[None]:
         _stay_alone(timeout)
         yield
     else:
-        _meet(rank_info, timeout)
+        store = open_store(rank_info, timeout_s)
+        _meet(store, rank_info, timeout)
         with opened():
             yield
+        del store  # torch does not hold the Python part of a store that it uses
     dist.destroy_process_group()  # not after a failure: it could wait for ranks that are stuck
 
 
@@ -55,9 +57,8 @@ def _stay_alone(timeout: timedelta) -> None:
     dist.init_process_group(BACKEND, store=HashStore(), rank=0, world_size=1, timeout=timeout)
 
 
-def _meet(rank_info: RankInfo, timeout: timedelta) -> None:
-    store = open_store(rank_info, timeout.total_seconds())
-    speak_over_one_network(store, rank_info, timeout.total_seconds())
+def _meet(store: Store, rank_info: RankInfo, timeout: timedelta) -> None:
+    speak_over_one_network(store, rank_info)
     try:
         dist.init_process_group(
             BACKEND,

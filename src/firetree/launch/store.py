@@ -1,131 +1,189 @@
-"""The store of a job's rendezvous: torchrun's own, or one that rank 0 serves.
+"""How a job's ranks meet: each connects with rank 0, which keeps the store of `peers` for them.
 
-Rank 0 listens at MASTER_ADDR alone if it can, else at all its addresses. The others try until their
-time is up, and say what failed: the name, a refused connection, or no answer.
+Rank 0 listens at MASTER_ADDR alone if it can, else at all its addresses, until all have come. The
+others try until their time is up, and say what failed: the name, a refused connection, or no answer.
+Under torchrun MASTER_PORT is the agent's own, which tells the others only where rank 0 listens.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import hashlib
+import json
 import os
 import secrets
 import socket
+import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from datetime import timedelta
-from functools import partial
-from threading import Thread
-from typing import Any
 
 import torch.distributed as dist
-from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed import Store, TCPStore
 
 from firetree.errors import RunFailedError, UserError
 from firetree.launch.rank_info import STORE_SOCKET, RankInfo, port_refused
-from firetree.peers import reach
+from firetree.peers import WiredStore, reach
+from firetree.wires import AbsentError, Listener, given_secret, greeting
 
 _TRY_S = 5.0
 _PAUSE_S = 0.1
+_HEARING_S = 5.0
+"""So much longer than rank 0 the others wait for those who are absent: it tells who they are."""
 
 
 def open_store(rank_info: RankInfo, limit_s: float) -> Store:
-    """The store at rank 0's address and port, which rank 0 serves; it has no keys of earlier jobs.
+    """The store that rank 0 keeps, once all ranks have come to it; all call this.
 
-    The address and port are in the environment from now on, as with torchrun.
+    MASTER_ADDR and MASTER_PORT are in the environment from now on, as with torchrun.
 
     Raises:
-        UserError: the port is in use, or the address does not resolve.
-        RunFailedError: the store cannot be reached within the limit.
+        UserError: the port is in use, the address does not resolve, or there is no such secret.
+        RunFailedError: rank 0 cannot be reached, or a rank does not come, within the limit.
     """
     os.environ |= {"MASTER_ADDR": rank_info.master_addr, "MASTER_PORT": str(rank_info.master_port)}
     until_s = time.monotonic() + limit_s
-    kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    serves = rank_info.rank == 0 and not kept_by_torchrun
-    address, handed = rank_info.master_addr, dict[str, Any]()
-    if serves:
-        address, handed["master_listen_fd"] = _own_socket(rank_info)
-    else:
-        address = _reach(rank_info, until_s, limit_s)
-    timeout_s = max(1.0, until_s - time.monotonic())
-    make = partial(
-        TCPStore,
-        address,
-        rank_info.master_port,
-        is_master=serves,
-        timeout=timedelta(seconds=timeout_s),
-        wait_for_workers=False,
-        **handed,
-    )
-    try:
-        store = _within(timeout_s, make)
-    except (TimeoutError, dist.DistError) as error:
-        if serves:
-            raise
-        raise _unreachable(rank_info, "the server there is not a PyTorch store") from error
-    store.set_timeout(
-        timedelta(seconds=limit_s)
-    )  # and not what is left of it after waiting for rank 0
-    return _of_this_attempt(store, rank_info, until_s) if kept_by_torchrun else store
-
-
-def _within(limit_s: float, make: Callable[[], Store]) -> Store:
-    """The result of `make`, with a limit: torch waits for ever for a server that never answers."""
-    made: Future[Store] = Future()
-
-    def finish() -> None:
-        try:
-            made.set_result(make())
-        except BaseException as error:
-            made.set_exception(error)
-
-    Thread(target=finish, name="firetree-store", daemon=True).start()
-    return made.result(limit_s)
-
-
-def _of_this_attempt(store: Store, rank_info: RankInfo, until_s: float) -> Store:
-    """A prefix of torchrun's store for this attempt alone.
-
-    The store outlives the workers, and no variable tells all of them which attempt this is. So rank 0
-    draws a random prefix, and answers each worker's question, which has a random key, too.
-    """
+    under_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    agent = _Agent(rank_info, until_s, limit_s) if under_torchrun else None
     if rank_info.rank == 0:
-        name = secrets.token_hex(8)
-        ours = PrefixStore(name, store)
-        _answer(store, ours, name, set(range(1, rank_info.world_size)), until_s)
-        return ours
-    question = secrets.token_hex(8)
-    store.set(f"question-{rank_info.rank}", question)
+        return _wait_for_all(rank_info, agent, until_s, limit_s)
+    port = agent.ask_port() if agent else rank_info.master_port
+    return WiredStore.kept_by(_come(rank_info, port, until_s, limit_s), limit_s)
+
+
+def _wait_for_all(
+    rank_info: RankInfo, agent: _Agent | None, until_s: float, limit_s: float
+) -> Store:
+    """As rank 0, the store, once all others have come."""
+    listening = _listening(rank_info, 0 if agent else rank_info.master_port)
+    with closing(Listener(listening, given_secret())) as listener:
+        others = range(1, rank_info.world_size)
+        try:
+            if agent:
+                with agent.telling_port(listener.port):
+                    streams = listener.accept(_token(rank_info), others, until_s)
+            else:
+                streams = listener.accept(_token(rank_info), others, until_s)
+        except AbsentError as error:
+            text = _absent(rank_info, error.ranks, limit_s)
+            for stream in error.here.values():
+                _welcome(stream, text)
+            raise RunFailedError(text) from error
+    for stream in streams.values():
+        _welcome(stream, None)
+    return WiredStore.kept_for(streams, limit_s)
+
+
+def _welcome(stream: socket.socket, failure: str | None) -> None:
+    """Tell a rank that all are here, or why the job ends; one that is gone is noticed later."""
+    stream.settimeout(_HEARING_S)
     try:
-        ours = PrefixStore(store.get(question).decode(), store)
-    except dist.DistError as error:
-        raise _unreachable(rank_info, "it did not answer; did it start?") from error
-    ours.set(f"answered-{rank_info.rank}", "")
-    return ours
+        stream.sendall(json.dumps(failure).encode() + b"\n")
+    except OSError:
+        stream.close()
 
 
-def _answer(store: Store, ours: Store, name: str, missing: set[int], until_s: float) -> None:
-    """Answer all questions, also those of dead workers, until each live worker has its answer."""
-    while missing and time.monotonic() < until_s:
-        for rank in missing:
-            if store.check([f"question-{rank}"]):
-                store.set(store.get(f"question-{rank}").decode(), name)
-        missing = {rank for rank in missing if not ours.check([f"answered-{rank}"])}
-        time.sleep(_PAUSE_S / 2)
+def _absent(rank_info: RankInfo, ranks: list[int], limit_s: float) -> str:
+    named = f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
+    return (
+        f"{named} of {rank_info.world_size} did not come to {rank_info.master_addr}:"
+        f"{rank_info.master_port} within {limit_s:g} s; start the same command on every host"
+    )
 
 
-def _own_socket(rank_info: RankInfo) -> tuple[str, int]:
-    """An address at which rank 0 reaches its own store, and the listening socket."""
-    if STORE_SOCKET in os.environ:
-        return rank_info.master_addr, int(os.environ.pop(STORE_SOCKET))
-    listener = _listener(rank_info)
-    address = listener.getsockname()[0]
-    everywhere = ipaddress.ip_address(address).is_unspecified
-    return "127.0.0.1" if everywhere else address, listener.detach()
+def _come(rank_info: RankInfo, port: int, until_s: float, limit_s: float) -> socket.socket:
+    """A connection to rank 0, which has greeted this rank and all others."""
+    stream = _connect(rank_info, port, until_s, limit_s)
+    stream.settimeout(limit_s + _HEARING_S)
+    try:
+        if secret := given_secret():
+            stream = secret.calling(stream)
+        stream.sendall(greeting(_token(rank_info), rank_info.rank))
+        with stream.makefile("rb") as lines:
+            failure = json.loads(lines.readline(1 << 16))
+    except ssl.SSLCertVerificationError as error:
+        raise _unreachable(rank_info, "it has another secret") from error
+    except TimeoutError as error:
+        raise _unreachable(rank_info, f"no word from it within {limit_s:g} s") from error
+    except (OSError, ValueError) as error:
+        why = "it hung up: it ended, is another program, or has another world size or secret"
+        raise _unreachable(rank_info, why) from error
+    if failure:
+        raise RunFailedError(failure)
+    return stream
 
 
-def _listener(rank_info: RankInfo) -> socket.socket:
+def _token(rank_info: RankInfo) -> bytes:
+    """The greeting's token: only ranks of a job of this size are let in."""
+    return hashlib.sha256(f"{rank_info.world_size} ranks".encode()).digest()
+
+
+class _Agent:
+    """torchrun's own store, which outlives the workers and has what earlier attempts wrote there.
+
+    No variable tells all workers which attempt this is. So each asks rank 0 by a random key of its own,
+    and rank 0 answers all questions, also those of dead workers.
+    """
+
+    def __init__(self, rank_info: RankInfo, until_s: float, limit_s: float):
+        self._rank_info, self._until_s = rank_info, until_s
+        with _connect(rank_info, rank_info.master_port, until_s, limit_s) as stream:
+            address = str(stream.getpeername()[0])
+        made: Future[Store] = Future()
+
+        def open_agents() -> None:
+            timeout = timedelta(seconds=max(1.0, until_s - time.monotonic()))
+            port = rank_info.master_port
+            try:
+                made.set_result(TCPStore(address, port, timeout=timeout, wait_for_workers=False))
+            except BaseException as error:
+                made.set_exception(error)
+
+        # In a thread with a limit: torch waits for ever for a server that never answers.
+        threading.Thread(target=open_agents, name="firetree-store", daemon=True).start()
+        try:
+            self._store = made.result(max(1.0, until_s - time.monotonic()))
+        except (TimeoutError, dist.DistError) as error:
+            why = "the server there is not a PyTorch store"
+            raise _unreachable(rank_info, why) from error
+
+    def ask_port(self) -> int:
+        """Where rank 0 of this attempt listens."""
+        question = secrets.token_hex(8)
+        self._store.set(f"question-{self._rank_info.rank}", question)
+        try:
+            return int(self._store.get(question))
+        except dist.DistError as error:
+            why = "it did not answer; did it start?"
+            raise _unreachable(self._rank_info, why) from error
+
+    @contextmanager
+    def telling_port(self, port: int) -> Iterator[None]:
+        """Answer all questions, as rank 0, while the block runs."""
+        over = threading.Event()
+
+        def answer() -> None:
+            asking = [f"question-{rank}" for rank in range(1, self._rank_info.world_size)]
+            while not over.wait(_PAUSE_S / 2):
+                for key in asking:
+                    if self._store.check([key]):
+                        self._store.set(self._store.get(key).decode(), str(port))
+
+        thread = threading.Thread(target=answer, name="firetree-answers", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(_PAUSE_S)
+
+
+def _listening(rank_info: RankInfo, port: int) -> socket.socket:
     """Listen at the address that MASTER_ADDR has on all hosts if there is one, else at all addresses."""
+    if STORE_SOCKET in os.environ:
+        return socket.socket(fileno=int(os.environ.pop(STORE_SOCKET)))
     resolved = _resolve(rank_info)
     away = [address for address in resolved if not reach.is_loopback(address)]
     named_so = rank_info.master_addr == "localhost" or rank_info.master_addr in resolved
@@ -133,9 +191,9 @@ def _listener(rank_info: RankInfo) -> socket.socket:
         away = resolved[:1]  # all hosts are this one
     where = away[0] if len(away) == 1 and away[0] in reach.own_addresses() else ""
     try:
-        return reach.listen_at(where, rank_info.master_port)
+        return reach.listen_at(where, port)
     except OSError as error:
-        raise port_refused(rank_info.master_port, error) from error
+        raise port_refused(port, error) from error
 
 
 def _resolve(rank_info: RankInfo) -> list[str]:
@@ -152,17 +210,18 @@ def _resolve(rank_info: RankInfo) -> list[str]:
     return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
-def _reach(rank_info: RankInfo, until_s: float, limit_s: float) -> str:
-    """The address at which rank 0's store listens; waits until it does."""
+def _connect(rank_info: RankInfo, port: int, until_s: float, limit_s: float) -> socket.socket:
+    """A connection to a port of rank 0's host, as soon as something listens there."""
     addresses = _resolve(rank_info)
     failure: OSError
     while True:
         for address in addresses:
             try_s = min(_TRY_S, max(_PAUSE_S, until_s - time.monotonic()))
             try:
-                with socket.create_connection((address, rank_info.master_port), try_s) as stream:
-                    if stream.getsockname() != stream.getpeername():
-                        return address
+                stream = socket.create_connection((address, port), try_s)
+                if stream.getsockname() != stream.getpeername():
+                    return stream
+                stream.close()
                 failure = ConnectionRefusedError("connected to itself")
             except OSError as error:
                 failure = error

@@ -21,6 +21,7 @@ from firetree.peers.rollcall import (
 from firetree.peers.store_exchange import StoreExchange
 from firetree.peers.waiting import waiting
 from firetree.peers.wired_group import BACKEND, WiredGroup, carrier_of
+from firetree.peers.wired_store import WiredStore
 
 __all__ = [
     "BACKEND",
@@ -29,6 +30,7 @@ __all__ = [
     "Stop",
     "StoreExchange",
     "WiredGroup",
+    "WiredStore",
     "agree",
     "at",
     "backend_error",

@@ -14,15 +14,11 @@ from firetree.documents import shown
 from firetree.errors import RunFailedError, UserError
 from firetree.peers.exchange import Json, gather_json
 from firetree.peers.reach import host_name
-from firetree.peers.store_exchange import StoreExchange
-
-Peers = dist.ProcessGroup | StoreExchange | None
-"""The ranks that take part: a group on Gloo, those of a `StoreExchange`, or the default group."""
 
 Result = TypeVar("Result")
 
 
-def together(work: Callable[[], Result], peers: Peers = None) -> Result:
+def together(work: Callable[[], Result], group: dist.ProcessGroup | None = None) -> Result:
     """Do `work`, and return its result once it has succeeded on all ranks; all call it together.
 
     Raises:
@@ -35,7 +31,7 @@ def together(work: Callable[[], Result], peers: Peers = None) -> Result:
     except Exception as error:
         failure = error
     mine = {"host": host_name(), **_describe(failure)}
-    ranks, everyone = _gather(mine, peers)
+    ranks, everyone = _gather(mine, group)
     if failure is not None and not isinstance(failure, UserError):
         raise failure
     first = next((rank for rank, it in enumerate(everyone) if it["failure"] is not None), None)
@@ -55,7 +51,9 @@ def _describe(failure: Exception | None) -> dict[str, Json]:
     return {"failure": f"{type(failure).__name__}: {failure}", "code": RunFailedError.exit_code}
 
 
-def agree(description: Mapping[str, Json], remedy: str, peers: Peers = None) -> None:
+def agree(
+    description: Mapping[str, Json], remedy: str, group: dist.ProcessGroup | None = None
+) -> None:
     """Check that all ranks give the same description; all call it together.
 
     Args:
@@ -66,7 +64,7 @@ def agree(description: Mapping[str, Json], remedy: str, peers: Peers = None) -> 
     Raises:
         UserError: on all ranks, the first field that differs from the first rank's.
     """
-    ranks, everyone = _gather({"host": host_name(), "has": description}, peers)
+    ranks, everyone = _gather({"host": host_name(), "has": description}, group)
     found = first_difference([it["has"] for it in everyone])
     if found is not None:
         field, rank, expected, other = found
@@ -77,12 +75,10 @@ def agree(description: Mapping[str, Json], remedy: str, peers: Peers = None) -> 
         )
 
 
-def _gather(mine: Json, peers: Peers) -> tuple[list[int], list[Json]]:
-    """The global ranks of the peers, and what each of them says."""
-    if isinstance(peers, StoreExchange):
-        return peers.ranks, peers.gather(mine)
+def _gather(mine: Json, group: dist.ProcessGroup | None) -> tuple[list[int], list[Json]]:
+    """The global ranks of the group, and what each of them says."""
     # PyTorch 2.6 does not take None for the default group.
-    return dist.get_process_group_ranks(peers or dist.group.WORLD), gather_json(mine, peers)
+    return dist.get_process_group_ranks(group or dist.group.WORLD), gather_json(mine, group)
 
 
 def first_difference(

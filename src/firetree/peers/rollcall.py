@@ -4,6 +4,9 @@ Each rank listens at an address of its own. A rank that has lost another one, ha
 asked to stop, exchanges what it knows with all others at once. A killed process refuses the connection,
 a stopped one does not answer, and a host without network is unreachable. `verdict` draws the
 conclusion. While all goes well, nothing is sent.
+
+A client says the roll's token first; with a secret, both then speak TLS. Who does not know the token is
+refused, after `PATIENCE_S` at most.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import logging
 import re
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +44,7 @@ from firetree.peers.verdict import (
     waited_for,
 )
 from firetree.peers.waiting import OngoingWait, wait_now
+from firetree.wires import MOST_WAITING, TOKEN_BYTES, Secret, given_secret, tell_refused
 
 PATIENCE_S = 2.0
 """How long a rank may take to answer the roll."""
@@ -49,6 +54,10 @@ LONG_S = 5.0
 
 _LOOK_EVERY_S = 1.0
 _MOST_BYTES = 1 << 20
+_UNREAD_BYTES = 1 << 12
+"""Of a client that has not said the token."""
+_SIZE_BYTES = 4
+_GO_ON = b"+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,12 @@ class RollCall:
     """
 
     def __init__(
-        self, rank: int, members: Mapping[int, Member], token: bytes, listener: socket.socket
+        self,
+        rank: int,
+        members: Mapping[int, Member],
+        token: bytes,
+        listener: socket.socket,
+        secret: Secret | None = None,
     ) -> None:
         self.rank = rank
         self.place = ""
@@ -85,7 +99,9 @@ class RollCall:
         self.say: Callable[[str], None] = logging.getLogger("firetree").warning
         self._members = members
         self._others = [other for other in members if other != rank]
-        self._token = token
+        self._token, self._secret = token, secret
+        self._unknown: dict[asyncio.StreamWriter, None] = {}
+        self._refused = 0
         self._interface = reach.interface_of(members[rank].address)
         self._heard: dict[int, Entry] = {}
         self._signed: Entry | None = None
@@ -105,6 +121,7 @@ class RollCall:
         self._loop.call_soon_threadsafe(self._over.set)
         if self._thread is not threading.current_thread():
             self._thread.join()
+        tell_refused(self._refused)
 
     def explain(self, error: BaseException, what: str) -> CollectiveError:
         """Who failed, given an error of the executor or the backend during `what`."""
@@ -199,12 +216,15 @@ class RollCall:
         member, writer = self._members[rank], None
         try:
             async with asyncio.timeout(limit_s):
-                reader, writer = await asyncio.open_connection(
-                    member.address, member.port, limit=_MOST_BYTES
-                )
+                reader, writer = await asyncio.open_connection(member.address, member.port)
+                writer.write(self._token)
+                if await reader.readexactly(1) != _GO_ON:
+                    return "gone"
+                if self._secret:
+                    await writer.start_tls(self._secret.as_client)
                 writer.write(self._message())
-                self._hear(await reader.readline())
-        except (ConnectionError, ValueError):
+                self._hear(await _read(reader))
+        except (ConnectionError, EOFError, ValueError, ssl.SSLError):
             return "gone"  # nobody listens there any more, or another program does
         except TimeoutError:
             return "silent" if writer else "unreachable"
@@ -217,7 +237,7 @@ class RollCall:
 
     async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._answer, sock=listener, limit=_MOST_BYTES)
+        server = await asyncio.start_server(self._answer, sock=listener, limit=_UNREAD_BYTES)
         watch = asyncio.create_task(self._watch())
         started.set_result(None)
         await self._over.wait()
@@ -226,23 +246,40 @@ class RollCall:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A roll that closes during a request cancels it, which asyncio would print.
-        given_up = contextlib.suppress(OSError, ValueError, asyncio.CancelledError)
+        given_up = contextlib.suppress(OSError, EOFError, ValueError, asyncio.CancelledError)
         with contextlib.closing(writer), given_up:
             async with asyncio.timeout(PATIENCE_S):
-                self._hear(await reader.readline())
+                if not await self._knows_token(reader, writer):
+                    return
+                writer.write(_GO_ON)
+                if self._secret:
+                    await writer.start_tls(self._secret.as_server)
+                self._hear(await _read(reader))
                 writer.write(self._message())
                 await writer.drain()
 
+    async def _knows_token(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Whether a client does; the one who came first makes room where too many have yet to say it."""
+        if len(self._unknown) == MOST_WAITING:
+            next(iter(self._unknown)).transport.abort()
+        self._unknown[writer], known = None, False
+        try:
+            known = hmac.compare_digest(await reader.readexactly(TOKEN_BYTES), self._token)
+        finally:
+            self._unknown.pop(writer)
+            self._refused += not known
+        return known
+
     def _message(self) -> bytes:
         roll = {rank: asdict(entry) for rank, entry in self._roll().items()}
-        return b"%s %s\n" % (self._token, json.dumps([self.stop, roll]).encode())
+        text = json.dumps([self.stop, roll]).encode()
+        return len(text).to_bytes(_SIZE_BYTES) + text
 
-    def _hear(self, line: bytes) -> None:
-        """Take newer entries from a message; ValueError, unread, if it lacks the job's token."""
-        token, _, told = line.partition(b" ")
-        if not hmac.compare_digest(token, self._token):
-            raise ValueError("a stranger")
-        stop, roll = json.loads(told)
+    def _hear(self, message: bytes) -> None:
+        """Take newer entries."""
+        stop, roll = json.loads(message)
         if stop:
             self._take(Stop(*stop))
         for rank, entry in roll.items():
@@ -277,6 +314,14 @@ class RollCall:
             long_s = max(long_s, 2 * age_s)
 
 
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """The next message (ValueError where it is too long)."""
+    size = int.from_bytes(await reader.readexactly(_SIZE_BYTES))
+    if size > _MOST_BYTES:
+        raise ValueError(f"a message of {size} bytes")
+    return await reader.readexactly(size)
+
+
 def _age_s(wait: OngoingWait) -> float:
     return time.monotonic() - wait.since_s
 
@@ -302,9 +347,9 @@ def join(gather: Callable[[Json], list[Json]] = gather_json) -> RollCall:
     listener = reach.listen_at(address)
     rank, port = dist.get_rank(), listener.getsockname()[1]
     mine = asdict(Member(rank, reach.host_name(), address, port))
-    told = gather([mine, secrets.token_hex(16)])
+    told = gather([mine, secrets.token_hex(TOKEN_BYTES)])
     members = {member["rank"]: Member(**member) for member, _ in told}
-    return RollCall(rank, members, told[0][1].encode(), listener)
+    return RollCall(rank, members, bytes.fromhex(told[0][1]), listener, given_secret())
 
 
 _open: RollCall | None = None

@@ -51,9 +51,9 @@ def ring_message_s(
 
 def message_costs() -> tuple[float, float, float]:
     """`message_s`, `byte_s` and `software_s` (see `Costs`) of a host that sends to itself."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        outgoing = socket.create_connection(door.getsockname())
-        incoming, _ = door.accept()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        outgoing = socket.create_connection(listening.getsockname())
+        incoming, _ = listening.accept()
     with closing(Wire.over(outgoing)), closing(Wire.over(incoming)):
         costs = {
             size_bytes: _round_costs(outgoing, incoming, size_bytes, count)

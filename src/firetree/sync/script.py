@@ -6,6 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 
 import torch
@@ -14,7 +15,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import CollectiveError, UserError
-from firetree.peers import BACKEND, Json, StoreExchange, WiredGroup, agree, current, join, together
+from firetree.peers import (
+    BACKEND,
+    Json,
+    StoreExchange,
+    WiredGroup,
+    agree,
+    current,
+    gather_json,
+    join,
+    together,
+)
 from firetree.planning.candidates import GLOO
 from firetree.planning.compressions import Compression, parse_compression
 from firetree.planning.plan import Plan
@@ -89,20 +100,35 @@ def attach(
     _check_timeout(timeout_s)
     ranks = dist.get_process_group_ranks(group)
     exchange = StoreExchange(group_store(group), ranks, group.rank(), _WHERE, timeout_s)
-    chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), exchange)
-    agree(_description(model, chosen, compression), _REMEDY, exchange)
-    backend = "nccl" if device.type == "cuda" else BACKEND
+    exchange.gather(None)  # tells who has not come
+    name = f"firetree {exchange.number} beside {group.group_name}"
+    wired = _connected(name, BACKEND, timeout_s, group)
     try:
-        name = f"firetree {exchange.number} beside {group.group_name}"
-        beside = named_group(name, backend, timeout_s, group)
+        chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), wired)
+        agree(_description(model, chosen, compression), _REMEDY, wired)
+    except UserError:
+        dist.destroy_process_group(wired)
+        raise
+    alone = group.size() == 1 or current() is not None
+    roll = None if alone else join(partial(gather_json, group=wired))
+    beside = wired
+    if device.type == "cuda":
+        beside = _connected(f"{name} on nccl", "nccl", timeout_s, group)
+        dist.destroy_process_group(wired)
+    synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
+    Hook(model, synchroniser).register()
+    return synchroniser
+
+
+def _connected(
+    name: str, backend: str, timeout_s: float, same_ranks: dist.ProcessGroup
+) -> dist.ProcessGroup:
+    try:
+        return named_group(name, backend, timeout_s, same_ranks)
     except CollectiveError:
         raise
     except RuntimeError as error:
         raise CollectiveError(f"{_WHERE}: the ranks cannot connect: {error}") from error
-    roll = join(exchange.gather) if group.size() > 1 and current() is None else None
-    synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
-    Hook(model, synchroniser).register()
-    return synchroniser
 
 
 def _timeout_s(group: dist.ProcessGroup, device: torch.device) -> float:

@@ -4,17 +4,31 @@ What travels is the caller's affair: `collectives` sends chunks of tensors. How 
 other where they listen is the caller's too: `peers` does it through a group's store.
 """
 
+from firetree.wires.listener import (
+    MOST_WAITING,
+    TOKEN_BYTES,
+    AbsentError,
+    Listener,
+    greeting,
+    tell_refused,
+)
 from firetree.wires.mesh import Gather, Mesh, connect
 from firetree.wires.secret import Secret, given_secret, new_secret
 from firetree.wires.wire import Wire, WireClosedError
 
 __all__ = [
+    "MOST_WAITING",
+    "TOKEN_BYTES",
+    "AbsentError",
     "Gather",
+    "Listener",
     "Mesh",
     "Secret",
     "Wire",
     "WireClosedError",
     "connect",
     "given_secret",
+    "greeting",
     "new_secret",
+    "tell_refused",
 ]

@@ -1,7 +1,7 @@
 """A wire between every two ranks of a group.
 
-Each rank listens only until all others have come. A caller that does not say the group's token, which
-ranks tell each other beforehand, is turned away.
+Each rank listens only until all others have come. A client that does not say the group's token, which
+ranks tell each other beforehand, is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from weakref import WeakSet
 
 from firetree.errors import CollectiveError
-from firetree.wires.door import TOKEN_BYTES, Door, greeting
+from firetree.wires.listener import TOKEN_BYTES, Listener, greeting
 from firetree.wires.secret import Secret
 from firetree.wires.wire import Wire
 
@@ -74,7 +74,7 @@ def connect(
     gather: Gather,
     rank: int,
     names: Sequence[int],
-    listener: socket.socket,
+    listening: socket.socket,
     timeout_s: float,
     secret: Secret | None = None,
 ) -> Mesh:
@@ -84,23 +84,23 @@ def connect(
         gather: as `peers.StoreExchange.gather`.
         rank: in the group.
         names: what messages call the group's ranks.
-        listener: listens where the others reach this host; closed here.
+        listening: at an address where the others reach this host; closed here.
         timeout_s: how long to wait for the others, now and in each transfer.
         secret: the same on all ranks; what they send is then private.
 
     Raises:
         OSError: another rank cannot be reached.
-        TimeoutError: the ranks that it names did not come.
+        AbsentError: ranks did not come.
     """
-    with closing(Door(listener, secret)) as door:
-        told = gather([door.address, door.port, secrets.token_hex(TOKEN_BYTES)])
+    with closing(Listener(listening, secret)) as listener:
+        told = gather([listener.address, listener.port, secrets.token_hex(TOKEN_BYTES)])
         token = bytes.fromhex(told[0][2])
         until_s = time.monotonic() + timeout_s
         streams = {
-            peer: _call(host, port, greeting(token, rank), until_s, secret)
+            peer: _dial(host, port, greeting(token, rank), until_s, secret)
             for peer, (host, port, _) in enumerate(told[:rank])
         }
-        streams |= door.answer(token, range(rank + 1, len(names)), until_s)
+        streams |= listener.accept(token, range(rank + 1, len(names)), until_s)
     wires = {peer: Wire.over(stream) for peer, stream in sorted(streams.items())}
     return Mesh(rank, names, wires, timeout_s)
 
@@ -112,7 +112,7 @@ def _without_traceback(error: BaseException) -> CollectiveError:
     return CollectiveError(f"{type(error).__name__} broke off a collective before")
 
 
-def _call(
+def _dial(
     host: str, port: int, hello: bytes, until_s: float, secret: Secret | None
 ) -> socket.socket:
     stream = socket.create_connection((host, port), max(0.01, until_s - time.monotonic()))

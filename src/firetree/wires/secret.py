@@ -73,7 +73,7 @@ class Secret:
         try:
             if path.stat().st_mode & 0o077:
                 raise UserError(f"other users may read {path}; make it private: chmod 600 {path}")
-            self._as_server, self._as_client = (
+            self.as_server, self.as_client = (
                 _context(path, kind) for kind in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)
             )
         except ssl.SSLError as error:
@@ -85,11 +85,11 @@ class Secret:
 
     def calling(self, stream: socket.socket) -> ssl.SSLSocket:
         """Speak TLS on a connection that this rank has made; waits for the other (OSError)."""
-        return self._as_client.wrap_socket(stream)
+        return self.as_client.wrap_socket(stream)
 
     def called(self, stream: socket.socket) -> ssl.SSLSocket:
         """Speak TLS on a connection that another has made, once `do_handshake` is through."""
-        return self._as_server.wrap_socket(stream, server_side=True, do_handshake_on_connect=False)
+        return self.as_server.wrap_socket(stream, server_side=True, do_handshake_on_connect=False)
 
 
 def given_secret() -> Secret | None:
