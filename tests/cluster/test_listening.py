@@ -103,7 +103,9 @@ def test_a_stranger_can_neither_join_nor_make_a_rank_run_code(tmp_path: Path) ->
     for job in (rank_0, rank_1):
         _, err = job.communicate(timeout=LIMIT_S)
         assert job.returncode == 0, err
-        assert ("refused connections of another job, secret or program: 3" in err) is (job is rank_0)
+        assert ("refused connections of another job, secret or program: 3" in err) is (
+            job is rank_0
+        )
     assert not (tmp_path / "ran").exists()
 
 

@@ -106,7 +106,10 @@ def _come(rank_info: RankInfo, port: int, until_s: float, limit_s: float) -> soc
     except ssl.SSLCertVerificationError as error:
         raise _unreachable(rank_info, "it has another secret") from error
     except TimeoutError as error:
-        raise _unreachable(rank_info, f"no word from it within {limit_s:g} s") from error
+        raise _unreachable(
+            rank_info,
+            f"no word from it within {limit_s:g} s; is what listens there rank 0 of this job?",
+        ) from error
     except (OSError, ValueError) as error:
         why = "it hung up: it ended, is another program, or has another world size or secret"
         raise _unreachable(rank_info, why) from error

@@ -247,9 +247,11 @@ class RollCall:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A roll that closes during a request cancels it, which asyncio would print.
         given_up = contextlib.suppress(OSError, EOFError, ValueError, asyncio.CancelledError)
+        known = False
         with contextlib.closing(writer), given_up:
-            async with asyncio.timeout(PATIENCE_S):
-                if not await self._knows_token(reader, writer):
+            async with asyncio.timeout(PATIENCE_S) as limit:
+                known = await self._knows_token(reader, writer)
+                if not known:
                     return
                 writer.write(_GO_ON)
                 if self._secret:
@@ -257,6 +259,7 @@ class RollCall:
                 self._hear(await _read(reader))
                 writer.write(self._message())
                 await writer.drain()
+        self._refused += limit.expired() and not known
 
     async def _knows_token(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -264,12 +267,13 @@ class RollCall:
         """Whether a client does; the one who came first makes room where too many have yet to say it."""
         if len(self._unknown) == MOST_WAITING:
             next(iter(self._unknown)).transport.abort()
-        self._unknown[writer], known = None, False
+            self._refused += 1
+        self._unknown[writer] = None
         try:
             known = hmac.compare_digest(await reader.readexactly(TOKEN_BYTES), self._token)
         finally:
             self._unknown.pop(writer)
-            self._refused += not known
+        self._refused += not known
         return known
 
     def _message(self) -> bytes:
