@@ -47,12 +47,20 @@ class UnevenWire(Wire):
         return some
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    return one, other
+
+
 @contextmanager
 def meshes(size: int, seed: int | None = None, timeout_s: float = 20.0) -> Iterator[list[Mesh]]:
-    """Ranks of this process, joined by pairs of sockets; with a seed, these are uneven."""
+    """Ranks of this process, joined by connections; with a seed, these are uneven."""
     wires: list[dict[int, Wire]] = [{} for _ in range(size)]
     for one, other in itertools.combinations(range(size), 2):
-        ends = socket.socketpair()
+        ends = tcp_pair()
         for rank, peer, end in ((one, other, ends[0]), (other, one, ends[1])):
             chance = random.Random(f"{seed} {rank} {peer}")
             wires[rank][peer] = Wire(end, end) if seed is None else UnevenWire(end, chance)

@@ -33,6 +33,9 @@ VERBS = {
 }
 """Each is a module here with a function `run`, imported only when it is asked for."""
 
+_SENDING = ("train", "probe", "bench", "sweep", "lab")
+"""The verbs that start workers, or a command that may."""
+
 _NO_WAY_IN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 """What keeps one from a path that a user names, before any reader opens it."""
 
@@ -64,9 +67,12 @@ def _with_secret(arguments: list[str]) -> list[str]:
     before, mark, after = split_at(split, "--secret")
     if mark and not after:
         raise UserError("--secret has no value; expected a file of firetree secret new")
+    asked = before + after[1:]
     if mark:
+        if asked[:1] and asked[0] not in _SENDING:
+            raise UserError(f"--secret is for {', '.join(_SENDING)}; {asked[0]} sends nothing")
         os.environ[VARIABLE] = os.path.abspath(after[0])
-    return before + after[1:]
+    return asked
 
 
 def _both_parts(argument: str) -> list[str]:

@@ -38,7 +38,7 @@ class Wire:
 
     def limit_unsent(self, in_turn: bool) -> None:
         """Let a send end with few bytes left in the kernel where others wait for its end, else with more."""
-        if in_turn != self._in_turn and self.outgoing.family != socket.AF_UNIX:
+        if in_turn != self._in_turn:
             unsent_bytes = UNSENT_IN_TURN_BYTES if in_turn else UNSENT_BYTES
             with suppress(OSError):  # closed by another thread, as the next transfer says
                 self.outgoing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
