@@ -166,16 +166,9 @@ def row(fault: str, outcomes: Sequence[Outcome]) -> list[str]:
         sum(report.is_wrong or report.goes_on for report in ended),
         sum(None in outcome.reports.values() for outcome in outcomes),
     )
-    times_s = (
-        []
-        if fault == "stopped"
-        else [median(noticed_s), quantiles(noticed_s, n=20)[-1], max(noticed_s)]
-    )
-    return [
-        fault,
-        *(f"{count:,}" for count in counts),
-        *(f"{1e3 * it:.1f}" for it in times_s or ()),
-    ]
+    times_s = (median(noticed_s), quantiles(noticed_s, n=20)[-1], max(noticed_s))
+    times = [f"{1e3 * time_s:.1f}" for time_s in times_s] if fault != "stopped" else [""] * 3
+    return [fault, *(f"{count:,}" for count in counts), *times]
 
 
 def main() -> None:
@@ -196,13 +189,13 @@ def main() -> None:
         write_section(
             "Faults amid all-reduces over wires",
             f"python benchmarks/wire_faults.py --faults {options.faults} --seed {options.seed}",
-            "Two to five ranks on loopback, every algorithm, 1 kB to 4 MB, drawn at random, sum again and "
-            "again; a fault strikes up to 50 ms after they began. A rank is killed, or stopped for up to "
-            "half a second with a timeout of 0.3 s; or one of its connections is shut down or reset by "
-            "its own process. Errors that do not name another rank, ranks that notice nothing and "
-            "all-reduces that an error does not end count as trials that do not end as they must: "
-            f"{bad} of {len(outcomes)}. The times are of all ranks with an error, also of those that hear "
-            "of the fault only from others.",
+            "Two to five ranks on loopback sum 1 kB to 4 MB again and again by any algorithm, all drawn at "
+            "random; the fault strikes up to 50 ms after they began. A rank is killed, or stopped for up "
+            "to half a second with a timeout of 0.3 s, or its own process shuts down or resets one of its "
+            "connections. Each rank must end with an error that names another one, and the next "
+            "all-reduce that it tries must fail; only a stop may end with no error at all. "
+            f"{bad} trials ended otherwise. The times are of all ranks with an error, also of "
+            f"those that hear of it only from others; the load was {os.getloadavg()[1]:.0f}.",
             rows(outcomes),
         )
     sys.exit(1 if bad else 0)
