@@ -28,12 +28,8 @@ def speak_over_one_network(store: Store, rank_info: RankInfo) -> None:
     """Choose the interface, unless the environment names one; all workers call this.
 
     Raises:
-        UserError: the environment names an interface that this host lacks.
         RunFailedError: another worker is lost.
     """
-    named = os.environ.get(_VARIABLES[0])
-    if named:
-        _check(named)
     addresses = _exchange_addresses(store, rank_info)
     own = (
         "127.0.0.1"
@@ -41,7 +37,7 @@ def speak_over_one_network(store: Store, rank_info: RankInfo) -> None:
         else reach.among(addresses, addresses[rank_info.rank])
     )
     interface = "lo" if reach.is_loopback(own) else reach.interface_of(own)
-    if named or not interface:
+    if os.environ.get(_VARIABLES[0]) or not interface:
         return
     speak_over(interface)
     if rank_info.rank == 0 and not reach.is_loopback(own):
@@ -49,19 +45,17 @@ def speak_over_one_network(store: Store, rank_info: RankInfo) -> None:
         tell(f"speaking over {interface} ({own}), {how}")
 
 
-def check_transport() -> None:
-    """Raise UserError for a transport of Gloo's that PyTorch's wheels lack, as TLS."""
+def check_environment() -> None:
+    """Raise UserError for a transport or interface of Gloo's that it names and that is not there."""
     transport = os.environ.get("GLOO_DEVICE_TRANSPORT") or "TCP"
     if transport != "TCP":
         raise UserError(
             f"GLOO_DEVICE_TRANSPORT={transport} in the environment; expected TCP, as PyTorch's wheels "
-            "are built without TLS and others. To encrypt what travels, join the hosts by WireGuard"
+            "are built without TLS and others. To encrypt what travels, use --secret"
         )
-
-
-def _check(named: str) -> None:
+    named = os.environ.get(_VARIABLES[0])
     known = dict.fromkeys(reach.own_addresses().values())
-    if any(name not in known for name in named.split(",")):
+    if named and any(name not in known for name in named.split(",")):
         raise UserError(
             f"{_VARIABLES[0]}={named} in the environment; expected a network interface of this host "
             f"with an address, one of {', '.join(known)}"

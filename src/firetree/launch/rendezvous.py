@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.distributed import HashStore, Store
 
 from firetree.errors import RunFailedError
-from firetree.launch.network import check_transport, speak_over, speak_over_one_network
+from firetree.launch.network import check_environment, speak_over, speak_over_one_network
 from firetree.launch.rank_info import RankInfo
 from firetree.launch.store import open_store
 from firetree.peers import BACKEND, opened
@@ -30,7 +30,7 @@ def joined(rank_info: RankInfo, timeout_s: float) -> Iterator[None]:
             TCP.
         RunFailedError: rank 0 cannot be reached, or another rank does not come or is lost later.
     """
-    check_transport()
+    check_environment()
     share_cores(rank_info)
     timeout = timedelta(seconds=timeout_s)
     if rank_info.world_size == 1:
