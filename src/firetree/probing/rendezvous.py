@@ -1,8 +1,8 @@
 """How hosts find rank 0: through a store that all of them reach, and then over TCP.
 
 Rank 0 publishes its address, or all its addresses where it cannot tell which one leads to the others.
-Each host tries them until one answers with the same token. The local end of that connection tells the
-host which of its own addresses faces the others.
+Each host tries them until one answers with the same token; with a secret, both speak TLS from there
+on. The local end of that connection tells the host which of its own addresses faces the others.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.distributed import Store
 
 from firetree.errors import RunFailedError
 from firetree.peers import reach
+from firetree.wires import given_secret
 
 _TRY_S = 1.0
 
@@ -87,7 +88,8 @@ def _try(address: str, rendezvous: Rendezvous) -> socket.socket | None:
     with contextlib.suppress(OSError):
         stream.sendall(rendezvous.token)
         if stream.recv(len(rendezvous.token), socket.MSG_WAITALL) == rendezvous.token[::-1]:
-            return stream
+            secret = given_secret()
+            return secret.calling(stream) if secret else stream
     stream.close()
     return None
 

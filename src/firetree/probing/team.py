@@ -19,6 +19,7 @@ from firetree.errors import UserError
 from firetree.probing.greeting import greeted
 from firetree.probing.orders import Introduction, Order, Replied, Wait, encode_order
 from firetree.probing.rendezvous import Rendezvous
+from firetree.wires import given_secret
 
 GRACE_S = 3.0
 """How long after a step's own limit an answer may come: a busy host is not a lost one."""
@@ -68,6 +69,9 @@ class Team:
     def _admit(self, stream: socket.socket, rendezvous: Rendezvous) -> None:
         stream.settimeout(_SEND_S)
         stream.sendall(rendezvous.token[::-1])
+        if secret := given_secret():
+            stream = secret.called(stream)
+            stream.do_handshake()
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with stream.makefile("rb") as file:
             introduction = parse_json(Introduction, file.readline(), "a host's introduction")
