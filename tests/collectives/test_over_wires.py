@@ -243,7 +243,7 @@ def test_after_an_error_a_rank_adds_nothing_to_the_message_that_it_left_unfinish
     schedule = Schedule(
         3, 1, ((send(1, 0), send(2, 0)), (recv(0, 0),), (recv(0, 0),)), "broadcast", (0,)
     )
-    size = 200_000  # more than the kernel holds
+    size = 4_000_000  # more than the kernel holds
     with meshes(3) as ranks, ThreadPoolExecutor(1) as threads:
         ranks[2].close()
         carrier = OverWires(schedule, ranks[0])

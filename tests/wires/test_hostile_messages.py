@@ -18,7 +18,7 @@ import pytest
 import torch
 from hostile_files import resident_bytes
 from programs import ALGORITHMS
-from test_mesh import HERE
+from test_over_wires import tcp_pair
 
 from firetree import collectives
 from firetree.collectives.over_wires import PIECE_BYTES, OverWires
@@ -160,8 +160,7 @@ def expected(trial: Trial) -> torch.Tensor | None:
 
 def connection() -> tuple[socket.socket, socket.socket]:
     """Both ends of a TCP connection, which leaves nothing behind in the kernel when it is closed."""
-    with socket.create_server((HERE, 0)) as door:
-        ends = socket.create_connection(door.getsockname()), door.accept()[0]
+    ends = tcp_pair()
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
