@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -53,20 +54,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = [section.name for section in SECTIONS]
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(names))
-    wanted = parser.parse_args().sections or names
+    parser.add_argument("--before", type=Path, help="a checkout of an older version, run as well")
+    arguments = parser.parse_args()
     for section in SECTIONS:
-        if section.name in wanted:
-            measure(section)
+        if section.name in (arguments.sections or names):
+            measure(section, arguments.before)
 
 
-def measure(section: Section) -> None:
-    firetree = str(Path(sys.executable).with_name("firetree"))
-    words = [firetree if word == "firetree" else word for word in section.command.split()]
-    done = subprocess.run([*words, "--json"], stdout=subprocess.PIPE, check=True)
-    rows = json.loads(done.stdout)
-    write_section(section.title, section.command, section.text, table(rows, section.with_form))
+def measure(section: Section, before: Path | None) -> None:
+    rows, text = measured(section, {}), section.text
+    if before:
+        environ = {"PYTHONPATH": str(before / "src")}
+        text += f" Of commit {commit(before)}, measured after it beside Gloo's own: `before`."
+        rows += [
+            {**row, "algorithm": f"{row['algorithm']}, before"}
+            for row in measured(section, environ)
+            if row["algorithm"] != "gloo"
+        ]
+    write_section(section.title, section.command, text, table(rows, section.with_form))
     if section.then:
         section.then(rows)
+
+
+def measured(section: Section, environ: dict[str, str]) -> list[Row]:
+    firetree = str(Path(sys.executable).with_name("firetree"))
+    words = [firetree if word == "firetree" else word for word in section.command.split()]
+    environ = os.environ | environ
+    done = subprocess.run([*words, "--json"], stdout=subprocess.PIPE, check=True, env=environ)
+    return list(json.loads(done.stdout))
+
+
+def commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
 
 
 def table(rows: Sequence[Row], with_form: bool) -> list[list[str]]:
@@ -123,6 +143,7 @@ def conclude_small(rows: Sequence[Row]) -> None:
     """Print the best algorithm of each cell, for the docs."""
     for ranks in sorted({row["world_size"] for row in rows}):
         mine = [row for row in rows if row["world_size"] == ranks and row["algorithm"] != "gloo"]
+        mine = [row for row in mine if not row["algorithm"].endswith("before")]
         best = [
             min(
                 (row for row in mine if row["size_bytes"] == size), key=lambda r: r["ratio_to_gloo"]

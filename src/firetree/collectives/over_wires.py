@@ -33,8 +33,8 @@ Reduction = Callable[[Tensor, Tensor], object]
 PIECE_BYTES = 1 << 17
 """What is received and added at a time: it stays in a core's cache, and one core adds it."""
 
-WAKE_BYTES = 1 << 19
-"""A sleeping thread wakes once so much has come: a link of 1 Gbit/s takes 4 ms for it."""
+WAKE_BYTES = 1 << 20
+"""A sleeping thread wakes once so much has come: a link of 1 Gbit/s takes 8 ms for it."""
 
 _HEADER = struct.Struct("=QQ")
 """The number of the message on its way between two ranks, and the bytes of the chunk."""

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-UNSENT_BYTES, UNSENT_IN_TURN_BYTES = 1 << 19, 1 << 17
+UNSENT_BYTES, UNSENT_IN_TURN_BYTES = 1 << 22, 1 << 17
 """A send ends when no more than this waits in the kernel: less where the next one waits for its end."""
 
 
