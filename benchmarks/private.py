@@ -36,9 +36,7 @@ def measured(command: str, environ: dict[str, str]) -> dict[Cell, tuple[float, f
         [*words, "--json"], stdout=subprocess.PIPE, check=True, env=os.environ | environ
     )
     rows = [row for row in json.loads(done.stdout) if row["algorithm"] == "ring"]
-    return {
-        (row["world_size"], row["size_bytes"]): (row["median_s"], row["cpu_s"]) for row in rows
-    }
+    return {(row["world_size"], row["size_bytes"]): (row["median_s"], row["cpu_s"]) for row in rows}
 
 
 def main() -> None:
@@ -58,10 +56,8 @@ def main() -> None:
                 ranks, size = cell
                 sent_mb = 2 * (ranks - 1) * size / 1e6
                 rate = sent_mb / median(turn[cell][1] for turn in private)
-                table.append(
-                    [place, str(ranks), format_bytes(size), *map(median_and_spread, times)]
-                    + [median_and_spread(ratios), f"{rate:.0f}"]
-                )
+                line = [place, str(ranks), format_bytes(size), *map(median_and_spread, times)]
+                table.append([*line, median_and_spread(ratios), f"{rate:.0f}"])
     write_section(
         "What a secret costs",
         "python benchmarks/private.py",

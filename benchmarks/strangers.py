@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -137,7 +137,9 @@ def visits(kinds: dict[str, Stranger], ports: list[int]) -> Iterator[None]:
         yield
 
 
-def besiege(job: Job, visitors: Iterator[None], number: int, rate: float) -> tuple[list[float], float]:
+def besiege(
+    job: Job, visitors: Iterator[None], number: int, rate: float
+) -> tuple[list[float], float]:
     """Let so many in, in every other stretch; gives when stretches began, and the most memory in MB."""
     began, most_mb = [time.monotonic()], job.memory_mb()
     while number > 0:
@@ -155,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strangers", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=100.0, help="a second, while ranks train")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=8_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -203,20 +205,42 @@ def visit(job: Job, kinds: dict[str, Stranger], number: int, rate: float) -> lis
     calm, visited = (
         [
             step.step_s
-            for begin_s, end_s in list(zip(began, began[1:], strict=False))[first::2]
+            for begin_s, end_s in list(pairwise(began))[first::2]
             for step in steps
             if begin_s <= step.start_s < end_s
         ]
         for first in (0, 1)
     )
     return [
-        ["strangers", "come", "refused, by the ranks' own count", "seconds", "step's median", "95 % of steps", "memory MB, before", "most"],
-        ["at the meeting", str(number // 2), str(at_the_meeting), f"{meeting_s:.0f}", "", "", f"{before_mb:.0f}", f"{meeting_mb:.0f}"],
         [
-            "while ranks train", str(number // 2), str(sum(later)), f"{began[-1] - began[0]:.0f}",
+            "strangers",
+            "come",
+            "refused, by the ranks' own count",
+            "seconds",
+            "step's median",
+            "95 % of steps",
+            "memory MB, before",
+            "most",
+        ],
+        [
+            "at the meeting",
+            str(number // 2),
+            str(at_the_meeting),
+            f"{meeting_s:.0f}",
+            "",
+            "",
+            f"{before_mb:.0f}",
+            f"{meeting_mb:.0f}",
+        ],
+        [
+            "while ranks train",
+            str(number // 2),
+            str(sum(later)),
+            f"{began[-1] - began[0]:.0f}",
             f"{median(visited) / median(calm):.3f} of the others'",
             f"{quantiles(visited, n=20)[-1] / quantiles(calm, n=20)[-1]:.3f} of the others'",
-            f"{training_mb:.0f}", f"{most_mb:.0f}",
+            f"{training_mb:.0f}",
+            f"{most_mb:.0f}",
         ],
     ]
 
