@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -28,7 +29,7 @@ from results import median_and_spread, write_section
 PEER = "DDP's own (Gloo)"
 WAYS = ("binomial_tree", "kary_tree:7", "ring", "gloo")
 WORLD_SIZES = (2, 4)
-REPEATS, STEPS, WARM_UP = 9, 12, 4
+REPEATS, STEPS, WARM_UP = 9, 4, 4
 BATCH = 64
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
@@ -40,6 +41,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
         lambda: models.build("squeezenet_v1_1", classes=10, channels=3, size=32),
         (3, 32, 32),
     ),
+    "three layers of 10 MB": (
+        lambda: nn.Sequential(
+            nn.Flatten(), nn.Linear(256, 1500), nn.Linear(1500, 1400), nn.Linear(1400, 10)
+        ),
+        (1, 16, 16),
+    ),
     "one layer of 1 kB": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(25, 10)), (1, 5, 5)),
 }
 
@@ -48,27 +55,31 @@ Step = Callable[[], None]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--before", type=Path, help="a checkout of an older version, run as well")
+    before = parser.parse_args().before
     if "RANK" in os.environ:
         measure()
         return
     rows = [["network", "W", "workers", "synchronised by", "ms a step", "ratio to DDP's own"]]
     for world_size in WORLD_SIZES:
-        rows += table_rows(world_size, run_ranks(world_size))
+        rows += table_rows(world_size, run_ranks(world_size, {}), "")
+        if before:
+            older = run_ranks(world_size, {"PYTHONPATH": str(before / "src")})
+            rows += table_rows(world_size, older, ", before")
     write_section(
         "The hook against DDP's own all-reduce",
         "python benchmarks/hook.py",
         f"Median (least to most) of {REPEATS} interleaved repeats of {STEPS} steps, batch {BATCH} over "
         "all workers. The ratio is taken within each repeat: below 1 is faster than DDP's own. "
-        "`gloo` is Gloo's all-reduce called from our hook.",
+        "`gloo` is Gloo's all-reduce called from our hook; `before` is an older version's, run right after.",
         rows,
     )
 
 
-def run_ranks(world_size: int) -> dict[str, dict[str, list[float]]]:
+def run_ranks(world_size: int, environ: dict[str, str]) -> dict[str, dict[str, list[float]]]:
     """Seconds a step by network, way of synchronising and repeat, as rank 0 saw them."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={world_size}"]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"} | environ
     done = subprocess.run(
         [*command, "--standalone", __file__], env=environment, stdout=subprocess.PIPE, check=True
     )
@@ -117,7 +128,9 @@ def make_step(build: Callable[[], nn.Module], shape: tuple[int, int, int], name:
     return step
 
 
-def table_rows(world_size: int, seconds: dict[str, dict[str, list[float]]]) -> list[list[str]]:
+def table_rows(
+    world_size: int, seconds: dict[str, dict[str, list[float]]], when: str
+) -> list[list[str]]:
     rows = []
     for network, by_name in seconds.items():
         weights = sum(p.numel() * 4 for p in NETWORKS[network][0]().parameters())
@@ -126,7 +139,7 @@ def table_rows(world_size: int, seconds: dict[str, dict[str, list[float]]]) -> l
             ratios = [a / b for a, b in zip(by_name[name], by_name[PEER], strict=True)]
             size = f"{weights / 1e3:,.0f} kB"
             times, ratio = median_and_spread(ms), median_and_spread(ratios)
-            rows.append([network, size, str(world_size), name, times, ratio])
+            rows.append([network, size, str(world_size), name + when, times, ratio])
     return rows
 
 
