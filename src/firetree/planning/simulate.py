@@ -59,12 +59,13 @@ class _Simulation:
         self._processors = CPUs(self._clock, machine_of * 2, cores)
         self._beside_s = _beside_s(network)
         self._followers: list[list[int]] = [[] for _ in range(2 * len(graph.transfers))]
+        self._next_children: list[list[int]] = [[] for _ in graph.transfers]
         self._missing = [
             self._wait(event, causes)
             for t, causes in enumerate(_causes(graph))
             for event, causes in ((moved(t), causes), (applied(t), {*graph.before_applying[t]}))
         ]
-        for events in self._followers:
+        for events in (*self._followers, *self._next_children):
             events.sort(key=self._turn)
         self._arrived = [False] * len(graph.transfers)
         self._ready = [deque[int]() for _ in range(network.size)]
@@ -73,8 +74,20 @@ class _Simulation:
 
     def _wait(self, event: int, causes: set[int]) -> int:
         for cause in causes:
-            self._followers[cause].append(event)
+            if event == moved(event // 2) and self._goes_to_another(event, cause):
+                self._next_children[cause // 2].append(event)
+            else:
+                self._followers[cause].append(event)
         return len(causes)
+
+    def _goes_to_another(self, event: int, cause: int) -> bool:
+        """Whether a transfer waits for its sender to have sent another rank the same chunk."""
+        later, earlier = self._graph.transfers[event // 2], self._graph.transfers[cause // 2]
+        return (
+            cause == moved(cause // 2)
+            and later.sender == earlier.sender
+            and later.receiver != earlier.receiver
+        )
 
     def run(self) -> Price:
         events = [moved(t) for t in range(len(self._arrived)) if not self._missing[moved(t)]]
@@ -88,7 +101,10 @@ class _Simulation:
         return event % 2 == 1, self._graph.transfers[event // 2].send_index
 
     def _happen(self, event: int) -> None:
-        for follower in self._followers[event]:
+        self._go_on(self._followers[event])
+
+    def _go_on(self, events: list[int]) -> None:
+        for follower in events:
             self._missing[follower] -= 1
             if not self._missing[follower]:
                 t = follower // 2
@@ -98,12 +114,19 @@ class _Simulation:
                     self._take_in(t)
 
     def _start(self, t: int) -> None:
-        """Send a transfer on its way; that its bytes have gone is what `moved` means here."""
+        """Send a transfer on its way; that its bytes have gone is what `moved` means here.
+
+        The next child is served once they have left the sender's port, though they may wait elsewhere.
+        """
         transfer, network = self._graph.transfers[t], self._network
         ends = transfer.sender, transfer.receiver
 
-        def send(_: float) -> None:
-            self._links.send(self._chunk_bytes, self._wires.route(*ends), gone)
+        def send(now_s: float) -> None:
+            route = self._wires.route(*ends)
+            if children := self._next_children[t]:
+                port_s = self._chunk_bytes / self._links.rates_bytes_s[route[0]]
+                self._clock.at(now_s + port_s, lambda _: self._go_on(children))
+            self._links.send(self._chunk_bytes, route, gone)
 
         def gone(now_s: float) -> None:
             self._clock.at(now_s + network.latency(*ends), arrived)
