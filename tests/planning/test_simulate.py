@@ -208,9 +208,21 @@ def test_of_things_with_one_name_the_busiest_counts(network: Network, limited_by
 def test_a_server_that_has_long_waited_for_a_slow_host_takes_in_all_others_at_once() -> None:
     ports = (1_000 * RATE_BYTES_S, RATE_BYTES_S, *(10 * RATE_BYTES_S,) * 400)
     network, star = Network.of_ports(ports), collectives.build("parameter_server", 402, 1)
-    # The others' parts have come when the slow one's has; their copies go out while it waits for its own.
-    slow_s = CHUNK_BYTES / RATE_BYTES_S
-    assert price(star, network, CHUNK_BYTES).time_s == pytest.approx(2 * slow_s)
+    # The others' parts have come when the slow one's has; then each copy leaves the server's port by
+    # itself, the slow one's last.
+    slow_s, port_s = CHUNK_BYTES / RATE_BYTES_S, 400 * CHUNK_BYTES / (1_000 * RATE_BYTES_S)
+    assert price(star, network, CHUNK_BYTES).time_s == pytest.approx(2 * slow_s + port_s)
+
+
+@pytest.mark.parametrize("slow", [1, 3])
+def test_a_child_behind_a_slow_link_holds_up_no_other(slow: int) -> None:
+    ports = [4 * RATE_BYTES_S] * 4
+    ports[slow] = RATE_BYTES_S
+    copies = collectives.build("parameter_server", 4, 1, "broadcast")
+    at_once_s = CHUNK_BYTES / RATE_BYTES_S
+    before_s = 2 * CHUNK_BYTES / (4 * RATE_BYTES_S)  # where the others' come first
+    time_s = price(copies, Network.of_ports(ports), CHUNK_BYTES).time_s
+    assert at_once_s * 0.999 <= time_s <= (at_once_s + before_s) * 1.001
 
 
 def test_one_rank_alone_takes_no_time() -> None:
