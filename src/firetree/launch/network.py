@@ -51,7 +51,7 @@ def check_environment() -> None:
     if transport != "TCP":
         raise UserError(
             f"GLOO_DEVICE_TRANSPORT={transport} in the environment; expected TCP, as PyTorch's wheels "
-            "are built without TLS and others. To encrypt what travels, use --secret"
+            f"are built without TLS and others. To encrypt what travels, set {VARIABLE}"
         )
     named = os.environ.get(_VARIABLES[0])
     known = dict.fromkeys(reach.own_addresses().values())

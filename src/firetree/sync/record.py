@@ -103,7 +103,7 @@ class Record:
         self._read_s, self._infos = time.monotonic(), self._read()
         for peer in sorted(earlier.keys() & self._infos):
             now = self._infos[peer].since(earlier[peer])
-            if now.acked_bytes or now.received_bytes:
+            if now.sent_bytes or now.received_bytes:  # late acknowledgements alone tell nothing
                 yield WireSpan(self._names[peer], start_s, self._read_s, now)
 
     def _read(self) -> dict[int, TcpInfo]:
