@@ -24,9 +24,7 @@ from firetree.planning.candidates import best_of
 from results import write_points, write_section
 
 POINTS = Path(__file__).with_name("prediction.csv")
-COMMAND = (
-    "bench allreduce --algorithms all,forest --predict --sizes 64kB,1MB,5MB --repeats 5 --json"
-)
+COMMAND = "bench allreduce --algorithms all,forest --predict --sizes 64kB,1MB,5MB --json"
 Row = dict[str, Any]
 
 _ALTERNATING = Network(
@@ -53,14 +51,16 @@ NETWORKS = TUNED | KEPT_OUT
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help=", ".join(NETWORKS))
-    wanted = parser.parse_args().networks or list(NETWORKS)
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each point")
+    options = parser.parse_args()
+    wanted, repeats = options.networks or list(NETWORKS), options.repeats
     points = [point for point in read_points() if point["network"] not in wanted]
     for name in wanted:
-        points += [{"network": name, **row} for row in measured(NETWORKS[name])]
+        points += [{"network": name, **row} for row in measured(NETWORKS[name], repeats)]
         write_points(POINTS, points)
     write_section(
         "Prediction against measurement",
-        "python benchmarks/prediction.py",
+        f"python benchmarks/prediction.py --repeats {repeats}",
         "Off by: |predicted / measured − 1|, over all points and over those above 64 kB. The pick is what "
         "a plan takes for a size: the way predicted fastest, but Gloo's own where that is within 3 %; it is right where its measured time is within 5 % of "
         "the best measured. All points are in `benchmarks/prediction.csv`.",
@@ -68,18 +68,19 @@ def main() -> None:
     )
     write_section(
         "Forests against Gloo",
-        "python benchmarks/prediction.py",
+        f"python benchmarks/prediction.py --repeats {repeats}",
         "5 MB, median of the ratios within each repeat; the bound is the network's lower bound.",
         [*forest_table(points)],
     )
 
 
-def measured(network: Network) -> list[Row]:
+def measured(network: Network, repeats: int) -> list[Row]:
     firetree = str(Path(sys.executable).with_name("firetree"))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(to_json(network))
         file.flush()
-        command = [firetree, "lab", "--network", file.name, "--", firetree, *COMMAND.split()]
+        bench = [firetree, *COMMAND.split(), "--repeats", str(repeats)]
+        command = [firetree, "lab", "--network", file.name, "--", *bench]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return list(json.loads(done.stdout))
 
