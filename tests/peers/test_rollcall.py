@@ -11,8 +11,9 @@ import pytest
 import torch.distributed as dist
 from ranks import run_on_ranks
 
-from firetree.peers import join, waiting
+from firetree.peers import gather_json, join, waiting
 from firetree.peers import rollcall as rollcall_module
+from firetree.wires import MOST_WAITING
 
 Said = tuple[str, int | None]
 """The message, and the rank that failed."""
@@ -130,6 +131,36 @@ def be_spoken_to() -> str:
         return str(loss)
     time.sleep(3 * PATIENCE_S)
     return ""
+
+
+def be_flooded() -> int:
+    """How many silent clients rank 1 keeps, of which the last come while it cannot answer."""
+    roll, (_, pid) = join(), gather_json(os.getpid())
+    if dist.get_rank():
+        time.sleep(3 * PATIENCE_S)
+        return 0
+    member = roll._members[1]
+    silent = [socket.create_connection((member.address, member.port)) for _ in range(MOST_WAITING)]
+    time.sleep(PATIENCE_S / 8)
+    os.kill(pid, signal.SIGSTOP)
+    silent += [socket.create_connection((member.address, member.port)) for _ in range(90)]
+    os.kill(pid, signal.SIGCONT)
+    time.sleep(PATIENCE_S / 8)
+    return sum(is_open(stream) for stream in silent)
+
+
+def is_open(stream: socket.socket) -> bool:
+    stream.setblocking(False)
+    try:
+        return bool(stream.recv(1))
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def test_no_more_silent_clients_are_kept_than_may_wait() -> None:
+    assert run_on_ranks(2, be_flooded)[0] <= MOST_WAITING
 
 
 def test_strangers_hear_nothing_and_hold_up_nobody() -> None:

@@ -266,13 +266,15 @@ class RollCall:
     ) -> bool:
         """Whether a client does; the one who came first makes room where too many have yet to say it."""
         if len(self._unknown) == MOST_WAITING:
-            next(iter(self._unknown)).transport.abort()
+            first = next(iter(self._unknown))
+            del self._unknown[first]  # now: its own task runs later than others may come
+            first.transport.abort()
             self._refused += 1
         self._unknown[writer] = None
         try:
             known = hmac.compare_digest(await reader.readexactly(TOKEN_BYTES), self._token)
         finally:
-            self._unknown.pop(writer)
+            self._unknown.pop(writer, None)
         self._refused += not known
         return known
 
