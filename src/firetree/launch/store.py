@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -61,10 +61,7 @@ def _wait_for_all(
     with closing(Listener(listening, given_secret())) as listener:
         others = range(1, rank_info.world_size)
         try:
-            if agent:
-                with agent.telling_port(listener.port):
-                    streams = listener.accept(_token(rank_info), others, until_s)
-            else:
+            with agent.telling_port(listener.port) if agent else nullcontext():
                 streams = listener.accept(_token(rank_info), others, until_s)
         except AbsentError as error:
             text = _absent(rank_info, error.ranks, limit_s)

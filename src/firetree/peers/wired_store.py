@@ -49,8 +49,8 @@ class WiredStore(dist.Store):
         values = _Values()
         for rank, stream in streams.items():
             stream.settimeout(None)
-            name, work = f"firetree-store-{rank}", lambda stream=stream: _serve(stream, values)
-            threading.Thread(target=work, name=name, daemon=True).start()
+            name, asked = f"firetree-store-{rank}", (stream, values)
+            threading.Thread(target=_serve, args=asked, name=name, daemon=True).start()
         return WiredStore(values.do, timeout_s)
 
     @staticmethod

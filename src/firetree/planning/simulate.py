@@ -74,7 +74,7 @@ class _Simulation:
 
     def _wait(self, event: int, causes: set[int]) -> int:
         for cause in causes:
-            if event == moved(event // 2) and self._goes_to_another(event, cause):
+            if self._goes_to_another(event, cause):
                 self._next_children[cause // 2].append(event)
             else:
                 self._followers[cause].append(event)
@@ -84,7 +84,7 @@ class _Simulation:
         """Whether a transfer waits for its sender to have sent another rank the same chunk."""
         later, earlier = self._graph.transfers[event // 2], self._graph.transfers[cause // 2]
         return (
-            cause == moved(cause // 2)
+            (event, cause) == (moved(event // 2), moved(cause // 2))
             and later.sender == earlier.sender
             and later.receiver != earlier.receiver
         )

@@ -106,14 +106,15 @@ def attach(
     try:
         chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), wired)
         agree(_description(model, chosen, compression), _REMEDY, wired)
-    except UserError:
+        on_gpu, beside = device.type == "cuda", wired
+        if on_gpu:
+            beside = _connected(f"{name} on nccl", "nccl", timeout_s, group)
+        alone = group.size() == 1 or current() is not None
+        roll = None if alone else join(partial(gather_json, group=wired))
+    except BaseException:
         dist.destroy_process_group(wired)
         raise
-    alone = group.size() == 1 or current() is not None
-    roll = None if alone else join(partial(gather_json, group=wired))
-    beside = wired
-    if device.type == "cuda":
-        beside = _connected(f"{name} on nccl", "nccl", timeout_s, group)
+    if on_gpu:
         dist.destroy_process_group(wired)
     synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
     Hook(model, synchroniser).register()
