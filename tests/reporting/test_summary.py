@@ -99,9 +99,9 @@ def test_a_run_that_goes_on_by_a_new_plan_keeps_its_steps(tmp_path: Path) -> Non
     ("content", "message"),
     [
         (None, "no trace in"),
-        ('{"version": 99}\n', r"rank-0000.jsonl: line 1 is of version 99; expected 2"),
+        ('{"version": 99}\n', r"rank-0000.jsonl: line 1 is of version 99; expected 3"),
         ('{"version": 1, "rank": 0}\n', "line 1 lacks the field 'world_size'"),
-        ("", "rank-0000.jsonl is empty; expected a trace of version 2"),
+        ("", "rank-0000.jsonl is empty; expected a trace of version 3"),
         ("[]\n", r"line 1: \[\]; expected a table"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from firetree.trace import BucketSpan, StepTrace, TraceHeader, append_steps, begin_trace
+from firetree.trace import BucketSpan, PassSpan, StepTrace, TraceHeader, append_steps, begin_trace
 
 STEPS = 5
 
@@ -31,6 +31,8 @@ def step(
         samples=8,
         sent_bytes=sent_bytes,
         buckets=(BucketSpan(0, 500, ready_s, ready_s, end_s),),
+        communication_s=communication_s,
+        passes=(PassSpan(ready_s, end_s),),
     )
 
 

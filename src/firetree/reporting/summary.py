@@ -95,7 +95,7 @@ def _summary(run_dir: Path) -> Summary:
     step_s = _mean(rounds, lambda step, _: step.step_s)
     parts = {
         "data_wait_s": _mean(rounds, lambda step, _: step.data_wait_s),
-        "compute_s": _mean(rounds, lambda step, _: _compute_s(step)),
+        "compute_s": _mean(rounds, lambda step, _: step.step_s - step.data_wait_s - step.communication_s),
         "exposed_communication_s": _mean(rounds, _exposed_s),
         "straggler_wait_s": _mean(rounds, _straggler_wait_s),
     }
@@ -133,13 +133,16 @@ def _mean(rounds: Sequence[Round], quantity: Callable[[StepTrace, Round], float]
     return fmean(quantity(step, one) for one in rounds for step in one)
 
 
-def _compute_s(step: StepTrace) -> float:
-    return step.step_s - step.data_wait_s - step.communication_s
+def _ready_s(step: StepTrace) -> float:
+    """When a rank had computed its last gradient."""
+    if step.passes:
+        return step.passes[-1].ready_s
+    return step.start_s + step.data_wait_s + step.forward_s + step.backward_s
 
 
 def _straggler_wait_s(step: StepTrace, one: Round) -> float:
-    last_ready_s = max(other.gradients_ready_s for other in one)
-    return min(step.communication_s, last_ready_s - step.gradients_ready_s)
+    last_ready_s = max(map(_ready_s, one))
+    return min(step.communication_s, last_ready_s - _ready_s(step))
 
 
 def _exposed_s(step: StepTrace, one: Round) -> float:
@@ -171,4 +174,4 @@ def _bottleneck(
 
 
 def _slowest(one: Round) -> int:
-    return max(range(len(one)), key=lambda rank: one[rank].gradients_ready_s)
+    return max(range(len(one)), key=lambda rank: _ready_s(one[rank]))

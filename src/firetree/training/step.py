@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from firetree import models
 from firetree.peers import waiting
 from firetree.tasks import TaskBatch
-from firetree.trace import StepTrace, is_detailed
+from firetree.trace import PassSpan, StepTrace, is_detailed
 from firetree.training.worker import Worker
 
 
@@ -137,6 +137,9 @@ def _trace(
     said = worker.synchroniser.record.take(detailed=is_detailed(step))
     start_s, loaded_s, forward_s, gradients_s, end_s = moments
     backward_s = max([gradients_s, *(bucket.end_s for bucket in said.buckets)])
+    passes: tuple[PassSpan, ...] = ()
+    if said.buckets:
+        passes = (PassSpan(max(bucket.ready_s for bucket in said.buckets), backward_s),)
     return StepTrace(
         step=step,
         start_s=start_s,
@@ -150,6 +153,8 @@ def _trace(
         algorithm=worker.synchroniser.algorithm,
         channels=said.channels,
         wires=said.wires,
+        communication_s=sum(max(0.0, each.end_s - each.ready_s) for each in passes),
+        passes=passes,
     )
 
 

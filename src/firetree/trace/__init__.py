@@ -1,0 +1,71 @@
+"""The trace of a run: for every rank one line a step, with its time and bytes.
+
+A trace is data: `train` and a watched script write it, `report` reads it, and a person can too.
+"""
+
+from firetree.trace.events import Event, EventKind, OpenBucket, OpenStep
+from firetree.trace.files import (
+    TRACE_VERSION,
+    RankTrace,
+    Trace,
+    add_event,
+    append_steps,
+    begin_trace,
+    files,
+    is_of_this_run,
+    read_trace,
+    write_now,
+)
+from firetree.trace.steps import (
+    MOST_LAYERS,
+    MOST_TRANSFERS,
+    BucketSpan,
+    ChannelSpan,
+    Communication,
+    ConnectionSpan,
+    Layer,
+    LayerSpan,
+    PassSpan,
+    Phase,
+    PhaseSpan,
+    StepTrace,
+    TraceHeader,
+    TransferSpan,
+    WireSpan,
+    is_detailed,
+    shift,
+)
+
+__all__ = [
+    "MOST_LAYERS",
+    "MOST_TRANSFERS",
+    "TRACE_VERSION",
+    "BucketSpan",
+    "ChannelSpan",
+    "Communication",
+    "ConnectionSpan",
+    "Event",
+    "EventKind",
+    "Layer",
+    "LayerSpan",
+    "OpenBucket",
+    "OpenStep",
+    "PassSpan",
+    "Phase",
+    "PhaseSpan",
+    "RankTrace",
+    "StepTrace",
+    "Trace",
+    "TraceHeader",
+    "TransferSpan",
+    "WireSpan",
+    "add_event",
+    "append_steps",
+    "begin_trace",
+    "files",
+    "is_detailed",
+    "is_of_this_run",
+    "read_trace",
+    "shift",
+    "write_now",
+]
