@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firetree.peers.verdict import Entry, Verdict, conclude, describe, waited_for
+from firetree.peers.verdict import Conclusion, Entry, conclude, describe, waited_for
 
 HOSTS = {rank: f"10.0.0.{rank}" for rank in range(4)}
 
@@ -18,34 +18,34 @@ def lost(number=1, peer=None, **missing):
 ALIVE, WAITS = Entry(1, "computes", "step 3"), Entry(1, "waits", "step 4")
 
 CASES = {
-    "a killed rank": ({0: lost(r3="gone"), 1: WAITS, 2: WAITS}, Verdict("gone", (3,))),
+    "a killed rank": ({0: lost(r3="gone"), 1: WAITS, 2: WAITS}, Conclusion("gone", (3,))),
     "a stopped rank beside one too busy to answer": (
         {0: lost(peer=1, r1="silent", r3="silent"), 1: lost(peer=3)},
-        Verdict("silent", (3,)),
+        Conclusion("silent", (3,)),
     ),
     "two hosts at once": (
         {0: lost(r1="unreachable", r3="unreachable"), 2: WAITS},
-        Verdict("unreachable", (1, 3)),
+        Conclusion("unreachable", (1, 3)),
     ),
     "gone for a reason": (
         {0: lost(4, peer=1, r1="gone", r3="silent"), 1: lost(2, peer=3, r3="silent")},
-        Verdict("silent", (3,)),
+        Conclusion("silent", (3,)),
     ),
     "ended because of the first failure": (
         {0: lost(5, r2="gone", r3="silent"), 1: lost(2, peer=3, r3="silent")},
-        Verdict("silent", (3,)),
+        Conclusion("silent", (3,)),
     ),
     "this rank was stopped and goes on": (
         {0: lost(7, peer=1, r1="gone", r2="gone", r3="gone"), 1: lost(3, peer=0, r0="silent")},
-        Verdict("silent", (0,)),
+        Conclusion("silent", (0,)),
     ),
     "a reason of its own": (
         {0: lost(peer=2, r2="gone"), 2: Entry(1, "ended", "disk full")},
-        Verdict("ended", (2,), "disk full"),
+        Conclusion("ended", (2,), "disk full"),
     ),
     "this host's network": (
         {0: lost(peer=2, r1="unreachable", r2="unreachable", r3="unreachable")},
-        Verdict("cut off", (0,)),
+        Conclusion("cut off", (0,)),
     ),
     "a link between two who live": (
         {
@@ -54,21 +54,21 @@ CASES = {
             2: lost(2, peer=1, r1="unreachable"),
             3: WAITS,
         },
-        Verdict("link", (1, 2)),
+        Conclusion("link", (1, 2)),
     ),
     "two who wait for each other": (
         {0: lost(peer=1), 1: lost(peer=0), 2: WAITS, 3: WAITS},
-        Verdict("apart", (0, 1)),
+        Conclusion("apart", (0, 1)),
     ),
     "one who computes": (
         {0: lost(), 1: WAITS, 2: ALIVE, 3: WAITS},
-        Verdict("late", (2,), "step 3"),
+        Conclusion("late", (2,), "step 3"),
     ),
     "the end of most accusations": (
         {0: lost(peer=1), 1: lost(peer=2), 2: WAITS, 3: lost(peer=2)},
-        Verdict("late", (2,), "step 4"),
+        Conclusion("late", (2,), "step 4"),
     ),
-    "nobody knows": ({0: lost(), 1: WAITS, 2: WAITS, 3: WAITS}, Verdict("unknown")),
+    "nobody knows": ({0: lost(), 1: WAITS, 2: WAITS, 3: WAITS}, Conclusion("unknown")),
 }
 
 
@@ -80,9 +80,9 @@ def test_the_one_who_failed_is_found(case: str) -> None:
 
 @pytest.mark.parametrize(
     ("has_carrier", "verdict"),
-    [(True, Verdict("unreachable", (1,))), (False, Verdict("cut off", (0,)))],
+    [(True, Conclusion("unreachable", (1,))), (False, Conclusion("cut off", (0,)))],
 )
-def test_between_two_hosts_the_cable_tells(has_carrier: bool, verdict: Verdict) -> None:
+def test_between_two_hosts_the_cable_tells(has_carrier: bool, verdict: Conclusion) -> None:
     roll = {0: lost(r1="unreachable")}
     assert conclude(0, roll, {0: "10.0.0.1", 1: "10.0.0.2"}, has_carrier) == verdict
 
@@ -90,16 +90,16 @@ def test_between_two_hosts_the_cable_tells(has_carrier: bool, verdict: Verdict) 
 def test_of_two_ranks_a_host_those_on_it_still_answer() -> None:
     hosts = {0: "a", 1: "a", 2: "b", 3: "c"}
     roll = {0: lost(r2="unreachable", r3="unreachable"), 1: WAITS}
-    assert conclude(0, roll, hosts) == Verdict("cut off", (0, 1))
+    assert conclude(0, roll, hosts) == Conclusion("cut off", (0, 1))
 
 
 def test_who_waited_for_a_waiter_says_so() -> None:
     def name(*ranks: int) -> str:
         return "rank " + " and ".join(map(str, ranks))
 
-    told = describe(Verdict("gone", (3,)), 0, {0: 1, 1: 2, 2: 3}, name)
+    told = describe(Conclusion("gone", (3,)), 0, {0: 1, 1: 2, 2: 3}, name)
     assert told == "rank 3 went away; rank 0 waited for rank 1, which waited for rank 2"
-    assert describe(Verdict("gone", (3,)), 2, {2: 3}, name) == "rank 3 went away"
+    assert describe(Conclusion("gone", (3,)), 2, {2: 3}, name) == "rank 3 went away"
 
 
 def test_the_lowest_rank_that_waits_speaks_for_all() -> None:

@@ -15,7 +15,7 @@ from firetree.commands import pages
 from firetree.commands.arguments import parse
 from firetree.commands.text.report import as_text
 from firetree.errors import UserError
-from firetree.reporting import Summary
+from firetree.reporting import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ def run(arguments: list[str]) -> None:
     if options.input and options.html is None:
         raise UserError(f"--input {options.input[0]} without --html; add --html PAGE")
     pages.check(options.html)
-    summaries = reporting.report(options.runs)
-    output.show(_as_json(summaries) if options.json else as_text(summaries))
+    found = reporting.report(options.runs)
+    output.show(_as_json(found) if options.json else as_text(found))
     if options.html:
-        _write_page(options.html, summaries, options.input)
+        _write_page(options.html, found, options.input)
 
 
-def _as_json(summaries: Sequence[Summary]) -> str:
+def _as_json(found: Sequence[Diagnosis]) -> str:
     """An object, or a list for several runs."""
-    documents = [asdict(summary) for summary in summaries]
+    documents = [asdict(one) for one in found]
     return json.dumps(documents[0] if len(documents) == 1 else documents, indent=1)
 
 
-def _write_page(path: Path, summaries: Sequence[Summary], texts: Sequence[str]) -> None:
+def _write_page(path: Path, found: Sequence[Diagnosis], texts: Sequence[str]) -> None:
     """Each run's report, and the contents of its net's fast weights."""
     from firetree import memory  # here, as it imports torch, which the report alone does not need
 
-    values = [(summary, *memory.readings(summary.run, texts)) for summary in summaries]
+    values = [(one, *memory.readings(one.run, texts)) for one in found]
     pages.write(path, "firetree: report", [pages.fragment(it) for each in values for it in each])

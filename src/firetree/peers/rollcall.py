@@ -35,9 +35,9 @@ from firetree.peers import reach
 from firetree.peers.exchange import Json, gather_json
 from firetree.peers.verdict import (
     Absence,
+    Conclusion,
     Entry,
     PeerState,
-    Verdict,
     accusations,
     conclude,
     describe,
@@ -105,7 +105,7 @@ class RollCall:
         self._interface = reach.interface_of(members[rank].address)
         self._heard: dict[int, Entry] = {}
         self._signed: Entry | None = None
-        self._verdict: Verdict | None = None
+        self._verdict: Conclusion | None = None
         self._signing = threading.Lock()
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -172,7 +172,7 @@ class RollCall:
     def _take(self, stop: Stop) -> None:
         self.stop = min(self.stop or stop, stop)
 
-    def _conclude(self, where: str, peer: int | None) -> Verdict:
+    def _conclude(self, where: str, peer: int | None) -> Conclusion:
         self._signed = Entry(self._next_number(), "lost", where, peer)
         missing = self._ask(self._others, PATIENCE_S)
         self._signed = replace(self._signed, number=self._next_number(), missing=missing)

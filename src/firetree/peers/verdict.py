@@ -41,7 +41,7 @@ Roll = Mapping[int, Entry]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """The ranks that failed, and how; none where nobody can tell.
 
     `cut off`: this rank's own host has no network. `link`: two ranks do not reach each other. `apart`:
@@ -53,7 +53,7 @@ class Verdict:
     why: str = ""
 
 
-def conclude(me: int, roll: Roll, hosts: Mapping[int, str], has_carrier: bool = True) -> Verdict:
+def conclude(me: int, roll: Roll, hosts: Mapping[int, str], has_carrier: bool = True) -> Conclusion:
     """Who failed, as rank `me` sees it, whose own entry is `lost`.
 
     Args:
@@ -63,13 +63,15 @@ def conclude(me: int, roll: Roll, hosts: Mapping[int, str], has_carrier: bool = 
         has_carrier: whether this host's network interface has a carrier.
     """
     if _is_cut_off(roll[me], hosts, hosts[me], has_carrier):
-        return Verdict("cut off", tuple(rank for rank in hosts if hosts[rank] == hosts[me]))
+        return Conclusion("cut off", tuple(rank for rank in hosts if hosts[rank] == hosts[me]))
     ended = [rank for rank in roll if roll[rank].state == "ended"]
     if ended:
         first = min(ended, key=lambda rank: (roll[rank].number, rank))
-        return Verdict("ended", (first,), roll[first].what)
+        return Conclusion("ended", (first,), roll[first].what)
     lost = {rank: entry for rank, entry in roll.items() if entry.state == "lost"}
-    return _absent(lost) or _at_odds(lost) or _late(roll, accusations(roll)) or Verdict("unknown")
+    return (
+        _absent(lost) or _at_odds(lost) or _late(roll, accusations(roll)) or Conclusion("unknown")
+    )
 
 
 def waited_for(me: int, roll: Roll, missing: Mapping[int, Absence]) -> tuple[int, ...]:
@@ -82,7 +84,7 @@ def waited_for(me: int, roll: Roll, missing: Mapping[int, Absence]) -> tuple[int
 
 
 def describe(
-    verdict: Verdict,
+    verdict: Conclusion,
     me: int,
     accused: Mapping[int, int],
     name: Callable[..., str],
@@ -155,7 +157,7 @@ def _is_cut_off(mine: Entry, hosts: Mapping[int, str], my_host: str, has_carrier
     return bool(elsewhere) and elsewhere <= out_of_reach and (len(others) > 1 or not has_carrier)
 
 
-def _absent(lost: Roll) -> Verdict | None:
+def _absent(lost: Roll) -> Conclusion | None:
     """The ranks that the earliest report misses, without those that failed because of another.
 
     Later reports also miss ranks that were ended after the first failure.
@@ -172,29 +174,31 @@ def _absent(lost: Roll) -> Verdict | None:
         if absent:
             how = min(absent.values(), key=_CLEAREST_FIRST.index)
             ranks = tuple(sorted(rank for rank in absent if absent[rank] == how))
-            return Verdict(how, _most_accused(ranks, lost) if how == "silent" else ranks)
+            return Conclusion(how, _most_accused(ranks, lost) if how == "silent" else ranks)
     return None
 
 
-def _at_odds(lost: Roll) -> Verdict | None:
+def _at_odds(lost: Roll) -> Conclusion | None:
     """Two live ranks that accuse each other, or do not reach each other."""
     accused = accusations(lost)
     for rank, entry in sorted(lost.items()):
         for other, how in entry.missing.items():
             if how == "unreachable" and rank in lost[other].missing:
-                return Verdict("link", (min(rank, other), max(rank, other)))
+                return Conclusion("link", (min(rank, other), max(rank, other)))
     for rank, other in sorted(accused.items()):
         if rank < other and accused.get(other) == rank:
-            return Verdict("apart", (rank, other))
+            return Conclusion("apart", (rank, other))
     return None
 
 
-def _late(roll: Roll, accused: Mapping[int, int]) -> Verdict | None:
+def _late(roll: Roll, accused: Mapping[int, int]) -> Conclusion | None:
     """Live ranks that do not wait; else the rank at which most chains of accusations end."""
     busy = sorted(rank for rank, entry in roll.items() if entry.state == "computes")
     ranks = _most_accused(busy, roll) if busy else _most_accused(accused.values(), roll)[:1]
     return (
-        Verdict("late", ranks, roll[ranks[0]].what if ranks[0] in roll else "") if ranks else None
+        Conclusion("late", ranks, roll[ranks[0]].what if ranks[0] in roll else "")
+        if ranks
+        else None
     )
 
 

@@ -1,7 +1,43 @@
-"""Reads a run's trace, and says where the time went and what holds the run back."""
+"""Reads a run's trace, and says where the time went, what holds the run back, and what would help."""
 
 from __future__ import annotations
 
-from firetree.reporting.summary import Summary, report
+from firetree.reporting.diagnose import report
+from firetree.reporting.values import (
+    BucketReport,
+    Cause,
+    Culprit,
+    Diagnosis,
+    Gain,
+    Gap,
+    LinkReport,
+    Missing,
+    NetworkReport,
+    PortReport,
+    RankReport,
+    Standstill,
+    StepParts,
+    Stretch,
+    UplinkReport,
+    Verdict,
+)
 
-__all__ = ["Summary", "report"]
+__all__ = [
+    "BucketReport",
+    "Cause",
+    "Culprit",
+    "Diagnosis",
+    "Gain",
+    "Gap",
+    "LinkReport",
+    "Missing",
+    "NetworkReport",
+    "PortReport",
+    "RankReport",
+    "Standstill",
+    "StepParts",
+    "Stretch",
+    "UplinkReport",
+    "Verdict",
+    "report",
+]

@@ -68,8 +68,8 @@ class Run(Shown):
         evaluations = self.evaluations
         return evaluations[-1].accuracy if evaluations else None
 
-    def report(self) -> reporting.Summary:
-        """Where the time of a step went: `firetree.report`."""
+    def report(self) -> reporting.Diagnosis:
+        """What holds the run back, and why: `firetree.report`."""
         return reporting.report(self)
 
     def trace(self) -> Trace:

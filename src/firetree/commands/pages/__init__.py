@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("FireFile", "Inspection", "Model"), "layers"),
     **dict.fromkeys(("Forecast", "Plan"), "plan"),
+    "Diagnosis": "report",
     "Network": "network",
     "Probe": "probe",
     "Scan": "scan",
     "Schedule": "explain",
     "Reading": "memory",
     "Run": "run",
-    "Summary": "report",
     "Sweep": "sweep",
 }
 """The module here that makes a value's HTML, by the name of the value's class."""

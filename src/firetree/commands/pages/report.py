@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from firetree.commands.text.report import as_text
-from firetree.reporting import Summary
+from firetree.reporting import Diagnosis
 
 
-def fragment(summary: Summary) -> str:
+def fragment(found: Diagnosis) -> str:
     """The report's lines."""
-    return f"<pre>{escape(as_text([summary]))}</pre>"
+    return f"<pre>{escape(as_text([found]))}</pre>"

@@ -1,0 +1,109 @@
+"""What each possible cause costs: how much shorter a step would be without it.
+
+A round lasts as long as the work of its slowest rank between two sums, and what the network then takes. So a
+cause is taken away from the work of the ranks that have it, and the rounds are added up again. What one rank
+has and the others have not is that rank's fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median_low
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firetree.reporting.rounds import StepTable, Times, without
+from firetree.reporting.thresholds import GENERAL_SHARE, OUTLIER, SPECIFIC_SHARE
+from firetree.reporting.values import Cause
+
+Ranks = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A cause and what it costs, as a part of a step; of all ranks where there are none.
+
+    `figure` is what was measured of these ranks, and `usual` of the others, in seconds of a step or bytes a second.
+    """
+
+    kind: Cause
+    share: float
+    ranks: Ranks = ()
+    figure: float | None = None
+    usual: float | None = None
+    layer: str = ""
+    way: tuple[int, int] | None = None
+    may_be_either: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it costs enough to be told."""
+        one = bool(self.ranks or self.layer or self.way)
+        return self.share >= (SPECIFIC_SHARE if one else GENERAL_SHARE)
+
+
+def suspects(rounds: StepTable) -> Iterator[Suspect]:
+    """What ranks do between sums, each cause as one's fault or all ranks'."""
+    step_s = rounds.mean_parts().step_s
+    if step_s <= 0:
+        return
+    compute_s = sum(rounds.work[name] for name in _COMPUTE)
+    starved_s = np.minimum(rounds.starved_s, compute_s)
+    kinds: list[tuple[Cause, Times]] = [
+        ("data", rounds.work["data_s"]),
+        ("starved", starved_s),
+        ("evaluation", rounds.work["evaluation_s"]),
+        ("saving", rounds.work["saving_s"]),
+        ("other", rounds.work["other_s"]),
+    ]
+    for kind, spent_s in kinds:
+        yield _of_one_or_all(kind, spent_s, rounds, step_s)
+    yield _of_one("slow_host", compute_s - starved_s, rounds, step_s)
+    yield _uneven(rounds, step_s)
+
+
+_COMPUTE = ("forward_s", "backward_s", "optimizer_s")
+
+
+def _of_one_or_all(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float) -> Suspect:
+    """The ranks with more of it than the others, if they make most of what it costs."""
+    one = _of_one(kind, spent_s, rounds, step_s)
+    saved_s = without(rounds, rounds.work_s - spent_s)
+    everyone = Suspect(kind, saved_s / step_s, (), fmean(rounds.mean(spent_s)))
+    return one if one.counts and 2 * one.share >= everyone.share else everyone
+
+
+def _of_one(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float) -> Suspect:
+    """What it costs that some ranks have more of it than the others."""
+    ranks = outliers(rounds.mean(spent_s))
+    if not ranks:
+        return Suspect(kind, 0.0)
+    others = [rank for rank in range(spent_s.shape[1]) if rank not in ranks]
+    usual_s = np.median(spent_s[:, others], axis=1)
+    work_s = rounds.work_s.copy()
+    for rank in ranks:
+        work_s[:, rank] -= np.maximum(0.0, spent_s[:, rank] - usual_s)
+    means = rounds.mean(spent_s)
+    return Suspect(
+        kind,
+        without(rounds, work_s) / step_s,
+        ranks,
+        float(max(means[rank] for rank in ranks)),
+        float(np.median(means[others])),
+    )
+
+
+def outliers(values: NDArray[np.float64] | Sequence[float]) -> Ranks:
+    """Those that have much more than the lower half."""
+    usual = median_low(values)
+    return tuple(k for k, value in enumerate(values) if value > OUTLIER * usual and value > 0)
+
+
+def _uneven(rounds: StepTable, step_s: float) -> Suspect:
+    """What it costs that ranks wait for each other, if no rank is to blame for it."""
+    waits_s = rounds.parts["others_wait_s"]
+    means_s = rounds.mean(rounds.work_s)
+    steady_s = float(means_s.max() - np.median(means_s))
+    return Suspect("uneven", max(0.0, fmean(rounds.mean(waits_s)) - steady_s) / step_s)

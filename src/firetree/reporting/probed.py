@@ -1,0 +1,193 @@
+"""The network as a probe measured it before the run: what it says of each way, and what it would hold back.
+
+A probe's hosts are the ranks that answered it, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+from statistics import median_high
+from typing import Any
+
+from firetree.documents import read_text
+from firetree.errors import UserError
+from firetree.network import Host, Network
+from firetree.network.network import rack_of
+from firetree.planning.candidates import GLOO, known
+from firetree.probing.result import Probe
+from firetree.reporting.faults import LinkFault
+from firetree.reporting.flows import Flow, Route
+from firetree.reporting.thresholds import BUSY_SHARE, PROBE_OUTLIER
+from firetree.reporting.values import Cause
+
+_MOST_PRICED = 64
+"""Hosts up to which faults are priced: larger networks take seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedNetwork:
+    """A network, and the rank of each of its hosts."""
+
+    network: Network
+    ranks: tuple[int, ...]
+
+
+def read_probe(run_dir: Path, world_size: int) -> ProbedNetwork | None:
+    """The network of a run's folder; None where it was not measured.
+
+    Raises:
+        UserError: the file is no probe, or of other ranks.
+    """
+    path = run_dir / "network.json"
+    if not path.exists():
+        return None
+    try:
+        found = Probe.from_json(read_text(path, "probe"))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    ranks = tuple(rank for rank in range(world_size) if rank not in found.unmeasured)
+    if len(ranks) != found.network.size:
+        raise UserError(
+            f"{path} is of {found.network.size} hosts; expected {len(ranks)}, as the run has ranks"
+        )
+    return ProbedNetwork(found.network, ranks)
+
+
+def usual_rates(
+    probed: ProbedNetwork, places: Sequence[int], flows: Mapping[Route, Flow]
+) -> dict[Route, float]:
+    """What each way between places carries alone, or beside the busy flows that cross the same uplinks."""
+    network, racks = probed.network, rack_of(probed.network)
+    host_of = {places[rank]: host for host, rank in reversed([*enumerate(probed.ranks)])}
+    crossing = [
+        (racks[host_of[a]], racks[host_of[b]])
+        for (a, b), flow in flows.items()
+        if flow.busy_share >= BUSY_SHARE and a in host_of and b in host_of
+    ]
+    found = {}
+    for a, b in permutations(host_of, 2):
+        one, other = host_of[a], host_of[b]
+        rate = network.rate_alone(one, other)
+        if racks[one] != racks[other]:
+            leaving = sum(racks[one] == k != into for k, into in crossing)
+            coming = sum(racks[other] == k != out for out, k in crossing)
+            rate = min(rate, network.racks[racks[one]].out_bytes_s / max(1, leaving))
+            rate = min(rate, network.racks[racks[other]].in_bytes_s / max(1, coming))
+        found[a, b] = rate
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A fault of a network, of these hosts, and the network without it."""
+
+    kind: Cause
+    hosts: tuple[int, ...]
+    rate_bytes_s: float
+    usual_bytes_s: float
+    network: Network
+
+
+def repairs(network: Network) -> Iterator[Repair]:
+    """Everything in a network that is slower than its like."""
+    up = _slow([host.up_bytes_s for host in network.hosts])
+    down = _slow([host.down_bytes_s for host in network.hosts])
+    both = {host: up[host] for host in up if host in down}
+    kinds: Sequence[tuple[Cause, Mapping[int, float], tuple[str, ...]]] = (
+        ("slow_port", both, ("up_bytes_s", "down_bytes_s")),
+        ("slow_upload", up, ("up_bytes_s",)),
+        ("slow_download", down, ("down_bytes_s",)),
+    )
+    for kind, slow, names in kinds:
+        if slow:
+            worst = min(slow, key=lambda host: getattr(network.hosts[host], names[0]))
+            rate_bytes_s = min(getattr(network.hosts[worst], name) for name in names)
+            faster = _with_ports(network, slow, names)
+            yield Repair(kind, tuple(slow), rate_bytes_s, slow[worst], faster)
+    yield from _uplinks(network)
+    yield from _pairs(network)
+
+
+def _slow(rates: Sequence[float]) -> dict[int, float]:
+    """The ports that are slower than the others, and what the others carry."""
+    if len(rates) < 3:  # between two hosts, nobody can tell whose port is slow
+        return {}
+    usual = median_high(rates)
+    return {k: usual for k, rate in enumerate(rates) if usual >= PROBE_OUTLIER * rate}
+
+
+def _with_ports(network: Network, slow: Mapping[int, float], names: Sequence[str]) -> Network:
+    def repaired(number: int, host: Host) -> Host:
+        if number not in slow:
+            return host
+        changed: dict[str, Any] = dict.fromkeys(names, slow[number])
+        return replace(host, **changed)
+
+    hosts = tuple(repaired(number, host) for number, host in enumerate(network.hosts))
+    return replace(network, hosts=hosts)
+
+
+def _uplinks(network: Network) -> Iterator[Repair]:
+    thin = []
+    for rack in network.racks:
+        up = sum(network.hosts[host].up_bytes_s for host in rack.hosts)
+        down = sum(network.hosts[host].down_bytes_s for host in rack.hosts)
+        share = min(rack.out_bytes_s / up, rack.in_bytes_s / down)
+        if len(rack.hosts) > 1 and share * PROBE_OUTLIER <= 1:
+            least = min(rack.out_bytes_s, rack.in_bytes_s)
+            thin.append((least, len(rack.hosts), -rack.hosts[0], rack.hosts, least / share))
+    if thin:
+        rate_bytes_s, _, _, hosts, usual_bytes_s = min(thin)
+        yield Repair("thin_uplink", hosts, rate_bytes_s, usual_bytes_s, replace(network, racks=()))
+
+
+def _pairs(network: Network) -> Iterator[Repair]:
+    slow = [
+        (rate, a, b)
+        for a, row in enumerate(network.pair_bytes_s)
+        for b, rate in enumerate(row)
+        if a != b and rate < float("inf")
+    ]
+    if slow:
+        rate, a, b = min(slow)
+        faster = replace(network, pair_bytes_s=())
+        yield Repair("slow_link", (a, b), rate, faster.rate_alone(a, b), faster)
+
+
+def price_s(network: Network, algorithm: str, size_bytes: float) -> float:
+    """Seconds that an all-reduce takes there; an algorithm that is not known is taken for Gloo's."""
+    try:
+        return known(algorithm, network, size_bytes).price(network, size_bytes).time_s
+    except UserError:
+        return known(GLOO, network, size_bytes).price(network, size_bytes).time_s
+
+
+def probed_fault(
+    probed: ProbedNetwork, places: Sequence[int], algorithm: str, size_bytes: float
+) -> LinkFault | None:
+    """What the probe says holds sums of this size back most; None where nothing stands out."""
+    network = probed.network
+    if not 2 < network.size <= _MOST_PRICED or size_bytes <= 0:
+        return None
+    now_s = price_s(network, algorithm, size_bytes)
+
+    def saved(repair: Repair) -> float:
+        return 1 - price_s(repair.network, algorithm, size_bytes) / now_s
+
+    found = [(saved(repair), repair) for repair in repairs(network)]
+    if not found:
+        return None
+    share, repair = max(found, key=lambda it: round(it[0], 2))
+    places_at_fault = tuple(dict.fromkeys(places[probed.ranks[host]] for host in repair.hosts))
+    way = (places_at_fault[0], places_at_fault[-1]) if repair.kind == "slow_link" else None
+    return LinkFault(
+        repair.kind,
+        places_at_fault,
+        repair.rate_bytes_s,
+        repair.usual_bytes_s,
+        way,
+        max(0.0, share),
+    )

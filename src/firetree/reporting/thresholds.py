@@ -1,0 +1,75 @@
+"""From when on something counts, and why from there: all of a report's limits in one place."""
+
+from __future__ import annotations
+
+SPECIFIC_SHARE = 0.10
+"""A fault of one host, rank or link is told where it costs this part of a step. Below, the ranks' ordinary
+jitter makes one or another stand out, and repairing it would hardly be noticed."""
+
+GENERAL_SHARE = 1 / 3
+"""What holds all ranks alike is told from this part of a step on: three machines then do the work of two.
+Below, some waiting is usual, and the work itself is the limit."""
+
+PAUSE_SHARE = 0.03
+"""Standing still is never a part of training, so less of it counts."""
+
+OUTLIER = 1.5
+"""A rank, host or link is apart from the others where it is this many times slower. Clock speeds of one
+model of machine, and rates of equal links, differ by less."""
+
+CHANGE = 1.2
+"""Two stretches are told apart where a typical step differs by this factor: on shared machines one hour
+differs from the next by less."""
+
+SHORTEST_STRETCH = 5
+"""Steps of a stretch at least: fewer slow steps are outliers, which the p95 shows."""
+
+LONG_STRETCH = 10
+"""A verdict is of the last stretch with so many steps, or of the longest where none has."""
+
+START_STEPS = 2
+"""Steps at the beginning that may be a start of their own: DDP arranges its buckets anew after the first,
+and memory, caches and compiled code are made then."""
+
+START_FACTOR = 1.3
+"""They are, where they take this many times a typical step."""
+
+GAP_S, GAP_STEPS = 1.0, 4.0
+"""What lies between steps, or lengthens one, is told where it takes so long, and as long as so many typical
+steps: a person notices it then."""
+
+BLAMED_SHARE = 0.6
+"""A pause is a rank's if what it lost is this part of what all lost; the rest may be late recovery."""
+
+IDLE_SHARE = 0.3
+"""A rank stood still, and did not work, where it used less CPU than this part of the time it lost."""
+
+BUSY_SHARE = 0.5
+"""A link that was busy for less of the time in which ranks summed is not what they waited for."""
+
+LEAST_LINK_BYTES, LEAST_LINK_S = 1 << 16, 2e-3
+"""A rate follows from so many bytes over so much time: less goes out in one burst into buffers."""
+
+HEAVY_SHARE = 0.5
+"""A layer is heavy with this part of all bytes, or of the backward pass: more than all others together."""
+
+LEAST_LAYERS = 4
+"""Among fewer layers one always has most."""
+
+UNLIKE = 3.0
+"""A layer's time is remarkable at this many times the next layer's; neighbours of one kind differ by less."""
+
+WORTH_TELLING = 1.03
+"""Gains below are less than predictions are sure of."""
+
+HANG_S = 10.0
+"""A wait is called a hang from here on, if it is longer than `GAP_STEPS` typical steps too."""
+
+PROBE_OUTLIER = 1.25
+"""A probed port is apart from the others from here on: probes are sure of a few percent, and warn of it."""
+
+PREDICTION_ERROR = 1.3
+"""Changes of the network are priced only where its price as it is comes so near to what was measured."""
+
+MOST_PRICED_HOSTS = 32
+"""Hosts up to which changes are priced: a report is to take a second."""
