@@ -72,6 +72,11 @@ def register_own_hook(model: DistributedDataParallel, hook: Callable[..., object
     model._comm_hooks.clear()  # what copies take along; the reducer has the hook
 
 
+def check_comm_hook(model: DistributedDataParallel, hook: Callable[..., object]) -> None:
+    """Raise what `model.register_comm_hook` raises for a hook that DDP does not take."""
+    model._check_comm_hook(hook)  # type: ignore[no-untyped-call]
+
+
 def own_parameters(model: DistributedDataParallel) -> list[Tensor]:
     """The parameters whose gradients DDP sums: it may be told to ignore some."""
     return list(model._module_parameters)
@@ -100,6 +105,18 @@ def skip_unused_parameters(model: DistributedDataParallel) -> None:
 def in_backward() -> bool:
     """Whether this thread is in a backward pass; not so where `Join` calls a hook for a rank that is done."""
     return torch._C._current_graph_task_id() != -1
+
+
+def backward_number() -> int:
+    """The number of the backward pass that runs now in this thread."""
+    return int(torch._C._current_graph_task_id())
+
+
+def loader_steps() -> tuple[tuple[type, str], ...]:
+    """The methods by which a `DataLoader` is begun and gives its next batch, by class and name."""
+    from torch.utils.data import DataLoader, dataloader
+
+    return (DataLoader, "__iter__"), (dataloader._BaseDataLoaderIter, "__next__")
 
 
 def after_backward(callback: Callable[[], None]) -> None:

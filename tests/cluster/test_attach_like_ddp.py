@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,7 +180,9 @@ class Doubled(nn.Module):
         return self.layer(x.double())
 
 
-def both(names: tuple[str, ...]) -> dict[str, list[tuple[bool, bool]]]:
+def both(
+    names: tuple[str, ...], algorithm: str, run_dir: str | None
+) -> dict[str, list[tuple[bool, bool]]]:
     """Of each result, whether it is there alike and equal to DDP's."""
     found = {}
     for name in names:
@@ -189,7 +192,7 @@ def both(names: tuple[str, ...]) -> dict[str, list[tuple[bool, bool]]]:
             torch.manual_seed(0)
             model = DistributedDataParallel(build(), **options)
             if ours:
-                firetree.attach(model, "ring" if name == "buckets" else "binomial_tree")
+                firetree.attach(model, algorithm, run_dir=run_dir)
             results.append(script(model))
         found[name] = [
             ((a is None) == (b is None), a is None or b is None or torch.equal(a, b))
@@ -198,16 +201,24 @@ def both(names: tuple[str, ...]) -> dict[str, list[tuple[bool, bool]]]:
     return found
 
 
+EAGER = tuple(name for name in SCRIPTS if name != "compiled")
+
+
 @pytest.mark.parametrize(
-    "names",
+    ("names", "algorithm", "watched"),
     [
-        tuple(name for name in SCRIPTS if name != "compiled"),
-        pytest.param(("compiled",), marks=pytest.mark.slow),
+        (EAGER, "binomial_tree", False),
+        (EAGER, "ring", True),
+        (EAGER, "observe", True),
+        pytest.param(("compiled",), "binomial_tree", True, marks=pytest.mark.slow),
+        pytest.param(("compiled",), "observe", True, marks=pytest.mark.slow),
     ],
-    ids=["", "compiled"],
 )
-def test_a_script_gets_what_ddp_gives_it(names: tuple[str, ...]) -> None:
-    for found in run_on_ranks(2, both, names):
+def test_a_script_gets_what_ddp_gives_it(
+    names: tuple[str, ...], algorithm: str, watched: bool, tmp_path: Path
+) -> None:
+    run_dir = str(tmp_path / "run") if watched else None
+    for found in run_on_ranks(2, both, names, algorithm, run_dir):
         for name, results in found.items():
             assert results, name
             assert all(there and equal for there, equal in results), name
@@ -251,7 +262,7 @@ def test_after_a_step_that_a_scaler_leaves_out_gradients_are_right_again(compres
     assert norm == other[1], "alike on all ranks"
 
 
-def held_after(models: int) -> tuple[list[int], list[int]]:
+def held_after(models: int, run_dir: str) -> tuple[list[int], list[int]]:
     """Descriptors, Python's threads and all threads after one model, and after many."""
 
     def count() -> list[int]:
@@ -263,12 +274,16 @@ def held_after(models: int) -> tuple[list[int], list[int]]:
 
     def train(k: int) -> None:
         model = DistributedDataParallel(nn.Linear(4, 4))
-        algorithm = ("binomial_tree", "ring", "gloo")[k % 3]
-        firetree.attach(model, algorithm, compression=("none", "int8", "topk", "powersgd")[k % 4])
+        if k % 5 == 4:
+            firetree.attach(model, "observe", run_dir=run_dir)
+        else:
+            algorithm = ("binomial_tree", "ring", "gloo")[k % 3]
+            compression = ("none", "int8", "topk", "powersgd")[k % 4]
+            firetree.attach(model, algorithm, compression=compression, run_dir=run_dir)
         for _ in range(3):
             model(torch.ones(1, 4)).sum().backward()
 
-    for k in range(4):
+    for k in range(5):
         train(k)
     before = count()
     for k in range(models):
@@ -280,8 +295,8 @@ def held_after(models: int) -> tuple[list[int], list[int]]:
 
 
 @pytest.mark.parametrize("models", [24, pytest.param(200, marks=pytest.mark.slow)])
-def test_models_that_are_dropped_leave_nothing_open(models: int) -> None:
-    for before, after in run_on_ranks(2, held_after, models):
+def test_models_that_are_dropped_leave_nothing_open(models: int, tmp_path: Path) -> None:
+    for before, after in run_on_ranks(2, held_after, models, str(tmp_path / "run")):
         assert all(now <= then + 2 for then, now in zip(before, after, strict=True)), (
             before,
             after,

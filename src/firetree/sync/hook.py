@@ -10,6 +10,7 @@ from torch.distributed import GradBucket
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
+from firetree.observing import BucketMarks
 from firetree.sync.synchroniser import Synchroniser
 from firetree.torch_private import (
     after_backward,
@@ -20,8 +21,15 @@ from firetree.torch_private import (
 )
 
 
+def trains(model: DistributedDataParallel) -> bool | None:
+    """Whether this rank has samples left; None unless a `Join` averages over the ranks that have."""
+    return in_backward() if averages_who_is_left(model) else None
+
+
 class Hook:
-    """The hook of one model; `register` gives it to DDP."""
+    """The hook of one model; `register` gives it to DDP. `marks` hear of each bucket, if there are any."""
+
+    marks: BucketMarks | None = None
 
     def __init__(self, model: DistributedDataParallel, synchroniser: Synchroniser):
         self._model = weakref.ref(model)  # which holds the hook
@@ -35,17 +43,16 @@ class Hook:
 
     def firetree(self, state: object, bucket: GradBucket) -> Future[Tensor]:
         """Take a bucket of gradients and promise their mean. DDP logs this function's name."""
-        mean = self._synchroniser.take(bucket, self._trains())
+        summed = self.marks.hand_over(bucket) if self.marks else None
+        if self._synchroniser.given is not None:
+            return self._synchroniser.record.measure(self._synchroniser.given, bucket, summed)
+        model = self._model()
+        mean = self._synchroniser.take(bucket, None if model is None else trains(model))
+        if summed:
+            mean.add_done_callback(summed)
         if bucket.is_last():
             self._after_this_pass(mean)
         return mean
-
-    def _trains(self) -> bool | None:
-        """Whether this rank has samples left; None unless a `Join` averages over the ranks that have."""
-        model = self._model()
-        if model is None or not averages_who_is_left(model):
-            return None
-        return in_backward()
 
     def _after_this_pass(self, last: Future[Tensor]) -> None:
         # An error in the future would reach the script as a RuntimeError from C++, without its type;

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import GradBucket
+from torch.futures import Future
 
 from firetree.collectives.executor import Carried, Channel
 from firetree.sync.clocks import Clock
@@ -30,6 +33,9 @@ _MOST_BUCKETS = 1024
 
 _Summed = tuple[int, int, tuple[Any, Any, Any], Carried]
 """A bucket's index and bytes, the clock's marks (ready, sum begun, sum ended), and what moved."""
+
+CommHook = Callable[[GradBucket], Future[Tensor]]
+"""What sums a bucket in place of DDP."""
 
 _Moved = tuple[Channel, list[float]]
 
@@ -53,6 +59,20 @@ class Record:
     ) -> None:
         """Keep a bucket whose sum is over; the marks are ready, sum begun and sum ended."""
         self._buckets.append((index, size_bytes, marks, carried))
+
+    def measure(
+        self, hook: CommHook, bucket: GradBucket, summed: Callable[[object], None] | None
+    ) -> Future[Tensor]:
+        """Let a hook sum a bucket of DDP's, and keep when; `summed` is called once it has."""
+        index, size_bytes, ready = bucket.index(), bucket.buffer().nbytes, self._clock.mark()
+
+        def end(future: Future[Tensor]) -> Tensor:
+            self.add(index, size_bytes, (ready, ready, self._clock.mark()), ((), ()))
+            if summed:
+                summed(future)
+            return future.value()
+
+        return hook(bucket).then(end)
 
     def take(self, detailed: bool = False) -> Communication:
         """The newest buckets since the last call, with channels; call it after the backward pass.

@@ -8,6 +8,9 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Literal, overload
 
 import torch
 import torch.distributed as dist
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import CollectiveError, UserError
+from firetree.observing import watch_model
 from firetree.peers import (
     BACKEND,
     Json,
@@ -32,6 +36,7 @@ from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chunks
 from firetree.sync.backend_sums import IN_CLEAR
 from firetree.sync.hook import Hook
+from firetree.sync.observed import ObservedSums
 from firetree.sync.synchroniser import Synchroniser
 from firetree.torch_private import (
     comm_hook_of,
@@ -55,6 +60,19 @@ _REMEDY = (
 )
 
 
+OBSERVE: Literal["observe"] = "observe"
+"""The algorithm by which DDP sums as it would, and is only measured."""
+
+
+@overload
+def attach(  # type: ignore[overload-overlap]
+    model: DistributedDataParallel,
+    algorithm: Literal["observe"],
+    *,
+    timeout_s: float | None = None,
+    run_dir: str | PathLike[str] | None = None,
+) -> ObservedSums: ...
+@overload
 def attach(
     model: DistributedDataParallel,
     algorithm: str | Plan = "binomial_tree",
@@ -62,7 +80,17 @@ def attach(
     compression: str = "none",
     chunks: int | None = None,
     timeout_s: float | None = None,
-) -> Synchroniser:
+    run_dir: str | PathLike[str] | None = None,
+) -> Synchroniser: ...
+def attach(
+    model: DistributedDataParallel,
+    algorithm: str | Plan = "binomial_tree",
+    *,
+    compression: str = "none",
+    chunks: int | None = None,
+    timeout_s: float | None = None,
+    run_dir: str | PathLike[str] | None = None,
+) -> Synchroniser | ObservedSums:
     """Let the gradients of a DDP model travel along our own schedule instead of DDP's all-reduce.
 
     Call it once on every rank of the model's process group, right after wrapping the model.
@@ -73,7 +101,7 @@ def attach(
         model: wraps any module; its ranks are those of its process group.
         algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
             a `firetree.Plan`, for whose buckets the model is wrapped with
-            `bucket_cap_mb=plan.bucket_bytes / 2**20`.
+            `bucket_cap_mb=plan.bucket_bytes / 2**20`. `"observe"` leaves DDP's own all-reduce as it is.
         compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`. Its error is added
             to the next step's gradients, and dropped after a NaN or infinite gradient. PowerSGD is
             PyTorch's own hook and sums by the backend, top-k gathers; the others are summed by the
@@ -82,6 +110,8 @@ def attach(
             algorithm and the bucket's size.
         timeout_s: how long to wait for another rank, in seconds; by default the timeout of the model's
             process group.
+        run_dir: where rank 0 writes a run that `firetree report` reads: each step's phases, sums and
+            connections. With several models, the same for all. By default none is written.
 
     Raises:
         UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
@@ -100,7 +130,16 @@ def attach(
     _check_timeout(timeout_s)
     ranks = dist.get_process_group_ranks(group)
     exchange = StoreExchange(group_store(group), ranks, group.rank(), _WHERE, timeout_s)
-    exchange.gather(None)  # tells who has not come
+    if algorithm == OBSERVE and (compression != "none" or chunks is not None):
+        raise UserError("'observe' leaves DDP's own sums; expected neither compression nor chunks")
+    modes = {*exchange.gather(str(algorithm == OBSERVE))}  # tells who has not come
+    if len(modes) > 1:
+        raise UserError(f"some ranks attach with 'observe' and others without; {_REMEDY}")
+    if algorithm == OBSERVE:
+        observed = ObservedSums(model)
+        if run_dir is not None:
+            observed.marks = watch_model(model, observed, Path(run_dir), exchange.gather)
+        return observed
     name = f"firetree {exchange.number} beside {group.group_name}"
     wired = _connected(name, BACKEND, timeout_s, group)
     try:
@@ -117,7 +156,10 @@ def attach(
     if on_gpu:
         dist.destroy_process_group(wired)
     synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
-    Hook(model, synchroniser).register()
+    hook = Hook(model, synchroniser)
+    if run_dir is not None:
+        hook.marks = watch_model(model, synchroniser, Path(run_dir), exchange.gather)
+    hook.register()
     return synchroniser
 
 

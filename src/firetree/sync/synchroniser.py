@@ -33,7 +33,7 @@ from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.backend_sums import BackendSums
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
-from firetree.sync.record import Record
+from firetree.sync.record import CommHook, Record
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.torch_private import sparse_parts
 
@@ -102,6 +102,8 @@ class Synchroniser:
         self._clock: Clock = GpuClock() if on_gpu else HostClock()
         self.record = Record(self._clock, self._over)
         """What was summed, and what went over the wires, since someone last took it."""
+        self.given: CommHook | None = None
+        self._given_name = ""
         self._carried: Carried = (), ()
         self._first_pass = True
         self._finite: list[Tensor] = []
@@ -120,11 +122,15 @@ class Synchroniser:
     @property
     def algorithm(self) -> str:
         """The algorithm in use; with a plan, that of the largest bucket."""
-        return self.chosen.algorithm
+        return self._given_name or self.chosen.algorithm
 
     def follow(self, plan: Plan) -> None:
         """Follow another plan from the next step on; call it on all ranks between the same steps."""
         self.chosen = plan
+
+    def give_way(self, hook: CommHook, name: str) -> None:
+        """Let a hook of the script's sum buckets from now on; this only measures it."""
+        self.given, self._given_name = hook, name
 
     def take(self, bucket: GradBucket, trains: bool | None = None) -> Future[Tensor]:
         """Promise the mean of one of DDP's buckets, once those before it are done.

@@ -1,0 +1,223 @@
+"""Marks on models, optimisers, loaders and files that tell a recorder what begins and what ends.
+
+They change nothing that is computed: hooks of torch's, and functions of torch's that are called through
+ours. A copy of a model, or a model from a file, has marks that do nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from firetree.observing.phases import Activity
+from firetree.observing.recorder import Recorder
+from firetree.torch_private import after_backward, backward_number, loader_steps, never_compiled
+from firetree.trace import LayerSpan
+
+_MOST_LAYER_TIMES = 16
+_MOST_OUTPUTS = 8
+
+
+def nothing(*_: object, **__: object) -> None:
+    """What a copied model has in place of a mark."""
+
+
+class _Mark:
+    """A function that models hold, and that their copies leave behind."""
+
+    def __init__(self, function: Callable[..., None]):
+        self._function = never_compiled(function)
+
+    def __call__(self, *arguments: object, **named: object) -> None:
+        self._function(*arguments, **named)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _give_nothing, ()
+
+
+def _give_nothing() -> Callable[..., None]:
+    return nothing
+
+
+class ModelMarks:
+    """Marks on one DDP model: its forward and backward passes, and its layers' gradients."""
+
+    def __init__(self, recorder: Recorder, model: DistributedDataParallel):
+        self._recorder = recorder
+        self._syncs_buffers = model.will_sync_module_buffers
+        self._depth = 0
+        self._came_s: float | None = None
+        self._backward = -1
+        self._layers: list[tuple[int, float]] = []
+        self._layer_names = [*_layers(model.module)]
+        model.register_forward_pre_hook(_Mark(self._come), with_kwargs=True)
+        model.module.register_forward_pre_hook(_Mark(self._begin), with_kwargs=True)
+        model.module.register_forward_hook(_Mark(self._end), always_call=True)
+        for index, name in enumerate(self._layer_names):
+            for parameter in _own_parameters(model.module, name):
+                parameter.register_post_accumulate_grad_hook(_Mark(partial(self._reach, index)))
+
+    def _come(
+        self, module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> None:
+        """DDP's forward pass begins; it may hand rank 0's buffers to all ranks first."""
+        if torch.is_grad_enabled() and self._syncs_buffers():
+            self._recorder.enter("communication")
+            self._came_s = time.monotonic()
+
+    def _begin(
+        self, module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> None:
+        self._depth += 1
+        if self._depth > 1:  # the model calls itself
+            return
+        if self._came_s is not None:
+            self._recorder.waited(self._came_s, time.monotonic())
+            self._came_s = None
+        activity: Activity = "forward" if module.training else "trial"
+        if not torch.is_grad_enabled():
+            activity = "evaluation"
+        self._recorder.begin_forward(_samples((*arguments, *named.values())), activity)
+
+    def _end(self, module: nn.Module, arguments: tuple[Any, ...], output: object) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        self._recorder.rest()
+        trained = [it for it in _tensors(output) if it.requires_grad and it.grad_fn is not None]
+        for tensor in trained[:_MOST_OUTPUTS]:
+            tensor.register_hook(_Mark(self._begin_backward))
+
+    def _begin_backward(self, gradient: Tensor) -> None:
+        number = backward_number()
+        if number != self._backward and self._recorder.begin_backward():
+            # Callbacks run in the order in which they were queued: DDP's own end of the pass, which waits
+            # for sums, is queued during the pass; the inner one here comes after it.
+            after_backward(lambda: after_backward(self._end_backward))
+        self._backward = number
+
+    def _end_backward(self) -> None:
+        reached, self._layers = self._layers, []
+        if reached:
+            self._recorder.add_layer_times(self._layer_times(reached))
+        self._recorder.end_backward()
+
+    def _reach(self, layer: int, parameter: Tensor) -> None:
+        """The gradient of one of the layer's parameters is there."""
+        if self._recorder.detailed:
+            self._layers.append((layer, time.monotonic()))
+
+    def _layer_times(self, reached: list[tuple[int, float]]) -> list[LayerSpan]:
+        """The longest, each from the gradient before its own to its last."""
+        took_s, before_s = defaultdict[int, float](float), self._recorder.since_s
+        for layer, at_s in reached:
+            took_s[layer] += max(0.0, at_s - before_s)
+            before_s = at_s
+        longest = sorted(took_s.items(), key=lambda item: -item[1])[:_MOST_LAYER_TIMES]
+        return [LayerSpan(self._layer_names[layer], seconds) for layer, seconds in longest]
+
+
+def mark_process(recorder: Recorder) -> None:
+    """Mark the optimisers, loaders and saved files of this process; call it once."""
+    optimizers = _OptimizerMarks(recorder)
+    register_optimizer_step_pre_hook(optimizers.begin)
+    register_optimizer_step_post_hook(optimizers.end)
+    within = partial(_within, recorder, threading.get_ident())
+    for kind, name in loader_steps():
+        setattr(kind, name, within("data", getattr(kind, name)))
+    for module, name in _saving():
+        setattr(module, name, within("saving", getattr(module, name)))
+
+
+def _saving() -> Iterator[tuple[ModuleType, str]]:
+    import safetensors.torch
+    import torch.distributed.checkpoint
+
+    yield torch, "save"
+    yield torch.distributed.checkpoint, "save"
+    yield safetensors.torch, "save_file"
+    yield safetensors.torch, "save_model"
+
+
+def _within(
+    recorder: Recorder, thread: int, activity: Activity, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The function, of which the main thread's calls are an activity."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        if threading.get_ident() != thread:
+            return function(*arguments, **named)
+        before = recorder.enter(activity)
+        try:
+            return function(*arguments, **named)
+        finally:
+            recorder.enter(before)
+
+    return called
+
+
+class _OptimizerMarks:
+    """Marks on the steps of all optimisers; one may call another (ZeRO, Accelerate's)."""
+
+    def __init__(self, recorder: Recorder):
+        self._recorder = recorder
+        self._stepping: list[int] = []
+
+    def begin(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if not self._stepping:
+            self._recorder.begin_optimizer()
+        self._stepping.append(id(optimizer))
+
+    def end(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if id(optimizer) in self._stepping:  # also what an exception has left behind
+            del self._stepping[self._stepping.index(id(optimizer)) :]
+        if not self._stepping:
+            self._recorder.end_optimizer(id(optimizer))
+
+
+def _layers(model: nn.Module) -> Iterator[str]:
+    """The names of the modules that have parameters of their own."""
+    for name, module in model.named_modules():
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            yield name
+
+
+def _own_parameters(model: nn.Module, layer: str) -> Iterable[nn.Parameter]:
+    own = model.get_submodule(layer).parameters(recurse=False)
+    return [it for it in own if it.requires_grad and it.is_leaf]
+
+
+def _samples(inputs: Iterable[object]) -> int:
+    """The length of the first tensor that has one."""
+    return next((len(tensor) for it in inputs for tensor in _tensors(it) if tensor.dim()), 0)
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensors in nested lists, tuples, mappings and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from _tensors(getattr(value, each.name))

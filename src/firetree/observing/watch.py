@@ -1,0 +1,129 @@
+"""The watch over this process: one recorder for all its models, and the way of its steps to rank 0."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from torch import nn
+from torch.distributed import GradBucket
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree.errors import ArgumentError
+from firetree.observing.connections import TcpConnections
+from firetree.observing.marks import ModelMarks, mark_process
+from firetree.observing.recorder import Recorder, Sums
+from firetree.observing.telemetry import Telemetry, open_telemetry
+from firetree.peers import Json
+from firetree.peers.reach import host_name, known_address
+from firetree.trace import MOST_LAYERS, Layer, OpenBucket, TraceHeader
+
+_MOST_NAMES = 8
+"""Layers that a bucket names."""
+
+Gather = Callable[[Json], list[Json]]
+"""Gathers a value of each of a model's ranks."""
+
+
+class BucketMarks:
+    """Tells a recorder of a model's buckets."""
+
+    def __init__(self, recorder: Recorder, number: int, model: nn.Module):
+        self._recorder, self._number = recorder, number
+        self._names = {id(it): name.rpartition(".")[0] for name, it in model.named_parameters()}
+
+    def hand_over(self, bucket: GradBucket) -> Callable[[object], None]:
+        """A bucket's last gradient was computed; call what it gives once the sum is there."""
+        index, number, recorder = bucket.index(), self._number, self._recorder
+        layers = tuple(self._layers(bucket)) if recorder.detailed else ()
+        recorder.hand_over(OpenBucket(index, time.monotonic(), None, layers, number))
+        return lambda _: recorder.summed(number, index)
+
+    def _layers(self, bucket: GradBucket) -> Iterator[str]:
+        """The names of the bucket's layers, those with the most bytes first."""
+        parameters = sorted(bucket.parameters(), key=lambda it: -it.nbytes)
+        names = dict.fromkeys(self._names.get(id(it), "") for it in parameters)
+        yield from islice(filter(None, names), _MOST_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    run_dir: Path
+    recorder: Recorder
+    telemetry: Telemetry
+
+
+_watch: _Watch | None = None
+
+
+def watched_run() -> Path | None:
+    """The folder of the run that this process writes, if it is watched."""
+    return _watch.run_dir if _watch else None
+
+
+def watch_model(
+    model: DistributedDataParallel, sums: Sums, run_dir: Path, gather: Gather
+) -> BucketMarks:
+    """Record the steps of a model; all its ranks call it together, for their first model and later ones.
+
+    Args:
+        model: wraps any module.
+        sums: of its gradients.
+        run_dir: where rank 0 writes the run; one for all models of a process.
+        gather: over the model's ranks.
+
+    Raises:
+        UserError: this process writes another run already, or rank 0 cannot write to the folder.
+    """
+    global _watch
+    if _watch is None:
+        about = {"command": sys.argv, "sync": sums.algorithm}
+        telemetry = open_telemetry(run_dir, _header(model, sums), about, gather)
+        recorder = Recorder(telemetry.add, TcpConnections(), model.device.type == "cpu")
+        telemetry.now = recorder.now
+        mark_process(recorder)
+        atexit.register(end_watch)
+        _watch = _Watch(run_dir, recorder, telemetry)
+    elif _watch.run_dir != run_dir:
+        raise ArgumentError(
+            "run_dir",
+            f"is {run_dir}, but this process writes {_watch.run_dir} already; use one for all models",
+        )
+    number = _watch.recorder.add_sums(sums)
+    ModelMarks(_watch.recorder, model)
+    return BucketMarks(_watch.recorder, number, model.module)
+
+
+def end_watch(failure: str | None = None) -> None:
+    """Write the last step, and where this rank is if it ends by a failure."""
+    global _watch
+    watch, _watch = _watch, None
+    if watch:
+        watch.recorder.end()
+        watch.telemetry.close(failure)
+
+
+def _header(model: DistributedDataParallel, sums: Sums) -> TraceHeader:
+    group = model.process_group
+    layers = Counter[str]()
+    for name, parameter in model.module.named_parameters():
+        if parameter.requires_grad:
+            layers[name.rpartition(".")[0] or name] += parameter.nbytes
+    return TraceHeader(
+        rank=group.rank(),
+        world_size=group.size(),
+        algorithm=sums.algorithm,
+        bytes_counted_by=sums.bytes_counted_by,
+        gradient_bytes=layers.total(),
+        formula_bytes=None,
+        host=host_name(),
+        address=known_address() or "",
+        layers=tuple(Layer(*it) for it in layers.most_common(MOST_LAYERS)),
+        script=Path(sys.argv[0]).name,
+    )
