@@ -27,7 +27,9 @@ def test_detailed_steps_are_eight_for_each_doubling() -> None:
 def moments(value: Any) -> list[float]:
     """All points in time of a step as a document, which durations are not."""
     if isinstance(value, dict):
-        own = [value[it] for it in ("ready_s", "start_s", "end_s", "at_s", "since_s") if it in value]
+        own = [
+            value[it] for it in ("ready_s", "start_s", "end_s", "at_s", "since_s") if it in value
+        ]
         return own + [moment for it in value.values() for moment in moments(it)]
     if isinstance(value, list | tuple):
         return [moment for it in value for moment in moments(it)]

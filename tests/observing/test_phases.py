@@ -39,7 +39,17 @@ def names(*activities: Activity) -> list[Phase]:
         (["data", "trial", "data", "forward"], ["evaluation", "evaluation", "data", "forward"]),
         # Evaluation between steps, with its loader's last reading, and the next training batch.
         (
-            ["saving", "data", "evaluation", "other", "evaluation", "data", "other", "data", "forward"],
+            [
+                "saving",
+                "data",
+                "evaluation",
+                "other",
+                "evaluation",
+                "data",
+                "other",
+                "data",
+                "forward",
+            ],
             ["saving", *["evaluation"] * 5, "other", "data", "forward"],
         ),
         # Accumulation: the other things between two micro-batches belong to neither.

@@ -8,6 +8,12 @@ On each rank, in the script's own process:
     TcpConnections ◄── the kernel                             rank 0: the run's folder
 """
 
-from firetree.observing.watch import BucketMarks, end_watch, watch_model, watched_run
+from firetree.observing.watch import (
+    BucketMarks,
+    end_watch,
+    largest_layers,
+    watch_model,
+    watched_run,
+)
 
-__all__ = ["BucketMarks", "end_watch", "watch_model", "watched_run"]
+__all__ = ["BucketMarks", "end_watch", "largest_layers", "watch_model", "watched_run"]

@@ -7,6 +7,7 @@ ours. A copy of a model, or a model from a file, has marks that do nothing.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -33,33 +34,32 @@ _MOST_LAYER_TIMES = 16
 _MOST_OUTPUTS = 8
 
 
-def nothing(*_: object, **__: object) -> None:
-    """What a copied model has in place of a mark."""
-
-
 class _Mark:
-    """A function that models hold, and that their copies leave behind."""
+    """A function that models hold, and that their copies leave behind.
+
+    A copy has a function of Python's own in its place, which does nothing: so a saved model can be read
+    where firetree is not installed.
+    """
 
     def __init__(self, function: Callable[..., None]):
-        self._function = never_compiled(function)
+        self._function = function
 
+    @never_compiled
     def __call__(self, *arguments: object, **named: object) -> None:
         self._function(*arguments, **named)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _give_nothing, ()
-
-
-def _give_nothing() -> Callable[..., None]:
-    return nothing
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return partial, (sys.audit, "a mark of another model")
 
 
 class ModelMarks:
-    """Marks on one DDP model: its forward and backward passes, and its layers' gradients."""
+    """Marks on one DDP model: its forward and backward passes, and its layers' gradients.
+
+    They do not refer to the model: its parameters hold them where no garbage collector looks.
+    """
 
     def __init__(self, recorder: Recorder, model: DistributedDataParallel):
         self._recorder = recorder
-        self._syncs_buffers = model.will_sync_module_buffers
         self._depth = 0
         self._came_s: float | None = None
         self._backward = -1
@@ -70,13 +70,15 @@ class ModelMarks:
         model.module.register_forward_hook(_Mark(self._end), always_call=True)
         for index, name in enumerate(self._layer_names):
             for parameter in _own_parameters(model.module, name):
-                parameter.register_post_accumulate_grad_hook(_Mark(partial(self._reach, index)))
+                reach = _Mark(partial(self._reach, index))
+                parameter.register_post_accumulate_grad_hook(reach)  # type: ignore[no-untyped-call]
 
     def _come(
-        self, module: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]
+        self, model: DistributedDataParallel, arguments: tuple[Any, ...], named: Mapping[str, Any]
     ) -> None:
         """DDP's forward pass begins; it may hand rank 0's buffers to all ranks first."""
-        if torch.is_grad_enabled() and self._syncs_buffers():
+        syncs = model.will_sync_module_buffers()  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled() and syncs:
             self._recorder.enter("communication")
             self._came_s = time.monotonic()
 
@@ -101,7 +103,7 @@ class ModelMarks:
         self._recorder.rest()
         trained = [it for it in _tensors(output) if it.requires_grad and it.grad_fn is not None]
         for tensor in trained[:_MOST_OUTPUTS]:
-            tensor.register_hook(_Mark(self._begin_backward))
+            tensor.register_hook(_Mark(self._begin_backward))  # type: ignore[no-untyped-call]
 
     def _begin_backward(self, gradient: Tensor) -> None:
         number = backward_number()

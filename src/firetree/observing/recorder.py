@@ -33,7 +33,7 @@ _MOST_SPANS = 4096
 """Of one step; later ones go into its last."""
 
 
-class Record(Protocol):
+class SumRecord(Protocol):
     """What was summed."""
 
     def take(self, detailed: bool = False) -> Communication:
@@ -52,7 +52,7 @@ class Sums(Protocol):
         """Who measures `sent_bytes`."""
 
     @property
-    def record(self) -> Record:
+    def record(self) -> SumRecord:
         """What was summed."""
 
     def sent_bytes(self) -> int:
@@ -262,8 +262,10 @@ class Recorder:
 
     def _tell_step(self) -> None:
         parts, self._parts, self._stepped = self._parts, [], set()
-        last, number = parts[-1], self._step
+        last, number, detailed = parts[-1], self._step, is_detailed(self._step)
         spans = phases([span for part in parts for span in part.spans])
+        if not number and spans[0].phase == "other":
+            spans = spans[1:]  # what a script does before its first step
         said = [it for part in parts for it in part.said]
         step = StepTrace(
             step=number,
@@ -278,9 +280,9 @@ class Recorder:
             cpu_s=max(0.0, last.cpu_s - self._cpu_s),
             starved_s=sum(part.starved_s for part in parts),
             passes=tuple(it for part in parts for it in part.passes),
-            phases=spans if is_detailed(number) else (),
+            phases=spans if detailed else (),
             connections=tuple(it for part in parts for it in part.connections),
-            layer_times=tuple(it for part in parts for it in part.layer_times),
+            layer_times=tuple(it for part in parts for it in part.layer_times if detailed),
         )
         self._cpu_s, self._sent_bytes = last.cpu_s, last.sent_bytes
         self._step += 1

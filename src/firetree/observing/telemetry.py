@@ -1,24 +1,36 @@
-"""stub until landing"""
+"""Each rank writes its steps into the run's folder, which all of them share."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-from firetree.trace import begin_trace, append_steps
+
+from firetree.peers import Json
+from firetree.trace import OpenStep, StepTrace, TraceHeader, append_steps, begin_trace
 
 
 class Telemetry:
-    def __init__(self, run_dir, header):
-        self.run_dir, self.header = run_dir, header
+    """The way of a rank's steps into the folder."""
+
+    now: Callable[[], OpenStep] | None = None
+
+    def __init__(self, run_dir: Path, header: TraceHeader):
+        self._run_dir, self._rank = run_dir, header.rank
         begin_trace(run_dir, header, 0)
 
-    def add(self, step: Any) -> None:
-        append_steps(self.run_dir, self.header.rank, [step])
+    def add(self, step: StepTrace) -> None:
+        """Write a step."""
+        append_steps(self._run_dir, self._rank, [step])
 
-    now: Any = None
-
-    def close(self, failure: Any) -> None:
-        pass
+    def close(self, failure: str | None = None) -> None:
+        """Nothing is left to write."""
 
 
-def open_telemetry(run_dir: Path, header: Any, about: Any, gather: Any) -> Telemetry:
+def open_telemetry(
+    run_dir: Path,
+    header: TraceHeader,
+    about: Mapping[str, Json],
+    gather: Callable[[Json], list[Json]],
+) -> Telemetry:
+    """Begin a rank's file."""
     return Telemetry(run_dir, header)

@@ -20,15 +20,12 @@ from firetree.observing.connections import TcpConnections
 from firetree.observing.marks import ModelMarks, mark_process
 from firetree.observing.recorder import Recorder, Sums
 from firetree.observing.telemetry import Telemetry, open_telemetry
-from firetree.peers import Json
 from firetree.peers.reach import host_name, known_address
-from firetree.trace import MOST_LAYERS, Layer, OpenBucket, TraceHeader
+from firetree.trace import MOST_LAYERS, LayerBytes, OpenBucket, TraceHeader
+from firetree.wires.mesh import Gather
 
 _MOST_NAMES = 8
 """Layers that a bucket names."""
-
-Gather = Callable[[Json], list[Json]]
-"""Gathers a value of each of a model's ranks."""
 
 
 class BucketMarks:
@@ -111,19 +108,24 @@ def end_watch(failure: str | None = None) -> None:
 
 def _header(model: DistributedDataParallel, sums: Sums) -> TraceHeader:
     group = model.process_group
-    layers = Counter[str]()
-    for name, parameter in model.module.named_parameters():
-        if parameter.requires_grad:
-            layers[name.rpartition(".")[0] or name] += parameter.nbytes
     return TraceHeader(
         rank=group.rank(),
         world_size=group.size(),
         algorithm=sums.algorithm,
         bytes_counted_by=sums.bytes_counted_by,
-        gradient_bytes=layers.total(),
+        gradient_bytes=sum(it.nbytes for it in model.parameters() if it.requires_grad),
         formula_bytes=None,
         host=host_name(),
         address=known_address() or "",
-        layers=tuple(Layer(*it) for it in layers.most_common(MOST_LAYERS)),
+        layers=largest_layers(model.module),
         script=Path(sys.argv[0]).name,
     )
+
+
+def largest_layers(model: nn.Module) -> tuple[LayerBytes, ...]:
+    """The layers with the most bytes of gradients, the largest first."""
+    found = Counter[str]()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            found[name.rpartition(".")[0] or name] += parameter.nbytes
+    return tuple(LayerBytes(*it) for it in found.most_common(MOST_LAYERS))

@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from firetree.observing import BucketMarks
 from firetree.sync.clocks import GpuClock, HostClock
 from firetree.sync.hook import trains
-from firetree.sync.record import CommHook, Record
+from firetree.sync.record import CommHook, Record, size_of
 from firetree.torch_private import register_own_hook
+
 
 class ObservedSums:
     """Sums of a DDP model's buckets by DDP's own all-reduce, bit by bit, with their times.
@@ -42,7 +43,7 @@ class ObservedSums:
         """Sum a bucket as DDP would. DDP logs this function's name."""
         summed = self.marks.hand_over(bucket) if self.marks else None
         # As many bytes as a ring sends, which is what Gloo's and NCCL's sums take.
-        self._sent_bytes += 2 * (self._world_size - 1) / self._world_size * bucket.buffer().nbytes
+        self._sent_bytes += 2 * (self._world_size - 1) / self._world_size * size_of(bucket.buffer())
         return self.record.measure(self._sum, bucket, summed)
 
     def give_way(self, hook: CommHook, name: str) -> None:

@@ -17,6 +17,7 @@ from torch.futures import Future
 
 from firetree.collectives.executor import Carried, Channel
 from firetree.sync.clocks import Clock
+from firetree.torch_private import sparse_parts
 from firetree.trace import (
     MOST_TRANSFERS,
     BucketSpan,
@@ -64,7 +65,7 @@ class Record:
         self, hook: CommHook, bucket: GradBucket, summed: Callable[[object], None] | None
     ) -> Future[Tensor]:
         """Let a hook sum a bucket of DDP's, and keep when; `summed` is called once it has."""
-        index, size_bytes, ready = bucket.index(), bucket.buffer().nbytes, self._clock.mark()
+        index, size_bytes, ready = bucket.index(), size_of(bucket.buffer()), self._clock.mark()
 
         def end(future: Future[Tensor]) -> Tensor:
             self.add(index, size_bytes, (ready, ready, self._clock.mark()), ((), ()))
@@ -134,3 +135,10 @@ class Record:
 def _moved(carried: Carried) -> Iterator[_Moved]:
     """The channels whose moments are told."""
     return zip(*carried, strict=False)
+
+
+def size_of(buffer: Tensor) -> int:
+    """The bytes of a bucket, dense or sparse."""
+    if buffer.is_sparse:
+        return sum(part.nbytes for part in sparse_parts(buffer))
+    return buffer.nbytes

@@ -33,7 +33,7 @@ from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.backend_sums import BackendSums
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
-from firetree.sync.record import CommHook, Record
+from firetree.sync.record import CommHook, Record, size_of
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.torch_private import sparse_parts
 
@@ -323,7 +323,7 @@ class Synchroniser:
             pending.promise.set_result(buffer)
             return
         marks = pending.ready, start, self._clock.mark()
-        self.record.add(index, _size_bytes(buffer), marks, self._carried)
+        self.record.add(index, size_of(buffer), marks, self._carried)
         pending.promise.set_result(averaged)
 
     def _explain(self, error: Exception, what: str) -> Exception:
@@ -350,12 +350,6 @@ class Synchroniser:
         elif reason.startswith("Connection"):
             reason = "another rank went away"
         return CollectiveError(f"{reason} ({where})", None, where, within_s)
-
-
-def _size_bytes(buffer: Tensor) -> int:
-    if buffer.is_sparse:
-        return sum(part.nbytes for part in sparse_parts(buffer))
-    return buffer.nbytes
 
 
 def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:

@@ -21,9 +21,7 @@ from firetree.torch_private import check_comm_hook
 _LOG = logging.getLogger("firetree")
 
 
-def attach_when_wrapped(
-    algorithm: str | Plan, run_dir: Path, *, compression: str = "none"
-) -> None:
+def attach_when_wrapped(algorithm: str | Plan, run_dir: Path, *, compression: str = "none") -> None:
     """From now on, attach each model as soon as this process wraps it in DDP; call it once.
 
     A model that cannot be synchronised so keeps DDP's own all-reduce, and the reason is said. A hook that
@@ -53,8 +51,8 @@ def attach_when_wrapped(
             _LOG.warning("the script's own hook %s sums the gradients; it is only measured", name)
         attached[model].give_way(functools.partial(hook, state), name)
 
-    DistributedDataParallel.__init__ = wrapped  # type: ignore[method-assign]
-    DistributedDataParallel.register_comm_hook = registered  # type: ignore[method-assign]
+    for name, function in {"__init__": wrapped, "register_comm_hook": registered}.items():
+        setattr(DistributedDataParallel, name, function)
 
 
 def _attach(

@@ -94,7 +94,9 @@ def read_trace(run_dir: str | PathLike[str]) -> Trace:
     """
     paths = files(Path(run_dir))
     if not paths:
-        raise UserError(f"no trace in {run_dir}; expected the folder of a run of `firetree train` or `firetree run`")
+        raise UserError(
+            f"no trace in {run_dir}; expected the folder of a run of `firetree train` or `firetree run`"
+        )
     traces = [_read_rank(path) for path in paths]
     world_size = traces[0].header.world_size
     for rank, (path, trace) in enumerate(zip(paths, traces, strict=True)):

@@ -208,7 +208,7 @@ class StepTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerBytes:
     """A layer's name, and the bytes of its gradients."""
 
     name: Printable
@@ -233,7 +233,7 @@ class TraceHeader:
     formula_bytes: Finite | None
     host: Printable = ""
     address: Printable = ""
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[LayerBytes, ...] = ()
     script: Printable = ""
 
     @property
