@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from firetree.documents import parse_json
 from firetree.trace import (
     BucketSpan,
     ChannelSpan,
+    OpenBucket,
+    OpenStep,
+    PassSpan,
     StepTrace,
     TransferSpan,
     WireSpan,
+    as_json,
     is_detailed,
     shift,
 )
@@ -48,3 +53,21 @@ def test_every_moment_of_a_step_moves_to_the_other_clock_and_nothing_else_does()
     assert moments(asdict(moved)) == [moment + 100 for moment in moments(asdict(step))]
     assert len(moments(asdict(step))) == 1 + 3 + 2 + 2 + 2
     assert shift(moved, -100.0) == step
+
+
+def test_a_step_as_json_is_the_step_on_the_other_clock() -> None:
+    transfer = TransferSpan(1, "send", 0, 10, 1.25, 1.5)
+    step = StepTrace(
+        *(3, 1.0, 0.5, 0.5, 0.5, 0.5, 8, 10),
+        buckets=(BucketSpan(0, 10, 1.0, 1.25, 2.0, (transfer,), layers=('the "größte"',)),),
+        wires=(WireSpan(1, 0.5, 2.25, TcpInfo(busy_s=0.25, app_limited=False)),),
+        cpu_s=0.1,
+    )
+    assert parse_json(StepTrace, as_json(step, 100.0), "a step") == shift(step, 100.0)
+    waits = OpenStep(3, 1.0, "backward", 0.5, (OpenBucket(0, 0.75, None),))
+    assert parse_json(OpenStep, as_json(waits, 100.0), "a step") == shift(waits, 100.0)
+
+
+def test_what_has_its_default_is_left_out() -> None:
+    assert as_json(PassSpan(0.0, 1.0)) == '{"ready_s":0.0,"end_s":1.0}'
+    assert as_json(BucketSpan(0, 10, 1.0, 1.25, 2.0)).count(":") == 5

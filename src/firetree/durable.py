@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 from firetree.documents import parse_json, read_text
 from firetree.errors import UserError
+
+_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Errors of file systems that cannot lock a folder; NFS locks only files open for writing."""
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -56,6 +60,28 @@ def new_folder(path: Path) -> None:
         new_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
+
+
+def lock_folder(folder: int, path: Path) -> str | None:
+    """Lock an open folder against other writers, until all of its descriptors are closed.
+
+    The folder itself: a lock file in it could be deleted and made anew. Returns a line for the user
+    where its file system cannot lock it.
+
+    Raises:
+        UserError: another process has locked it.
+    """
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"run folder {path} is in use by another process; wait for it, or choose another"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return f"folder {path} cannot be locked on its file system; see that no other run uses it"
+    return None
 
 
 def _check_folder(path: Path) -> None:
@@ -125,7 +151,12 @@ def write_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 def append_json_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Add lines and sync them; a crash in between may cut the last line, which readers leave out."""
+    append_lines(path, map(json.dumps, lines))
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """As `append_json_lines`, of lines that are JSON already."""
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.writelines(f"{line}\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 
-def describe_environment(seed: int, world_size: int) -> dict[str, Any]:
-    """The contents of a run's environment.json."""
+def describe_environment(seed: int | None, world_size: int) -> dict[str, Any]:
+    """The contents of a run's environment.json; nobody knows the seed of a script."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,

@@ -3,6 +3,7 @@
 A trace is data: `train` and a watched script write it, `report` reads it, and a person can too.
 """
 
+from firetree.trace.encoding import as_json
 from firetree.trace.events import Event, EventKind, OpenBucket, OpenStep
 from firetree.trace.files import (
     TRACE_VERSION,
@@ -61,6 +62,7 @@ __all__ = [
     "WireSpan",
     "add_event",
     "append_steps",
+    "as_json",
     "begin_trace",
     "files",
     "is_detailed",

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from firetree.documents import from_document, parse_json, read_text
 from firetree.durable import (
-    append_json_lines,
+    append_lines,
     new_folder,
     read_json_lines,
     write_durably,
-    write_json_lines,
 )
 from firetree.errors import UserError
+from firetree.trace.encoding import as_json
 from firetree.trace.events import Event, OpenStep
 from firetree.trace.steps import PassSpan, StepTrace, TraceHeader
 
@@ -64,7 +64,9 @@ def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
         earlier = _read_rank(path)
         if _alike(earlier.header, header):
             kept = (step for step in earlier.steps if step.step < first_step)
-    write_json_lines(path, [{"version": TRACE_VERSION, **asdict(header)}, *map(asdict, kept)])
+    first = json.dumps({"version": TRACE_VERSION, **asdict(header)})
+    lines = (f"{line}\n" for line in (first, *map(as_json, kept)))
+    write_durably(path, "".join(lines).encode())
 
 
 def _alike(one: TraceHeader, other: TraceHeader) -> bool:
@@ -83,7 +85,7 @@ def is_of_this_run(run_dir: Path, headers: Sequence[TraceHeader]) -> bool:
 
 def append_steps(run_dir: Path, rank: int, steps: Iterable[StepTrace]) -> None:
     """Add steps to the end of a rank's file."""
-    append_json_lines(_path(run_dir, rank), map(asdict, steps))
+    append_lines(_path(run_dir, rank), map(as_json, steps))
 
 
 def read_trace(run_dir: str | PathLike[str]) -> Trace:
@@ -155,14 +157,14 @@ def write_now(run_dir: Path, rank: int, now: OpenStep | None) -> None:
     if now is None:
         path.unlink(missing_ok=True)
     else:
-        write_durably(path, json.dumps(asdict(now)).encode())
+        write_durably(path, as_json(now).encode())
 
 
 def add_event(run_dir: Path, event: Event) -> None:
     """Add what happened to the run."""
     path = _events_path(run_dir)
     new_folder(path.parent)
-    append_json_lines(path, [asdict(event)])
+    append_lines(path, [as_json(event)])
 
 
 def _read_events(run_dir: Path) -> tuple[Event, ...]:

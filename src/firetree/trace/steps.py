@@ -245,6 +245,9 @@ class TraceHeader:
 MOST_LAYERS = 32
 """Layers in a header."""
 
+MOMENTS = ("start_s", "end_s", "ready_s", "at_s", "since_s")
+"""The names of all fields that hold points in time."""
+
 Value = TypeVar("Value")
 
 
@@ -253,14 +256,11 @@ def shift(value: Value, offset_s: float) -> Value:
     return replace(value, **_shifted(value, offset_s))  # type: ignore[type-var]
 
 
-_MOMENTS = ("start_s", "end_s", "ready_s", "at_s", "since_s")
-
-
 def _shifted(value: Any, offset_s: float) -> Mapping[str, Any]:
     moved: dict[str, Any] = {}
     for field in fields(value):
         inner = getattr(value, field.name)
-        if field.name in _MOMENTS and inner is not None:
+        if field.name in MOMENTS and inner is not None:
             moved[field.name] = inner + offset_s
         elif isinstance(inner, tuple) and inner and is_dataclass(inner[0]):
             moved[field.name] = tuple(shift(it, offset_s) for it in inner)

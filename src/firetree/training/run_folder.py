@@ -5,8 +5,6 @@ The other ranks send it their measurements, as their hosts may share no disk wit
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +19,7 @@ from firetree.data import Account
 from firetree.documents import parse_json
 from firetree.durable import (
     append_json_lines,
+    lock_folder,
     new_folder,
     sync_folder,
     write_durably,
@@ -39,9 +38,6 @@ from firetree.training.recipe_file import read_kept_recipe, write_kept_recipe
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Errors of file systems that cannot lock a folder; NFS locks only files open for writing."""
 
 
 class RunFolder:
@@ -69,26 +65,11 @@ class RunFolder:
             new_folder(path)
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             undo.callback(os.close, folder)
-            self._lock(folder)
+            if remark := lock_folder(folder, path):
+                self.remarks.append(remark)
             self._check_earlier_run(recipe, resume)
             undo.pop_all()
         self._folder = folder
-
-    def _lock(self, folder: int) -> None:
-        """Lock the folder itself: a lock file in it could be deleted and made anew."""
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"run folder {self.path} is in use by another process; "
-                "wait for it, or choose another"
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            self.remarks.append(
-                f"folder {self.path} cannot be locked on its file system; see that no other run uses it"
-            )
 
     def _check_earlier_run(self, recipe: Recipe, resume: bool) -> None:
         earlier = self.path / "recipe.toml"

@@ -12,7 +12,7 @@ from firetree.wires.listener import (
     greeting,
     tell_refused,
 )
-from firetree.wires.mesh import Gather, Mesh, connect
+from firetree.wires.mesh import Gather, Mesh, connect, dial
 from firetree.wires.secret import Secret, given_secret, new_secret
 from firetree.wires.wire import Wire, WireClosedError
 
@@ -27,6 +27,7 @@ __all__ = [
     "Wire",
     "WireClosedError",
     "connect",
+    "dial",
     "given_secret",
     "greeting",
     "new_secret",

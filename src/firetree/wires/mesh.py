@@ -97,7 +97,7 @@ def connect(
         token = bytes.fromhex(told[0][2])
         until_s = time.monotonic() + timeout_s
         streams = {
-            peer: _dial(host, port, greeting(token, rank), until_s, secret)
+            peer: dial(host, port, greeting(token, rank), until_s, secret)
             for peer, (host, port, _) in enumerate(told[:rank])
         }
         streams |= listener.accept(token, range(rank + 1, len(names)), until_s)
@@ -112,9 +112,10 @@ def _without_traceback(error: BaseException) -> CollectiveError:
     return CollectiveError(f"{type(error).__name__} broke off a collective before")
 
 
-def _dial(
+def dial(
     host: str, port: int, hello: bytes, until_s: float, secret: Secret | None
 ) -> socket.socket:
+    """Connect with a listener before that moment of `time.monotonic`, and say who we are (OSError)."""
     stream = socket.create_connection((host, port), max(0.01, until_s - time.monotonic()))
     if secret:
         stream = secret.calling(stream)
