@@ -8,12 +8,22 @@ On each rank, in the script's own process:
     TcpConnections ◄── the kernel                             rank 0: the run's folder
 """
 
-from firetree.observing.watch import (
-    BucketMarks,
-    end_watch,
-    largest_layers,
-    watch_model,
-    watched_run,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firetree.lazy import lazily
+
+if TYPE_CHECKING:
+    from firetree.observing.watch import (
+        BucketMarks,
+        end_watch,
+        largest_layers,
+        watch_model,
+        watched_run,
+    )
 
 __all__ = ["BucketMarks", "end_watch", "largest_layers", "watch_model", "watched_run"]
+
+# The collector does without torch.
+__getattr__ = lazily(__name__, dict.fromkeys(__all__, "watch"))
