@@ -55,6 +55,12 @@ def test_the_command_runs_once_a_host_with_its_place_and_the_network() -> None:
     assert from_json(first.split(maxsplit=2)[2]) == parse_network(text)
 
 
+def test_a_cpu_limit_is_told_with_how_it_is_kept() -> None:
+    code, out, err = lab("--hosts", 2, "--cpu", "1=40%", "--", "echo", "here")
+    assert (code, sorted(out.splitlines())) == (0, ["here", "host 1: here"])
+    assert err.startswith("CPU limits: by ")
+
+
 def test_the_command_keeps_options_that_are_also_ours() -> None:
     own = ("--hosts", "3", "--", "--debug", "--help")
     code, out, err = lab("--hosts", 1, "--", "echo", *own)

@@ -103,7 +103,14 @@ def test_a_probe_of_version_1() -> None:
     probe = Probe.from_json(golden("probe-v1.json"))
     assert probe.intervals["rack 0 out"] == (0.9e7, 1.1e7)
     assert (probe.unmeasured, probe.warnings) == ((4,), ("host 3 is busy",))
-    assert probe.to_json() == golden("probe-v1.json")
+    assert (probe.at_least, probe.remark) == ((), "")
+
+
+def test_a_probe_of_version_2() -> None:
+    probe = Probe.from_json(golden("probe-v2.json"))
+    assert (probe.network.name(3), probe.at_least) == ("host-3", ("host-3 down",))
+    assert probe.remark.startswith("all ports carry 94.1 Mbit/s")
+    assert probe.to_json() == golden("probe-v2.json")
 
 
 def test_a_schedule_of_version_2() -> None:

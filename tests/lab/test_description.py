@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from firetree.errors import UserError
-from firetree.lab import Fault, describe, load_description, parse_fault
+from firetree.lab import Fault, describe, load_description, parse_cpu_limits, parse_fault
 from firetree.network import Host, Machine, Network, parse_network, to_json
 
 MBIT = 1e6 / 8
@@ -120,12 +120,34 @@ def test_what_a_lab_cannot_emulate_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
+def test_cpu_limits_are_parts_of_a_core() -> None:
+    assert parse_cpu_limits(["3=50%", "0=150 %"], 4) == {3: 0.5, 0: 1.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("3", "CPU limit '3'; expected a host and its share, as in 3=50%"),
+        ("3=50", "CPU limit '50'; expected 1% of a core or more, as in 50%"),
+        ("3=0.5%", "CPU limit '0.5%'; expected 1%"),
+        ("4=50%", "host 4 in '4=50%'; the hosts are 0 to 3"),
+    ],
+)
+def test_a_wrong_cpu_limit_is_refused_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse_cpu_limits([text], 4)
+    assert str(refusal.value).startswith(words)
+    with pytest.raises(UserError, match="cpu names host 3 twice"):
+        parse_cpu_limits(["3=50%", "3=20%"], 4)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("2 link down 3", Fault(2, "link down", 3)),
         ("2.5 link up host 0", Fault(2.5, "link up", 0)),
         ("5 rate 3 50mbit", Fault(5, "rate", 3, 50 * MBIT)),
+        ("9 cpu 3 50%", Fault(9, "cpu", 3, cores=0.5)),
         ("0 pause host 3", Fault(0, "pause", 3)),
         ("  7  resume   3 ", Fault(7, "resume", 3)),
         ("1 kill 1", Fault(1, "kill", 1)),
@@ -146,6 +168,8 @@ def test_a_fault_is_seconds_an_action_and_a_host(text: str, expected: Fault) -> 
         ("2 kill", "expected seconds"),
         ("2 rate 3", "expected seconds"),
         ("2 kill 3 50mbit", "expected seconds"),
+        ("2 cpu 3", "expected seconds"),
+        ("2 cpu 3 half", "CPU limit 'half'; expected 1% of a core or more, as in 50%"),
         ("2 rate 3 quick", "rate 'quick'"),
         ("2 kill 4", "fault '2 kill 4' on host 4; the hosts are 0 to 3"),
     ],

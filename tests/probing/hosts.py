@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -35,7 +36,8 @@ def probe_lab(
     ranks = {}
     for rank in range(size):
         ours, theirs = CONTEXT.Pipe(duplex=False)
-        arguments = (namespaces.path(lab.namespace(rank)), store, rank, size, theirs)
+        name = lab.environment(rank)["FIRETREE_HOST"]
+        arguments = (namespaces.path(lab.namespace(rank)), name, store, rank, size, theirs)
         process = CONTEXT.Process(target=_run, args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -56,9 +58,10 @@ def probe_lab(
     return found
 
 
-def _run(namespace: Path, store: str, rank: int, size: int, told: Connection) -> None:
+def _run(namespace: Path, name: str, store: str, rank: int, size: int, told: Connection) -> None:
     with namespace.open() as file:
         assert ctypes.CDLL(None).setns(file.fileno(), _CLONE_NEWNET) == 0
+    os.environ["FIRETREE_HOST"] = name
     torch.set_num_threads(1)
     try:
         result = probe_ranks(

@@ -91,6 +91,19 @@ def test_what_a_lost_host_measured_is_forgotten_and_the_others_keep_their_ranks(
     assert not any(name.startswith("host 1 ") for name in intervals)
 
 
+def test_hosts_have_the_names_that_they_tell() -> None:
+    seen = observations()
+    seen.name_of = {0: "anna", 1: "box", 2: "box", 3: "3"}
+    network, intervals = conclude(seen, renamed=False)
+    assert [network.name(host) for host in range(4)] == [
+        "anna",
+        "box (rank 1)",
+        "box (rank 2)",
+        "host 3",
+    ]
+    assert {"anna up", "box (rank 2) down", "host 3 up"} <= intervals.keys()
+
+
 def test_a_connection_has_a_limit_of_its_own_where_it_never_did_better() -> None:
     seen = observations()
     seen.alone = {(0, 1): [5e6, 6e6, 5.5e6], (1, 0): [10e6, 24e6, 11e6]}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,10 @@ from hosts import probe_lab
 
 from firetree.errors import UserError
 from firetree.lab import Lab, describe
-from firetree.network import Network, from_json
+from firetree.network import Network, Rack, from_json, parse_network
 from firetree.probing import Probe, probe
 
+ABC = ("anna", "bert", "carl")
 WITHIN = 0.06
 """Brief probes beside other tests; `benchmarks/probe.py` shows what full ones reach."""
 
@@ -53,6 +57,52 @@ def test_a_slow_port_is_measured_and_named_to_every_rank(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_what_the_others_cannot_fill_is_a_lower_limit_and_directions_are_kept(
+    tmp_path: Path,
+) -> None:
+    network = parse_network("1 x 100mbit:20mbit + 1 x 50mbit:200mbit + 1 x 200mbit")
+    hosts = [replace(host, name=name) for host, name in zip(network.hosts, ABC, strict=True)]
+    with Lab(replace(network, hosts=tuple(hosts))) as lab:
+        found = probed(lab, tmp_path)
+    assert [host.name for host in found.network.hosts] == [*ABC]
+    assert found.at_least == ("carl down",)
+    assert found.network.hosts[2].down_bytes_s == pytest.approx(150e6 / 8, rel=WITHIN)
+    both, up = (
+        warning for warning in found.warnings if " s" in warning and "differ" not in warning
+    )
+    assert re.match(r"anna sends \d+(\.\d)? Mbit/s and receives \d+(\.\d)? Mbit/s, where", both)
+    assert up.startswith("bert sends ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_an_uplink_that_the_other_racks_cannot_fill_is_a_lower_limit(tmp_path: Path) -> None:
+    rates = ((0, 1, 2), 300, 300), ((3, 4, 5), 40, 80), ((6, 7, 8), 150, 150)
+    racks = tuple(Rack(hosts, out * 1e6 / 8, into * 1e6 / 8) for hosts, out, into in rates)
+    with Lab(replace(parse_network("9 x 200mbit"), racks=racks)) as lab:
+        found = probed(lab, tmp_path)
+    assert [rack.hosts for rack in found.network.racks] == [rack.hosts for rack in racks]
+    assert {"rack 0 out", "rack 0 in"} <= {*found.at_least}
+    assert {"rack 1 out", "rack 1 in", "rack 2 out", "rack 2 in"}.isdisjoint(found.at_least)
+    said = [warning for warning in found.warnings if "share an uplink" in warning]
+    assert [warning.partition(" share")[0] for warning in said] == [
+        "hosts 3, 4, 5",
+        "hosts 6, 7, 8",
+    ]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_equal_slow_ports_are_told_as_what_they_are(tmp_path: Path) -> None:
+    with Lab(describe(3, "94mbit")) as lab:
+        found = probed(lab, tmp_path)
+    assert (found.warnings, found.at_least) == ((), ())
+    assert re.fullmatch(
+        r"all ports carry 9\d(\.\d)? Mbit/s: a 100 Mbit/s switch, cable or port; check with `ethtool eth0`",
+        found.remark,
+    )
+
+
+@pytest.mark.usefixtures("nothing_left")
 def test_racks_that_alternate_are_found_without_being_told(tmp_path: Path) -> None:
     uplink_bytes_s = 150e6 / 8
     with Lab(Network.of_ports([25e6] * 4, [(0, 2), (1, 3)], uplink_bytes_s)) as lab:
@@ -79,6 +129,7 @@ def test_a_host_that_stops_is_left_out_and_the_others_are_measured(tmp_path: Pat
     assert found == {0: first, 2: first}
     assert first.unmeasured == (1,)
     assert [host.name for host in first.network.hosts] == ["host 0", "host 2"]
+    assert {figure.rpartition(" ")[0] for figure in first.intervals} == {"host 0", "host 2"}
     assert_ports(first.network, [25e6, 25e6])
     assert first.warnings[0].startswith("host 1 did not answer")
 
@@ -115,6 +166,7 @@ def test_the_command_probes_local_workers(tmp_path: Path) -> None:
             "--html",
             str(page),
         ],
+        env={**os.environ, "FIRETREE_HOST": "<b>box</b>"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -128,6 +180,8 @@ def test_the_command_probes_local_workers(tmp_path: Path) -> None:
     assert "://" not in text
     assert "<script" not in text
     assert "<h2>Hosts</h2>" in text
+    assert "&lt;b&gt;box&lt;/b&gt; (rank 1)" in text
+    assert "<b>" not in text
 
 
 def test_a_script_probes_local_workers_by_a_call() -> None:

@@ -28,11 +28,13 @@ def test_a_host_is_admitted_in_private_and_a_stranger_with_the_token_is_not(
         where = Rendezvous((HERE,), listener.getsockname()[1], bytes(16))
         gathered = thread.submit(team.gather, listener, where, 3.0)
         with socket.create_connection((HERE, where.port)) as stranger:
-            stranger.sendall(where.token + encode(Introduction(1, HERE, 1, "here", 1)))
+            stranger.sendall(
+                where.token + encode(Introduction(1, "", HERE, 1, "here", 1, "lo", False))
+            )
             with connect(where, 2, 3.0) as host:
                 assert isinstance(host, ssl.SSLSocket)
                 assert host.version() == "TLSv1.3"
-                host.sendall(encode(Introduction(2, HERE, 1, "here", 1)))
+                host.sendall(encode(Introduction(2, "", HERE, 1, "here", 1, "lo", False)))
                 gathered.result()
     assert [*team.members] == [2]
     team.close()

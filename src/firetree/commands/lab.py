@@ -39,9 +39,12 @@ class LabOptions:
     """Delay of every packet; needs netem in the kernel."""
     tcp: str = lab.CONGESTION_CONTROL
     """The hosts' congestion control; reno gives the steadiest rate on a shaped link."""
+    cpu: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """What all processes of a host together may use of this machine's CPU, as in 3=50%, half a core. By
+    control groups where the kernel lets us, else by stopping and continuing them. Repeatable."""
     fault: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A fault after some seconds, as in '2 link down 3', '5 rate 3 50mbit' or '9 kill 0'; also link up,
-    pause and resume. Repeatable."""
+    """A fault after some seconds, as in '2 link down 3', '5 rate 3 50mbit', '7 cpu 3 50%' or '9 kill 0';
+    also link up, pause and resume. Repeatable."""
     check: bool = False
     """Measure every link's rate with plain sockets; fail if one is off by over 3 %."""
     clean: bool = False
@@ -58,8 +61,9 @@ def run(arguments: list[str]) -> None:
         return
     network, latency_s = _network(options)
     faults = [lab.parse_fault(text, network.size) for text in options.fault]
-    if options.check and command:
-        raise UserError("--check and a command; expected one of them")
+    cpu_limits = lab.parse_cpu_limits(options.cpu, network.size)
+    if options.check and (command or cpu_limits or faults):
+        raise UserError("--check and a command, --cpu or --fault; expected --check alone")
     if not options.check:
         if not command:
             raise UserError("no command for the hosts; expected one after --")
@@ -71,6 +75,10 @@ def run(arguments: list[str]) -> None:
             if any(check.within is False for check in checks):
                 raise RunFailedError("a link's rate is off by over 3 %; is the machine busy?")
         else:
+            if cpu_limits or any(fault.action == "cpu" for fault in faults):
+                output.tell(f"CPU limits: by {lab.cpu_limits_by()}")
+            for host, cores in cpu_limits.items():
+                cluster.limit_cpu(host, cores)
             lab.run_command(cluster, command, faults)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -55,8 +56,15 @@ def run(arguments: list[str]) -> None:
     )
     if not first:
         return
-    output.show(found.to_json() if options.json else as_text(found))
+    output.show(found.to_json() if options.json else f"{as_text(found)}\n{_next(options.output)}")
     if options.output:
         write_durably(options.output, to_json(found.network).encode())
     if options.html:
         pages.write(options.html, "Network probe", [found._repr_html_()])
+
+
+def _next(network: Path | None) -> str:
+    """The command that says what training gains on this network."""
+    file = shlex.quote(str(network or "network.json"))
+    measured = "" if network else f"firetree probe -o {file}, then "
+    return f"next: {measured}firetree plan --network {file} --model MODEL"

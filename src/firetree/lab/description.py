@@ -1,7 +1,7 @@
 """Parse a user's description of a cluster into a Network.
 
 `3=50mbit` gives host 3 its own rate, `3=50mbit:200mbit` one for up and one for down. `0-3`, `0,2,4,6`
-and `0-1,6` are racks. A whole network comes from a file, or in `network.notation`.
+and `0-1,6` are racks. `3=50%` is what host 3 has of a CPU core. A whole network comes from a file, or in `network.notation`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,36 @@ def load_description(text_or_path: str) -> tuple[Network, float]:
     hosts = tuple(Host(host.up_bytes_s, host.down_bytes_s, host.name) for host in network.hosts)
     _refuse_slow_pairs(network)
     return Network(hosts, network.racks), _latency_of_all_s(network)
+
+
+def parse_cpu_limits(texts: Sequence[str], hosts: int) -> dict[int, float]:
+    """For some hosts the cores that their processes may use, each from a text as `3=50%`.
+
+    Raises:
+        UserError: a text that cannot be read, an unknown host, or one that is named twice.
+    """
+    cores: dict[int, float] = {}
+    for text in texts:
+        number, equals, share = text.partition("=")
+        if not equals:
+            raise UserError(f"CPU limit '{text}'; expected a host and its share, as in 3=50%")
+        host = _host(number, hosts, text)
+        if host in cores:
+            raise ArgumentError("cpu", f"names host {host} twice; expected once")
+        cores[host] = parse_cores(share)
+    return cores
+
+
+def parse_cores(text: str) -> float:
+    """How many cores a percentage of one is: 0.5 for `50%`, 2 for `200%`.
+
+    Raises:
+        UserError: the text is no percentage, or below 1%.
+    """
+    found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s?%\s*", text)
+    if not found or float(found[1]) < 1:
+        raise UserError(f"CPU limit '{text}'; expected 1% of a core or more, as in 50%")
+    return float(found[1]) / 100
 
 
 def _pairs(network: Network) -> list[tuple[int, int]]:

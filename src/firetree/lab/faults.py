@@ -7,25 +7,30 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from firetree.errors import UserError
+from firetree.lab.description import parse_cores
 from firetree.lab.lab import Lab
 from firetree.network import parse_rate
 
-Action = Literal["link down", "link up", "rate", "pause", "resume", "kill"]
+Action = Literal["link down", "link up", "rate", "cpu", "pause", "resume", "kill"]
 
 _FORM = re.compile(
     rf"(?P<after>\d+(?:\.\d+)?) (?P<action>{'|'.join(get_args(Action))})"
-    r" (?:host )?(?P<host>\d{1,9})(?: (?P<rate>\S+))?"
+    r" (?:host )?(?P<host>\d{1,9})(?: (?P<limit>\S+))?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An action on a host, `after_s` seconds after the command's start; `rate` needs a new rate."""
+    """An action on a host, `after_s` seconds after the command's start.
+
+    `rate` needs a new rate, and `cpu` the cores that the host's processes may use.
+    """
 
     after_s: float
     action: Action
     host: int
     rate_bytes_s: float | None = None
+    cores: float | None = None
 
     def strike(self, lab: Lab) -> None:
         """Carry out the action now."""
@@ -37,6 +42,9 @@ class Fault:
             case "rate":
                 assert self.rate_bytes_s is not None
                 lab.set_rate(self.host, self.rate_bytes_s)
+            case "cpu":
+                assert self.cores is not None
+                lab.limit_cpu(self.host, self.cores)
             case "pause":
                 lab.pause(self.host)
             case "resume":
@@ -46,19 +54,21 @@ class Fault:
 
 
 def parse_fault(text: str, hosts: int) -> Fault:
-    """Read `2 link down 3`, `5 rate 3 50mbit`, `1.5 pause 3`; `host` may stand before the number.
+    """Read `2 link down 3`, `5 rate 3 50mbit`, `9 cpu 3 50%`; `host` may stand before the number.
 
     Raises:
         UserError: the text is not a fault, or the host does not exist.
     """
     found = _FORM.fullmatch(" ".join(text.split()))
-    if not found or (found["rate"] is None) == (found["action"] == "rate"):
+    if not found or (found["limit"] is None) == (found["action"] in ("rate", "cpu")):
         raise UserError(
-            f"fault '{text}'; expected seconds, then link down, link up, pause, resume or kill and "
-            "a host, or rate, a host and a rate: '2 link down 3', '5 rate 3 50mbit'"
+            f"fault '{text}'; expected seconds, then link down, link up, pause, resume or kill and a "
+            "host, or rate or cpu, a host and a limit: '2 link down 3', '5 rate 3 50mbit', '9 cpu 3 50%'"
         )
     host = int(found["host"])
     if host >= hosts:
         raise UserError(f"fault '{text}' on host {host}; the hosts are 0 to {hosts - 1}")
-    rate_bytes_s = parse_rate(found["rate"]) if found["rate"] else None
-    return Fault(float(found["after"]), cast(Action, found["action"]), host, rate_bytes_s)
+    action = cast(Action, found["action"])
+    rate_bytes_s = parse_rate(found["limit"]) if action == "rate" else None
+    cores = parse_cores(found["limit"]) if action == "cpu" else None
+    return Fault(float(found["after"]), action, host, rate_bytes_s, cores)

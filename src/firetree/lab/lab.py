@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from firetree.errors import UserError, nearest
-from firetree.lab import iproute, namespaces, topology
+from firetree.lab import iproute, namespaces, quotas, topology
 from firetree.network import Network, to_json
 from firetree.network.network import uniform
 from firetree.processes import ending_with_us
@@ -60,6 +61,7 @@ class Lab:
         self._tcp = tcp
         self._prefix = namespaces.prefix(os.getpid())
         self._started: list[subprocess.Popen[Any]] = []
+        self._quotas: dict[int, quotas.Quota] = {}
         self._leaving = contextlib.ExitStack()
 
     def __enter__(self) -> Lab:
@@ -90,11 +92,16 @@ class Lab:
     def _take_down(self) -> None:
         with _undisturbed():
             names = namespaces.having(self._prefix)
+            for quota in self._quotas.values():
+                quota.limit(math.inf)  # so that the processes end in time
             namespaces.end(names)
             namespaces.remove(names)
             for process in self._started:
                 process.kill()
                 process.wait()
+            for quota in self._quotas.values():
+                quota.remove()
+            self._quotas.clear()
 
     @property
     def _switch(self) -> str:
@@ -148,6 +155,8 @@ class Lab:
         )
         self._started.append(process)
         self._wait_inside(host, process.pid)
+        if quota := self._quotas.get(host):
+            quota.gather()
         return process
 
     def _wait_inside(self, host: int, pid: int) -> None:
@@ -171,12 +180,26 @@ class Lab:
         iproute.batch("tc", topology.change_limit("eth0", rate_bytes_s), self.namespace(host))
         iproute.batch("tc", topology.change_limit(f"h{host}", rate_bytes_s), self._switch)
 
+    def limit_cpu(self, host: int, cores: float) -> None:
+        """Let all processes on the host together use so many of this machine's cores at most, as 0.5.
+
+        `cpu_limits_by` says how. It may be done again with another number.
+        """
+        quota = self._quotas.get(host) or quotas.quota(self.namespace(host))
+        self._quotas[host] = quota
+        quota.limit(cores)
+        quota.gather()
+
     def pause(self, host: int) -> None:
         """Stop every process on the host; its link still answers."""
+        if isinstance(quota := self._quotas.get(host), quotas.Throttle):
+            quota.pause()
         namespaces.send([self.namespace(host)], signal.SIGSTOP)
 
     def resume(self, host: int) -> None:
         """Continue every process on the host."""
+        if isinstance(quota := self._quotas.get(host), quotas.Throttle):
+            quota.resume()
         namespaces.send([self.namespace(host)], signal.SIGCONT)
 
     def kill(self, host: int) -> None:
@@ -186,6 +209,17 @@ class Lab:
     def end(self, hosts: Sequence[int]) -> None:
         """Ask every process on the hosts to end, and kill those that do not within 2 s."""
         namespaces.end([self.namespace(host) for host in hosts])
+
+
+def clean() -> list[str]:
+    """Remove the namespaces, processes and CPU limits of all labs whose owners are dead; their names.
+
+    Raises:
+        UserError: this machine cannot run a lab, or the user is not root.
+    """
+    left = namespaces.clean()
+    quotas.clean()
+    return left
 
 
 @contextlib.contextmanager

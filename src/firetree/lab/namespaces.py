@@ -106,14 +106,14 @@ def clean() -> list[str]:
         UserError: this machine cannot run a lab, or the user is not root.
     """
     iproute.require()
-    left = [name for name in having("firetree") if not _has_owner(name)]
+    left = [name for name in having("firetree") if not has_owner(name)]
     end(left)
     remove(left)
     return left
 
 
-def _has_owner(name: str) -> bool:
-    """Whether a namespace's owner is alive; other namespaces count as owned."""
+def has_owner(name: str) -> bool:
+    """Whether the owner of a lab's namespace is alive; other namespaces count as owned."""
     found = re.fullmatch(r"firetree-(\d+)-(\d+)-(?:sw|h\d+)", name)
     return not found or _start_time(int(found[1])) == int(found[2])
 

@@ -79,6 +79,11 @@ def format_rate(rate_bytes_s: float) -> str:
     return f"{bits:.4g} bit/s"
 
 
+def format_rounded_rate(rate_bytes_s: float) -> str:
+    """The rate with three digits, as a sentence has it: `94.1 Mbit/s`."""
+    return format_rate(float(f"{rate_bytes_s * 8:.3g}") / 8)
+
+
 def format_duration(duration_s: float) -> str:
     """The duration in a fitting unit: `80 µs`, `1.5 ms`, `2 s`."""
     units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}

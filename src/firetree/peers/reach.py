@@ -17,6 +17,7 @@ _ENTRY_BYTES, _MOST_ADDRESSES = 40, 256
 _LINK_SCOPE = "20"
 _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _ANY_PORT = 9
+_INTERFACES = Path("/sys/class/net")
 _BACKLOG = 1024
 
 
@@ -118,6 +119,11 @@ def own_addresses() -> dict[str, str]:
             if scope != _LINK_SCOPE:
                 found[socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))] = name
     return found
+
+
+def is_wireless(interface: str) -> bool:
+    """Whether the interface is one of Wi-Fi."""
+    return bool(interface) and (_INTERFACES / interface / "wireless").exists()
 
 
 def has_carrier(interface: str | None) -> bool:

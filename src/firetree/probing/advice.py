@@ -1,11 +1,21 @@
-"""Warnings about a measured network, a line each; a clean network has none."""
+"""Warnings about hosts and links of a measured network, a line each; a clean network has none.
+
+What kind of network has such rates at all is for `kinds`.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median, median_high
+from typing import Literal
 
-from firetree.network import Network, Rack, format_duration, format_rate
+from firetree.network import Network, Rack, format_duration
+from firetree.network.units import format_rounded_rate
+from firetree.probing.conclude import host_names
+from firetree.probing.observations import Observations
+from firetree.probing.result import Probe
 
 _SLOWER = 1.25
 """A port or CPU gets a warning where it is this many times slower than the others'."""
@@ -17,86 +27,118 @@ _SHARED = 0.95
 Intervals = Mapping[str, tuple[float, float]]
 
 
-def warnings(
-    network: Network,
-    intervals: Intervals,
-    unmeasured: Sequence[int],
-    unreachable: Sequence[tuple[int, int]] = (),
-) -> list[str]:
-    """The warnings, missing hosts first; `unmeasured` and `unreachable` hold ranks."""
+def warnings(found: Probe, observed: Observations) -> list[str]:
+    """The warnings about a probe's figures, missing hosts first."""
+    network, names = found.network, host_names(observed)
     return [
-        *_missing(unmeasured),
-        *_cut_off(unreachable),
-        *_slow_ports(network, intervals),
-        *_shared_links(network),
-        *_slow_connections(network),
+        *_missing(found.unmeasured, names),
+        *_cut_off(observed.unreachable, names),
+        *_slow_ports(found),
+        *_shared_links(found),
+        *_slow_connections(found),
         *_slow_cpus(network),
-        *_late_hosts(network),
-        *_unsure(intervals),
+        *_late_hosts(_soonest(observed), names),
+        *_over_the_air(observed, names),
+        *_unsure(found.intervals),
     ]
 
 
-def _missing(unmeasured: Sequence[int]) -> Iterator[str]:
+def _missing(unmeasured: Sequence[int], names: Mapping[int, str]) -> Iterator[str]:
     for rank in unmeasured:
-        yield f"host {rank} did not answer and was not measured: is it up, and reachable from host 0?"
-
-
-def _cut_off(unreachable: Sequence[tuple[int, int]]) -> Iterator[str]:
-    if unreachable:
-        (a, b), *rest = sorted(unreachable)
-        more = f", nor can {len(rest)} more pairs" if rest else ""
-        yield f"host {a} cannot connect to host {b}{more}: a firewall between them, or no route"
-
-
-def _slow_ports(network: Network, intervals: Intervals) -> Iterator[str]:
-    up = [host.up_bytes_s for host in network.hosts]
-    down = [host.down_bytes_s for host in network.hosts]
-    if network.size == 2:
-        yield from _slow_direction(up, intervals)
-        return
-    for number in range(network.size):
-        sends, receives = _times_slower(up, number), _times_slower(down, number)
-        name = network.name(number)
-        if min(sends, receives) >= _SLOWER:
-            yield (
-                f"{name}'s port is {max(sends, receives):.1f}x slower than the others "
-                f"({_of(min(up[number], down[number]), _others(up, number))}): a bad cable, "
-                f"or a {_slower_kind(max(up[number], down[number]))}"
-            )
-            continue
-        for verb, other, slower, rates, way in (
-            ("sends", "receives", sends, up, "from"),
-            ("receives", "sends", receives, down, "to"),
-        ):
-            if slower >= _SLOWER:
-                yield (
-                    f"{name} {verb} {slower:.1f}x slower than the others "
-                    f"({_of(rates[number], _others(rates, number))}) and {other} as fast as they do: "
-                    f"an asymmetric line, a limit on what it {verb}, or other traffic {way} it"
-                )
-
-
-def _slow_direction(up: Sequence[float], intervals: Intervals) -> Iterator[str]:
-    """Between two hosts, nobody can tell whose port is slow."""
-    slow = min((0, 1), key=lambda number: up[number])
-    # On a fast link, noise alone may make one direction slower.
-    _, slow_at_most = intervals.get(f"host {slow} up", (0.0, up[slow]))
-    fast_at_least, _ = intervals.get(f"host {1 - slow} up", (up[1 - slow], 0.0))
-    if up[1 - slow] >= _SLOWER * up[slow] and fast_at_least > slow_at_most:
         yield (
-            f"host {slow} sends to host {1 - slow} {up[1 - slow] / up[slow]:.1f}x slower than it "
-            f"receives from there ({_of(up[slow], up[1 - slow])}): an asymmetric line, "
-            "or other traffic in that direction"
+            f"{names.get(rank, f'host {rank}')} did not answer and was not measured: is it up, and "
+            f"reachable from {names.get(0, 'host 0')}?"
         )
 
 
-def _others(rates: Sequence[float], number: int) -> float:
-    """The others' median rate; of two others, the faster one's."""
-    return median_high([rate for other, rate in enumerate(rates) if other != number])
+def _cut_off(unreachable: Sequence[tuple[int, int]], names: Mapping[int, str]) -> Iterator[str]:
+    if unreachable:
+        (a, b), *rest = sorted(unreachable)
+        more = f", nor can {len(rest)} more pairs" if rest else ""
+        yield f"{names[a]} cannot connect to {names[b]}{more}: a firewall between them, or no route"
 
 
-def _times_slower(rates: Sequence[float], number: int) -> float:
-    return _others(rates, number) / rates[number]
+def _slow_ports(found: Probe) -> Iterator[str]:
+    network = found.network
+    if network.size == 2:
+        yield from _slow_direction(network, found.intervals)
+        return
+    for number in range(network.size):
+        sends, receives = (_direction(found, number, way) for way in ("up", "down"))
+        if not (sends.is_slow and receives.is_slow):
+            yield from _one_way(network.name(number), sends, receives)
+        elif max(sends.rate, receives.rate) < _SLOWER * min(sends.rate, receives.rate):
+            slower = max(sends.times_slower, receives.times_slower)
+            yield (
+                f"{network.name(number)}'s port is {slower:.1f}x slower than the others "
+                f"({_of(min(sends.rate, receives.rate), sends.usual)}): a bad cable, "
+                f"or a {_slower_kind(max(sends.rate, receives.rate))}"
+            )
+        else:
+            yield (
+                f"{network.name(number)} sends {format_rounded_rate(sends.rate)} and receives "
+                f"{format_rounded_rate(receives.rate)}, where others send "
+                f"{format_rounded_rate(sends.usual)} and receive "
+                f"{format_rounded_rate(receives.usual)}: an asymmetric line, or limits on both"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """One direction of a port in bytes a second: its rate, its interval's end, and the others' usual rate."""
+
+    rate: float
+    at_most: float
+    usual: float
+    is_at_least: bool
+
+    @property
+    def times_slower(self) -> float:
+        return self.usual / self.rate
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it surely is: a lower limit says nothing, nor do measurements that differ as much."""
+        return not self.is_at_least and self.usual >= _SLOWER * self.at_most
+
+
+def _direction(found: Probe, number: int, way: Literal["up", "down"]) -> _Direction:
+    rates = [host.up_bytes_s if way == "up" else host.down_bytes_s for host in found.network.hosts]
+    figure = f"{found.network.name(number)} {way}"
+    # Of two others, the faster one is usual.
+    usual = median_high([rate for other, rate in enumerate(rates) if other != number])
+    _, at_most = found.intervals.get(figure, (0.0, rates[number]))
+    return _Direction(rates[number], at_most, usual, figure in found.at_least)
+
+
+def _one_way(name: str, sends: _Direction, receives: _Direction) -> Iterator[str]:
+    for verb, other, slow, fast, way in (
+        ("sends", "receives", sends, receives, "from"),
+        ("receives", "sends", receives, sends, "to"),
+    ):
+        if slow.is_slow:
+            as_fast = f" and {other} as fast as they do" if fast.times_slower < _SLOWER else ""
+            yield (
+                f"{name} {verb} {slow.times_slower:.1f}x slower than the others "
+                f"({_of(slow.rate, slow.usual)}){as_fast}: "
+                f"an asymmetric line, a limit on what it {verb}, or other traffic {way} it"
+            )
+
+
+def _slow_direction(network: Network, intervals: Intervals) -> Iterator[str]:
+    """Between two hosts, nobody can tell whose port is slow."""
+    up = [host.up_bytes_s for host in network.hosts]
+    slow = min((0, 1), key=lambda number: up[number])
+    name, other = network.name(slow), network.name(1 - slow)
+    # On a fast link, noise alone may make one direction slower.
+    _, slow_at_most = intervals.get(f"{name} up", (0.0, up[slow]))
+    fast_at_least, _ = intervals.get(f"{other} up", (up[1 - slow], 0.0))
+    if up[1 - slow] >= _SLOWER * up[slow] and fast_at_least > slow_at_most:
+        yield (
+            f"{name} sends to {other} {up[1 - slow] / up[slow]:.1f}x slower than it "
+            f"receives from there ({_of(up[slow], up[1 - slow])}): an asymmetric line, "
+            "or other traffic in that direction"
+        )
 
 
 def _slower_kind(rate_bytes_s: float) -> str:
@@ -109,22 +151,25 @@ def _slower_kind(rate_bytes_s: float) -> str:
 
 def _of(rate_bytes_s: float, usual_bytes_s: float) -> str:
     """`50 of 200 Mbit/s`."""
-    value, usual = _rounded(rate_bytes_s), _rounded(usual_bytes_s)
+    value, usual = format_rounded_rate(rate_bytes_s), format_rounded_rate(usual_bytes_s)
     number, _, unit = value.partition(" ")
     return f"{number if usual.endswith(' ' + unit) else value} of {usual}"
 
 
-def _rounded(rate_bytes_s: float) -> str:
-    return format_rate(float(f"{rate_bytes_s * 8:.3g}") / 8)
-
-
-def _shared_links(network: Network) -> Iterator[str]:
-    for rack in network.racks:
-        if len(rack.hosts) > 1 and (limits := _limits(network, rack)):
+def _shared_links(found: Probe) -> Iterator[str]:
+    network = found.network
+    for number, rack in enumerate(network.racks):
+        limits = {
+            way: rate
+            for way, rate in _limits(network, rack).items()
+            if f"rack {number} {way}" not in found.at_least
+            and not _is_wide(found.intervals.get(f"rack {number} {way}", (rate, rate)))
+        }
+        if len(rack.hosts) > 1 and limits:
             least = min(limits.values())
             names = _names(network, rack.hosts)
             rates = " and ".join(
-                f"{_rounded(rate)} {direction}" for direction, rate in limits.items()
+                f"{format_rounded_rate(rate)} {direction}" for direction, rate in limits.items()
             )
             port = median([network.hosts[host].up_bytes_s for host in rack.hosts])
             yield (
@@ -151,19 +196,24 @@ def _limits(network: Network, rack: Rack) -> dict[str, float]:
     }
 
 
-def _slow_connections(network: Network) -> Iterator[str]:
-    if not network.pair_bytes_s:
-        return
+def _slow_connections(found: Probe) -> Iterator[str]:
+    network = found.network
+    unsure = {figure for figure, ends in found.intervals.items() if _is_wide(ends)}
     slow = [
         (rate, a, b)
         for a, row in enumerate(network.pair_bytes_s)
         for b, rate in enumerate(row)
-        if a != b and rate < float("inf")
+        if a != b
+        and rate < float("inf")
+        and unsure.isdisjoint((f"{network.name(a)} up", f"{network.name(b)} down"))
     ]
+    if not slow:
+        return
     rate, a, b = min(slow)
     more = f", and so are {len(slow) - 1} more" if len(slow) > 1 else ""
     yield (
-        f"a single connection from {network.name(a)} to {network.name(b)} carries {_rounded(rate)} "
+        f"a single connection from {network.name(a)} to {network.name(b)} carries "
+        f"{format_rounded_rate(rate)} "
         f"only, less than their ports{more}: TCP buffers too small, packets lost, or a limit a flow"
     )
 
@@ -186,29 +236,54 @@ def _slow_cpus(network: Network) -> Iterator[str]:
             )
 
 
-def _late_hosts(network: Network) -> Iterator[str]:
-    if network.size < 3 or not network.latency_s:
+def _soonest(observed: Observations) -> dict[int, float]:
+    """For each host half its soonest round trips, the median over the others.
+
+    Load makes most messages late, but seldom all; a long way makes all of them late. Hosts that share
+    their machine are left out: they wait for its cores.
+    """
+    machines = Counter(observed.machine_of.values())
+    of_host: dict[int, list[float]] = {}
+    for pair, times_s in observed.echoes_s.items():
+        for host in pair if times_s else ():
+            of_host.setdefault(host, []).append(min(times_s) / 2)
+    return {
+        host: median(times_s)
+        for host, times_s in of_host.items()
+        if machines.get(observed.machine_of.get(host, ""), 1) == 1
+    }
+
+
+def _late_hosts(soonest_s: Mapping[int, float], names: Mapping[int, str]) -> Iterator[str]:
+    if len(soonest_s) < 3:
         return
-    usual = [
-        median([network.latency(number, other) for other in range(network.size) if other != number])
-        for number in range(network.size)
-    ]
-    for number, latency_s in enumerate(usual):
-        others_s = median([it for at, it in enumerate(usual) if at != number])
+    for host, latency_s in soonest_s.items():
+        others_s = median([it for other, it in soonest_s.items() if other != host])
         if latency_s > _LATER * others_s and latency_s > others_s + _LATER_S:
             yield (
-                f"messages to {network.name(number)} take {format_duration(latency_s)}, and "
-                f"{format_duration(others_s)} among the others: a longer way, or a busy host"
+                f"messages to {names[host]} take {format_duration(latency_s)} at best, and "
+                f"{format_duration(others_s)} among the others: a longer way, or a power-saving mode"
             )
 
 
+def _over_the_air(observed: Observations, names: Mapping[int, str]) -> Iterator[str]:
+    for host in observed.wireless:
+        yield (
+            f"{names[host]} is reached over Wi-Fi ({observed.interface_of[host]}): all its stations "
+            "share one channel, and rates change from one moment to the next; use a cable"
+        )
+
+
 def _unsure(intervals: Intervals) -> Iterator[str]:
-    wide = [
-        name for name, (low, high) in intervals.items() if high - low > 2 * _WIDE * (high + low) / 2
-    ]
+    wide = [figure for figure, ends in intervals.items() if _is_wide(ends)]
     if wide:
         listed = ", ".join(wide[:4]) + (f" and {len(wide) - 4} more" if len(wide) > 4 else "")
         yield (
             f"measurements differ by over {_WIDE:.0%} for {listed}: "
             "other traffic or work is under way; repeat the probe without it"
         )
+
+
+def _is_wide(ends: tuple[float, float]) -> bool:
+    low, high = ends
+    return high - low > _WIDE * (high + low)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from firetree.errors import RunFailedError
+from firetree.peers import reach
 from firetree.probing.costs import Costs, measure_costs
 from firetree.probing.orders import (
     Connect,
@@ -38,6 +39,7 @@ from firetree.probing.streams import Streams
 
 SILENCE_S = 30.0
 """Rank 0 sends something to every host more often than this."""
+_MOST_NAME = 64
 
 Finding = Connected | Costs | MessageCost | Streamed | Drained | Echoes
 
@@ -62,7 +64,17 @@ def _serve(control: socket.socket, streams: Streams) -> Probe:
     rank = streams.rank
     try:
         cores = len(os.sched_getaffinity(0))
-        here = Introduction(rank, streams.address, streams.port, _boot_id(), cores)
+        interface = reach.interface_of(streams.address) or ""
+        here = Introduction(
+            rank,
+            _own_name(),
+            streams.address,
+            streams.port,
+            _boot_id(),
+            cores,
+            interface,
+            reach.is_wireless(interface),
+        )
         control.sendall(encode(here))
         with control.makefile("rb") as file:
             while line := file.readline():
@@ -109,6 +121,11 @@ def _obey(order: Order, limit_s: float, streams: Streams) -> Finding:
             streams.echo(peer, count, limit_s)
             return Echoes()
     raise AssertionError(order)
+
+
+def _own_name() -> str:
+    """This host's name as far as it can stand in a sentence, which other hosts print."""
+    return "".join(sign for sign in reach.host_name() if sign.isprintable())[:_MOST_NAME]
 
 
 def _boot_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 
@@ -50,15 +51,16 @@ def conclude(
 ) -> tuple[Network, dict[str, tuple[float, float]]]:
     """The network of the hosts that were measured, and each figure's 95 % interval.
 
-    With `renamed`, hosts keep their ranks as names, since others are missing between them.
+    With `renamed`, hosts without names are called by their ranks, since others are missing between them.
     """
-    ports = port_rates(observed)
-    ranks = [rank for rank in observed.hosts if rank in ports and rank in observed.costs]
+    ports = {rank: it for rank, it in port_rates(observed).items() if rank in observed.costs}
+    ranks = [*ports]
+    names = host_names(observed)
     index_of = {rank: index for index, rank in enumerate(ranks)}
     hosts = tuple(
         Host(
             *ports[rank],
-            name=f"host {rank}" if renamed else "",
+            name="" if names[rank] == f"host {rank}" and not renamed else names[rank],
             message_s=observed.costs[rank].message_s,
             byte_s=observed.costs[rank].byte_s,
             add_s=observed.costs[rank].add_s,
@@ -66,7 +68,7 @@ def conclude(
         )
         for rank in ranks
     )
-    racks = _racks(limited_trials(observed), ranks, ports)
+    racks = racks_of(observed, ports)
     network = Network(
         hosts,
         tuple(
@@ -77,7 +79,28 @@ def conclude(
         _latencies(observed, ranks),
         _pair_limits(observed, ranks),
     )
-    return network, _intervals(observed, ranks)
+    return network, _intervals(observed, ports, names)
+
+
+def host_names(observed: Observations) -> dict[int, str]:
+    """What each host is called: by its own name if it has one, with its rank where others share it."""
+    told = observed.name_of
+    shared = {name for name, times in Counter(told.values()).items() if times > 1}
+
+    def called(rank: int) -> str:
+        name = told.get(rank, "")
+        if name in ("", str(rank)):  # the lab's hosts without names are called by their numbers
+            return f"host {rank}"
+        return f"{name} (rank {rank})" if name in shared else name
+
+    return {rank: called(rank) for rank in {*observed.hosts, *told}}
+
+
+def figure_name(link: Link, observed: Observations) -> str:
+    """`host 3 up` for a port's link, `rack 0 out` for an uplink's."""
+    way, number = link
+    of = host_names(observed)[number] if way in ("up", "down") else f"rack {number}"
+    return f"{of} {way}"
 
 
 def limited_trials(observed: Observations) -> list[RackTrial]:
@@ -93,13 +116,11 @@ def is_limited(trial: RackTrial) -> bool:
     )
 
 
-def _racks(
-    trials: list[RackTrial], ranks: list[int], ports: Mapping[int, tuple[float, float]]
-) -> list[Rack]:
-    """The groups as racks, and one more rack for the hosts in none of them."""
-    racks = [_rack(trial, ports) for trial in trials]
+def racks_of(observed: Observations, ports: Mapping[int, tuple[float, float]]) -> list[Rack]:
+    """The limited groups as racks of ranks, and one more rack for the hosts in none of them."""
+    racks = [_rack(trial, ports) for trial in limited_trials(observed)]
     inside = {host for rack in racks for host in rack.hosts}
-    rest = tuple(rank for rank in ranks if rank not in inside)
+    rest = tuple(rank for rank in ports if rank not in inside)
     if not racks:
         return []
     if rest:
@@ -172,7 +193,7 @@ def _latencies(observed: Observations, ranks: list[int]) -> tuple[tuple[float, .
 def unexplained(observed: Observations) -> list[Pair]:
     """Pairs that were slower in loaded rounds than their ports and shared links explain."""
     ports = port_rates(observed)
-    links, rates = _links(observed, ports)
+    links, rates = links_between(observed, ports)
     parts: dict[Pair, list[float]] = {}
     for flows in observed.rounds:
         pairs = [pair for pair in flows if pair[0] in ports and pair[1] in ports]
@@ -184,7 +205,7 @@ def unexplained(observed: Observations) -> list[Pair]:
 
 def without_shared_links(pairs: Sequence[Pair], observed: Observations) -> list[Pair]:
     """Pairs that have no link in common, picked in order."""
-    links, _ = _links(observed, port_rates(observed))
+    links, _ = links_between(observed, port_rates(observed))
     taken, part = set[Link](), list[Pair]()
     for pair in pairs:
         if taken.isdisjoint(links(*pair)):
@@ -193,11 +214,11 @@ def without_shared_links(pairs: Sequence[Pair], observed: Observations) -> list[
     return part
 
 
-def _links(
+def links_between(
     observed: Observations, ports: Mapping[int, tuple[float, float]]
 ) -> tuple[Callable[[int, int], list[Link]], dict[Link, float]]:
     """Which links a flow crosses, and the rate of each."""
-    racks = _racks(limited_trials(observed), [*ports], ports)
+    racks = racks_of(observed, ports)
     rack_of = {host: number for number, rack in enumerate(racks) for host in rack.hosts}
     rates: dict[Link, float] = {}
     for host, (up, down) in ports.items():
@@ -215,7 +236,7 @@ def _links(
 
 def _pair_limits(observed: Observations, ranks: list[int]) -> tuple[tuple[float, ...], ...]:
     ports = port_rates(observed)
-    links, rates = _links(observed, ports)
+    links, rates = links_between(observed, ports)
     limits: dict[Pair, float] = {}
     for pair, samples in observed.alone.items():
         if pair[0] in ports and pair[1] in ports:
@@ -229,13 +250,17 @@ def _pair_limits(observed: Observations, ranks: list[int]) -> tuple[tuple[float,
     )
 
 
-def _intervals(observed: Observations, ranks: list[int]) -> dict[str, tuple[float, float]]:
+def _intervals(
+    observed: Observations,
+    ports: Mapping[int, tuple[float, float]],
+    names: Mapping[int, str],
+) -> dict[str, tuple[float, float]]:
     intervals: dict[str, tuple[float, float]] = {}
     samples = port_samples(observed)
-    for rank in ranks:
+    for rank in ports:
         for direction, rates in zip(("up", "down"), samples[rank], strict=True):
-            intervals[f"host {rank} {direction}"] = interval(rates)
-    for number, rack in enumerate(_racks(limited_trials(observed), ranks, port_rates(observed))):
+            intervals[f"{names[rank]} {direction}"] = interval(rates)
+    for number, rack in enumerate(racks_of(observed, ports)):
         for trial in observed.trials:
             if trial.hosts == rack.hosts:
                 intervals[f"rack {number} out"] = interval(trial.out_bytes_s)

@@ -18,10 +18,14 @@ class Observations:
     `up` and `down` are rates at which a host alone sent to several others and received from them.
     `echoes_s` are round trips of tiny messages. `ring_message_s` is what an end of a message of
     RING_BYTES costs while all hosts send. `alone` are rates of single connections without other traffic.
-    `unreachable` are pairs of which the first host cannot connect to the second.
+    `fans` has for each host those with whom it filled its port. `unreachable` are pairs of which the first
+    host cannot connect to the second. `wireless` are hosts that others reach over Wi-Fi.
     """
 
     hosts: tuple[int, ...] = ()
+    name_of: dict[int, str] = field(default_factory=dict)
+    interface_of: dict[int, str] = field(default_factory=dict)
+    wireless: tuple[int, ...] = ()
     machine_of: dict[int, str] = field(default_factory=dict)
     cores_of: dict[int, int] = field(default_factory=dict)
     costs: dict[int, Costs] = field(default_factory=dict)
@@ -30,6 +34,7 @@ class Observations:
     rounds: list[dict[Pair, float]] = field(default_factory=list)
     up: dict[int, list[float]] = field(default_factory=dict)
     down: dict[int, list[float]] = field(default_factory=dict)
+    fans: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
     unreachable: list[Pair] = field(default_factory=list)
     trials: list[RackTrial] = field(default_factory=list)
     alone: dict[Pair, list[float]] = field(default_factory=dict)

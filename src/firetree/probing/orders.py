@@ -102,13 +102,19 @@ _ORDERS = {kind.__name__: kind for kind in get_args(Order)}
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """The first line from a host; hosts with the same `machine` share its cores."""
+    """The first line from a host; hosts with the same `machine` share its cores.
+
+    `interface` is the one that `address` is of, empty where it is unknown.
+    """
 
     rank: int
+    name: str
     address: str
     port: int
     machine: str
     cores: int
+    interface: str
+    is_wireless: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 
 import torch.distributed as dist
@@ -17,8 +18,10 @@ from firetree.peers.reach import known_address, listen_at
 from firetree.probing import rendezvous
 from firetree.probing.advice import warnings
 from firetree.probing.agent import take_part
-from firetree.probing.conclude import conclude, port_rates
+from firetree.probing.bounds import lower_limits
+from firetree.probing.conclude import conclude, figure_name, port_rates
 from firetree.probing.effort import Effort, effort, most_bytes, most_seconds
+from firetree.probing.kinds import remark
 from firetree.probing.orders import End, Fail
 from firetree.probing.result import Probe
 from firetree.probing.survey import Survey
@@ -177,6 +180,14 @@ def _survey(
         raise RunFailedError("no two hosts answered; expected the others to run this as well")
     lost = tuple(rank for rank in range(team.world_size) if rank not in measured)
     network, intervals = conclude(observed, renamed=bool(lost))
-    seconds = time.monotonic() - start_s
-    advice = tuple(warnings(network, intervals, lost, observed.unreachable))
-    return Probe(network, intervals, lost, seconds, survey.sent_bytes, advice)
+    at_least = lower_limits(observed)
+    found = Probe(
+        network,
+        intervals,
+        lost,
+        time.monotonic() - start_s,
+        survey.sent_bytes,
+        at_least=tuple(figure_name(link, observed) for link in sorted(at_least)),
+    )
+    advice = tuple(warnings(found, observed))
+    return replace(found, warnings=advice, remark=remark(found, observed))

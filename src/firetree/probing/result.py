@@ -11,16 +11,17 @@ from firetree.documents import from_document, parse_json
 from firetree.network import Network, from_json, to_json
 from firetree.shown import Shown
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Probe(Shown):
     """The measured network, how sure each figure is, and warnings for the user.
 
-    `intervals` has the 95 % confidence interval of a figure such as `host 3 up` or `rack 0 out`, in the
-    figure's own unit (bytes a second, or seconds). `unmeasured` are the ranks that did not answer;
-    `network` lacks them. `sent_bytes` is over all hosts.
+    `intervals` has the 95 % confidence interval of a figure such as `host 3 up` or `rack 0 out`, in bytes a
+    second; a host is called as in `network`. Figures in `at_least` are lower limits, as the rest of the way
+    carries no more. `remark` says what kind of network has such rates, where they tell. `unmeasured` are the
+    ranks that did not answer; `network` lacks them. `sent_bytes` is over all hosts.
     """
 
     network: Network
@@ -29,6 +30,8 @@ class Probe(Shown):
     seconds: float = 0.0
     sent_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    at_least: tuple[str, ...] = ()
+    remark: str = ""
 
     def __repr__(self) -> str:
         return f"Probe({self.network!r}, {len(self.warnings)} warnings)"
@@ -42,11 +45,12 @@ class Probe(Shown):
 
     @staticmethod
     def from_json(text: str) -> Probe:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, also before version 2, which brought `at_least` and `remark`.
 
         Raises:
             UserError: the text is no probe of this version.
         """
         document = parse_json(dict[str, Any], text, "the probe")
         document["network"] = from_json(json.dumps(document.get("network")))
-        return from_document(Probe, document, "the probe", PROBE_VERSION)
+        version = 1 if document.get("version") == 1 else PROBE_VERSION
+        return from_document(Probe, document, "the probe", version)

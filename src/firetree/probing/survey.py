@@ -110,6 +110,9 @@ class Survey:
         peers = [Peer(rank, member.address, member.port) for rank, member in members.items()]
         self.observed.machine_of = {rank: member.machine for rank, member in members.items()}
         self.observed.cores_of = {rank: member.cores for rank, member in members.items()}
+        self.observed.name_of = {rank: member.name for rank, member in members.items()}
+        self.observed.interface_of = {rank: it.interface for rank, it in members.items()}
+        self.observed.wireless = tuple(rank for rank, it in members.items() if it.is_wireless)
         orders = {
             one.rank: Connect(tuple(peer for peer in peers if peer is not one)) for one in peers
         }
@@ -212,6 +215,7 @@ class Survey:
         for host in hosts:
             partners = self._partners(host, taken)
             taken |= set(partners)
+            self.observed.fans.setdefault(host, []).append(tuple(partners))
             flows += [pair for other in partners for pair in ((host, other), (other, host))]
         rates = self._stream(flows)
         for host in hosts:

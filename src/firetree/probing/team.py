@@ -35,10 +35,13 @@ class RemoteHost:
 
     stream: socket.socket
     rank: int
+    name: str
     address: str
     port: int
     machine: str
     cores: int
+    interface: str
+    is_wireless: bool
     heard_of_us_s: float = 0.0
     text: bytearray = field(default_factory=bytearray)
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from firetree.commands.pages import table
+from firetree.commands.text.probe import bound
 from firetree.network import Network, format_duration, format_rate
-from firetree.probing.advice import Intervals
+from firetree.probing import Probe
 
 _HEADINGS = ("host", "sends", "receives", "a message", "a byte", "adding a byte", "speed")
 
 
-def fragment(network: Network, intervals: Intervals = MappingProxyType({})) -> str:
-    """The tables; `intervals` holds a probe's confidence intervals of rates."""
+def fragment(network: Network, found: Probe | None = None) -> str:
+    """The tables; those of a probe with its confidence intervals and lower limits."""
+    found = found or Probe(network)
 
     def rate(rate_bytes_s: float, figure: str) -> str:
-        low, high = intervals.get(figure, (0.0, 0.0))
+        low, high = found.intervals.get(figure, (0.0, 0.0))
         within = f" ({low * 8 / 1e6:.4g} to {high * 8 / 1e6:.4g})" if high else ""
-        return format_rate(rate_bytes_s) + within
+        return bound(found, figure) + format_rate(rate_bytes_s) + within
 
     hosts = [
         (
@@ -34,10 +34,10 @@ def fragment(network: Network, intervals: Intervals = MappingProxyType({})) -> s
     racks = [
         (
             ", ".join(network.name(host) for host in rack.hosts),
-            format_rate(rack.out_bytes_s),
-            format_rate(rack.in_bytes_s),
+            rate(rack.out_bytes_s, f"rack {number} out"),
+            rate(rack.in_bytes_s, f"rack {number} in"),
         )
-        for rack in network.racks
+        for number, rack in enumerate(network.racks)
     ]
     return table(_HEADINGS, hosts) + (
         table(("hosts that share an uplink", "out", "in"), racks) if racks else ""

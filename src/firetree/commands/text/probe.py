@@ -7,13 +7,16 @@ from firetree.network import Network, format_duration, format_rate
 from firetree.probing import Probe
 
 _MOST_COLUMNS = 16
+AT_LEAST = "≥: at least; all the rest of the way together carries no more"
 
 
 def as_text(found: Probe) -> str:
     """A matrix of rates in Mbit/s from row to column, a line for each rack, and the warnings."""
-    network = found.network
-    table = _matrix(network) if network.size <= _MOST_COLUMNS else _ports(network)
-    lines = [*_racks(network), *(f"warning: {warning}" for warning in found.warnings)]
+    table = _matrix(found) if found.network.size <= _MOST_COLUMNS else _ports(found)
+    lines = [*_racks(found), *filter(None, [found.remark])]
+    if found.at_least:
+        lines.insert(0, AT_LEAST)
+    lines += [f"warning: {warning}" for warning in found.warnings]
     return "\n".join([table, *lines, effort(found)])
 
 
@@ -22,31 +25,49 @@ def effort(found: Probe) -> str:
     return f"measured in {found.seconds:.1f} s with {found.sent_bytes / 1e6:,.0f} MB over all links"
 
 
-def _matrix(network: Network) -> str:
+def bound(found: Probe, figure: str) -> str:
+    """The sign before a figure that is a lower limit; nothing before others."""
+    return "≥ " if figure in found.at_least else ""
+
+
+def _matrix(found: Probe) -> str:
+    network = found.network
     everyone = range(network.size)
-    names = [network.name(host).removeprefix("host ") for host in everyone]
+    numbers = [network.name(host).removeprefix("host ") for host in everyone]
+    if not all(number.isdecimal() for number in numbers):
+        numbers = [*map(str, everyone)]
     rows = [
         (
-            network.name(a),
-            *("-" if a == b else f"{network.rate_alone(a, b) * 8 / 1e6:.0f}" for b in everyone),
+            network.name(a)
+            if network.name(a) == f"host {numbers[a]}"
+            else f"{a} {network.name(a)}",
+            *("-" if a == b else f"{_mbit(network.rate_alone(a, b))}" for b in everyone),
+            bound(found, f"{network.name(a)} up") + _mbit(network.hosts[a].up_bytes_s),
+            bound(found, f"{network.name(a)} down") + _mbit(network.hosts[a].down_bytes_s),
             _latency(network, a),
         )
         for a in everyone
     ]
-    return tables.as_text(("Mbit/s", *names, "latency"), rows, left=("Mbit/s",))
+    headings = ("Mbit/s", *numbers, "sends", "receives", "latency")
+    return tables.as_text(headings, rows, left=("Mbit/s",))
 
 
-def _ports(network: Network) -> str:
+def _mbit(rate_bytes_s: float) -> str:
+    return f"{rate_bytes_s * 8 / 1e6:.0f}"
+
+
+def _ports(found: Probe) -> str:
+    network = found.network
     rows = [
         (
-            network.name(number),
-            format_rate(host.up_bytes_s),
-            format_rate(host.down_bytes_s),
+            name := network.name(number),
+            bound(found, f"{name} up") + format_rate(host.up_bytes_s),
+            bound(found, f"{name} down") + format_rate(host.down_bytes_s),
             _latency(network, number),
         )
         for number, host in enumerate(network.hosts)
     ]
-    return tables.as_text(("host", "up", "down", "latency"), rows, left=("host",))
+    return tables.as_text(("host", "sends", "receives", "latency"), rows, left=("host",))
 
 
 def _latency(network: Network, a: int) -> str:
@@ -54,9 +75,13 @@ def _latency(network: Network, a: int) -> str:
     return format_duration(usual[len(usual) // 2])
 
 
-def _racks(network: Network) -> list[str]:
+def _racks(found: Probe) -> list[str]:
+    def told(figure: str, rate_bytes_s: float) -> str:
+        return "at least " * (figure in found.at_least) + format_rate(rate_bytes_s)
+
     return [
         f"rack {number}: hosts {', '.join(str(host) for host in rack.hosts)}; "
-        f"{format_rate(rack.out_bytes_s)} out, {format_rate(rack.in_bytes_s)} in"
-        for number, rack in enumerate(network.racks)
+        f"{told(f'rack {number} out', rack.out_bytes_s)} out, "
+        f"{told(f'rack {number} in', rack.in_bytes_s)} in"
+        for number, rack in enumerate(found.network.racks)
     ]
