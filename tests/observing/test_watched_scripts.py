@@ -11,7 +11,9 @@ import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
 from torch import Tensor, nn
+from torch.distributed import fsdp
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -117,6 +119,21 @@ def with_its_own_hook(run_dir: Path) -> None:
         optimizer.step()
 
 
+def sharded(run_dir: Path) -> None:
+    """An unchanged script that shards its model by FSDP."""
+    attach_when_wrapped("ring", run_dir)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    model = net()
+    for part in (*model, model):
+        if not isinstance(part, nn.ReLU):
+            fsdp.fully_shard(part, mesh=mesh)
+    optimizer = sgd(model)
+    for (x,) in loader(STEPS):
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+
+
 def run(script: Callable[[Path], None], run_dir: Path) -> None:
     script(run_dir)
     end_watch()
@@ -128,7 +145,7 @@ def traced(script: Callable[[Path], None], tmp_path: Path) -> tuple[RankTrace, .
     for rank in ranks:
         assert [step.step for step in rank.steps] == [*range(STEPS)]
         for step in rank.steps:
-            assert step.passes
+            assert step.passes or script is sharded
             assert step.buckets
             assert step.phases[-1].end_s - step.phases[0].start_s == pytest.approx(step.step_s)
             for bucket in step.buckets:
@@ -174,3 +191,13 @@ def test_an_optimiser_may_compute_the_gradients_itself(tmp_path: Path) -> None:
 def test_a_hook_of_the_script_is_left_in_charge_and_measured(tmp_path: Path) -> None:
     for rank in traced(with_its_own_hook, tmp_path):
         assert {step.algorithm for step in rank.steps} == {"fp16_compress_hook"}
+
+
+def test_a_sharded_model_is_observed_with_the_bytes_of_its_collectives(tmp_path: Path) -> None:
+    for rank in traced(sharded, tmp_path):
+        assert rank.header.algorithm == "fsdp"
+        for step in rank.steps[1:]:  # the first one's pass had begun
+            weights = {4 * (4 * 8 + 8), 4 * (8 * 4 + 4)}
+            assert weights <= {bucket.size_bytes for bucket in step.buckets}
+            assert step.forward_s > 0
+            assert step.backward_s > 0

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import (
@@ -53,23 +54,26 @@ class _Mark:
 
 
 class ModelMarks:
-    """Marks on one DDP model: its forward and backward passes, and its layers' gradients.
+    """Marks on one model, in DDP or sharded: its passes, and its layers' gradients.
 
     They do not refer to the model: its parameters hold them where no garbage collector looks.
     """
 
-    def __init__(self, recorder: Recorder, model: DistributedDataParallel):
+    def __init__(self, recorder: Recorder, model: nn.Module):
         self._recorder = recorder
+        module = model
+        if isinstance(model, DistributedDataParallel):
+            module = model.module  # a script may evaluate it alone
+            model.register_forward_pre_hook(_Mark(self._come), with_kwargs=True)
         self._depth = 0
         self._came_s: float | None = None
         self._backward = -1
         self._layers: list[tuple[int, float]] = []
-        self._layer_names = [*_layers(model.module)]
-        model.register_forward_pre_hook(_Mark(self._come), with_kwargs=True)
-        model.module.register_forward_pre_hook(_Mark(self._begin), with_kwargs=True)
-        model.module.register_forward_hook(_Mark(self._end), always_call=True)
+        self._layer_names = [*_layers(module)]
+        module.register_forward_pre_hook(_Mark(self._begin), with_kwargs=True)
+        module.register_forward_hook(_Mark(self._end), always_call=True)
         for index, name in enumerate(self._layer_names):
-            for parameter in _own_parameters(model.module, name):
+            for parameter in _own_parameters(module, name):
                 reach = _Mark(partial(self._reach, index))
                 parameter.register_post_accumulate_grad_hook(reach)  # type: ignore[no-untyped-call]
 
@@ -97,6 +101,8 @@ class ModelMarks:
         self._recorder.begin_forward(_samples((*arguments, *named.values())), activity)
 
     def _end(self, module: nn.Module, arguments: tuple[Any, ...], output: object) -> None:
+        if not self._depth:  # marked in the middle of its pass
+            return
         self._depth -= 1
         if self._depth:
             return
@@ -135,13 +141,15 @@ class ModelMarks:
 
 
 def mark_process(recorder: Recorder) -> None:
-    """Mark the optimisers, loaders and saved files of this process; call it once."""
+    """Mark the optimisers, loaders, collectives and saved files of this process; call it once."""
     optimizers = _OptimizerMarks(recorder)
     register_optimizer_step_pre_hook(optimizers.begin)
     register_optimizer_step_post_hook(optimizers.end)
     within = partial(_within, recorder, threading.get_ident())
     for kind, name in loader_steps():
         setattr(kind, name, within("data", getattr(kind, name)))
+    for name in ("wait", "synchronize"):  # of collectives that the script calls, or FSDP
+        setattr(dist.Work, name, within("communication", getattr(dist.Work, name)))
     for module, name in _saving():
         setattr(module, name, within("saving", getattr(module, name)))
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from torch import nn
-from torch.distributed import GradBucket
+from torch.distributed import GradBucket, ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import ArgumentError
@@ -65,12 +65,13 @@ def watched_run() -> Path | None:
 
 
 def watch_model(
-    model: DistributedDataParallel, sums: Sums, run_dir: Path, gather: Gather
+    model: nn.Module, group: ProcessGroup, sums: Sums, run_dir: Path, gather: Gather
 ) -> BucketMarks:
     """Record the steps of a model; all its ranks call it together, for their first model and later ones.
 
     Args:
-        model: wraps any module.
+        model: in DDP, or sharded.
+        group: its ranks.
         sums: of its gradients.
         run_dir: where rank 0 writes the run; one for all models of a process.
         gather: over the model's ranks.
@@ -81,8 +82,9 @@ def watch_model(
     global _watch
     if _watch is None:
         about = {"command": sys.argv, "sync": sums.algorithm}
-        telemetry = open_telemetry(run_dir, _header(model, sums), about, gather)
-        recorder = Recorder(telemetry.add, TcpConnections(), model.device.type == "cpu")
+        telemetry = open_telemetry(run_dir, _header(model, group, sums), about, gather)
+        on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+        recorder = Recorder(telemetry.add, TcpConnections(), on_cpu)
         telemetry.now = recorder.now
         mark_process(recorder)
         atexit.register(end_watch)
@@ -94,7 +96,7 @@ def watch_model(
         )
     number = _watch.recorder.add_sums(sums)
     ModelMarks(_watch.recorder, model)
-    return BucketMarks(_watch.recorder, number, model.module)
+    return BucketMarks(_watch.recorder, number, _inner(model))
 
 
 def end_watch(failure: str | None = None) -> None:
@@ -106,8 +108,11 @@ def end_watch(failure: str | None = None) -> None:
         watch.telemetry.close(failure)
 
 
-def _header(model: DistributedDataParallel, sums: Sums) -> TraceHeader:
-    group = model.process_group
+def _inner(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def _header(model: nn.Module, group: ProcessGroup, sums: Sums) -> TraceHeader:
     return TraceHeader(
         rank=group.rank(),
         world_size=group.size(),
@@ -117,7 +122,7 @@ def _header(model: DistributedDataParallel, sums: Sums) -> TraceHeader:
         formula_bytes=None,
         host=host_name(),
         address=known_address() or "",
-        layers=largest_layers(model.module),
+        layers=largest_layers(_inner(model)),
         script=Path(sys.argv[0]).name,
     )
 

@@ -37,6 +37,7 @@ from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chun
 from firetree.sync.backend_sums import IN_CLEAR
 from firetree.sync.hook import Hook
 from firetree.sync.observed import ObservedSums
+from firetree.sync.sharded import ShardedSums, is_sharded, observe_sharded
 from firetree.sync.synchroniser import Synchroniser
 from firetree.torch_private import (
     comm_hook_of,
@@ -48,9 +49,6 @@ from firetree.torch_private import (
     sums_without_hooks,
 )
 from firetree.wires.secret import VARIABLE
-
-# By name: importing FSDP takes as long as importing torch.
-_SHARDED = {"FSDPModule", "FullyShardedDataParallel"}
 
 _WHERE = "firetree.attach"
 _MOST_S = 1e6
@@ -71,7 +69,7 @@ def attach(  # type: ignore[overload-overlap]
     *,
     timeout_s: float | None = None,
     run_dir: str | PathLike[str] | None = None,
-) -> ObservedSums: ...
+) -> ObservedSums | ShardedSums: ...
 @overload
 def attach(
     model: DistributedDataParallel,
@@ -90,7 +88,7 @@ def attach(
     chunks: int | None = None,
     timeout_s: float | None = None,
     run_dir: str | PathLike[str] | None = None,
-) -> Synchroniser | ObservedSums:
+) -> Synchroniser | ObservedSums | ShardedSums:
     """Let the gradients of a DDP model travel along our own schedule instead of DDP's all-reduce.
 
     Call it once on every rank of the model's process group, right after wrapping the model.
@@ -123,6 +121,8 @@ def attach(
         >>> model = DistributedDataParallel(net)
         >>> attached = firetree.attach(model, algorithm="binomial_tree")
     """
+    if algorithm == OBSERVE and is_sharded(model):
+        return observe_sharded(model, run_dir)
     _check_model(model)
     group, device = model.process_group, model.device
     if timeout_s is None:
@@ -138,7 +138,7 @@ def attach(
     if algorithm == OBSERVE:
         observed = ObservedSums(model)
         if run_dir is not None:
-            observed.marks = watch_model(model, observed, Path(run_dir), exchange.gather)
+            observed.marks = watch_model(model, group, observed, Path(run_dir), exchange.gather)
         return observed
     name = f"firetree {exchange.number} beside {group.group_name}"
     wired = _connected(name, BACKEND, timeout_s, group)
@@ -158,7 +158,7 @@ def attach(
     synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
     hook = Hook(model, synchroniser)
     if run_dir is not None:
-        hook.marks = watch_model(model, synchroniser, Path(run_dir), exchange.gather)
+        hook.marks = watch_model(model, group, synchroniser, Path(run_dir), exchange.gather)
     hook.register()
     return synchroniser
 
@@ -206,10 +206,10 @@ def _check_model(model: object) -> None:
                 "calls no communication hook; expected another mode, as 'ddp_optimizer'"
             )
         return
-    if not _SHARDED.isdisjoint(base.__name__ for base in type(model).__mro__):
+    if is_sharded(model):
         raise UserError(
             f"the model is a {kind}, which shards its weights over the ranks; expected "
-            "DistributedDataParallel, where each rank has all weights"
+            "DistributedDataParallel, where each rank has all weights, or 'observe', which measures FSDP"
         )
     if isinstance(model, nn.Module) and any(
         isinstance(part, DistributedDataParallel) for part in model.modules()

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 
 from firetree.errors import UserError
+from firetree.observing import watched_run
 from firetree.planning.plan import Plan
 from firetree.sync.observed import ObservedSums
 from firetree.sync.script import OBSERVE, attach
@@ -51,6 +54,7 @@ def attach_when_wrapped(algorithm: str | Plan, run_dir: Path, *, compression: st
             _LOG.warning("the script's own hook %s sums the gradients; it is only measured", name)
         attached[model].give_way(functools.partial(hook, state), name)
 
+    _observe_when_sharded(algorithm, run_dir)
     for name, function in {"__init__": wrapped, "register_comm_hook": registered}.items():
         setattr(DistributedDataParallel, name, function)
 
@@ -63,4 +67,34 @@ def _attach(
             return attach(model, algorithm, compression=compression, run_dir=run_dir)
         except UserError as error:
             _LOG.warning("%s; DDP's own all-reduce sums this model's gradients", error)
-    return attach(model, OBSERVE, run_dir=run_dir)
+    observed = attach(model, OBSERVE, run_dir=run_dir)
+    assert isinstance(observed, ObservedSums)
+    return observed
+
+
+def _observe_when_sharded(algorithm: str | Plan, run_dir: Path) -> None:
+    """Observe the first model that `fully_shard` shards, once its outermost module is called."""
+    from torch.distributed import fsdp
+
+    shard, waiting = fsdp.fully_shard, list[RemovableHandle]()
+
+    def observe(root: nn.Module, _: object) -> None:
+        for handle in waiting:
+            handle.remove()
+        if watched_run():
+            return
+        if algorithm != OBSERVE:
+            _LOG.warning(
+                "FSDP shards the weights of %s: its collectives are only measured; to let firetree sum "
+                "gradients, wrap the model in DistributedDataParallel instead",
+                type(root).__name__,
+            )
+        attach(root, OBSERVE, run_dir=run_dir)  # type: ignore[call-overload]
+
+    @functools.wraps(shard)
+    def sharded(module: nn.Module, *arguments: Any, **named: Any) -> Any:
+        model = shard(module, *arguments, **named)
+        waiting.append(module.register_forward_pre_hook(observe, prepend=True))
+        return model
+
+    fsdp.fully_shard = sharded
