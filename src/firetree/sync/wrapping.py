@@ -97,4 +97,4 @@ def _observe_when_sharded(algorithm: str | Plan, run_dir: Path) -> None:
         waiting.append(module.register_forward_pre_hook(observe, prepend=True))
         return model
 
-    fsdp.fully_shard = sharded
+    fsdp.fully_shard = sharded  # type: ignore[assignment]
