@@ -14,8 +14,9 @@ from firetree import output, reporting
 from firetree.commands import pages
 from firetree.commands.arguments import parse
 from firetree.commands.text.report import as_text
-from firetree.errors import UserError
+from firetree.errors import RunFailedError, UserError
 from firetree.reporting import Diagnosis
+from firetree.reporting.gate import breaches, parse_limit
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class ReportOptions:
     """Folders of runs."""
     json: bool = False
     """Print JSON: an object, or a list for several runs."""
+    fail_if: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Of two runs: end with code 1 where the second is worse by more, as in step_s+5% or
+    samples_per_s-5%. Repeatable."""
     html: Path | None = None
     """Write an HTML page too; for nets with fast weights it shows what they store and read."""
     input: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -38,11 +42,18 @@ def run(arguments: list[str]) -> None:
         raise UserError("no run; expected the folders of one or more runs")
     if options.input and options.html is None:
         raise UserError(f"--input {options.input[0]} without --html; add --html PAGE")
+    limits = [parse_limit(text) for text in options.fail_if]
+    if limits and len(options.runs) != 2:
+        raise UserError(
+            f"--fail-if with {len(options.runs)} runs; expected two, the one to compare with first"
+        )
     pages.check(options.html)
     found = reporting.report(options.runs)
     output.show(_as_json(found) if options.json else as_text(found))
     if options.html:
         _write_page(options.html, found, options.input)
+    if limits and (worse := breaches(limits, *found)):
+        raise RunFailedError("; ".join(worse))
 
 
 def _as_json(found: Sequence[Diagnosis]) -> str:

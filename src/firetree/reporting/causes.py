@@ -8,14 +8,14 @@ has and the others have not is that rank's fault.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median_low
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firetree.reporting.rounds import StepTable, Times, without
-from firetree.reporting.thresholds import GENERAL_SHARE, OUTLIER, SPECIFIC_SHARE
+from firetree.reporting.thresholds import GENERAL_SHARE, OUTLIER, SPECIFIC_SHARE, STARVED_SHARE
 from firetree.reporting.values import Cause
 
 Ranks = tuple[int, ...]
@@ -36,10 +36,14 @@ class Suspect:
     layer: str = ""
     way: tuple[int, int] | None = None
     may_be_either: bool = False
+    is_usual: bool = False
+    """Whether it costs something, but no more than usual."""
 
     @property
     def counts(self) -> bool:
         """Whether it costs enough to be told."""
+        if self.is_usual:
+            return False
         one = bool(self.ranks or self.layer or self.way)
         return self.share >= (SPECIFIC_SHARE if one else GENERAL_SHARE)
 
@@ -49,22 +53,20 @@ def suspects(rounds: StepTable) -> Iterator[Suspect]:
     step_s = rounds.mean_parts().step_s
     if step_s <= 0:
         return
-    compute_s = sum(rounds.work[name] for name in _COMPUTE)
+    compute_s = rounds.work["forward_s"] + rounds.work["backward_s"] + rounds.work["optimizer_s"]
     starved_s = np.minimum(rounds.starved_s, compute_s)
     kinds: list[tuple[Cause, Times]] = [
         ("data", rounds.work["data_s"]),
-        ("starved", starved_s),
         ("evaluation", rounds.work["evaluation_s"]),
         ("saving", rounds.work["saving_s"]),
         ("other", rounds.work["other_s"]),
     ]
     for kind, spent_s in kinds:
         yield _of_one_or_all(kind, spent_s, rounds, step_s)
-    yield _of_one("slow_host", compute_s - starved_s, rounds, step_s)
+    yield _starved(compute_s, starved_s, rounds, step_s)
+    own_s = compute_s - _starved_more_s(compute_s, starved_s, rounds)
+    yield _of_one("slow_host", own_s, rounds, step_s)
     yield _uneven(rounds, step_s)
-
-
-_COMPUTE = ("forward_s", "backward_s", "optimizer_s")
 
 
 def _of_one_or_all(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float) -> Suspect:
@@ -73,6 +75,30 @@ def _of_one_or_all(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float
     saved_s = without(rounds, rounds.work_s - spent_s)
     everyone = Suspect(kind, saved_s / step_s, (), fmean(rounds.mean(spent_s)))
     return one if one.counts and 2 * one.share >= everyone.share else everyone
+
+
+def _starved(compute_s: Times, starved_s: Times, rounds: StepTable, step_s: float) -> Suspect:
+    """Ranks that lack a CPU for more of their computing than the others; or all, if they hardly have one."""
+    one = _of_one("starved", _starved_more_s(compute_s, starved_s, rounds), rounds, step_s)
+    means_s = rounds.mean(starved_s)
+    if one.counts:
+        others = [rank for rank in range(len(means_s)) if rank not in one.ranks]
+        figure = float(max(means_s[rank] for rank in one.ranks))
+        return replace(one, figure=figure, usual=float(np.median(means_s[others])))
+    share = without(rounds, rounds.work_s - starved_s) / step_s
+    lacked = means_s.sum() / max(rounds.mean(compute_s).sum(), 1e-9)
+    return Suspect("starved", share, figure=fmean(means_s), is_usual=lacked < STARVED_SHARE)
+
+
+def _starved_more_s(compute_s: Times, starved_s: Times, rounds: StepTable) -> Times:
+    """What a rank is starved beyond what the others are for as much work.
+
+    Where all share CPUs, one that computes more is starved for longer too, and not for that reason.
+    """
+    computed_s, lacked_s = rounds.mean(compute_s), rounds.mean(starved_s)
+    usual = min(0.99, median_low(lacked_s / np.maximum(computed_s, 1e-9)))
+    more_s: Times = np.maximum(0.0, starved_s - (compute_s - starved_s) * usual / (1 - usual))
+    return more_s
 
 
 def _of_one(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float) -> Suspect:

@@ -163,7 +163,7 @@ class _Case:
     def _verdict(self, found: Sequence[Suspect], linkage: Linkage) -> tuple[Verdict, int | None]:
         """What costs most of all that counts; the step since which links are slower, if they are."""
         compute_share = self._share("compute_s")
-        counted = [it for it in found if it.counts or (not it.ranks and it.share > compute_share)]
+        counted = [it for it in found if it.counts]
         counted += [it for it in self._pauses() if it.share >= PAUSE_SHARE]
         heavy = heavy_in_time(self._now, compute_share)
         default = heavy or Suspect("compute", 0.0, (), compute_share)
@@ -179,7 +179,7 @@ class _Case:
             earlier_rate(linkage) if is_network and since is not None else None,
             since,
         )
-        others = [it for it in counted if it is not worst]
+        others = [it for it in found if it is not worst and it.share >= SPECIFIC_SHARE]
         return verdict_of(worst, scene, tuple(self._why(worst, others, scene))), since
 
     def _share(self, name: str) -> float:
@@ -229,7 +229,7 @@ class _Case:
             yield f"{self._hosts.called(rank)} was the last to have its gradients in {percent(share)} of the steps"
         for other in sorted(others, key=lambda it: -it.share):
             who = f" of {self._hosts.all_called(other.ranks)}" if other.ranks else ""
-            yield f"{other.kind.replace('_', ' ')}{who} costs {percent(other.share)} of a step too"
+            yield f"{other.kind.replace('_', ' ')}{who} costs {percent(other.share)} of a step"
 
     def _rank(self, traced: RankTrace) -> RankReport:
         rank, now = traced.header.rank, self._now

@@ -7,13 +7,21 @@ does the probe; else the fault is told as the link's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 from firetree.reporting.flows import Flow, Place, Route
-from firetree.reporting.thresholds import BUSY_SHARE, OUTLIER
+from firetree.reporting.thresholds import (
+    BUSY_SHARE,
+    LARGE_SHARE,
+    LOST_SHARE,
+    OUTLIER,
+    OWN_QUEUE_BYTES,
+    OWN_QUEUE_S,
+)
 from firetree.reporting.values import Cause
 
 
@@ -45,36 +53,35 @@ def fault_of(
     """
     rates = {way: flow.rate_bytes_s * flow.shared for way, flow in flows.items()}
     busy = {way for way, flow in flows.items() if flow.busy_share >= BUSY_SHARE}
-    expected = usual if usual is not None else _expected(rates, busy)
+    expected = usual if usual is not None else _expected(flows, rates)
     slow = {way for way in busy if way in expected and expected[way] >= OUTLIER * rates[way]}
     if not slow:
         return None
-    fast = {way for way in rates if way in expected and expected[way] < OUTLIER * rates[way]}
-    if not fast & busy and usual is not None:
-        return None  # all are slower than the probe has it: no link stands out
     worst = min(slow, key=rates.__getitem__)
-    usual_bytes_s = median(expected[way] for way in slow)
-    fixed = min((rates[way] for way in busy - slow), default=usual_bytes_s)
-    saved = max(0.0, 1 - rates[worst] / min(usual_bytes_s, fixed))
-    kind, places, either = _blame(slow, fast, {*rates} - fast, worst)
-    return LinkFault(kind, places, rates[worst], usual_bytes_s, worst, saved, either)
+    # A way nearer to what is usual than to the worst is not limited by the same thing.
+    alike = {way for way in rates if rates[way] < math.sqrt(rates[worst] * expected[worst])}
+    if alike == rates.keys() and len(rates) > 1:
+        return None  # all are slower than the probe has it, and none stands out
+    kind, places, either = _blame(slow & alike, {*rates} - alike, alike, worst)
+    if either:
+        kind, places, either = _by_queue(worst, flows[worst])
+    fixed = min((rates[way] for way in busy - alike), default=expected[worst])
+    saved = max(0.0, 1 - rates[worst] / min(expected[worst], fixed))
+    return LinkFault(kind, places, rates[worst], expected[worst], worst, saved, either)
 
 
-def _expected(rates: Mapping[Route, float], busy: set[Route]) -> Mapping[Route, float]:
+def _expected(flows: Mapping[Route, Flow], rates: Mapping[Route, float]) -> Mapping[Route, float]:
     """What every way would carry were it like the fast ones; nothing where all are alike.
 
-    The busy ones are cut where neighbours differ most.
+    The rates of large flows are cut where neighbours differ most. Small ones are seldom at full speed.
     """
-    ordered = sorted(rates[way] for way in busy)
+    least = LARGE_SHARE * max((flow.size_bytes for flow in flows.values()), default=0.0)
+    ordered = sorted(rates[way] for way, flow in flows.items() if flow.size_bytes >= least)
     steps = [(above / below, above) for below, above in pairwise(ordered)]
-    factor, least = max(steps, default=(1.0, 0.0))
+    factor, fast = max(steps, default=(1.0, 0.0))
     if factor < OUTLIER:
-        # In a ring the slow one keeps the others waiting, so they are fast but seldom busy.
-        idle = [rate for way, rate in rates.items() if way not in busy]
-        if not ordered or not idle or median(idle) < OUTLIER * ordered[-1]:
-            return {}
-        return dict.fromkeys(rates, median(idle))
-    return dict.fromkeys(rates, median(rate for rate in ordered if rate >= least))
+        return {}
+    return dict.fromkeys(rates, median(rate for rate in ordered if rate >= fast))
 
 
 def _blame(
@@ -82,7 +89,7 @@ def _blame(
 ) -> tuple[Cause, tuple[Place, ...], bool]:
     """The one thing that explains all slow ways, and that no fast way contradicts.
 
-    `dull` are all ways that are not fast. The last value says whether either end may be at fault.
+    `dull` are all ways that are as slow, busy or not. The last value says whether either end may be at fault.
     """
     sends, receives = {a for a, _ in fast}, {b for _, b in fast}
     senders, receivers = {a for a, _ in slow}, {b for _, b in slow}
@@ -123,6 +130,22 @@ def _blame_one(
         return "slow_upload", (sender,), False
     if sends or (receives_slowly and not sends_slowly):
         return "slow_download", (receiver,), False
+    return "slow_link", way, True
+
+
+def _by_queue(way: Route, flow: Flow) -> tuple[Cause, tuple[Place, ...], bool]:
+    """Whose port it is by where packets wait.
+
+    A kernel gives its own port no more than it sends within a millisecond or two, and loses nothing there.
+    Before any other slow point TCP fills a queue until packets are lost.
+    """
+    if flow.queue_bytes is None or flow.retransmitted is None:
+        return "slow_link", way, True
+    own_bytes = OWN_QUEUE_BYTES + OWN_QUEUE_S * flow.rate_bytes_s
+    if flow.queue_bytes <= own_bytes and flow.retransmitted <= LOST_SHARE:
+        return "slow_upload", (way[0],), False
+    if flow.queue_bytes >= 2 * own_bytes or flow.retransmitted > LOST_SHARE:
+        return "slow_download", (way[1],), False
     return "slow_link", way, True
 
 

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 import numpy as np
 
 from firetree.reporting.rounds import StepTable, Times
-from firetree.reporting.thresholds import LEAST_LINK_BYTES, LEAST_LINK_S
+from firetree.reporting.thresholds import LARGE_SHARE, LEAST_LINK_BYTES, LEAST_LINK_S
 from firetree.trace import BucketSpan, ConnectionSpan, StepTrace, TraceHeader, WireSpan
 from firetree.wires.tcp_info import TcpInfo
 
@@ -31,15 +31,17 @@ class Flow:
     """All bytes of one way. `busy_share` is the part of the time of sums in which they were under way.
 
     `shared` is by how much other flows of the same ports may have slowed this one: 2 with one as large at the
-    same time.
+    same time. `queue_bytes` are on their way beyond what fits in the shortest round trip: they wait before
+    the slowest point of the way.
     """
 
     rate_bytes_s: float
     size_bytes: float
     busy_share: float
     shared: float
-    rtt_s: float | None
-    retransmitted: float | None
+    rtt_s: float | None = None
+    retransmitted: float | None = None
+    queue_bytes: float | None = None
 
 
 def places_of(headers: Sequence[TraceHeader]) -> list[int]:
@@ -96,6 +98,7 @@ class _Reading:
     busy_s: float
     window_s: float
     rtt_s: float | None
+    queue_s: float | None
     sent_bytes: int
     retransmitted_bytes: int | None
 
@@ -184,8 +187,18 @@ def _reading(tcp: TcpInfo, start_s: float, window_s: float) -> _Reading | None:
     held_s = (tcp.rwnd_limited_s or 0.0) + (tcp.sndbuf_limited_s or 0.0)
     busy_s = max(tcp.busy_s - held_s, 1e-6)
     sent_bytes = tcp.sent_bytes or tcp.acked_bytes
+    queue_s = None
+    if tcp.rtt_s is not None and tcp.min_rtt_s is not None:
+        queue_s = max(0.0, tcp.rtt_s - tcp.min_rtt_s)
     return _Reading(
-        start_s, tcp.acked_bytes, busy_s, window_s, tcp.rtt_s, sent_bytes, tcp.retransmitted_bytes
+        start_s,
+        tcp.acked_bytes,
+        busy_s,
+        window_s,
+        tcp.rtt_s,
+        queue_s,
+        sent_bytes,
+        tcp.retransmitted_bytes,
     )
 
 
@@ -196,28 +209,30 @@ def _of_these_rounds(readings: list[_Reading], began_s: float) -> list[_Reading]
 
 def _flows(readings: Mapping[Route, list[_Reading]]) -> Iterator[tuple[Route, Flow]]:
     busy_s = {way: sum(it.busy_s for it in found) for way, found in readings.items()}
+    sizes = {way: sum(it.acked_bytes for it in found) for way, found in readings.items()}
     windows_s = {way: sum(it.window_s for it in found) for way, found in readings.items()}
     for way, found in readings.items():
-        size_bytes = sum(it.acked_bytes for it in found)
+        size_bytes = sizes[way]
         if size_bytes < LEAST_LINK_BYTES or busy_s[way] < LEAST_LINK_S:
             continue
         window_s = windows_s[way]
-        beside = [
-            sum(seconds for other, seconds in busy_s.items() if other[end] == way[end])
-            for end in (0, 1)
-        ]
+        large = [other for other, moved in sizes.items() if moved >= LARGE_SHARE * size_bytes]
+        beside = [sum(busy_s[other] for other in large if other[end] == way[end]) for end in (0, 1)]
         most_s = max(window_s, busy_s[way])
         again = [it.retransmitted_bytes for it in found if it.retransmitted_bytes is not None]
         rtts_s = [it.rtt_s for it in found if it.rtt_s is not None]
+        queues_s = [it.queue_s for it in found if it.queue_s is not None]
+        usual = _usual_rate(found)
         yield (
             way,
             Flow(
-                _usual_rate(found),
+                usual,
                 size_bytes,
                 min(1.0, busy_s[way] / window_s) if window_s else 0.0,
                 max(1.0, *(seconds / most_s for seconds in beside)),
                 float(np.median(rtts_s)) if rtts_s else None,
                 sum(again) / sum(it.sent_bytes for it in found) if again else None,
+                usual * float(np.median(queues_s)) if queues_s else None,
             ),
         )
 

@@ -13,13 +13,14 @@ from statistics import median
 import numpy as np
 
 from firetree.models.profile import Gradient, Profile
-from firetree.network import Host, Network
+from firetree.network import Host, Network, Rack
 from firetree.network.network import uniform
 from firetree.planning.candidates import GLOO, candidate_names
 from firetree.planning.compressions import parse_compression
 from firetree.planning.step import step as priced_step
 from firetree.reporting.buckets import backward_start_s
 from firetree.reporting.causes import Suspect
+from firetree.reporting.faults import LinkFault
 from firetree.reporting.flows import Place
 from firetree.reporting.hosts import Hosts
 from firetree.reporting.linkage import Linkage, even_rate
@@ -135,42 +136,46 @@ class _Basis:
 def _basis(linkage: Linkage, hosts: Hosts, header: TraceHeader) -> _Basis | None:
     """What the network's changes are priced on; None where too little was measured."""
     algorithm = header.algorithm or GLOO
+    fault = linkage.fault
     if linkage.probed and linkage.probed.network.size <= MOST_PRICED_HOSTS:
         network = linkage.probed.network
         places = tuple(hosts.places[rank] for rank in linkage.probed.ranks)
-        if linkage.contradicts and linkage.fault and linkage.fault.way:
-            slow = _with_slow_ways(network, places, linkage)
-            return _Basis(slow, places, algorithm, True, linkage.fault.kind, network)
-        fault = linkage.fault.kind if linkage.fault else ""
-        repaired = next((it.network for it in repairs(network) if it.kind == fault), None)
-        return _Basis(network, places, algorithm, True, fault, repaired)
-    if (
-        algorithm != GLOO
-        or not 1 < hosts.count <= MOST_PRICED_HOSTS
-        or hosts.count != len(hosts.places)
-    ):
+        if linkage.contradicts and fault:
+            slow = _with_fault(network, places, fault)
+            return _Basis(slow, places, algorithm, True, fault.kind, network)
+        kind = fault.kind if fault else ""
+        repaired = next((it.network for it in repairs(network) if it.kind == kind), None)
+        return _Basis(network, places, algorithm, True, kind, repaired)
+    usual = fault.usual_bytes_s if fault else even_rate(linkage)
+    if usual is None or not 1 < hosts.count == len(hosts.places) <= MOST_PRICED_HOSTS:
         return None
-    usual = linkage.fault.usual_bytes_s if linkage.fault else even_rate(linkage)
-    if usual is None:
-        return None
-    even = Network(tuple(Host(usual, usual) for _ in hosts.names))
-    places = tuple(range(hosts.count))
-    if linkage.fault is None:
+    even, places = Network(tuple(Host(usual, usual) for _ in hosts.names)), tuple(hosts.places)
+    if fault is None:
         return _Basis(even, places, algorithm, False, "", None)
-    slow = _with_slow_ways(even, places, linkage)
-    return _Basis(slow, places, algorithm, False, linkage.fault.kind, even)
+    return _Basis(_with_fault(even, places, fault), places, algorithm, False, fault.kind, even)
 
 
-def _with_slow_ways(network: Network, places: Sequence[Place], linkage: Linkage) -> Network:
-    """The network with each way no faster than what was measured on it while it was busy."""
-    fault = linkage.fault
-    limits = [[*row] for row in network.pair_bytes_s or uniform(float("inf"), network.size)]
-    for a, sender in enumerate(places):
-        for b, receiver in enumerate(places):
-            flow = linkage.flows.get((sender, receiver))
-            if a != b and fault and flow and flow.rate_bytes_s < fault.usual_bytes_s / 1.2:
-                limits[a][b] = min(limits[a][b], flow.rate_bytes_s * flow.shared)
-    return replace(network, pair_bytes_s=tuple(map(tuple, limits)))
+def _with_fault(network: Network, places: Sequence[Place], fault: LinkFault) -> Network:
+    """The network with what is at fault no faster than it was measured."""
+    rate = fault.rate_bytes_s
+    at_fault = [k for k, place in enumerate(places) if place in fault.places]
+    if fault.kind == "slow_link" and fault.way:
+        sender, receiver = (places.index(place) for place in fault.way)
+        limits = [[*row] for row in network.pair_bytes_s or uniform(float("inf"), network.size)]
+        for a, b in ((sender, receiver), (receiver, sender)):  # Gloo's ring runs the other way
+            limits[a][b] = min(limits[a][b], rate)
+        return replace(network, pair_bytes_s=tuple(map(tuple, limits)))
+    if fault.kind == "thin_uplink":
+        rest = tuple(k for k in range(network.size) if k not in at_fault)
+        racks = Rack(tuple(at_fault), rate, rate), Rack(rest, rate, rate)
+        return replace(network, racks=racks)
+    hosts = [*network.hosts]
+    for k in at_fault:
+        up, down = hosts[k].up_bytes_s, hosts[k].down_bytes_s
+        up = up if fault.kind == "slow_download" else min(up, rate)
+        down = down if fault.kind == "slow_upload" else min(down, rate)
+        hosts[k] = replace(hosts[k], up_bytes_s=up, down_bytes_s=down)
+    return replace(network, hosts=tuple(hosts))
 
 
 def _of_network(now: _Now, basis: _Basis, hosts: Hosts) -> Iterator[Gain]:

@@ -10,6 +10,10 @@ GENERAL_SHARE = 1 / 3
 """What holds all ranks alike is told from this part of a step on: three machines then do the work of two.
 Below, some waiting is usual, and the work itself is the limit."""
 
+STARVED_SHARE = 0.6
+"""All ranks are starved where they lack a CPU for this part of the time in which they compute: two workers a
+core, as in many tests on one machine, lack it for half."""
+
 PAUSE_SHARE = 0.03
 """Standing still is never a part of training, so less of it counts."""
 
@@ -73,3 +77,13 @@ PREDICTION_ERROR = 1.3
 
 MOST_PRICED_HOSTS = 32
 """Hosts up to which changes are priced: a report is to take a second."""
+
+OWN_QUEUE_BYTES, OWN_QUEUE_S = 1 << 16, 2e-3
+"""A sender's own port is given so many bytes ahead, and what it sends in so long: two packets of 32 kB, as
+segmentation offload makes them, or TCP small queues' millisecond."""
+
+LOST_SHARE = 1e-3
+"""A way loses packets from here on; single ones may be sent again for other reasons."""
+
+LARGE_SHARE = 0.2
+"""A flow counts beside another from this part of its bytes on; in a ring all have as many."""
