@@ -9,7 +9,7 @@ from pathlib import Path
 from firetree.trace import (
     BucketSpan,
     ConnectionSpan,
-    Layer,
+    LayerBytes,
     LayerSpan,
     PassSpan,
     StepTrace,
@@ -74,7 +74,7 @@ class Cluster:
             None,
             self.hosts[rank],
             address(rank),
-            tuple(Layer(*it) for it in self.layers),
+            tuple(LayerBytes(*it) for it in self.layers),
             "train.py",
         )
 

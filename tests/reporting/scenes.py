@@ -10,7 +10,7 @@ from firetree.trace import (
     BucketSpan,
     ChannelSpan,
     Event,
-    Layer,
+    LayerBytes,
     OpenBucket,
     OpenStep,
     PassSpan,
@@ -30,7 +30,7 @@ from firetree.trace import (
 from firetree.wires.tcp_info import TcpInfo
 
 LAYERS = tuple(
-    Layer(f"layer{stage}.{block}.conv{conv}", 295_000 * stage)
+    LayerBytes(f"layer{stage}.{block}.conv{conv}", 295_000 * stage)
     for stage in (4, 3, 2, 1)
     for block in (1, 0)
     for conv in (2, 1)
@@ -59,7 +59,7 @@ class Scene:
     steps: int
     changes: dict[int, Conditions]
     events: tuple[tuple[str, int, str, int | None], ...] = ()
-    layers: tuple[Layer, ...] = LAYERS
+    layers: tuple[LayerBytes, ...] = LAYERS
     script: str = "train.py"
 
     @property
