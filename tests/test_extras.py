@@ -20,6 +20,9 @@ PACKAGES = {
     "fast": {"simplejpeg", "numba"},
     "mpi": {"mpi4py"},
     "private": {"cryptography"},
+    "lightning": {"lightning"},
+    "accelerate": {"accelerate"},
+    "transformers": {"transformers", "accelerate"},
 }
 """What is imported of each extra."""
 
@@ -93,6 +96,14 @@ NEEDS = {
     "parquet": ("load('parquet')", "cannot read parquet files: No module named 'pyarrow'"),
     "pages": ("pages.check(Path('page.html'))", "cannot make pages: No module named 'plotly'"),
     "onnx": ("read_onnx(Path())", "cannot read ONNX: No module named 'onnx'"),
+    "lightning": (
+        "import firetree.lightning",
+        "cannot train with Lightning: No module named 'lightning'",
+    ),
+    "transformers": (
+        "import firetree.transformers",
+        "cannot train with transformers: No module named 'transformers'",
+    ),
 }
 
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from firetree.former_names import with_members
 
 if TYPE_CHECKING:
+    from firetree import accelerate as accelerate
     from firetree import bench, collectives, errors, lab
+    from firetree import lightning as lightning
+    from firetree import transformers as transformers
     from firetree.collectives import Schedule
     from firetree.deep_compression.compress import compress
     from firetree.deep_compression.scan import scan
@@ -60,6 +63,8 @@ __all__ = [
 ]
 
 _MODULES = ("bench", "collectives", "errors", "lab")
+_FRAMEWORKS = ("accelerate", "lightning", "transformers")
+"""Modules for those who have installed them, so that `from firetree import *` leaves them out."""
 
 _HOMES = {
     "CollectiveError": "errors",
@@ -88,7 +93,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, and torch with it, only then: the command sets it up before."""
-    if name in _MODULES:
+    if name in _MODULES or name in _FRAMEWORKS:
         return import_module(f"firetree.{name}")
     if name in _HOMES:
         return with_members(name, getattr(import_module(f"firetree.{_HOMES[name]}"), name))
@@ -97,4 +102,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """What a notebook completes."""
-    return __all__
+    return [*__all__, *_FRAMEWORKS]
