@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.parallel import DistributedDataParallel
@@ -43,6 +44,7 @@ def attach(
     *,
     compression: str = "none",
     timeout_s: float | None = None,
+    run_dir: str | PathLike[str] | None = None,
 ) -> None:
     """Attach every model that an accelerator prepares from now on.
 
@@ -50,7 +52,7 @@ def attach(
 
     Args:
         accelerator: it has prepared no model yet.
-        algorithm, compression, timeout_s: as `firetree.attach` takes them.
+        algorithm, compression, timeout_s, run_dir: as `firetree.attach` takes them.
 
     Raises:
         UserError: the accelerator has prepared a model, does not train by DDP, or its
@@ -83,5 +85,6 @@ def attach(
         algorithm=algorithm,
         compression=compression,
         timeout_s=timeout_s,
+        run_dir=run_dir,
     )
     accelerator.ddp_handler = _Handler(before, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from firetree.extras import extra
@@ -17,7 +18,7 @@ class Strategy(DDPStrategy):  # type: ignore[misc]  # Lightning's, which mypy do
     """Lightning's DDP strategy, whose model is attached as soon as it is wrapped.
 
     Args:
-        algorithm, compression, timeout_s: as `firetree.attach` takes them.
+        algorithm, compression, timeout_s, run_dir: as `firetree.attach` takes them.
         **options: of `lightning.pytorch.strategies.DDPStrategy`, also those that it gives to DDP.
 
     Raises:
@@ -33,6 +34,7 @@ class Strategy(DDPStrategy):  # type: ignore[misc]  # Lightning's, which mypy do
         *,
         compression: str = "none",
         timeout_s: float | None = None,
+        run_dir: str | PathLike[str] | None = None,
         **options: Any,
     ):
         super().__init__(**options)
@@ -41,6 +43,7 @@ class Strategy(DDPStrategy):  # type: ignore[misc]  # Lightning's, which mypy do
             algorithm=algorithm,
             compression=compression,
             timeout_s=timeout_s,
+            run_dir=run_dir,
         )
 
     def configure_ddp(self) -> None:

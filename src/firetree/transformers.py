@@ -7,6 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from torch import nn
@@ -27,7 +28,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # of transformers, which
     """Attaches a Trainer's model when training begins. With one process there is nothing to sum.
 
     Args:
-        algorithm, compression, timeout_s: as `firetree.attach` takes them.
+        algorithm, compression, timeout_s, run_dir: as `firetree.attach` takes them.
 
     Raises:
         UserError: transformers is not installed; or, when training begins, the Trainer does not use DDP.
@@ -42,12 +43,14 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # of transformers, which
         *,
         compression: str = "none",
         timeout_s: float | None = None,
+        run_dir: str | PathLike[str] | None = None,
     ):
         self._attach = partial(
             attach,
             algorithm=algorithm,
             compression=compression,
             timeout_s=timeout_s,
+            run_dir=run_dir,
         )
         self._attached: Callable[[], DistributedDataParallel | None] = lambda: None
 

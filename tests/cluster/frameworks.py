@@ -1,6 +1,6 @@
 """Small trainings by Lightning, Accelerate and Hugging Face's Trainer, with and without firetree.
 
-Each function runs on two ranks and gives weights by the name of a way.
+Each runs on two ranks of one process group.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import firetree
+from firetree.observing import end_watch
 from firetree.torch_private import comm_hook_of
 
-WAYS: dict[str, dict[str, Any]] = {
+Options = dict[str, Any] | None
+"""How to attach; None for plain DDP."""
+WAYS: dict[str, Options] = {
+    "DDP": None,
     "gloo": {"algorithm": "gloo"},
     "ring": {"algorithm": "ring"},
     "fp16": {"algorithm": "ring", "compression": "fp16"},
@@ -56,8 +60,10 @@ def weights(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters()]
 
 
-def by_lightning(folder: Path) -> tuple[Found, dict[str, int]]:
-    """Two epochs, also resumed after one; and how often a rank evaluated."""
+def fit_by_lightning(
+    folder: Path, options: Options, epochs: int = 2, start: Path | None = None
+) -> Any:
+    """Lightning's Trainer after two epochs of three steps, with an evaluation after each."""
     import lightning
     from lightning.pytorch.strategies import DDPStrategy
 
@@ -76,26 +82,29 @@ def by_lightning(folder: Path) -> tuple[Found, dict[str, int]]:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
 
-    def fit(strategy: DDPStrategy, epochs: int = 2, start: Path | None = None) -> Any:
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=2,
-            strategy=strategy,
-            max_epochs=epochs,
-            accumulate_grad_batches=3,
-            limit_val_batches=2,
-            default_root_dir=folder,
-            **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False),
-            enable_model_summary=False,
-        )
-        trainer.fit(Net(), batches(), batches(), ckpt_path=start)
-        return trainer
+    trainer = lightning.Trainer(
+        strategy=DDPStrategy() if options is None else firetree.lightning.Strategy(**options),
+        accelerator="cpu",
+        devices=2,
+        max_epochs=epochs,
+        accumulate_grad_batches=3,
+        limit_val_batches=2,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Net(), batches(), batches(), ckpt_path=start)
+    return trainer
 
-    ended = {way: fit(firetree.lightning.Strategy(**options)) for way, options in WAYS.items()}
-    ended["DDP"] = fit(DDPStrategy())
-    half = fit(firetree.lightning.Strategy("ring"), epochs=1)
+
+def by_lightning(folder: Path) -> tuple[Found, dict[str, int]]:
+    """Weights by the name of a way, and how often a rank evaluated."""
+    ended = {way: fit_by_lightning(folder, options) for way, options in WAYS.items()}
+    half = fit_by_lightning(folder, WAYS["ring"], epochs=1)
     half.save_checkpoint(folder / "half.ckpt")
-    ended["resumed"] = fit(firetree.lightning.Strategy("ring"), start=folder / "half.ckpt")
+    ended["resumed"] = fit_by_lightning(folder, WAYS["ring"], start=folder / "half.ckpt")
     nets = {way: trainer.lightning_module for way, trainer in ended.items()}
     return (
         {way: weights(net) for way, net in nets.items()},
@@ -103,33 +112,35 @@ def by_lightning(folder: Path) -> tuple[Found, dict[str, int]]:
     )
 
 
+def fit_by_accelerate(options: Options, *handlers: Any) -> list[Tensor]:
+    """Weights after two epochs of three steps, with an evaluation after each."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=3, kwargs_handlers=[*handlers])
+    if options is not None:
+        firetree.accelerate.attach(accelerator, **options)
+    net = layers()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    model, optimizer, loader = accelerator.prepare(net, optimizer, batches())
+    for _ in range(2):
+        for x, y in loader:
+            with accelerator.accumulate(model):
+                accelerator.backward(nn.functional.mse_loss(model(x), y))
+                optimizer.step()
+                optimizer.zero_grad()
+        with torch.no_grad():
+            model(x)
+    return weights(net)
+
+
 def by_accelerate() -> tuple[Found, list[str], dict[str, str]]:
-    """Two epochs; the hooks of two models that one accelerator prepares; and what is refused."""
+    """Weights by the name of a way; the hooks of two models; and what is refused."""
     from accelerate import Accelerator
     from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs
 
-    def fit(options: dict[str, Any] | None, *handlers: Any) -> list[Tensor]:
-        accelerator = Accelerator(
-            cpu=True, gradient_accumulation_steps=3, kwargs_handlers=[*handlers]
-        )
-        if options is not None:
-            firetree.accelerate.attach(accelerator, **options)
-        net = layers()
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-        model, optimizer, loader = accelerator.prepare(net, optimizer, batches())
-        for _ in range(2):
-            for x, y in loader:
-                with accelerator.accumulate(model):
-                    accelerator.backward(nn.functional.mse_loss(model(x), y))
-                    optimizer.step()
-                    optimizer.zero_grad()
-            with torch.no_grad():
-                model(x)
-        return weights(net)
-
     small = DistributedDataParallelKwargs(bucket_cap_mb=0.0001)
-    found = {way: fit(options) for way, options in WAYS.items()}
-    found |= {"DDP": fit(None), "small buckets": fit({"algorithm": "ring"}, small)}
+    found = {way: fit_by_accelerate(options) for way, options in WAYS.items()}
+    found["small buckets"] = fit_by_accelerate(WAYS["ring"], small)
 
     two = Accelerator(cpu=True)
     firetree.accelerate.attach(two, "ring")
@@ -144,18 +155,19 @@ def by_accelerate() -> tuple[Found, list[str], dict[str, str]]:
     return found, [str(comm_hook_of(model)) for model in models], refused
 
 
-def by_transformers(folder: Path) -> tuple[Found, list[int]]:
-    """Six steps, also resumed after three; and the steps of a Trainer that trains twice."""
+def trainer_of_transformers(folder: Path, options: Options, steps: int = 6) -> Any:
+    """A Trainer of six steps, with an evaluation and a checkpoint after every third."""
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
     texts = torch.randint(32, (64, 8), generator=torch.Generator().manual_seed(0))
     data = [{"input_ids": text, "labels": text} for text in texts]
-    config = GPT2Config(vocab_size=32, n_positions=8, n_embd=16, n_layer=1, n_head=2)
-
-    def trainer(name: str, *callbacks: Any, steps: int = 6) -> Any:
-        torch.manual_seed(0)
-        options = TrainingArguments(
-            output_dir=str(folder / name),
+    torch.manual_seed(0)
+    return Trainer(
+        model=GPT2LMHeadModel(
+            GPT2Config(vocab_size=32, n_positions=8, n_embd=16, n_layer=1, n_head=2)
+        ),
+        args=TrainingArguments(
+            output_dir=str(folder),
             use_cpu=True,
             report_to="none",
             per_device_train_batch_size=2,
@@ -167,30 +179,37 @@ def by_transformers(folder: Path) -> tuple[Found, list[int]]:
             disable_tqdm=True,
             lr_scheduler_type="constant",
             logging_steps=100,
-        )
-        return Trainer(
-            model=GPT2LMHeadModel(config),
-            args=options,
-            callbacks=[*callbacks],
-            train_dataset=data,
-            eval_dataset=data[:8],
-        )
+        ),
+        callbacks=[] if options is None else [firetree.transformers.Callback(**options)],
+        train_dataset=data,
+        eval_dataset=data[:8],
+    )
 
-    ended = {}
-    for way in (*WAYS, "DDP"):
-        callbacks = [firetree.transformers.Callback(**WAYS[way])] if way in WAYS else []
-        ended[way] = trainer(way, *callbacks)
-        ended[way].train()
-    again = ended["resumed"] = trainer("resumed", firetree.transformers.Callback("ring"))
-    again.train(resume_from_checkpoint=str(folder / "ring" / "checkpoint-3"))
-    steps, twice = [], trainer("twice", firetree.transformers.Callback("ring"), steps=3)
+
+def by_transformers(folder: Path) -> tuple[Found, list[int]]:
+    """Weights by the name of a way; and the steps of a Trainer that trains twice."""
+    found = {}
+    for way, options in WAYS.items():
+        trainer = trainer_of_transformers(folder / way, options)
+        trainer.train()
+        found[way] = weights(trainer.model)
+    resumed = trainer_of_transformers(folder / "resumed", WAYS["ring"])
+    resumed.train(resume_from_checkpoint=str(folder / "ring" / "checkpoint-3"))
+    found["resumed"] = weights(resumed.model)
+    steps, twice = [], trainer_of_transformers(folder / "twice", WAYS["ring"], steps=3)
     for _ in range(2):
         twice.train()
         steps.append(twice.state.global_step)
-    return {way: weights(one.model) for way, one in ended.items()}, steps
+    return found, steps
 
 
-def by_all(folder: Path) -> tuple[Any, Any, Any]:
-    """All three: one process, as importing them takes longest."""
+def by_all(folder: Path, run_dir: Path) -> tuple[Any, Any, Any]:
+    """All three in one process, as importing them takes longest; and once more each, observed."""
     as_torchrun()
-    return by_lightning(folder), by_accelerate(), by_transformers(folder)
+    found = by_lightning(folder), by_accelerate(), by_transformers(folder)
+    observe: Options = {"algorithm": "observe", "run_dir": run_dir}
+    fit_by_lightning(folder, observe)
+    fit_by_accelerate(observe)
+    trainer_of_transformers(folder / "observed", observe).train()
+    end_watch()
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,18 @@ from ranks import run_on_ranks
 from torch import nn
 
 import firetree
+from firetree.trace import read_trace
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Any, Any]]:
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs") / "observed"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, run_dir: Path) -> list[tuple[Any, Any, Any]]:
     """What each rank found by each framework."""
-    return run_on_ranks(2, by_all, tmp_path_factory.mktemp("frameworks"))
+    return run_on_ranks(2, by_all, tmp_path_factory.mktemp("frameworks"), run_dir)
 
 
 def check(found: Found) -> None:
@@ -48,6 +55,23 @@ def test_trainer_trains_as_with_its_own_ddp(told: list[tuple[Any, Any, Any]]) ->
     for _, _, (found, steps) in told:
         check(found)
         assert steps == [3, 3]
+
+
+@pytest.mark.usefixtures("told")
+def test_the_steps_of_all_three_are_found(run_dir: Path) -> None:
+    for rank in read_trace(run_dir).ranks:
+        # Of six steps each, the last counts as one with the next optimiser's first.
+        assert [step.samples for step in rank.steps] == [
+            *(12, 12, 8, 12, 12, 8 + 12),  # Lightning, 64 samples in batches of 4
+            *(12, 8, 12, 12, 8 + 4),  # Accelerate
+            *(4, 4, 4, 4, 4),
+        ]
+        assert [k for k, step in enumerate(rank.steps) if step.evaluation_s] == [0, 3, 5, 8, 10, 13]
+        for step in rank.steps:
+            assert step.buckets
+            assert len(step.passes) == 1 + (step.step in (5, 10))
+            assert min(step.forward_s, step.backward_s, step.optimizer_s) > 0
+    assert read_trace(run_dir).ranks[0].steps[13].saving_s > 0, "of the Trainer's checkpoint"
 
 
 def alone() -> tuple[type, list[str]]:
