@@ -11,13 +11,14 @@ SHELL := /bin/bash
 
 install: .venv/installed
 
-# Bytecode is written on all cores at once, but for libraries' own tests; a few files are for other
+# Bytecode is written on all cores at once, but for libraries' own tests and
+# models; a few files are for other
 # Pythons.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[all,dev]'
-	$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests/|/transformers/models/' .venv/lib || true
 	touch $@
 
 demo: install
