@@ -16,6 +16,7 @@ from typing import Protocol
 from weakref import ref
 
 from firetree.observing.phases import Activity, Span, durations, phases
+from firetree.observing.run_queue import RunQueue
 from firetree.trace import (
     Communication,
     ConnectionSpan,
@@ -83,18 +84,15 @@ class _Part:
 
 
 class Recorder:
-    """The steps of one process. Marks come from its main thread; `now` may be called by another.
+    """The steps of one process. Marks come from the thread that makes it; `now` may be called by another.
 
     Args:
         tell: gets each step once it is over.
         connections: what the kernel says, asked in detailed steps.
-        on_cpu: whether the models compute on the CPU, so that its time says when they are starved.
     """
 
-    def __init__(
-        self, tell: Callable[[StepTrace], object], connections: Connections, on_cpu: bool = True
-    ):
-        self._tell, self._connections, self._on_cpu = tell, connections, on_cpu
+    def __init__(self, tell: Callable[[StepTrace], object], connections: Connections):
+        self._tell, self._connections, self._run_queue = tell, connections, RunQueue()
         self._sums: list[ref[Sums]] = []
         self._step = 0
         self._parts: list[_Part] = []
@@ -214,14 +212,14 @@ class Recorder:
     def _begin_part(self, now_s: float) -> None:
         self._part = _Part()
         self._since_s = now_s
-        self._thread_s = time.thread_time()
+        self._waited_s = self._run_queue.waited_s()
 
     def _add_span(self, activity: Activity, end_s: float) -> None:
         """What the main thread did from `_since_s` on."""
-        thread_s, spans, start_s = time.thread_time(), self._part.spans, self._since_s
-        if self._on_cpu and activity in _COMPUTES:
-            self._part.starved_s += max(0.0, end_s - start_s - (thread_s - self._thread_s))
-        self._thread_s = thread_s
+        spans, start_s, waited_s = self._part.spans, self._since_s, self._run_queue.waited_s()
+        if activity in _COMPUTES:
+            self._part.starved_s += waited_s - self._waited_s
+        self._waited_s = waited_s
         if len(spans) >= _MOST_SPANS:
             activity, start_s = spans[-1].activity, spans.pop().start_s
         if end_s > start_s:

@@ -83,8 +83,7 @@ def watch_model(
     if _watch is None:
         about = {"command": sys.argv, "sync": sums.algorithm}
         telemetry = open_telemetry(run_dir, _header(model, group, sums), about, gather)
-        on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-        recorder = Recorder(telemetry.add, TcpConnections(), on_cpu)
+        recorder = Recorder(telemetry.add, TcpConnections())
         telemetry.now = recorder.now
         mark_process(recorder)
         atexit.register(end_watch)

@@ -167,7 +167,7 @@ class StepTrace:
         sent_bytes: of gradients, to all peers.
         algorithm: what summed the largest bucket; a new plan changes it.
         cpu_s: CPU time of the process, over all its threads.
-        starved_s: of the time in which it computed on the CPU, how long its main thread was not on one.
+        starved_s: of the time in which it computed, how long its main thread waited for a CPU.
         passes: the backward passes whose gradients were summed.
         phases, connections, layer_times: in detailed steps, see `is_detailed`.
     """
