@@ -20,6 +20,7 @@ from statistics import median
 from firetree.errors import UserError
 from firetree.observing.clock import RemoteClock
 from firetree.observing.messages import Arrivals, answered, line_of
+from firetree.observing.stillness import Stillness
 from firetree.observing.thinning import Backlog
 from firetree.output import printable
 from firetree.trace import Event, EventKind, OpenStep, StepTrace, TraceHeader
@@ -59,6 +60,7 @@ class Telemetry:
         self._new: deque[StepTrace | Event] = deque()
         self._backlog = Backlog()
         self._step, self._stepped_s = 0, time.monotonic()
+        self._stillness = Stillness(_PAUSE_S)
         self._usual_s: deque[float] = deque(maxlen=_USUAL_STEPS)
         self._failure: str | None = None
         self._is_now_told = self._ends = self._is_let_go = self._is_gone = False
@@ -191,6 +193,7 @@ class Telemetry:
             self._wire.incoming, select.POLLIN | select.POLLOUT * bool(self._unsent)
         )
         self._poll.poll(_PAUSE_S * 1e3)
+        self._look_for_a_pause()
         self._send()
         for line in self._arrivals.arrived():
             answer = answered(line)
@@ -200,6 +203,15 @@ class Telemetry:
                     _say_that_the_trace_ends(self._header.rank, answer.text)
             else:
                 self._clock.hear(answer.asked_s, time.monotonic(), answer.there_s)
+
+    def _look_for_a_pause(self) -> None:
+        """Tell if this process did not run since the last time."""
+        if still_s := self._stillness.look():
+            text = f"{self._header.name} stood still for {still_s:.1f} s"
+            at_s = time.monotonic()
+            self._new.append(
+                Event("paused", at_s, self._step, text, self._header.rank, round(still_s, 3))
+            )
 
 
 def _say_that_the_trace_ends(rank: int, why: str) -> None:

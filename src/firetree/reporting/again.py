@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from firetree.documents import parse_json, read_text
 from firetree.errors import UserError
@@ -27,7 +28,7 @@ def _script(run_dir: Path) -> str:
     """The script and its arguments; empty where the folder does not tell."""
     path = run_dir / "script.json"
     try:
-        told = parse_json(dict[str, object], read_text(path, "file"), str(path)).get("command")
+        told = parse_json(dict[str, Any], read_text(path, "file"), str(path)).get("command")
     except UserError:
         return ""
     return shlex.join(map(str, told)) if isinstance(told, list) else ""

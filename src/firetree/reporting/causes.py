@@ -20,6 +20,9 @@ from firetree.reporting.values import Cause
 
 Ranks = tuple[int, ...]
 
+WORK = ("data", "starved", "slow_host", "evaluation", "saving", "other")
+"""What ranks do between sums."""
+
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
@@ -42,10 +45,13 @@ class Suspect:
     @property
     def counts(self) -> bool:
         """Whether it costs enough to be told."""
-        if self.is_usual:
-            return False
-        one = bool(self.ranks or self.layer or self.way)
-        return self.share >= (SPECIFIC_SHARE if one else GENERAL_SHARE)
+        least = SPECIFIC_SHARE if self.is_fault else GENERAL_SHARE
+        return self.share >= least and not self.is_usual
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it is of one host, rank or link, and not of all."""
+        return bool(self.ranks or self.way)
 
 
 def suspects(rounds: StepTable) -> Iterator[Suspect]:

@@ -14,7 +14,7 @@ from firetree.errors import UserError
 from firetree.metrics import read_metrics
 from firetree.reporting.again import command_of
 from firetree.reporting.buckets import bucket_reports, heavy_in_time
-from firetree.reporting.causes import Suspect, suspects
+from firetree.reporting.causes import WORK, Suspect, suspects
 from firetree.reporting.gains import gain_for, gains_of
 from firetree.reporting.gaps import gaps_of
 from firetree.reporting.hosts import hosts_of
@@ -30,7 +30,7 @@ from firetree.reporting.probed import read_probe
 from firetree.reporting.rounds import StepTable, only, rounds_of
 from firetree.reporting.standstill import standstill_of, standstill_verdict
 from firetree.reporting.stretches import Segment, judged, segments_of, stretch, was_faster
-from firetree.reporting.thresholds import PAUSE_SHARE, SPECIFIC_SHARE
+from firetree.reporting.thresholds import FAULT_FIRST, PAUSE_SHARE, SPECIFIC_SHARE
 from firetree.reporting.values import Diagnosis, RankReport, Verdict
 from firetree.reporting.words import Scene, percent, verdict_of
 from firetree.trace import RankTrace, Trace, read_trace
@@ -167,7 +167,7 @@ class _Case:
         counted += [it for it in self._pauses() if it.share >= PAUSE_SHARE]
         heavy = heavy_in_time(self._now, compute_share)
         default = heavy or Suspect("compute", 0.0, (), compute_share)
-        worst = max(counted, key=lambda it: it.share, default=default)
+        worst = max(counted, key=_urgency, default=default)
         since = self._since(worst)
         is_network = worst is found[0]
         scene = Scene(
@@ -187,16 +187,12 @@ class _Case:
         return getattr(parts, name) / parts.step_s if parts.step_s else 0.0
 
     def _pauses(self) -> Iterator[Suspect]:
-        """What standing still costs, by the rank that did."""
-        current = self._stretches[self._judged]
-        inside = [
-            gap
-            for gap in self._gaps
-            if gap.rank is not None and current.first_step <= gap.step <= current.last_step
-        ]
-        all_s = current.parts.step_s * self._now.count + sum(gap.seconds for gap in inside)
-        for rank in dict.fromkeys(gap.rank for gap in inside if gap.rank is not None):
-            lost_s = sum(gap.seconds for gap in inside if gap.rank == rank)
+        """What standing still cost the whole run, by the rank that did."""
+        stood = [gap for gap in self._gaps if gap.rank is not None]
+        all_s = sum(it.parts.step_s * it.steps for it in self._stretches)
+        all_s += sum(gap.seconds for gap in self._gaps)
+        for rank in dict.fromkeys(gap.rank for gap in stood if gap.rank is not None):
+            lost_s = sum(gap.seconds for gap in stood if gap.rank == rank)
             yield Suspect("paused", lost_s / all_s, (rank,), lost_s)
 
     def _since(self, worst: Suspect) -> int | None:
@@ -224,7 +220,7 @@ class _Case:
             f"of a step: computing {scene.share(parts.compute_s)}, data {scene.share(parts.data_s)}, "
             f"others {scene.share(parts.others_wait_s)}, network {scene.share(parts.network_wait_s)}"
         )
-        if worst.ranks and parts.others_wait_s >= SPECIFIC_SHARE * parts.step_s:
+        if worst.kind in WORK and worst.ranks:
             rank, share = _most_often_last(self._now)
             yield f"{self._hosts.called(rank)} was the last to have its gradients in {percent(share)} of the steps"
         for other in sorted(others, key=lambda it: -it.share):
@@ -256,6 +252,10 @@ class _Case:
             yield "a link carries much less than the probe before the run found; probe again"
         if self._header.host and self._hosts.count > 1 and not linkage.flows and not linkage.probed:
             yield "no link was measured: the kernel was not asked, and the run folder has no network.json"
+
+
+def _urgency(suspect: Suspect) -> float:
+    return suspect.share * (FAULT_FIRST if suspect.is_fault else 1.0)
 
 
 def _sent(rounds: StepTable) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 from firetree.network.units import format_duration
 from firetree.reporting.rounds import StepTable, Times, follows
 from firetree.reporting.stretches import Segment, network_s, typical_s
-from firetree.reporting.thresholds import BLAMED_SHARE, GAP_S, GAP_STEPS, IDLE_SHARE
+from firetree.reporting.thresholds import BLAMED_SHARE, GAP_S, GAP_STEPS, IDLE_SHARE, STILL_TOLD_S
 from firetree.reporting.values import Gap
 from firetree.trace import Event
 
@@ -40,7 +40,7 @@ def gaps_of(
             if gap := _between(rounds, k, usual_s, events):
                 found.append(gap)
             is_slow = is_long(times_s[k] - usual_s, usual_s)
-            if is_slow and (gap := _within(rounds, k, typical, host)):
+            if is_slow and (gap := _within(rounds, k, typical, events, host)):
                 found.append(gap)
                 apart[k] = 1.0
     return found, apart
@@ -75,7 +75,13 @@ def _between(rounds: StepTable, k: int, usual_s: float, events: Sequence[Event])
     return Gap(after[0].step, ended_s[0], float(seconds), "; ".join(told) or "between two steps")
 
 
-def _within(rounds: StepTable, k: int, typical: _Typical, host: Callable[[int], str]) -> Gap | None:
+def _within(
+    rounds: StepTable,
+    k: int,
+    typical: _Typical,
+    events: Sequence[Event],
+    host: Callable[[int], str],
+) -> Gap | None:
     """Which rank stood still in a round; None where one worked for longer, which is no gap."""
     one = rounds.steps[k]
     lost = {name: rounds.work[name][k] - typical.parts[name] for name in rounds.work}
@@ -83,7 +89,7 @@ def _within(rounds: StepTable, k: int, typical: _Typical, host: Callable[[int], 
     waited_s = float(network_s(rounds)[k]) - typical.network_s
     rank = int(lost_s.argmax())
     if lost_s[rank] < waited_s:
-        return _in_a_sum(rounds, k, waited_s, host)
+        return _in_a_sum(rounds, k, waited_s, events, host)
     part = max(lost, key=lambda name: float(lost[name][rank]))
     used_s = float(rounds.cpu_s[k, rank] - typical.cpu_s[rank])
     if part not in _STILL or (rounds.cpu_s.any() and used_s > IDLE_SHARE * lost_s[rank]):
@@ -100,15 +106,26 @@ def _still(rounds: StepTable, k: int, rank: int, seconds: float, host: Callable[
     return Gap(step.step, step.start_s, seconds, text, rank, name)
 
 
-def _in_a_sum(rounds: StepTable, k: int, seconds: float, host: Callable[[int], str]) -> Gap:
-    """Everybody waited in a sum: for the rank whose kernel took no more bytes, if that is known."""
+def _in_a_sum(
+    rounds: StepTable, k: int, seconds: float, events: Sequence[Event], host: Callable[[int], str]
+) -> Gap:
+    """Everybody waited in a sum: for the rank that was paused, or whose kernel took no more bytes."""
     one = rounds.steps[k]
-    full_s = dict(_full_windows(rounds, k))
-    if full_s and max(full_s.values()) >= BLAMED_SHARE * seconds:
-        rank = max(full_s, key=full_s.__getitem__)
-        return _still(rounds, k, rank, seconds, host)
+    start_s = min(step.start_s for step in one)
+    paused_s = {
+        event.rank: event.seconds
+        for event in events
+        if event.kind == "paused"
+        and event.rank is not None
+        and start_s < event.at_s < start_s + one[0].step_s + STILL_TOLD_S
+    }
+    for known_s in (paused_s, dict(_full_windows(rounds, k))):
+        if known_s and max(known_s.values()) >= BLAMED_SHARE * seconds:
+            if len(known_s) == len(one) > 1 and min(known_s.values()) >= BLAMED_SHARE * seconds:
+                return Gap(one[0].step, start_s, seconds, "all hosts stood still")
+            return _still(rounds, k, max(known_s, key=known_s.__getitem__), seconds, host)
     text = f"all ranks waited {format_duration(seconds)} longer in a sum"
-    return Gap(one[0].step, one[0].start_s, seconds, text)
+    return Gap(one[0].step, start_s, seconds, text)
 
 
 def _full_windows(rounds: StepTable, k: int) -> Iterator[tuple[int, float]]:

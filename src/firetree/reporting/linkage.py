@@ -12,7 +12,7 @@ from firetree.reporting.flows import Flow, Route, flows_of
 from firetree.reporting.hosts import Hosts
 from firetree.reporting.probed import ProbedNetwork, probed_fault, usual_rates
 from firetree.reporting.rounds import StepTable
-from firetree.reporting.thresholds import BUSY_SHARE, HEAVY_SHARE, LEAST_LAYERS, OUTLIER
+from firetree.reporting.thresholds import BUSY_SHARE, HEAVY_SHARE, LEAST_LAYERS, OUTLIER, TOLD_SHARE
 from firetree.reporting.values import LinkReport, NetworkReport, PortReport, UplinkReport
 from firetree.trace import RankTrace, TraceHeader
 
@@ -118,7 +118,10 @@ def network_report(linkage: Linkage, hosts: Hosts, since_step: int | None) -> Ne
 
 
 def _links(linkage: Linkage, hosts: Hosts, since_step: int | None) -> Iterator[LinkReport]:
+    least_bytes = TOLD_SHARE * max((it.size_bytes for it in linkage.flows.values()), default=0.0)
     for (sender, receiver), flow in sorted(linkage.flows.items()):
+        if flow.size_bytes < least_bytes:
+            continue
         earlier = linkage.before.get((sender, receiver))
         changed = earlier is not None and (
             max(earlier.rate_bytes_s, flow.rate_bytes_s)

@@ -109,7 +109,7 @@ def _changed(factor: float, rounds: StepTable, before: Segment, after: Segment) 
     part = max(differences, key=lambda words: differences[words] * (1 if factor > 1 else -1))
     if factor > 1:
         return f"steps take {factor:.2g} times as long: {part}"
-    return f"steps take {1 / factor:.2g} times less: {part}"
+    return f"steps are {1 / factor:.2g} times as fast: {part}"
 
 
 _PART_WORDS = {

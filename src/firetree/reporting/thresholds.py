@@ -14,6 +14,10 @@ STARVED_SHARE = 0.6
 """All ranks are starved where they lack a CPU for this part of the time in which they compute: two workers a
 core, as in many tests on one machine, lack it for half."""
 
+FAULT_FIRST = 3.0
+"""A fault of one host, rank or link is told before what holds all alike, unless that costs so many times as
+much: a fault is mended, where a network is bought."""
+
 PAUSE_SHARE = 0.03
 """Standing still is never a part of training, so less of it counts."""
 
@@ -21,8 +25,8 @@ OUTLIER = 1.5
 """A rank, host or link is apart from the others where it is this many times slower. Clock speeds of one
 model of machine, and rates of equal links, differ by less."""
 
-CHANGE = 1.2
-"""Two stretches are told apart where a typical step differs by this factor: on shared machines one hour
+CHANGE = 1.33
+"""Two stretches are told apart where a typical step differs by this factor: on shared machines one minute
 differs from the next by less."""
 
 SHORTEST_STRETCH = 5
@@ -87,3 +91,9 @@ LOST_SHARE = 1e-3
 
 LARGE_SHARE = 0.2
 """A flow counts beside another from this part of its bytes on; in a ring all have as many."""
+
+STILL_TOLD_S = 2.0
+"""A pause is noticed so long after the step in which it was, at the latest."""
+
+TOLD_SHARE = 0.05
+"""Of the largest flow's bytes: smaller flows only steer the others, and say nothing of the link's rate."""

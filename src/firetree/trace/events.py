@@ -5,22 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from firetree.documents import Count, Printable
+from firetree.documents import Count, Printable, Seconds
 from firetree.trace.steps import Moment, Phase
 
-EventKind = Literal["started", "probed", "planned", "slower", "waiting", "failed", "ended"]
-"""A run starts anew where it is resumed; `waiting` tells of ranks that others wait for."""
+EventKind = Literal[
+    "started", "probed", "planned", "slower", "waiting", "paused", "failed", "ended"
+]
+"""A run starts anew where it is resumed; `waiting` tells of ranks that others wait for, and `paused` of one
+whose process did not run for a while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a reader of the run should know: when, before which step, of which rank, and what."""
+    """Something that a reader of the run should know: when, before which step, of which rank, and what.
+
+    What took a while ended at `at_s`, and took `seconds`; 0 where that is not known.
+    """
 
     kind: EventKind
     at_s: Moment
     step: Count
     text: Printable
     rank: Count | None = None
+    seconds: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)
