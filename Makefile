@@ -11,9 +11,8 @@ SHELL := /bin/bash
 
 install: .venv/installed
 
-# Bytecode is written on all cores at once, but for libraries' own tests and
-# models; a few files are for other
-# Pythons.
+# Bytecode is written on all cores at once, but for libraries' own tests and models; a few files are
+# for other Pythons.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt torch

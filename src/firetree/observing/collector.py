@@ -20,6 +20,7 @@ from pathlib import Path
 from firetree import trace
 from firetree.documents import Count, parse_json
 from firetree.errors import UserError
+from firetree.observing.board import Board
 from firetree.observing.messages import Arrivals, Told, heard, line_of
 from firetree.output import printable
 from firetree.trace import Event, EventKind, StepTrace, TraceHeader
@@ -90,6 +91,7 @@ class Collector:
         self._here: dict[int, _Rank] = {}
         self._unwritten: dict[int, list[StepTrace]] = {rank: [] for rank in streams}
         self._step, self._failed = 0, False
+        self._board = Board(run_dir)
         self._leaving: _Rank | None = None
         self._leave_s = float("inf")
         self._poll = select.poll()
@@ -118,6 +120,7 @@ class Collector:
         if not self._failed:
             self._note("ended", "all ranks ended")
         self._let_rank_0_go()
+        self._board.close()
 
     def give_up(self, why: str) -> None:
         """Tell rank 0 why its trace ends here, and let all ranks go."""
@@ -197,6 +200,8 @@ class Collector:
         for rank, steps in self._unwritten.items():
             if steps:
                 trace.append_steps(self._run_dir, rank, steps)
+                if rank == 0:
+                    self._board.add(steps)
                 steps.clear()
 
     def _note(self, kind: EventKind, what: str, rank: _Rank | None = None) -> None:

@@ -1,0 +1,51 @@
+"""The numbers of a watched script for TensorBoard, beside its trace: rank 0's, as it tells them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from queue import SimpleQueue
+
+from firetree.observing.thinning import Joined
+from firetree.trace import StepTrace
+
+_NAMES = (
+    *("step_s", "data_wait_s", "forward_s", "backward_s", "communication_s", "optimizer_s"),
+    *("evaluation_s", "saving_s", "other_s", "cpu_s", "starved_s", "sent_bytes"),
+)
+
+
+class Board:
+    """TensorBoard events in a run's folder; none where TensorBoard is not installed.
+
+    A thread writes them, which imports TensorBoard first: the trace does not wait for it.
+    """
+
+    def __init__(self, run_dir: Path):
+        self._folder = str(run_dir / "tensorboard")
+        self._points: SimpleQueue[StepTrace | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="firetree-board", daemon=True)
+        self._thread.start()
+
+    def add(self, steps: Sequence[StepTrace]) -> None:
+        """Add one point: the means over the steps."""
+        self._points.put(reduce(Joined.with_next, map(Joined.of, steps)).line())
+
+    def close(self) -> None:
+        """Wait until all points are written."""
+        self._points.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            from tensorboard.summary import Writer
+        except ImportError:
+            return
+        writer = Writer(self._folder)
+        for step in iter(self._points.get, None):
+            for name in _NAMES:
+                writer.add_scalar(f"firetree/{name}", getattr(step, name), step.step)
+            writer.flush()
+        writer.close()
