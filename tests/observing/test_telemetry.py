@@ -20,6 +20,7 @@ import pytest
 
 from firetree.errors import CollectiveError, UserError
 from firetree.observing import collector, sending, telemetry
+from firetree.observing.board import Board
 from firetree.observing.messages import line_of
 from firetree.observing.script_folder import open_script_folder
 from firetree.observing.telemetry import Telemetry, open_telemetry
@@ -233,7 +234,9 @@ def collecting(run_dir: Path) -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         rank = socket.create_connection(server.getsockname())
         stream, _ = server.accept()
-    writing = threading.Thread(target=collector.Collector(run_dir, headers, {0: stream}).run)
+    writing = threading.Thread(
+        target=collector.Collector(run_dir, headers, {0: stream}, Board(run_dir)).run
+    )
     writing.start()
     with rank:
         yield rank

@@ -82,16 +82,21 @@ class Collector:
         run_dir: where their traces have begun.
         headers: of all ranks.
         streams: a connection of each, by rank.
+        board: gets rank 0's steps.
     """
 
     def __init__(
-        self, run_dir: Path, headers: Sequence[TraceHeader], streams: Mapping[int, socket.socket]
+        self,
+        run_dir: Path,
+        headers: Sequence[TraceHeader],
+        streams: Mapping[int, socket.socket],
+        board: Board,
     ):
         self._run_dir = run_dir
         self._here: dict[int, _Rank] = {}
         self._unwritten: dict[int, list[StepTrace]] = {rank: [] for rank in streams}
         self._step, self._failed = 0, False
-        self._board = Board(run_dir)
+        self._board = board
         self._leaving: _Rank | None = None
         self._leave_s = float("inf")
         self._poll = select.poll()
@@ -120,7 +125,6 @@ class Collector:
         if not self._failed:
             self._note("ended", "all ranks ended")
         self._let_rank_0_go()
-        self._board.close()
 
     def give_up(self, why: str) -> None:
         """Tell rank 0 why its trace ends here, and let all ranks go."""
@@ -234,11 +238,14 @@ def main() -> None:
     until_s = time.monotonic() + asked.within_s
     with closing(Listener(socket.socket(fileno=asked.listening), given_secret())) as listener:
         streams = listener.accept(bytes.fromhex(asked.token), range(len(asked.headers)), until_s)
-    collector = Collector(Path(asked.run_dir), asked.headers, streams)
+    board = Board(Path(asked.run_dir))
+    collector = Collector(Path(asked.run_dir), asked.headers, streams, board)
     try:
         collector.run()
     except Exception as error:
         collector.give_up(str(error))
+    os.close(asked.folder)  # the trace is whole
+    board.close()
 
 
 if __name__ == "__main__":
