@@ -25,7 +25,7 @@ SHOW_STACKS = signal.SIGUSR2
 _CLONE_NEWNET = 0x40000000
 
 
-def _enter(environ: Mapping[str, str], namespace: Path | None, out: Path) -> None:
+def enter(environ: Mapping[str, str], namespace: Path | None, out: Path) -> None:
     """Take the rank's place: its variables, its network, and a file for what it prints."""
     os.environ.update(environ)
     if namespace is not None:
@@ -42,7 +42,7 @@ def run_command(
     environ: Mapping[str, str], namespace: Path | None, out: Path, arguments: Sequence[str]
 ) -> None:
     """What `firetree ARGUMENTS` does."""
-    _enter(environ, namespace, out)
+    enter(environ, namespace, out)
     sys.argv = ["firetree", *arguments]
     from firetree.commands.main import main
 
@@ -53,7 +53,7 @@ def train_attached(
     environ: Mapping[str, str], namespace: Path | None, out: Path, arguments: Sequence[str]
 ) -> None:
     """A script of a user's: trains, and prints a digest of its weights, or why it cannot go on."""
-    _enter(environ, namespace, out)
+    enter(environ, namespace, out)
     import torch
     import torch.distributed as dist
     from torch import nn
