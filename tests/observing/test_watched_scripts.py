@@ -188,6 +188,16 @@ def test_an_optimiser_may_compute_the_gradients_itself(tmp_path: Path) -> None:
         assert all(step.forward_s > 0 and step.optimizer_s > 0 for step in rank.steps)
 
 
+def without_a_backends_name() -> str:
+    dist.destroy_process_group()
+    dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
+    return firetree.attach(DistributedDataParallel(net()), "observe").algorithm
+
+
+def test_ddps_own_sums_are_named_where_the_script_leaves_the_backend_to_torch() -> None:
+    assert run_on_ranks(1, without_a_backends_name) == ["gloo"]
+
+
 def test_a_hook_of_the_script_is_left_in_charge_and_measured(tmp_path: Path) -> None:
     for rank in traced(with_its_own_hook, tmp_path):
         assert {step.algorithm for step in rank.steps} == {"fp16_compress_hook"}

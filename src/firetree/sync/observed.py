@@ -30,7 +30,7 @@ class ObservedSums:
 
     def __init__(self, model: DistributedDataParallel):
         group = model.process_group
-        self.algorithm = str(dist.get_backend(group))
+        self.algorithm = _backend(group, model.device)
         self.marks: BucketMarks | None = None
         self._group, self._world_size = group, group.size()
         self.record = Record(GpuClock() if model.device.type == "cuda" else HostClock(), group)
@@ -76,3 +76,9 @@ class ObservedSums:
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """A copy of a model has no hook."""
         return type(None), ()
+
+
+def _backend(group: dist.ProcessGroup, device: torch.device) -> str:
+    """What sums on a device; a group may have one backend for each kind of device."""
+    config = str(dist.get_backend_config(group))  # as cpu:gloo,cuda:nccl
+    return dict(pair.split(":") for pair in config.split(","))[device.type]
