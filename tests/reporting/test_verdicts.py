@@ -77,6 +77,12 @@ NEAR, FAR = 0.01, 0.15
 LINKS = {
     "port": (slow_ways((1, 0), (2, 1)), {}, "slow_port", (1,)),
     "uplink": (slow_ways((2, 1), (0, 3)), {}, "thin_uplink", (2, 3)),
+    "uplink that all of the ring crosses, as small flows within a rack are fast": (
+        lambda a, b, step: (20 if (a + b) % 2 else 200) * MBIT,
+        {"more_flows": [(2, 0, SMALL)]},
+        "thin_uplink",
+        (0, 2),
+    ),
     "upload, as its other flow is slow too": (
         lambda a, b, step: 20 * MBIT if a == 3 else 200 * MBIT,
         {"more_flows": [(a, 0, SMALL) for a in (1, 2, 3)]},
@@ -122,9 +128,10 @@ def test_a_slow_link_is_told_by_what_the_kernels_say(tmp_path: Path, what: str) 
     found = diagnosis(tmp_path, rates=rates, gradient_bytes=1_000_000, **fields)
     verdict = found.verdict
     assert (verdict.kind, verdict.culprit.ranks) == (kind, ranks), verdict.sentence
-    assert verdict.culprit.figure == pytest.approx(20 * MBIT, rel=0.01)
-    assert verdict.culprit.usual == pytest.approx(200 * MBIT, rel=0.01)
-    assert "200 Mbit/s" in verdict.sentence
+    slow, fast = (40, 400) if "all of the ring" in what else (20, 400 if what == "uplink" else 200)
+    assert verdict.culprit.figure == pytest.approx(slow * MBIT, rel=0.01)
+    assert verdict.culprit.usual == pytest.approx(fast * MBIT, rel=0.01)
+    assert "Mbit/s" in verdict.sentence
     assert verdict.gain is not None
     assert verdict.gain.speedup > 2
 

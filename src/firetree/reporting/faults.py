@@ -18,6 +18,7 @@ from firetree.reporting.thresholds import (
     BUSY_SHARE,
     LARGE_SHARE,
     LOST_SHARE,
+    MUCH_FASTER,
     OUTLIER,
     OWN_QUEUE_BYTES,
     OWN_QUEUE_S,
@@ -67,21 +68,28 @@ def fault_of(
         kind, places, either = _by_queue(worst, flows[worst])
     fixed = min((rates[way] for way in busy - alike), default=expected[worst])
     saved = max(0.0, 1 - rates[worst] / min(expected[worst], fixed))
-    return LinkFault(kind, places, rates[worst], expected[worst], worst, saved, either)
+    rate, usual_rate = rates[worst], expected[worst]
+    if kind == "thin_uplink":  # shared by all ways out of it
+        rate *= max(1, sum(a in places and b not in places for a, b in slow & alike))
+        usual_rate *= len(places)
+    return LinkFault(kind, places, rate, usual_rate, worst, saved, either)
 
 
 def _expected(flows: Mapping[Route, Flow], rates: Mapping[Route, float]) -> Mapping[Route, float]:
     """What every way would carry were it like the fast ones; nothing where all are alike.
 
-    The rates of large flows are cut where neighbours differ most. Small ones are seldom at full speed.
+    The rates of large flows are cut where neighbours differ most. Small ones are seldom at full speed, so
+    they tell only where they are much faster than all large ones.
     """
     least = LARGE_SHARE * max((flow.size_bytes for flow in flows.values()), default=0.0)
-    ordered = sorted(rates[way] for way, flow in flows.items() if flow.size_bytes >= least)
-    steps = [(above / below, above) for below, above in pairwise(ordered)]
+    large = sorted(rates[way] for way, flow in flows.items() if flow.size_bytes >= least)
+    steps = [(above / below, above) for below, above in pairwise(large)]
     factor, fast = max(steps, default=(1.0, 0.0))
     if factor < OUTLIER:
-        return {}
-    return dict.fromkeys(rates, median(rate for rate in ordered if rate >= fast))
+        small = [rate for way, rate in rates.items() if flows[way].size_bytes < least]
+        faster = [rate for rate in small if large and rate >= MUCH_FASTER * large[-1]]
+        return dict.fromkeys(rates, median(faster)) if faster else {}
+    return dict.fromkeys(rates, median(rate for rate in large if rate >= fast))
 
 
 def _blame(

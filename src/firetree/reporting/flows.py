@@ -15,7 +15,7 @@ from ipaddress import ip_address
 import numpy as np
 
 from firetree.reporting.rounds import StepTable, Times
-from firetree.reporting.thresholds import LARGE_SHARE, LEAST_LINK_BYTES, LEAST_LINK_S
+from firetree.reporting.thresholds import LARGE_SHARE, LEAST_LINK_BYTES, LEAST_LINK_S, SURE_LINK_S
 from firetree.trace import BucketSpan, ConnectionSpan, StepTrace, TraceHeader, WireSpan
 from firetree.wires.tcp_info import TcpInfo
 
@@ -237,8 +237,17 @@ def _flows(readings: Mapping[Route, list[_Reading]]) -> Iterator[tuple[Route, Fl
         )
 
 
+_COUNTED = ("acked_bytes", "busy_s")
+
+
 def _usual_rate(readings: Sequence[_Reading]) -> float:
-    """The median rate, each reading with the weight of its bytes: a pause in one does not count."""
+    """The median rate, each reading with the weight of its bytes: a pause in one does not count.
+
+    Readings over a few ticks of the kernel's clock are unsure each, and sure in the mean.
+    """
+    size_bytes, busy_s = (sum(getattr(it, name) for it in readings) for name in _COUNTED)
+    if busy_s < SURE_LINK_S * len(readings):
+        return size_bytes / busy_s
     rates = sorted((it.acked_bytes / it.busy_s, it.acked_bytes) for it in readings)
     half = sum(size_bytes for _, size_bytes in rates) / 2
     for rate, size_bytes in rates:

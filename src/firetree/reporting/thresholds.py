@@ -97,3 +97,10 @@ STILL_TOLD_S = 2.0
 
 TOLD_SHARE = 0.05
 """Of the largest flow's bytes: smaller flows only steer the others, and say nothing of the link's rate."""
+
+MUCH_FASTER = 4.0
+"""A small flow tells of a fast way where it is so many times faster than the large ones: the kernel counts
+its time in steps of some milliseconds."""
+
+SURE_LINK_S = 0.02
+"""A single reading is sure from here on: the kernel counts busy time in ticks of 1 to 10 ms."""
