@@ -17,11 +17,13 @@ from firetree.reporting.flows import Flow, Place, Route
 from firetree.reporting.thresholds import (
     BUSY_SHARE,
     LARGE_SHARE,
+    LONG_QUEUE,
     LOST_SHARE,
-    MUCH_FASTER,
     OUTLIER,
     OWN_QUEUE_BYTES,
     OWN_QUEUE_S,
+    SHORT_QUEUE,
+    UNKNOWN_SAVING,
 )
 from firetree.reporting.values import Cause
 
@@ -30,14 +32,14 @@ from firetree.reporting.values import Cause
 class LinkFault:
     """A slow link: the places at fault, and what it carries where it would usually carry more.
 
-    `way` is the flow that tells of it; where it `may_be_either`, the sender's upload or the receiver's
+    `usual_bytes_s` is None where nothing tells. `way` is the flow that tells of it; where it `may_be_either`, the sender's upload or the receiver's
     download is slow. `saved_share` is the part of the sums' time that it costs.
     """
 
     kind: Cause
     places: tuple[Place, ...]
     rate_bytes_s: float
-    usual_bytes_s: float
+    usual_bytes_s: float | None
     way: Route | None = None
     saved_share: float = 0.0
     may_be_either: bool = False
@@ -52,44 +54,86 @@ def fault_of(
         flows: of all ways over which anything went.
         usual: what each way carries as a probe has it; else the others tell what is usual.
     """
-    rates = {way: flow.rate_bytes_s * flow.shared for way, flow in flows.items()}
-    busy = {way for way, flow in flows.items() if flow.busy_share >= BUSY_SHARE}
-    expected = usual if usual is not None else _expected(flows, rates)
+    least = LARGE_SHARE * max((flow.size_bytes for flow in flows.values()), default=0.0)
+    rates = {
+        way: flow.rate_bytes_s * flow.shared
+        for way, flow in flows.items()
+        if flow.size_bytes >= least
+    }
+    busy = {way for way in rates if flows[way].busy_share >= BUSY_SHARE}
+    expected = usual if usual is not None else _expected(rates)
     slow = {way for way in busy if way in expected and expected[way] >= OUTLIER * rates[way]}
     if not slow:
-        return None
+        return _hidden_uplink(flows, rates, busy)
     worst = min(slow, key=rates.__getitem__)
     # A way nearer to what is usual than to the worst is not limited by the same thing.
     alike = {way for way in rates if rates[way] < math.sqrt(rates[worst] * expected[worst])}
+    fast, dull = _hints(flows, rates, worst)
     if alike == rates.keys() and len(rates) > 1:
         return None  # all are slower than the probe has it, and none stands out
-    kind, places, either = _blame(slow & alike, {*rates} - alike, alike, worst)
+    kind, places, either = _blame(slow & alike, ({*rates} - alike) | fast, alike | dull, worst)
     if either:
         kind, places, either = _by_queue(worst, flows[worst])
     fixed = min((rates[way] for way in busy - alike), default=expected[worst])
     saved = max(0.0, 1 - rates[worst] / min(expected[worst], fixed))
     rate, usual_rate = rates[worst], expected[worst]
-    if kind == "thin_uplink":  # shared by all ways out of it
-        rate *= max(1, sum(a in places and b not in places for a, b in slow & alike))
-        usual_rate *= len(places)
+    if kind == "thin_uplink":
+        rate, usual_rate = rate * _leaving(slow & alike, places), usual_rate * len(places)
     return LinkFault(kind, places, rate, usual_rate, worst, saved, either)
 
 
-def _expected(flows: Mapping[Route, Flow], rates: Mapping[Route, float]) -> Mapping[Route, float]:
+def _leaving(ways: Iterable[Route], places: Sequence[Place]) -> int:
+    """How many ways out of a rack share its uplink."""
+    return max(1, sum(a in places and b not in places for a, b in ways))
+
+
+def _expected(rates: Mapping[Route, float]) -> Mapping[Route, float]:
     """What every way would carry were it like the fast ones; nothing where all are alike.
 
-    The rates of large flows are cut where neighbours differ most. Small ones are seldom at full speed, so
-    they tell only where they are much faster than all large ones.
+    The rates are cut where neighbours differ most.
     """
-    least = LARGE_SHARE * max((flow.size_bytes for flow in flows.values()), default=0.0)
-    large = sorted(rates[way] for way, flow in flows.items() if flow.size_bytes >= least)
-    steps = [(above / below, above) for below, above in pairwise(large)]
+    ordered = sorted(rates.values())
+    steps = [(above / below, above) for below, above in pairwise(ordered)]
     factor, fast = max(steps, default=(1.0, 0.0))
     if factor < OUTLIER:
-        small = [rate for way, rate in rates.items() if flows[way].size_bytes < least]
-        faster = [rate for rate in small if large and rate >= MUCH_FASTER * large[-1]]
-        return dict.fromkeys(rates, median(faster)) if faster else {}
-    return dict.fromkeys(rates, median(rate for rate in large if rate >= fast))
+        return {}
+    return dict.fromkeys(rates, median(rate for rate in ordered if rate >= fast))
+
+
+def _hints(
+    flows: Mapping[Route, Flow], rates: Mapping[Route, float], worst: Route
+) -> tuple[set[Route], set[Route]]:
+    """The ways of small flows that do not wait in the queue in which the worst one does, and that do.
+
+    Small flows are seldom at full speed, but each of their packets waits in every queue on its way.
+    """
+    queue_s = flows[worst].queue_s
+    if queue_s is None or not _is_beyond(flows[worst]):
+        return set(), set()
+    waits_s = {
+        way: flow.queue_s
+        for way, flow in flows.items()
+        if way not in rates and flow.queue_s is not None
+    }
+    fast = {way for way, wait_s in waits_s.items() if wait_s <= SHORT_QUEUE * queue_s}
+    return fast, {way for way, wait_s in waits_s.items() if wait_s >= LONG_QUEUE * queue_s}
+
+
+def _hidden_uplink(
+    flows: Mapping[Route, Flow], rates: Mapping[Route, float], busy: set[Route]
+) -> LinkFault | None:
+    """An uplink that all large flows cross: only small ones within a rack do not wait for it."""
+    if not busy:
+        return None
+    worst = min(busy, key=rates.__getitem__)
+    fast, dull = _hints(flows, rates, worst)
+    if not (fast and dull):
+        return None
+    kind, places, _ = _blame(busy, fast, {*rates} | dull, worst)
+    if kind != "thin_uplink":
+        return None
+    rate = rates[worst] * _leaving(busy, places)
+    return LinkFault(kind, places, rate, None, worst, UNKNOWN_SAVING)
 
 
 def _blame(
@@ -147,14 +191,24 @@ def _by_queue(way: Route, flow: Flow) -> tuple[Cause, tuple[Place, ...], bool]:
     A kernel gives its own port no more than it sends within a millisecond or two, and loses nothing there.
     Before any other slow point TCP fills a queue until packets are lost.
     """
-    if flow.queue_bytes is None or flow.retransmitted is None:
+    if flow.queue_s is None or flow.retransmitted is None:
         return "slow_link", way, True
-    own_bytes = OWN_QUEUE_BYTES + OWN_QUEUE_S * flow.rate_bytes_s
-    if flow.queue_bytes <= own_bytes and flow.retransmitted <= LOST_SHARE:
-        return "slow_upload", (way[0],), False
-    if flow.queue_bytes >= 2 * own_bytes or flow.retransmitted > LOST_SHARE:
+    if _is_beyond(flow):
         return "slow_download", (way[1],), False
+    if flow.queue_s <= _own_queue_s(flow):
+        return "slow_upload", (way[0],), False
     return "slow_link", way, True
+
+
+def _own_queue_s(flow: Flow) -> float:
+    """How long the queue before the sender's own port may be."""
+    return OWN_QUEUE_S + OWN_QUEUE_BYTES / flow.rate_bytes_s
+
+
+def _is_beyond(flow: Flow) -> bool:
+    """Whether packets wait, or are lost, beyond the sender's own port."""
+    lost = flow.retransmitted is not None and flow.retransmitted > LOST_SHARE
+    return lost or (flow.queue_s is not None and flow.queue_s >= 2 * _own_queue_s(flow))
 
 
 def _groups(ways: Iterable[Route], fast: Iterable[Route]) -> Sequence[tuple[Place, ...]]:

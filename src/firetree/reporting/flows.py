@@ -31,8 +31,8 @@ class Flow:
     """All bytes of one way. `busy_share` is the part of the time of sums in which they were under way.
 
     `shared` is by how much other flows of the same ports may have slowed this one: 2 with one as large at the
-    same time. `queue_bytes` are on their way beyond what fits in the shortest round trip: they wait before
-    the slowest point of the way.
+    same time. `queue_s` is what a round trip takes beyond the shortest: packets wait in a queue before the
+    slowest point of the way.
     """
 
     rate_bytes_s: float
@@ -41,7 +41,7 @@ class Flow:
     shared: float
     rtt_s: float | None = None
     retransmitted: float | None = None
-    queue_bytes: float | None = None
+    queue_s: float | None = None
 
 
 def places_of(headers: Sequence[TraceHeader]) -> list[int]:
@@ -222,22 +222,18 @@ def _flows(readings: Mapping[Route, list[_Reading]]) -> Iterator[tuple[Route, Fl
         again = [it.retransmitted_bytes for it in found if it.retransmitted_bytes is not None]
         rtts_s = [it.rtt_s for it in found if it.rtt_s is not None]
         queues_s = [it.queue_s for it in found if it.queue_s is not None]
-        usual = _usual_rate(found)
         yield (
             way,
             Flow(
-                usual,
+                _usual_rate(found),
                 size_bytes,
                 min(1.0, busy_s[way] / window_s) if window_s else 0.0,
                 max(1.0, *(seconds / most_s for seconds in beside)),
                 float(np.median(rtts_s)) if rtts_s else None,
                 sum(again) / sum(it.sent_bytes for it in found) if again else None,
-                usual * float(np.median(queues_s)) if queues_s else None,
+                float(np.median(queues_s)) if queues_s else None,
             ),
         )
-
-
-_COUNTED = ("acked_bytes", "busy_s")
 
 
 def _usual_rate(readings: Sequence[_Reading]) -> float:
@@ -245,7 +241,7 @@ def _usual_rate(readings: Sequence[_Reading]) -> float:
 
     Readings over a few ticks of the kernel's clock are unsure each, and sure in the mean.
     """
-    size_bytes, busy_s = (sum(getattr(it, name) for it in readings) for name in _COUNTED)
+    size_bytes, busy_s = sum(it.acked_bytes for it in readings), sum(it.busy_s for it in readings)
     if busy_s < SURE_LINK_S * len(readings):
         return size_bytes / busy_s
     rates = sorted((it.acked_bytes / it.busy_s, it.acked_bytes) for it in readings)

@@ -147,6 +147,8 @@ def _basis(linkage: Linkage, hosts: Hosts, header: TraceHeader) -> _Basis | None
         repaired = next((it.network for it in repairs(network) if it.kind == kind), None)
         return _Basis(network, places, algorithm, True, kind, repaired)
     usual = fault.usual_bytes_s if fault else even_rate(linkage)
+    if fault and usual and fault.kind == "thin_uplink":
+        usual /= len(fault.places)
     if usual is None or not 1 < hosts.count == len(hosts.places) <= MOST_PRICED_HOSTS:
         return None
     even, places = Network(tuple(Host(usual, usual) for _ in hosts.names)), tuple(hosts.places)

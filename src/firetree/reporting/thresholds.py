@@ -98,9 +98,11 @@ STILL_TOLD_S = 2.0
 TOLD_SHARE = 0.05
 """Of the largest flow's bytes: smaller flows only steer the others, and say nothing of the link's rate."""
 
-MUCH_FASTER = 4.0
-"""A small flow tells of a fast way where it is so many times faster than the large ones: the kernel counts
-its time in steps of some milliseconds."""
+SHORT_QUEUE, LONG_QUEUE = 0.1, 0.5
+"""Of a slow way's queue: a packet that waits for less did not pass it, and one that waits for more did."""
+
+UNKNOWN_SAVING = 0.5
+"""The part of the sums' time that a fault costs, where nothing tells what the link would carry without it."""
 
 SURE_LINK_S = 0.02
 """A single reading is sure from here on: the kernel counts busy time in ticks of 1 to 10 ms."""

@@ -142,7 +142,9 @@ def _say_link(suspect: Suspect, scene: Scene) -> str:
 def _say_uplink(suspect: Suspect, scene: Scene) -> str:
     return (
         f"The link that {_who(suspect, scene)} share holds the run back: it carries "
-        f"{rate(suspect.figure or 0.0)}, their ports {rate(suspect.usual or 0.0)}; {scene.waits}."
+        f"{rate(suspect.figure or 0.0)}"
+        + (f", their ports {rate(suspect.usual)}" if suspect.usual else "")
+        + f"; {scene.waits}."
     )
 
 
