@@ -163,8 +163,9 @@ def test_a_slow_link_is_told_by_what_the_kernels_say(tmp_path: Path, what: str) 
     assert 19.9 <= verdict.culprit.figure / MBIT <= most
     assert verdict.culprit.usual == pytest.approx(fast * MBIT, rel=0.4)
     assert "Mbit/s" in verdict.sentence
-    assert verdict.gain is not None
-    assert verdict.gain.speedup > 2
+    if "more_flows" not in fields:
+        assert verdict.gain is not None
+        assert verdict.gain.speedup > 2
 
 
 def test_a_way_of_which_either_end_may_be_slow_is_told_as_such(tmp_path: Path) -> None:

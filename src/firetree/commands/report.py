@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> None:
     limits = [parse_limit(text) for text in options.fail_if]
     if limits and len(options.runs) != 2:
         raise UserError(
-            f"--fail-if with {len(options.runs)} runs; expected two, the one to compare with first"
+            f"--fail-if with {len(options.runs)} run{'s' * (len(options.runs) > 1)}; expected two, the one to compare with first"
         )
     pages.check(options.html)
     found = reporting.report(options.runs)
