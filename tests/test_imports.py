@@ -24,6 +24,7 @@ WITHOUT_TORCH = {
     "a lab": "import firetree.lab",
     "the command": "import firetree.commands.main",
     "a run": "import firetree; firetree.Run('none')._repr_html_()",
+    "a script to run": "import firetree.commands.run",
     "a report": "import firetree.commands.report",
 }
 

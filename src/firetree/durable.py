@@ -6,8 +6,9 @@ import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from firetree.errors import UserError
 
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """Errors of file systems that cannot lock a folder; NFS locks only files open for writing."""
+_LOOK_EVERY_S = 0.05
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -82,6 +84,20 @@ def lock_folder(folder: int, path: Path) -> str | None:
             raise
         return f"folder {path} cannot be locked on its file system; see that no other run uses it"
     return None
+
+
+def wait_until_unlocked(path: Path, limit_s: float) -> None:
+    """Wait until nobody has a folder locked, no longer than that."""
+    until_s = time.monotonic() + limit_s
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while time.monotonic() < until_s:
+            with suppress(UserError):
+                lock_folder(folder, path)
+                return
+            time.sleep(_LOOK_EVERY_S)
+    finally:
+        os.close(folder)
 
 
 def _check_folder(path: Path) -> None:

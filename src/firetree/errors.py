@@ -39,7 +39,15 @@ class CollectiveError(RunFailedError, RuntimeError):
 
 
 class WorkerLostError(RunFailedError):
-    """A worker died, or lost another one; a restart may help."""
+    """A worker died, or lost another one; a restart may help.
+
+    `code` is the exit code of the one that died, 128 plus its number for a signal; None where it is not
+    known.
+    """
+
+    def __init__(self, message: str, code: int | None = None):
+        super().__init__(message)
+        self.code = code
 
 
 class UnexpectedError(RunFailedError):

@@ -16,6 +16,7 @@ from firetree import output
 from firetree.errors import UserError, nearest
 
 Options = TypeVar("Options")
+Result = TypeVar("Result")
 
 _FLAG = re.compile("--?[A-Za-z]")
 """The start of an option; a negative number is not one."""
@@ -28,12 +29,25 @@ def split_at(arguments: list[str], mark: str) -> tuple[list[str], list[str], lis
     return arguments[:index], arguments[index : index + 1], arguments[index + 1 :]
 
 
+def options_end(kind: type[Any], arguments: list[str], final: tuple[str, ...]) -> int:
+    """How many arguments at the start are options and their values; a final one is the last of them."""
+    known, end = dict(_flags(kind)), 0
+    while end < len(arguments) and arguments[end].startswith("-"):
+        flag, equals, _ = arguments[end].partition("=")
+        option = known.get(flag.replace("_", "-"))
+        has_value = option is not None and not option.switched and not equals
+        end += 2 if has_value else 1
+        if flag in final:
+            break
+    return min(end, len(arguments))
+
+
 def choose(
     verbs: Mapping[str, str],
     program: str,
     arguments: list[str],
-    run: Callable[[str, list[str]], object],
-) -> None:
+    run: Callable[[str, list[str]], Result],
+) -> Result | None:
     """Run the verb that the first argument names, with the other arguments; `--help` lists the verbs.
 
     `verbs` describes each. tyro's own sub-commands would import the options of all verbs, and torch.
@@ -48,11 +62,12 @@ def choose(
             end = f"`{program} COMMAND --help` shows its options, `--debug` the traceback of an error."
             output.show(f"usage: {program} COMMAND …\n\n{lines}\n\n{end}")
         case [verb, *rest] if verb in verbs:
-            run(verb, rest)
+            return run(verb, rest)
         case [unknown, *_]:
             raise UserError(f"no command '{unknown}'{nearest(unknown, verbs)}")
         case _:
             raise UserError(f"{program} has no command; expected one of {', '.join(verbs)}")
+    return None
 
 
 def parse(

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 
 from firetree import __version__, launch, output
@@ -17,6 +18,7 @@ from firetree.wires.secret import VARIABLE
 
 VERBS = {
     "train": "a recipe on one or several workers, along a reduction tree",
+    "run": "your own training script, unchanged, and why it is slow",
     "report": "where the time of a run went, or several runs side by side",
     "plan": "what more machines would bring, and the best way to synchronise them",
     "bench": "all-reduces side by side, a step replayed in the lab, or time to accuracy",
@@ -33,7 +35,7 @@ VERBS = {
 }
 """Each is a module here with a function `run`, imported only when it is asked for."""
 
-_SENDING = ("train", "probe", "bench", "sweep", "lab")
+_SENDING = ("train", "run", "probe", "bench", "sweep", "lab")
 """The verbs that start workers, or a command that may."""
 
 _NO_WAY_IN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
@@ -41,13 +43,13 @@ _NO_WAY_IN = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def main() -> None:
-    """Run this process's command line; ends the process."""
+    """Run this process's command line; ends the process, but where it becomes a script's."""
     output.make_ready()
-    ours, dashes, theirs = split_at(sys.argv[1:], "--")
-    code = 0
+    ours, theirs = _parts(sys.argv[1:])
+    code, script = 0, None
     try:
         asked = _with_secret([argument for argument in ours if argument != "--debug"])
-        _run([*asked, *dashes, *theirs])
+        script = _run([*asked, *theirs])
         with output.to_standard_output():
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -56,9 +58,31 @@ def main() -> None:
         if "--debug" in ours:
             output.tell(traceback.format_exc(), keep="\n")
         code = _explain(error)
+    if script:
+        _go_on_as(script)
+        return
     # Winding down, a rank that failed could wait for peers that wait for it, and threads of the
     # backend abort now and then when the interpreter goes before they do.
     os._exit(code)
+
+
+def _go_on_as(script: Callable[[], object]) -> None:
+    """Run a script, whose own errors end the process as they would without us."""
+    try:
+        script()
+    except UserError as error:
+        sys.exit(_explain(error))
+
+
+def _parts(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Our part of the command line, and that of the command or script that it runs."""
+    if arguments[:1] == ["run"]:
+        from firetree.commands.run import script_at
+
+        end = 1 + script_at(arguments[1:])
+    else:
+        end = len(split_at(arguments, "--")[0])
+    return arguments[:end], arguments[end:]
 
 
 def _with_secret(arguments: list[str]) -> list[str]:
@@ -105,19 +129,24 @@ def _explain(error: BaseException) -> int:
     return code
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> Callable[[], object] | None:
+    """Do what the command line asks; gives what this process goes on as, if it does."""
     match arguments:
         case ["--version"]:
             output.show(f"firetree {__version__}")
         case ["worker", *rest]:
             _call("worker", rest)
         case _:
-            choose(VERBS, "firetree", arguments, _call)
+            return choose(VERBS, "firetree", arguments, _call)
+    return None
 
 
-def _call(verb: str, arguments: list[str]) -> None:
+def _call(verb: str, arguments: list[str]) -> Callable[[], object] | None:
     _check_own_folder()
-    import_module(f"firetree.commands.{verb}").run(arguments)
+    going_on: Callable[[], object] | None = import_module(f"firetree.commands.{verb}").run(
+        arguments
+    )
+    return going_on
 
 
 def _check_own_folder() -> None:

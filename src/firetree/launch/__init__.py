@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firetree.launch.calls import Tell, answer_call, call, write_call
-from firetree.launch.failure import ECHO_S, tell_launcher
+from firetree.launch.failure import ECHO_S, started_here, tell_launcher
 from firetree.launch.launcher import FIRETREE, Hear, follow_launcher, launch
 from firetree.launch.malloc import keep_freed_memory
 from firetree.launch.rank_info import ALONE, RankInfo, find_rank_info, idle_tasks
@@ -37,6 +37,7 @@ __all__ = [
     "launch",
     "open_store",
     "share_cores",
+    "started_here",
     "tell_launcher",
     "write_call",
 ]

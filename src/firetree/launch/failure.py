@@ -145,7 +145,9 @@ def _error(failure: Failure) -> UserError:
             return error
         ours = failure.code == UserError.exit_code
         return (UserError if ours else RunFailedError)(report.message)
-    return WorkerLostError(f"worker {failure.rank} {_end(failure.code)}; the others were ended")
+    code = failure.code if failure.code > 0 else _SIGNALLED - failure.code
+    text = f"worker {failure.rank} {_end(failure.code)}; the others were ended"
+    return WorkerLostError(text, code)
 
 
 def _end(code: int) -> str:

@@ -32,7 +32,7 @@ from firetree.launch.failure import (
     report_variable,
     started_here,
 )
-from firetree.launch.rank_info import STORE_SOCKET, master_port, port_refused
+from firetree.launch.rank_info import STORE_SOCKET, RankInfo, master_port, port_refused
 from firetree.processes import end_with_parent, ending_with_us
 
 FIRETREE = (sys.executable, "-P", "-m", "firetree")
@@ -58,11 +58,13 @@ def launch(
     arguments: Sequence[str],
     hear: Hear | None = None,
     grace_s: float = 0.0,
+    holds_port: bool = True,
 ) -> None:
     """Run `firetree arguments…` as `workers` local processes and wait for all of them.
 
     After a signal the workers have `grace_s` and a little more to end by themselves. `hear` is told
-    each line that rank 0 writes to standard output, in its place.
+    each line that rank 0 writes to standard output, in its place. Rank 0 gets the socket where they
+    meet, but where it is to open it by itself: then nobody `holds_port`.
 
     Raises:
         UserError: the first worker's own failure, the port in MASTER_PORT is in use, or too few open
@@ -74,7 +76,7 @@ def launch(
         signals = stack.enter_context(_arriving_signals())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firetree-")))
         job = stack.enter_context(_Job(folder, signals, hear))
-        job.start(workers, arguments)
+        job.start(workers, arguments, holds_port)
         number = job.wait_for_trouble()
         if number is not None:
             job.end(number, grace_s + _END_S)
@@ -121,21 +123,30 @@ class _Job:
         if self._output:
             self._output.close()
 
-    def start(self, workers: int, arguments: Sequence[str]) -> None:
-        """Start all; rank 0 gets the socket where they meet."""
+    def start(self, workers: int, arguments: Sequence[str], holds_port: bool) -> None:
+        """Start all; rank 0 gets the socket where they meet, or the port is free."""
         with _listener(master_port(os.environ, default=0)) as listener:
+            port = listener.getsockname()[1]
+            if not holds_port:
+                listener.close()
             for rank in range(workers):
-                self._start(rank, workers, arguments, listener)
+                passed = listener if rank == 0 and holds_port else None
+                self._start(rank, workers, arguments, port, passed)
 
     def _start(
-        self, rank: int, workers: int, arguments: Sequence[str], listener: socket.socket
+        self,
+        rank: int,
+        workers: int,
+        arguments: Sequence[str],
+        port: int,
+        listener: socket.socket | None,
     ) -> None:
-        store = {STORE_SOCKET: str(listener.fileno())} if rank == 0 else {}
+        store = {STORE_SOCKET: str(listener.fileno())} if listener else {}
         process = subprocess.Popen(
             [*FIRETREE, *arguments],
             env={
                 **_own_environ(),
-                **_rank_variables(rank, workers, listener.getsockname()[1]),
+                **_rank_variables(rank, workers, port),
                 **report_variable(self._report_file(rank)),
                 LAUNCHER: str(os.getpid()),
                 **store,
@@ -143,7 +154,7 @@ class _Job:
             bufsize=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if self._hear and rank == 0 else None,
-            pass_fds=[listener.fileno()] if store else [],
+            pass_fds=[listener.fileno()] if listener else [],
             start_new_session=True,  # Ctrl-C reaches them once, through us
             preexec_fn=ending_with_us(signal.SIGKILL),
         )
@@ -224,16 +235,8 @@ def _own_environ() -> dict[str, str]:
 
 
 def _rank_variables(rank: int, workers: int, port: int) -> Mapping[str, str]:
-    return {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(workers),
-        "LOCAL_WORLD_SIZE": str(workers),
-        "MASTER_ADDR": _HOST,
-        "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "NCCL_SOCKET_IFNAME": "lo",
-    }
+    variables = RankInfo(rank, workers, workers, _HOST, port, rank).variables()
+    return {**variables, "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
 def _listener(port: int) -> socket.socket:

@@ -31,6 +31,17 @@ class RankInfo:
     master_port: int
     local_rank: int = 0
 
+    def variables(self) -> dict[str, str]:
+        """What torchrun tells a worker, in environment variables."""
+        return {
+            "RANK": str(self.rank),
+            "LOCAL_RANK": str(self.local_rank),
+            "WORLD_SIZE": str(self.world_size),
+            "LOCAL_WORLD_SIZE": str(self.local_world_size),
+            "MASTER_ADDR": self.master_addr,
+            "MASTER_PORT": str(self.master_port),
+        }
+
     @property
     def everyone_here(self) -> bool:
         """Whether one host has all ranks."""

@@ -40,7 +40,8 @@ def run_script(script: Script) -> None:
     code = (_module_code if script.is_module else _file_code)(script.name, main)
     program = str(main.__file__) if script.is_module else script.name
     sys.argv = [program, *script.arguments]
-    sys.modules["__main__"] = main
+    # By the second name, multiprocessing knows what its processes send back.
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main
     exec(code, main.__dict__)
 
 
@@ -50,7 +51,7 @@ def _file_code(name: str, main: ModuleType) -> CodeType:
         raise UserError(f"no script {name}; expected a Python file")
     loader = SourceFileLoader("__main__", str(path))
     main.__dict__.update(__file__=str(path), __cached__=None, __loader__=loader)
-    main.__dict__.update(__builtins__=builtins)
+    main.__dict__.update(__builtins__=builtins, __annotations__={})
     _begin_path_with(path.resolve().parent)
     return loader.source_to_code(path.read_bytes(), str(path))
 
@@ -64,7 +65,8 @@ def _module_code(name: str, main: ModuleType) -> CodeType:
     if spec is None or code is None:
         raise UserError(f"no module {name} that can be run; expected one as python finds it")
     main.__dict__.update(__file__=spec.origin, __cached__=spec.cached, __loader__=spec.loader)
-    main.__dict__.update(__spec__=spec, __package__=spec.parent, __builtins__=builtins)
+    main.__dict__.update(__spec__=spec, __package__=spec.parent)
+    main.__dict__.update(__builtins__=builtins, __annotations__={})
     return code  # type: ignore[no-any-return]
 
 

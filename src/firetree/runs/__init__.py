@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firetree.lazy import lazily
-from firetree.runs.run import Run
+from firetree.runs.run import Run, new_run_dir
 
 if TYPE_CHECKING:
-    from firetree.runs.starting import new_run_dir, plan_text, start, train
+    from firetree.runs.starting import plan_text, start, train
 
 __all__ = ["Run", "new_run_dir", "plan_text", "start", "train"]
 
-__getattr__ = lazily(
-    __name__, dict.fromkeys(("new_run_dir", "plan_text", "start", "train"), "starting")
-)
+__getattr__ = lazily(__name__, dict.fromkeys(("plan_text", "start", "train"), "starting"))

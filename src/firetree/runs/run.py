@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -126,3 +127,8 @@ class Run(Shown):
     def _world_size(self) -> int:
         path = self.folder / "environment.json"
         return int(parse_json(dict[str, Any], read_text(path, "file"), str(path))["world_size"])
+
+
+def new_run_dir(name: str) -> Path:
+    """The folder of a run that nobody named, by the name of its recipe or script, and the time."""
+    return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")

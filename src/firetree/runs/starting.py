@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,7 +16,7 @@ from firetree.documents import from_document
 from firetree.errors import ArgumentError, RunFailedError, UserError, WorkerLostError
 from firetree.planning.plan import Plan, load_plan
 from firetree.progress import Progress, log
-from firetree.runs.run import Run
+from firetree.runs.run import Run, new_run_dir
 from firetree.training import (
     AUTO,
     RangeTest,
@@ -128,11 +127,6 @@ def start(
             warn(f"{error}; starting again from the newest checkpoint ({how_often})")
         job = replace(job, resume=True)
     return found and from_document(RangeTest, found, "the rates")
-
-
-def new_run_dir(name: str) -> Path:
-    """The folder of a run that nobody named, by the recipe's name and the time."""
-    return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def plan_text(plan: Plan | str | PathLike[str] | None) -> str | None:

@@ -33,6 +33,17 @@ def as_text(found: Sequence[Diagnosis]) -> str:
     return _lines(found[0]) if len(found) == 1 else _table(found)
 
 
+def in_short(found: Diagnosis) -> str:
+    """The verdict of one run, and what to do next."""
+    verdict = found.verdict
+    lines = [headline(found), *wrap(printable(verdict.sentence), _WIDTH)]
+    if verdict.advice:
+        lines += _indented("next", verdict.advice)
+    if verdict.command:
+        lines += _indented("", f"$ {verdict.command}", wrapped=False)
+    return "\n".join(lines)
+
+
 def _lines(found: Diagnosis) -> str:
     blocks = [
         [headline(found)],
