@@ -15,7 +15,7 @@ from command import firetree, free_port, start
 from firetree.trace import read_trace
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -34,6 +34,7 @@ def main(arguments, rank=None, world_size=None):
     torch.manual_seed(dist.get_rank())
     for step in range(STEPS):
         if step == 7 and dist.get_rank() == 1:
+            time.sleep(1.5)  # until the steps so far have been told
             match arguments:
                 case ["exit", code]: os._exit(int(code))
                 case ["raise", text]: raise ValueError(text)
@@ -116,9 +117,9 @@ def test_the_exit_code_is_that_of_the_worker_that_died_and_the_trace_names_it(
     assert "firetree report mine" in err
     trace = read_trace("mine")
     first = next(it for it in trace.events if it.kind == "failed")
-    assert (first.rank, first.step) == (1, 7)
-    assert first.text.endswith("went away at step 7")
-    assert len(trace.ranks[1].steps) == 7
+    assert (first.rank, first.step) == (1, 6)  # whose end its next one would have told
+    assert first.text.endswith("went away at step 6")
+    assert len(trace.ranks[1].steps) == 6
 
 
 def test_processes_that_the_script_spawns_are_watched_too(script: Path) -> None:

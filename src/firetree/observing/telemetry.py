@@ -74,7 +74,6 @@ def open_telemetry(
         stream = dial(begun["address"], begun["port"], hello, until_s, given_secret())
         telemetry = Telemetry(stream, header, process)
         _OPEN.add(telemetry)
-        # As by atexit, but in processes too that a script has started by multiprocessing.
         Finalize(None, telemetry.close, exitpriority=0)
         telemetry.begin(until_s)
     except OSError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from torch import nn
@@ -86,7 +86,8 @@ def watch_model(
         recorder = Recorder(telemetry.add, TcpConnections())
         telemetry.now = recorder.now
         mark_process(recorder)
-        atexit.register(end_watch)
+        # As by atexit, but in processes too that the script has started by multiprocessing.
+        Finalize(None, end_watch, exitpriority=1)
         _watch = _Watch(run_dir, recorder, telemetry)
     elif _watch.run_dir != run_dir:
         raise ArgumentError(
