@@ -175,6 +175,7 @@ def test_a_step_of_two_models_has_the_buckets_of_both(tmp_path: Path) -> None:
             assert [bucket.model for bucket in step.buckets].count(1) == 1
             assert [bucket.model for bucket in step.buckets].count(0) == 2
             assert len(step.passes) == 2
+            assert step.samples == BATCH
             assert step.evaluation_s == 0
 
 
@@ -209,5 +210,6 @@ def test_a_sharded_model_is_observed_with_the_bytes_of_its_collectives(tmp_path:
         for step in rank.steps[1:]:  # the first one's pass had begun
             weights = {4 * (4 * 8 + 8), 4 * (8 * 4 + 4)}
             assert weights <= {bucket.size_bytes for bucket in step.buckets}
+            assert [it.index for it in step.buckets] == [*range(len(step.buckets))]
             assert step.forward_s > 0
             assert step.backward_s > 0

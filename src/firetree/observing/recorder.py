@@ -104,7 +104,7 @@ class Recorder:
         self._base: Activity = "other"
         self._begin_part(time.monotonic())
         self._cpu_s = time.process_time()
-        self._sent_bytes = 0
+        self._sent_bytes = self._inputs = 0
 
     def add_sums(self, sums: Sums) -> int:
         """Ask these sums at the end of each part; gives the number of their model."""
@@ -136,6 +136,7 @@ class Recorder:
         """A backward pass begins; whether none was under way already."""
         if self._activity in ("backward", "communication"):
             return False
+        self._count_inputs()
         self.enter("backward")
         return True
 
@@ -154,7 +155,12 @@ class Recorder:
         """A training model begins a forward pass on this many samples, or evaluates."""
         self.enter(activity)
         if activity != "evaluation":
-            self._part.samples += samples
+            self._inputs = max(self._inputs, samples)
+
+    def _count_inputs(self) -> None:
+        """Several models may compute one loss (a GAN): the longest of their inputs counts."""
+        self._part.samples += self._inputs
+        self._inputs = 0
 
     def waited(self, ready_s: float, end_s: float) -> None:
         """All ranks met from `ready_s`, where this one came, to `end_s`."""
@@ -237,6 +243,7 @@ class Recorder:
         if stepper in self._stepped:
             self._tell_step()
         self._stepped.add(stepper)
+        self._count_inputs()
         part, detailed = self._part, is_detailed(self._step)
         alive = self._alive
         part.said = [self._say(model, sums, detailed) for model, sums in alive.items()]
@@ -269,7 +276,7 @@ class Recorder:
             step=number,
             start_s=spans[0].start_s if spans else self._since_s,
             **durations(spans),
-            samples=sum(part.samples for part in parts),
+            samples=max(part.samples for part in parts),
             sent_bytes=max(0, last.sent_bytes - self._sent_bytes),
             buckets=tuple(bucket for it in said for bucket in it.buckets),
             algorithm=last.algorithm,

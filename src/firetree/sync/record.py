@@ -55,6 +55,11 @@ class Record:
         self._buckets: deque[_Summed] = deque(maxlen=_MOST_BUCKETS)
         self._read_s, self._infos = time.monotonic(), self._read()
 
+    @property
+    def count(self) -> int:
+        """How many buckets were summed since `take`."""
+        return len(self._buckets)
+
     def add(
         self, index: int, size_bytes: int, marks: tuple[Any, Any, Any], carried: Carried
     ) -> None:

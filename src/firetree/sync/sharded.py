@@ -50,7 +50,7 @@ def observe_sharded(model: nn.Module, run_dir: str | PathLike[str] | None) -> Sh
 class ShardedSums:
     """What FSDP's collectives take, each told as a bucket: the whole tensor that it gathers or sums.
 
-    One lasts from its call until somebody has waited for it. Only this process's first sharded model
+    One lasts from its call until somebody has waited for it; they are numbered in each step. Only this process's first sharded model
     makes one of these: all of FSDP's collectives are in it.
     """
 
@@ -59,8 +59,8 @@ class ShardedSums:
     def __init__(self, group: dist.ProcessGroup) -> None:
         self.record = Record(HostClock(), group)
         self._share = (group.size() - 1) / group.size()
-        self._sent_bytes, self._count = 0.0, 0
-        self._open: WeakKeyDictionary[dist.Work, tuple[int, int, float]] = WeakKeyDictionary()
+        self._sent_bytes = 0.0
+        self._open: WeakKeyDictionary[dist.Work, tuple[int, float]] = WeakKeyDictionary()
         for name in _COLLECTIVES:
             if hasattr(dist, name):
                 setattr(dist, name, self._measured(getattr(dist, name)))
@@ -75,8 +75,7 @@ class ShardedSums:
         def called(*arguments: Any, **named: Any) -> Any:
             tensors = [it for it in (*arguments, *named.values()) if isinstance(it, Tensor)]
             size_bytes = max(map(size_of, tensors), default=0)
-            begun = self._count, size_bytes, time.monotonic()
-            self._count += 1
+            begun = size_bytes, time.monotonic()
             self._sent_bytes += self._share * size_bytes
             work = collective(*arguments, **named)
             if isinstance(work, dist.Work):
@@ -97,5 +96,6 @@ class ShardedSums:
 
         return called
 
-    def _end(self, index: int, size_bytes: int, start_s: float) -> None:
-        self.record.add(index, size_bytes, (start_s, start_s, time.monotonic()), ((), ()))
+    def _end(self, size_bytes: int, start_s: float) -> None:
+        marks = start_s, start_s, time.monotonic()
+        self.record.add(self.record.count, size_bytes, marks, ((), ()))

@@ -163,7 +163,8 @@ class StepTrace:
     Attributes:
         backward_s: includes `communication_s`.
         samples: of this rank's share of the batch: one for an image or game, one or several for a
-            sequence; in a script the length of the model's first input, 0 where it has none.
+            sequence; in a script the length of the model's first input, 0 where it has none, and of the
+            longest where several models compute one loss or have an optimiser each.
         sent_bytes: of gradients, to all peers.
         algorithm: what summed the largest bucket; a new plan changes it.
         cpu_s: CPU time of the process, over all its threads.
