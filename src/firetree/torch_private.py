@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd import Variable
-from torch.distributed import ProcessGroup, Store
+from torch.distributed import GradBucket, ProcessGroup, Store
 from torch.distributed import distributed_c10d as c10d
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ def check_comm_hook(model: DistributedDataParallel, hook: Callable[..., object])
 def own_parameters(model: DistributedDataParallel) -> list[Tensor]:
     """The parameters whose gradients DDP sums: it may be told to ignore some."""
     return list(model._module_parameters)
+
+
+def grad_buckets(model: DistributedDataParallel) -> list[GradBucket]:
+    """DDP's buckets as they are cut now, with zeros in place of gradients."""
+    return list(model.reducer._get_zeros_like_grad_buckets())
 
 
 def steps_in_backward(model: DistributedDataParallel) -> bool:

@@ -184,9 +184,13 @@ def attach_with(options: dict[int, dict[str, object]]) -> str:
     [
         (
             {1: {"algorithm": "ring"}},
-            ("algorithm is 'binomial_tree' on rank 0", "'ring' on rank 1"),
+            ("algorithm is 'auto' on rank 0", "'ring' on rank 1"),
         ),
-        ({0: {"chunks": 3}}, ("chunks is 3 on rank 0", "None on rank 1")),
+        (
+            {0: {"algorithm": "ring", "chunks": 3}, 1: {"algorithm": "ring"}},
+            ("chunks is 3 on rank 0", "None on rank 1"),
+        ),
+        ({0: {"chunks": 3}}, ("rank 0", "chunks is 3 and algorithm 'auto'")),
         ({0: {"compression": "fp16"}}, ("compression is 'fp16' on rank 0", "'none' on rank 1")),
         ({1: {"algorithm": "rnig"}}, ("rank 1", "no algorithm 'rnig'; did you mean 'ring'?")),
         ({0: {"chunks": 0}, 1: {"chunks": 0}}, ("chunks is 0; expected a number from 1 to 4096",)),

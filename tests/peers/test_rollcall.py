@@ -117,7 +117,7 @@ def be_spoken_to() -> str:
     roll = join()
     dist.barrier()
     if dist.get_rank() == 0:
-        member = roll._members[1]
+        member = roll.members[1]
         silent = [socket.create_connection((member.address, member.port)) for _ in range(50)]
         for text in (b"\n", b"[" * 100_000 + b"\n", b"x" * 3_000_000, b"00 {}\n"):
             with socket.create_connection((member.address, member.port), timeout=5) as stream:
@@ -139,7 +139,7 @@ def be_flooded() -> int:
     if dist.get_rank():
         time.sleep(3 * PATIENCE_S)
         return 0
-    member = roll._members[1]
+    member = roll.members[1]
     silent = [socket.create_connection((member.address, member.port)) for _ in range(MOST_WAITING)]
     time.sleep(PATIENCE_S / 8)
     os.kill(pid, signal.SIGSTOP)

@@ -44,6 +44,8 @@ class TrainOptions:
     plan: str | None = None
     """A plan's file, from `firetree plan -o`, or auto: probe, plan, and plan again when links change.
     Replaces --sync.algorithm and --sync.bucket-bytes."""
+    if_slower: training.IfSlower = "warn"
+    """With --plan auto, where fewer workers would be faster: stop before anything is trained, or say so."""
     find_lr: bool = False
     """Run a learning-rate range test instead of training, and plot it."""
     recipe: Annotated[tyro.conf.AvoidSubcommands[training.Recipe], tyro.conf.arg(name="")] = field(
@@ -92,6 +94,7 @@ def _check(options: TrainOptions, rank_info: launch.RankInfo | None) -> None:
         )
     if not 0 <= options.grace < 1e6:
         raise UserError(f"--grace {options.grace:g}; expected seconds, 0 or more")
+    runs.check_if_slower(options.if_slower, options.plan)
     if options.resume and options.run_dir is None:
         raise UserError("--resume without the run's folder; add --run-dir DIR")
 
@@ -123,6 +126,7 @@ def _job(options: TrainOptions) -> Job:
         plan=runs.plan_text(options.plan),
         grace_s=options.grace,
         find_lr=options.find_lr,
+        if_slower=options.if_slower,
     )
 
 

@@ -1,6 +1,7 @@
 """Messages between ranks besides gradients: plain data, never code."""
 
 from firetree.peers.agreement import agree, together
+from firetree.peers.clock import CommonClock, offset_to_rank_0_s
 from firetree.peers.exchange import (
     Json,
     broadcast_json,
@@ -9,6 +10,7 @@ from firetree.peers.exchange import (
     hand_over,
 )
 from firetree.peers.rollcall import (
+    Member,
     RollCall,
     Stop,
     at,
@@ -25,7 +27,9 @@ from firetree.peers.wired_store import WiredStore
 
 __all__ = [
     "BACKEND",
+    "CommonClock",
     "Json",
+    "Member",
     "RollCall",
     "Stop",
     "StoreExchange",
@@ -42,6 +46,7 @@ __all__ = [
     "hand_over",
     "is_backend_error",
     "join",
+    "offset_to_rank_0_s",
     "opened",
     "together",
     "waiting",

@@ -81,7 +81,7 @@ class RollCall:
     """One rank's end of the roll, with a thread that answers the others; `join` opens it.
 
     `place` says where the rank is, as `step 412`; the training loop keeps it up to date. `stop` is the
-    earliest stop that any rank has told. `say` gets a line when this rank has waited for long, and
+    earliest stop that any rank has told. `members` are all ranks, with their hosts. `say` gets a line when this rank has waited for long, and
     another when the wait is over.
     """
 
@@ -97,7 +97,7 @@ class RollCall:
         self.place = ""
         self.stop: Stop | None = None
         self.say: Callable[[str], None] = logging.getLogger("firetree").warning
-        self._members = members
+        self.members = members
         self._others = [other for other in members if other != rank]
         self._token, self._secret = token, secret
         self._unknown: dict[asyncio.StreamWriter, None] = {}
@@ -177,14 +177,14 @@ class RollCall:
         missing = self._ask(self._others, PATIENCE_S)
         self._signed = replace(self._signed, number=self._next_number(), missing=missing)
         self._ask([rank for rank in self._others if rank not in missing], PATIENCE_S / 2)
-        hosts = {rank: member.address for rank, member in self._members.items()}
+        hosts = {rank: member.address for rank, member in self.members.items()}
         return conclude(self.rank, self._roll(), hosts, has_carrier=not self._carrier())
 
     def _name(self, *ranks: int) -> str:
         """Names for ranks: `rank 3 (host d)`, without the host where all ranks share one."""
         names = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
-        hosts = dict.fromkeys(self._members[rank].host for rank in ranks)
-        one_host = len({member.address for member in self._members.values()}) == 1
+        hosts = dict.fromkeys(self.members[rank].host for rank in ranks)
+        one_host = len({member.address for member in self.members.values()}) == 1
         return names if one_host else f"{names} (host {', '.join(hosts)})"
 
     def _carrier(self) -> str:
@@ -213,7 +213,7 @@ class RollCall:
         return {rank: how for rank, how in zip(ranks, answers, strict=True) if how}
 
     async def _exchange_with(self, rank: int, limit_s: float) -> Absence | None:
-        member, writer = self._members[rank], None
+        member, writer = self.members[rank], None
         try:
             async with asyncio.timeout(limit_s):
                 reader, writer = await asyncio.open_connection(member.address, member.port)

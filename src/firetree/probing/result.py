@@ -36,6 +36,12 @@ class Probe(Shown):
     def __repr__(self) -> str:
         return f"Probe({self.network!r}, {len(self.warnings)} warnings)"
 
+    @property
+    def unsure(self) -> float:
+        """Half of the width of the widest interval, as a part of its middle; 0.5 at most."""
+        widths = [(high - low) / (high + low) for low, high in self.intervals.values() if high > 0]
+        return min(0.5, max(widths, default=0.0))
+
     def to_json(self) -> str:
         """The probe as JSON; the network in it is as `firetree.network.to_json` writes it."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -8,8 +8,11 @@ from firetree.lazy import lazily
 from firetree.runs.run import Run, new_run_dir
 
 if TYPE_CHECKING:
-    from firetree.runs.starting import plan_text, start, train
+    from firetree.runs.starting import check_if_slower, plan_text, start, train
 
-__all__ = ["Run", "new_run_dir", "plan_text", "start", "train"]
+__all__ = ["Run", "check_if_slower", "new_run_dir", "plan_text", "start", "train"]
 
-__getattr__ = lazily(__name__, dict.fromkeys(("plan_text", "start", "train"), "starting"))
+__getattr__ = lazily(
+    __name__,
+    dict.fromkeys(("check_if_slower", "plan_text", "start", "train"), "starting"),
+)

@@ -19,7 +19,7 @@ from firetree.trace import Trace, read_trace
 if TYPE_CHECKING:
     from firetree.modelfiles import Model
     from firetree.planning.plan import Plan
-    from firetree.training import Recipe
+    from firetree.training import IfSlower, Recipe
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -94,6 +94,7 @@ class Run(Shown):
         plan: Plan | str | PathLike[str] | None = None,
         restarts: int = 0,
         grace_s: float = 10.0,
+        if_slower: IfSlower = "warn",
         fields: Mapping[str, Any] | None = None,
         progress: Progress = log,
     ) -> Run:
@@ -104,6 +105,7 @@ class Run(Shown):
             plan: as for `firetree.train`; none is remembered.
             restarts: as for `firetree.train`.
             grace_s: as for `firetree.train`.
+            if_slower: as for `firetree.train`.
             fields: as for `firetree.train`; fields that the weights depend on cannot change.
             progress: gets a line now and then.
 
@@ -120,6 +122,7 @@ class Run(Shown):
             restarts=restarts,
             resume=True,
             grace_s=grace_s,
+            if_slower=if_slower,
             fields=fields,
             progress=progress,
         )

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from firetree import launch
 from firetree.documents import from_document
@@ -19,6 +19,7 @@ from firetree.progress import Progress, log
 from firetree.runs.run import Run, new_run_dir
 from firetree.training import (
     AUTO,
+    IfSlower,
     RangeTest,
     Recipe,
     check_recipe,
@@ -39,6 +40,7 @@ def train(
     restarts: int = 0,
     resume: bool = False,
     grace_s: float = 10.0,
+    if_slower: IfSlower = "warn",
     fields: Mapping[str, Any] | None = None,
     progress: Progress = log,
 ) -> Run:
@@ -57,6 +59,8 @@ def train(
         restarts: how often all workers are started again after one was lost.
         resume: go on from the newest whole checkpoint in `run_dir`, if there is one.
         grace_s: seconds after a signal in which the run may write one more checkpoint.
+        if_slower: with plan="auto", whether to "stop" before anything is trained, or only "warn", where
+            fewer workers would be faster.
         fields: other values of the recipe's fields, as in `{"optim.lr": 0.1}`.
         progress: hears how far the run is, line by line.
 
@@ -64,7 +68,8 @@ def train(
         The run, with its accuracy, report and model.
 
     Raises:
-        UserError: the recipe, an argument, the data or the folder cannot be used.
+        UserError: the recipe, an argument, the data or the folder cannot be used; or fewer workers are
+            faster, and `if_slower` is "stop".
         RunFailedError: the run began and could not go on.
         WorkerLostError: a worker died, or was lost by another, more often than `restarts` allows.
         KeyboardInterrupt: it was interrupted; there is a checkpoint.
@@ -89,7 +94,8 @@ def train(
     if resume and run_dir is None:
         raise ArgumentError("run_dir", "is missing; expected the folder of the run to resume")
     folder = Path(run_dir or new_run_dir(name))
-    job = Job(found, str(folder), resume, plan_text(plan), grace_s)
+    check_if_slower(if_slower, plan)
+    job = Job(found, str(folder), resume, plan_text(plan), grace_s, if_slower=if_slower)
     try:
         start(job, workers, restarts, Lines(progress), progress)
     except (RunFailedError, KeyboardInterrupt) as error:
@@ -127,6 +133,17 @@ def start(
             warn(f"{error}; starting again from the newest checkpoint ({how_often})")
         job = replace(job, resume=True)
     return found and from_document(RangeTest, found, "the rates")
+
+
+def check_if_slower(if_slower: IfSlower, plan: object) -> None:
+    """Raise ArgumentError where nothing would predict what it asks for."""
+    if if_slower not in get_args(IfSlower):
+        raise ArgumentError("if_slower", f"is {if_slower!r}; expected 'stop' or 'warn'")
+    if if_slower == "stop" and plan != AUTO:
+        raise ArgumentError(
+            "if_slower",
+            "is 'stop' without plan 'auto'; only a run that plans itself knows beforehand",
+        )
 
 
 def plan_text(plan: Plan | str | PathLike[str] | None) -> str | None:

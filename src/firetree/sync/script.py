@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import zlib
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Literal, overload
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import CollectiveError, UserError
@@ -31,10 +33,11 @@ from firetree.peers import (
     together,
 )
 from firetree.planning.candidates import GLOO
-from firetree.planning.compressions import Compression, parse_compression
+from firetree.planning.compressions import UNCOMPRESSED, Compression, parse_compression
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chunks
 from firetree.sync.backend_sums import IN_CLEAR
+from firetree.sync.choosing import AUTO, Chooser
 from firetree.sync.hook import Hook
 from firetree.sync.observed import ObservedSums
 from firetree.sync.sharded import ShardedSums, is_sharded, observe_sharded
@@ -73,7 +76,7 @@ def attach(  # type: ignore[overload-overlap]
 @overload
 def attach(
     model: DistributedDataParallel,
-    algorithm: str | Plan = "binomial_tree",
+    algorithm: str | Plan = AUTO,
     *,
     compression: str = "none",
     chunks: int | None = None,
@@ -97,9 +100,11 @@ def attach(
 
     Args:
         model: wraps any module; its ranks are those of its process group.
-        algorithm: one of `firetree.collectives.names()`, "gloo" for the backend's own all-reduce, or
-            a `firetree.Plan`, for whose buckets the model is wrapped with
-            `bucket_cap_mb=plan.bucket_bytes / 2**20`. `"observe"` leaves DDP's own all-reduce as it is.
+        algorithm: "auto" measures the network where ranks are on several hosts, which takes some
+            seconds, takes the cheapest way for each bucket's size, and another one where links change;
+            the logger `firetree` hears of it. Or one of `firetree.collectives.names()`, "gloo" for the
+            backend's own all-reduce, or a `firetree.Plan`, for whose buckets the model is wrapped with
+            `bucket_cap_mb=plan.bucket_bytes / 2**20`. Or "observe", which leaves DDP's own all-reduce as it is.
         compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`. Its error is added
             to the next step's gradients, and dropped after a NaN or infinite gradient. PowerSGD is
             PyTorch's own hook and sums by the backend, top-k gathers; the others are summed by the
@@ -119,7 +124,7 @@ def attach(
 
     Example:
         >>> model = DistributedDataParallel(net)
-        >>> attached = firetree.attach(model, algorithm="binomial_tree")
+        >>> attached = firetree.attach(model)
     """
     if algorithm == OBSERVE and is_sharded(model):
         return observe_sharded(model, run_dir)
@@ -146,6 +151,11 @@ def attach(
         chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), wired)
         agree(_description(model, chosen, compression), _REMEDY, wired)
         on_gpu, beside = device.type == "cuda", wired
+        summed_by = (
+            _auto(model, wired, PrefixStore(name, group_store(group)), sent_as)
+            if isinstance(chosen, str)
+            else chosen
+        )
         if on_gpu:
             beside = _connected(f"{name} on nccl", "nccl", timeout_s, group)
         alone = group.size() == 1 or current() is not None
@@ -155,7 +165,7 @@ def attach(
         raise
     if on_gpu:
         dist.destroy_process_group(wired)
-    synchroniser = Synchroniser(chosen, beside, timeout_s, sent_as, device, roll)
+    synchroniser = Synchroniser(summed_by, beside, timeout_s, sent_as, device, roll)
     hook = Hook(model, synchroniser)
     if run_dir is not None:
         hook.marks = watch_model(model, group, synchroniser, Path(run_dir), exchange.gather)
@@ -221,9 +231,21 @@ def _check_model(model: object) -> None:
     raise UserError(f"the model is a {kind}; expected DistributedDataParallel({kind}(…)){start}")
 
 
+def _auto(
+    model: DistributedDataParallel, wired: dist.ProcessGroup, store: Store, sent_as: Compression
+) -> Chooser | FixedAlgorithm:
+    """What sums the model's buckets where nobody says."""
+    if model.device.type == "cuda":
+        line = "%s: auto: on GPUs NCCL's own all-reduce sums; a name or a plan takes another way"
+        logging.getLogger("firetree").info(line, _WHERE)
+        return FixedAlgorithm("ring" if os.environ.get(VARIABLE) else GLOO, wired.size())
+    gradient_bytes = sum(p.nbytes for p in _trained(model))
+    return Chooser(wired, store, gradient_bytes, compressed=sent_as != UNCOMPRESSED)
+
+
 def _choose(
     model: DistributedDataParallel, algorithm: str | Plan, compression: str, chunks: int | None
-) -> tuple[FixedAlgorithm | Plan, Compression]:
+) -> tuple[FixedAlgorithm | Plan | Literal["auto"], Compression]:
     """What sums the model's buckets, and their compression (UserError where it cannot be)."""
     world_size = model.process_group.size()
     sent_as = parse_compression(compression)
@@ -233,6 +255,13 @@ def _choose(
         )
     if chunks is not None:
         check_chunks(chunks)
+    if algorithm == AUTO:
+        if chunks is not None:
+            raise UserError(
+                f"chunks is {chunks} and algorithm 'auto', which cuts buckets by their size; name an "
+                "algorithm, or leave chunks out"
+            )
+        return AUTO, sent_as
     if isinstance(algorithm, Plan):
         algorithm.check(world_size, sum(p.nbytes for p in _trained(model)))
         chosen: FixedAlgorithm | Plan = algorithm
@@ -255,15 +284,19 @@ def _trained(model: DistributedDataParallel) -> list[Tensor]:
 
 
 def _description(
-    model: DistributedDataParallel, chosen: FixedAlgorithm | Plan, compression: str
+    model: DistributedDataParallel,
+    chosen: FixedAlgorithm | Plan | Literal["auto"],
+    compression: str,
 ) -> dict[str, Json]:
     """What must be the same on all ranks, or their buckets would not match."""
     parameters = _trained(model)
+    plan = chosen if isinstance(chosen, Plan) else None
+    fixed = chosen if isinstance(chosen, FixedAlgorithm) else None
     return {
         "firetree": version("firetree"),
-        "algorithm": "a plan" if isinstance(chosen, Plan) else chosen.algorithm,
-        "plan": json.loads(chosen.to_json()) if isinstance(chosen, Plan) else None,
-        "chunks": None if isinstance(chosen, Plan) else chosen.chunks,
+        "algorithm": fixed.algorithm if fixed else "a plan" if plan else AUTO,
+        "plan": json.loads(plan.to_json()) if plan else None,
+        "chunks": fixed.chunks if fixed else None,
         "compression": compression,
         "parameters": [f"{p.dtype} {tuple(p.shape)}" for p in parameters],
         "the weights' checksum": _checksum(parameters),

@@ -28,14 +28,19 @@ from firetree.errors import CollectiveError
 from firetree.peers import RollCall, backend_error, carrier_of, waiting
 from firetree.planning.candidates import GLOO, Choice
 from firetree.planning.compressions import UNCOMPRESSED, Compression
+from firetree.planning.ladder import Ladder
 from firetree.planning.plan import Plan
 from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.backend_sums import BackendSums
+from firetree.sync.choosing import Chooser
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
 from firetree.sync.record import CommHook, Record, size_of
 from firetree.sync.wire import tcp_sent_bytes
 from firetree.torch_private import sparse_parts
+
+Chosen = FixedAlgorithm | Plan | Ladder
+"""What sums a buffer, by its size."""
 
 _NO_BUCKET = -1
 CPU = torch.device("cpu")
@@ -65,7 +70,7 @@ class Synchroniser:
     once: whoever waits for a buffer calls `raise_failure` before using it.
 
     Args:
-        chosen: what sums a bucket, by its size.
+        chosen: what sums a bucket, by its size; or a chooser, which may change that between two passes.
         group: used and ended by this synchroniser alone; its timeout is `timeout_s`.
         timeout_s: how long to wait for another rank, in seconds.
         compression: what each bucket is sent as.
@@ -75,14 +80,16 @@ class Synchroniser:
 
     def __init__(
         self,
-        chosen: FixedAlgorithm | Plan,
+        chosen: Chosen | Chooser,
         group: dist.ProcessGroup,
         timeout_s: float,
         compression: Compression = UNCOMPRESSED,
         device: torch.device = CPU,
         roll: RollCall | None = None,
     ):
-        self.chosen = chosen
+        self.chooser = chosen if isinstance(chosen, Chooser) else None
+        """What watches the network, where something does."""
+        self.chosen: Chosen = chosen.chosen if isinstance(chosen, Chooser) else chosen
         self._compression = compression
         self._compressor = compressor(compression, group, device)
         self.error: Exception | None = None
@@ -91,7 +98,7 @@ class Synchroniser:
         self._group, self._roll = group, roll
         self._over = carrier_of(group)
         self._backend = BackendSums(group, timeout_s)
-        if GLOO in chosen.algorithms:
+        if GLOO in self.chosen.algorithms:
             self._backend.connect()
         self._passes = 0
         self._device = device
@@ -303,15 +310,13 @@ class Synchroniser:
 
     def _fulfil(self, pending: _Pending) -> None:
         """Average a buffer and keep the promise; a failure stands in `error` then."""
-        index, buffer, start = pending.index, pending.buffer, self._clock.mark()
+        index, buffer = pending.index, pending.buffer
         self._carried = (), ()
         try:
             self.raise_failure()
-            if index <= 0:  # a pass begins
-                self._forget_if_spoiled()
-                self._passes += 1
-                if self._roll is not None:
-                    self._roll.place = f"step {self._passes}"
+            if index <= 0:
+                self._begin_pass()
+            start = self._clock.mark()
             self._forget_if_cut_anew(index, buffer.numel())
             with waiting():
                 averaged = self._average(pending)
@@ -323,8 +328,18 @@ class Synchroniser:
             pending.promise.set_result(buffer)
             return
         marks = pending.ready, start, self._clock.mark()
+        if self.chooser is not None and not buffer.is_sparse:
+            self.chooser.add((buffer.nbytes, start, marks[-1]))
         self.record.add(index, size_of(buffer), marks, self._carried)
         pending.promise.set_result(averaged)
+
+    def _begin_pass(self) -> None:
+        self._forget_if_spoiled()
+        self._passes += 1
+        if self._roll is not None:
+            self._roll.place = f"step {self._passes}"
+        if self.chooser is not None:
+            self.chosen = self.chooser.before_pass()
 
     def _explain(self, error: Exception, what: str) -> Exception:
         """The error that the script gets: it names the lost rank, where the ranks can find out."""

@@ -55,7 +55,7 @@ class Trace:
 def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
     """Begin a rank's file; keep the steps before `first_step` if its header is like this one.
 
-    The algorithm may differ, as after a new plan.
+    The algorithm may differ, as after a new plan, and so may the host, as after a resume elsewhere.
     """
     path = _path(run_dir, header.rank)
     new_folder(path.parent)
@@ -70,7 +70,12 @@ def begin_trace(run_dir: Path, header: TraceHeader, first_step: int) -> None:
 
 
 def _alike(one: TraceHeader, other: TraceHeader) -> bool:
-    return replace(one, algorithm=other.algorithm, bytes_counted_by=other.bytes_counted_by) == other
+    """Whether two headers may be of one run; the first versions have neither hosts nor layers."""
+    ours = {field: getattr(other, field) for field in _MAY_DIFFER}
+    return replace(one, **ours) == other
+
+
+_MAY_DIFFER = ("algorithm", "bytes_counted_by", "host", "address", "layers")
 
 
 def is_of_this_run(run_dir: Path, headers: Sequence[TraceHeader]) -> bool:

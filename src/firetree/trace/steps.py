@@ -203,6 +203,11 @@ class StepTrace:
         return named_s + self.evaluation_s + self.saving_s + self.other_s
 
     @property
+    def training_s(self) -> float:
+        """The step without what was done between it and the last one."""
+        return self.step_s - self.evaluation_s - self.saving_s - self.other_s
+
+    @property
     def compute_s(self) -> float:
         """Forward and backward pass and optimiser, without the wait for sums."""
         return self.forward_s + self.backward_s - self.communication_s + self.optimizer_s

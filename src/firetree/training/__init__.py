@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firetree.training.alike import check_world_size, refuse
 from firetree.training.loop import train
-from firetree.training.planning import AUTO
+from firetree.training.planning import AUTO, IfSlower
 from firetree.training.range_test import RangeTest, find_rate
 from firetree.training.recipe import Recipe, check_kind, check_recipe
 from firetree.training.recipe_file import (
@@ -19,6 +19,7 @@ from firetree.training.worker import load_task
 
 __all__ = [
     "AUTO",
+    "IfSlower",
     "RangeTest",
     "Recipe",
     "Trained",

@@ -10,7 +10,7 @@ from firetree.documents import from_document
 from firetree.launch import RankInfo, Tell, keep_freed_memory
 from firetree.planning.plan import Plan
 from firetree.training.loop import train
-from firetree.training.planning import AUTO
+from firetree.training.planning import AUTO, IfSlower
 from firetree.training.progress import Relay, Watcher
 from firetree.training.range_test import RangeTest, find_rate
 from firetree.training.recipe import Recipe
@@ -29,6 +29,7 @@ class Job:
     plan: str | None = None
     grace_s: float = 10.0
     find_lr: bool = False
+    if_slower: IfSlower = "warn"
 
 
 def work(job: Job, rank_info: RankInfo, watcher: Watcher) -> RangeTest | None:
@@ -43,6 +44,7 @@ def work(job: Job, rank_info: RankInfo, watcher: Watcher) -> RangeTest | None:
         resume=job.resume,
         plan=plan,
         grace_s=job.grace_s,
+        if_slower=job.if_slower,
     )
     return None
 

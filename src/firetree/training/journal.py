@@ -6,28 +6,36 @@ something is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from textwrap import shorten
 
 from safetensors.torch import save
 
 from firetree.documents import from_document
-from firetree.errors import UserError
+from firetree.errors import CollectiveError, Interrupted, UserError
 from firetree.metrics import Metrics
 from firetree.peers import (
+    Member,
     broadcast_json,
     broadcast_tensors,
     current,
     gather_json,
     hand_over,
+    is_backend_error,
+    offset_to_rank_0_s,
     together,
 )
+from firetree.peers.reach import host_name
 from firetree.sync import gradient_bytes
-from firetree.trace import StepTrace, TraceHeader, shift
+from firetree.trace import Event, EventKind, StepTrace, TraceHeader, shift
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
-from firetree.training.clock import offset_to_rank_0_s
+from firetree.training.layers import largest_layers
+from firetree.training.planning import News, Planner
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
@@ -63,13 +71,14 @@ class Journal:
         self._worker = worker
         self._total_steps = total_steps
         self._watcher = watcher if folder else None
-        self._clock_offset_s = offset_to_rank_0_s(worker.rank, worker.world_size)
+        self._clock_offset_s = offset_to_rank_0_s()
         self._steps: list[StepTrace] = []
         self._loss_sum = 0.0
         self._since_evaluation = _Progress()
         self._damaged: set[str] = set()
+        self._step = 0
         if folder and (roll := current()):
-            roll.say = self.say
+            roll.say = self._tell_of_waiting
 
     def begin(self, resume: bool) -> tuple[Checkpoint | None, float | None]:
         """Open the record: the newest whole checkpoint, if there is one, and its accuracy.
@@ -79,7 +88,7 @@ class Journal:
         Raises:
             UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
         """
-        newest, accuracy = together(self._begin)
+        newest, accuracy = together(partial(self._begin, _members()))
         state = broadcast_json(asdict(newest.state) if newest else None)
         accuracy = broadcast_json(accuracy)
         if state is None:
@@ -93,7 +102,7 @@ class Journal:
         parts = newest.parts if newest else ()
         return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), accuracy
 
-    def _begin(self) -> tuple[Checkpoint | None, float | None]:
+    def _begin(self, hosts: Sequence[Member]) -> tuple[Checkpoint | None, float | None]:
         """On rank 0, the folder's newest checkpoint and its accuracy; from here on it is written to."""
         if self._folder is None:
             return None, None
@@ -101,16 +110,23 @@ class Journal:
         if newest:
             self._check_data(newest.state)
         first_step = newest.state.step if newest else 0
-        accuracy = self._folder.begin(self._headers(), first_step, self._worker.arithmetic)
+        headers = self._headers(hosts)
+        accuracy = self._folder.begin(headers, first_step, self._worker.arithmetic)
+        self._step = first_step
         self._folder.add_account(self._worker.task.account)
         self.say(f"run folder: {self._folder.path}")
         for damage in passed_over:
             self.say(f"{damage}; going back to step {first_step}")
         for remark in (*self._worker.remarks, *self._folder.remarks):
             self.say(remark)
+        names = ", ".join(dict.fromkeys(header.host for header in headers))
+        many = f"{len(headers)} rank{'s' * (len(headers) > 1)}"
+        self.note("started", f"{many} on {names}, from step {first_step} on")
+        if self._worker.planner:
+            self._tell_of_plan(self._folder, self._worker.planner)
         return newest, accuracy
 
-    def _headers(self) -> list[TraceHeader]:
+    def _headers(self, hosts: Sequence[Member]) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser
         size_bytes = gradient_bytes(self._worker.model)
         header = TraceHeader(
@@ -120,8 +136,23 @@ class Journal:
             bytes_counted_by=synchroniser.bytes_counted_by,
             gradient_bytes=size_bytes,
             formula_bytes=synchroniser.formula_bytes(size_bytes),
+            layers=largest_layers(self._worker.model),
         )
-        return [replace(header, rank=rank) for rank in range(header.world_size)]
+        return [replace(header, rank=it.rank, host=it.host, address=it.address) for it in hosts]
+
+    def _tell_of_plan(self, folder: RunFolder, planner: Planner) -> None:
+        folder.add_network(planner.probe)
+        self.note("probed", f"{planner.probe.network!r}")
+        self.note("planned", f"{planner.outlook}")
+        self.say(f"{planner.outlook}")
+
+    def add_news(self, news: News) -> None:
+        """Say that sums take another time than planned, and what was done."""
+        for kind, text in news.events:
+            self.note(kind, text)
+        self.say(news.text)
+        if found := news.probe:
+            self._on_rank_0(lambda folder: folder.add_network(found))
 
     def _check_data(self, state: checkpoint.TrainingState) -> None:
         for name, now in self._worker.task.about.items():
@@ -135,12 +166,35 @@ class Journal:
 
     def end(self) -> None:
         """Say once more where the run is."""
+        self.note("ended", f"after {self._step} steps")
         if self._folder:
             self.say(f"run folder: {self._folder.path}")
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Note, on rank 0, why the run ends within; its own steps so far are kept, too."""
+        try:
+            yield
+        except BaseException as error:
+            if self._folder:
+                self._folder.add_trace(0, self._steps)
+                kind: EventKind = "ended" if isinstance(error, Interrupted) else "failed"
+                self.note(kind, _reason(error))
+            raise
+
+    def note(self, kind: EventKind, text: str) -> None:
+        """Write, on rank 0, what happens to the run now."""
+        if self._folder:
+            self._folder.add_event(Event(kind, time.monotonic(), self._step, text))
+
+    def _tell_of_waiting(self, text: str) -> None:
+        self.say(text)
+        self.note("waiting", text)
 
     def add(self, step: StepTrace, loss_sum: float) -> None:
         """One step of this rank, on its own clock, with the sum of its losses."""
         self._steps.append(shift(step, self._clock_offset_s))
+        self._step = step.step + 1
         self._loss_sum += loss_sum
         if self._watcher:
             loss = loss_sum / max(1, step.samples)
@@ -248,4 +302,19 @@ class _Progress:
     def add(self, everyone: list[Measured]) -> None:
         self.loss_sum += sum(measured.loss_sum for measured in everyone)
         self.samples += sum(step.samples for measured in everyone for step in measured.steps)
-        self.duration_s += sum(step.step_s for step in everyone[0].steps)
+        self.duration_s += sum(step.training_s for step in everyone[0].steps)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a run ends; where a rank is lost, all ranks conclude which."""
+    roll = current()
+    if roll and (isinstance(error, CollectiveError) or is_backend_error(error)):
+        error = roll.explain(error, roll.place)
+    return str(error) or type(error).__name__
+
+
+def _members() -> list[Member]:
+    """All ranks with their hosts and addresses, by rank."""
+    if roll := current():
+        return [roll.members[rank] for rank in sorted(roll.members)]
+    return [Member(0, host_name(), "127.0.0.1", 0)]

@@ -12,20 +12,21 @@ from pathlib import Path
 from signal import Signals
 
 from firetree.data import epoch_steps
-from firetree.errors import Interrupted
+from firetree.errors import Interrupted, UserError
 from firetree.launch import RankInfo, joined
 from firetree.peers import at, current, together
 from firetree.tasks import Task, TaskBatch
 from firetree.training.alike import load_alike
+from firetree.training.between import Between
 from firetree.training.drift import CHECK_STEPS, check_weights
 from firetree.training.finite import NotFiniteError
 from firetree.training.journal import Journal
 from firetree.training.learning_rate import learning_rate
-from firetree.training.planning import PlanOrAuto
+from firetree.training.planning import IfSlower, PlanOrAuto
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
-from firetree.training.step import evaluate, settle, train_step
+from firetree.training.step import BucketLayers, evaluate, settle, train_step
 from firetree.training.stopping import Stopping
 from firetree.training.worker import Worker, build_worker, resume_worker
 
@@ -41,20 +42,22 @@ def train(
     resume: bool = False,
     plan: PlanOrAuto = None,
     grace_s: float = 10.0,
+    if_slower: IfSlower = "warn",
 ) -> None:
     """Train one rank of a job to the end of its recipe, along a plan where one is given.
 
     Call it in the main thread. `watcher` hears of the run on rank 0; `grace_s` is how long a signal may
-    wait for one more checkpoint.
+    wait for one more checkpoint. `if_slower` is for a plan that the run makes itself.
 
     Raises:
-        UserError: the recipe, the data, the folder or the port cannot be used.
+        UserError: the recipe, the data, the folder or the port cannot be used; or fewer ranks are faster,
+            and `if_slower` is "stop".
         RunFailedError: the run began and could not go on.
         Interrupted: a signal came to some rank; there is a checkpoint.
     """
     with joined(rank_info, recipe.sync.timeout_s):
         task = load_alike(recipe, rank_info.world_size, plan, find_lr=False)
-        _train(recipe, rank_info, task, run_dir, watcher, resume, plan, grace_s)
+        _train(recipe, rank_info, task, run_dir, watcher, resume, plan, grace_s, if_slower)
 
 
 def _train(
@@ -66,6 +69,7 @@ def _train(
     resume: bool,
     plan: PlanOrAuto,
     grace_s: float,
+    if_slower: IfSlower,
 ) -> None:
     course = _Course(recipe, epoch_steps(task.examples, recipe.optim.batch_size))
     with ExitStack() as stack:
@@ -76,7 +80,9 @@ def _train(
             stack.enter_context(closing(folder))
         earlier = together(lambda: folder.earlier_arithmetic() if folder else None)
         worker = build_worker(recipe, rank_info, task, plan, earlier)
-        settle(worker)
+        if worker.planner and if_slower == "stop" and worker.planner.outlook.is_slower:
+            raise UserError(f"nothing is trained, as if_slower is stop: {worker.planner.outlook}")
+        layers = settle(worker)
         journal = Journal(folder, recipe, worker, course.total_steps, watcher)
         newest, accuracy = journal.begin(resume)
         step = newest.state.step if newest else 0
@@ -85,8 +91,9 @@ def _train(
             journal.say(f"resumed at step {step} of {course.total_steps}")
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
-        _follow(course, worker, journal, stopping, batches, step, accuracy)
-    journal.end()
+        with journal.noting_failure():
+            _follow(course, worker, journal, stopping, batches, step, accuracy, layers)
+        journal.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +135,11 @@ def _follow(
     batches: Iterator[TaskBatch],
     step: int,
     accuracy: float | None,
+    layers: BucketLayers,
 ) -> None:
     """Make the steps after `step`, until the course is over or a signal comes."""
     recipe = course.recipe
-    left_out, saved = 0, step
+    left_out, saved, between = 0, step, Between()
     while not course.is_over(step, accuracy):
         if (number := stopping.requested_signal(step)) is not None:
             if step != saved:
@@ -142,7 +150,7 @@ def _follow(
         at(f"step {step + 1}")
         looked_at = course.is_looked_at(step + 1)
         try:
-            trace, loss_sum = train_step(worker, batches, step, rate, looked_at)
+            trace, loss_sum = train_step(worker, batches, step, rate, between, layers, looked_at)
         except NotFiniteError as error:
             left_out += 1
             if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:
@@ -154,16 +162,19 @@ def _follow(
             journal.add(trace, loss_sum)
             if worker.planner and (news := worker.planner.look(trace)):
                 worker.synchroniser.follow(worker.planner.plan)
-                journal.say(news)
+                journal.add_news(news)
         step += 1
         if looked_at:
-            worker.share()
+            with between.doing("evaluation"):
+                worker.share()
         if course.is_compared(step) and (differed := check_weights(worker.model, step)):
             journal.say(differed)
         if course.is_evaluated(step):
-            evaluation = evaluate(worker)
-            accuracy = evaluation.accuracy
-            journal.add_evaluation(step, -(-step // course.epoch_steps), rate, evaluation)
+            with between.doing("evaluation"):
+                evaluation = evaluate(worker)
+                accuracy = evaluation.accuracy
+                journal.add_evaluation(step, -(-step // course.epoch_steps), rate, evaluation)
         if course.is_over(step, accuracy) or step % recipe.checkpoint_steps == 0:
-            journal.add_checkpoint(step)
+            with between.doing("saving"):
+                journal.add_checkpoint(step)
             saved = step

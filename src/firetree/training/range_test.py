@@ -17,6 +17,7 @@ from firetree.errors import ArgumentError, UserError
 from firetree.launch import RankInfo, joined
 from firetree.tasks import CatchData, Task, TaskBatch
 from firetree.training.alike import load_alike
+from firetree.training.between import Between
 from firetree.training.finite import NotFiniteError
 from firetree.training.recipe import Recipe
 from firetree.training.step import settle, train_step
@@ -93,11 +94,11 @@ def _measure(recipe: Recipe, rank_info: RankInfo, task: Task) -> tuple[RangePoin
 
 
 def _points(worker: Worker, batches: Iterator[TaskBatch]) -> Iterator[RangePoint]:
-    average, least = 0.0, math.inf
+    average, least, between = 0.0, math.inf, Between()
     for step in range(STEPS):
         rate = LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (STEPS - 1))
         try:
-            trace, loss_sum = train_step(worker, batches, step, rate)
+            trace, loss_sum = train_step(worker, batches, step, rate, between, {})
         except NotFiniteError:
             return
         totals = torch.tensor([loss_sum, trace.samples], dtype=torch.float64)

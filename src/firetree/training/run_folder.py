@@ -30,6 +30,7 @@ from firetree.environment import describe_environment
 from firetree.errors import UserError
 from firetree.extras import extra
 from firetree.metrics import Metrics, metrics_file, read_metrics
+from firetree.probing import Probe
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic
 from firetree.training.checkpoint import Checkpoint
@@ -218,6 +219,16 @@ class RunFolder:
         """Write steps of one rank, which are on rank 0's clock."""
         with self._using():
             trace.append_steps(self.path, rank, steps)
+
+    def add_event(self, event: trace.Event) -> None:
+        """Write what happened to the run."""
+        with self._using():
+            trace.add_event(self.path, event)
+
+    def add_network(self, found: Probe) -> None:
+        """Write network.json: what was measured last."""
+        with self._using():
+            write_durably(self.path / "network.json", found.to_json().encode())
 
     def add_checkpoint(self, captured: Checkpoint, keep: int) -> None:
         """Write a checkpoint durably, and keep only the last `keep`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,12 +18,17 @@ from torch import Tensor, nn
 from firetree import models
 from firetree.peers import waiting
 from firetree.tasks import TaskBatch
-from firetree.trace import PassSpan, StepTrace, is_detailed
+from firetree.trace import BucketSpan, PassSpan, Phase, PhaseSpan, StepTrace, is_detailed
+from firetree.training.between import Between
+from firetree.training.layers import layers_by_bucket
 from firetree.training.worker import Worker
 
+BucketLayers = Mapping[int, tuple[str, ...]]
+"""The names of each bucket's layers."""
 
-def settle(worker: Worker) -> None:
-    """Make two passes without samples, after which DDP keeps its buckets as they are.
+
+def settle(worker: Worker) -> BucketLayers:
+    """Make two passes without samples, after which DDP keeps its buckets as they are; give their layers.
 
     DDP rearranges its buckets once, after the first backward pass. Done here, a resumed run cuts its
     sums like a run that never stopped, and the first step is timed like all others.
@@ -30,14 +37,21 @@ def settle(worker: Worker) -> None:
     for _ in range(2):
         models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
     worker.synchroniser.record.take()
+    return layers_by_bucket(worker.parallel)
 
 
 def train_step(
-    worker: Worker, batches: Iterator[TaskBatch], step: int, rate: float, looked_at: bool = True
+    worker: Worker,
+    batches: Iterator[TaskBatch],
+    step: int,
+    rate: float,
+    between: Between,
+    layers: BucketLayers,
+    looked_at: bool = True,
 ) -> tuple[StepTrace, float]:
     """Make one step of synchronous SGD; return its trace and the sum of this rank's losses.
 
-    Where the weights are `looked_at` after it, ranks between two averages of local steps average them.
+    The trace begins where the last step ended, with what was done `between`. Where the weights are `looked_at` after it, ranks between two averages of local steps average them.
 
     Raises:
         CollectiveError: another rank went away.
@@ -49,7 +63,7 @@ def train_step(
     sent_before = worker.synchroniser.sent_bytes()
     start_s = time.monotonic()
     batch = next(batches).to(worker.device)
-    loaded_s = time.monotonic()
+    loaded_s, thread_s = time.monotonic(), time.thread_time()
     loss_sum, forward_s = _compute_gradients(worker, batch)
     backward_s = time.monotonic()
     finite = _clip(worker)
@@ -60,7 +74,10 @@ def train_step(
     for part in worker.parts:
         part.after_step(step, looked_at)
     moments = start_s, loaded_s, forward_s, backward_s, time.monotonic()
-    return _trace(worker, step, batch.count, sent_before, moments), loss_sum
+    thread_s = time.thread_time() - thread_s
+    sent_bytes = worker.synchroniser.sent_bytes() - sent_before
+    counts = batch.count, sent_bytes
+    return _trace(worker, step, counts, moments, thread_s, between, layers), loss_sum
 
 
 def _prepare(worker: Worker, step: int, rate: float) -> None:
@@ -128,34 +145,71 @@ def _clip(worker: Worker) -> bool:
 
 
 def _trace(
-    worker: Worker, step: int, samples: int, sent_before: int, moments: tuple[float, ...]
+    worker: Worker,
+    step: int,
+    counts: tuple[int, int],
+    moments: tuple[float, ...],
+    thread_s: float,
+    between: Between,
+    layers: BucketLayers,
 ) -> StepTrace:
-    """The step's trace; `moments` are its start and the ends of its phases, in seconds.
+    """The step's trace.
 
     Local steps average after the optimiser: the backward phase lasts until the last sum ended.
+
+    Args:
+        counts: samples, and bytes sent.
+        moments: the step's start and the ends of its phases, in seconds.
+        thread_s: CPU time of the main thread since the batch was loaded.
     """
-    said = worker.synchroniser.record.take(detailed=is_detailed(step))
+    detailed = is_detailed(step)
+    said = worker.synchroniser.record.take(detailed)
     start_s, loaded_s, forward_s, gradients_s, end_s = moments
     backward_s = max([gradients_s, *(bucket.end_s for bucket in said.buckets)])
-    passes: tuple[PassSpan, ...] = ()
-    if said.buckets:
-        passes = (PassSpan(max(bucket.ready_s for bucket in said.buckets), backward_s),)
+    ready_s = max([forward_s, *(bucket.ready_s for bucket in said.buckets)])
+    ready_s = min(ready_s, backward_s) if said.buckets else backward_s
+    end_s = max(end_s, backward_s)
+    before, cpu_s = between.end(start_s, end_s)
+    own: tuple[Phase, ...] = ("data", "forward", "backward", "communication", "optimizer")
+    edges = pairwise((start_s, loaded_s, forward_s, ready_s, backward_s, end_s))
+    phases = [*before, *(PhaseSpan(phase, *it) for phase, it in zip(own, edges, strict=True))]
+    lasted_s = _durations_s(phases)
+    computed_s = lasted_s["forward"] + lasted_s["backward"] + lasted_s["optimizer"]
+    on_cpu = worker.device.type == "cpu"
     return StepTrace(
         step=step,
-        start_s=start_s,
-        data_wait_s=loaded_s - start_s,
-        forward_s=forward_s - loaded_s,
-        backward_s=backward_s - forward_s,
-        optimizer_s=max(0.0, end_s - backward_s),
-        samples=samples,
-        sent_bytes=worker.synchroniser.sent_bytes() - sent_before,
-        buckets=said.buckets,
+        start_s=phases[0].start_s,
+        data_wait_s=lasted_s["data"],
+        forward_s=lasted_s["forward"],
+        backward_s=lasted_s["backward"] + lasted_s["communication"],
+        optimizer_s=lasted_s["optimizer"],
+        samples=counts[0],
+        sent_bytes=counts[1],
+        buckets=tuple(_named(said.buckets, layers)) if detailed else said.buckets,
         algorithm=worker.synchroniser.algorithm,
         channels=said.channels,
         wires=said.wires,
-        communication_s=sum(max(0.0, each.end_s - each.ready_s) for each in passes),
-        passes=passes,
+        communication_s=lasted_s["communication"],
+        evaluation_s=lasted_s["evaluation"],
+        saving_s=lasted_s["saving"],
+        other_s=lasted_s["other"],
+        cpu_s=cpu_s,
+        starved_s=max(0.0, computed_s - thread_s) if on_cpu else 0.0,
+        passes=(PassSpan(ready_s, backward_s),) if said.buckets else (),
+        phases=tuple(it for it in phases if it.end_s > it.start_s) if detailed else (),
     )
+
+
+def _durations_s(phases: Iterable[PhaseSpan]) -> defaultdict[Phase, float]:
+    lasted_s = defaultdict[Phase, float](float)
+    for span in phases:
+        lasted_s[span.phase] += span.end_s - span.start_s
+    return lasted_s
+
+
+def _named(buckets: Iterable[BucketSpan], layers: BucketLayers) -> Iterator[BucketSpan]:
+    for bucket in buckets:
+        yield replace(bucket, layers=layers.get(bucket.index, ()))
 
 
 @dataclass(frozen=True, slots=True)

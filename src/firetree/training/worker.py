@@ -239,7 +239,7 @@ def _choose_sums(
     if isinstance(plan, Plan):
         plan.check(world_size, gradient_bytes(model))
         return None, plan
-    planner = Planner(model, example)
+    planner = Planner(model, example, compressed=recipe.sync.compression != "none")
     return planner, planner.plan
 
 
