@@ -85,7 +85,7 @@ def attach(
 ) -> Synchroniser: ...
 def attach(
     model: DistributedDataParallel,
-    algorithm: str | Plan = "binomial_tree",
+    algorithm: str | Plan = AUTO,
     *,
     compression: str = "none",
     chunks: int | None = None,

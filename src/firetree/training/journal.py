@@ -18,6 +18,7 @@ from safetensors.torch import save
 from firetree.documents import from_document
 from firetree.errors import CollectiveError, Interrupted, UserError
 from firetree.metrics import Metrics
+from firetree.observing.watch import largest_layers
 from firetree.peers import (
     Member,
     broadcast_json,
@@ -34,7 +35,6 @@ from firetree.sync import gradient_bytes
 from firetree.trace import Event, EventKind, StepTrace, TraceHeader, shift
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
-from firetree.training.layers import largest_layers
 from firetree.training.planning import News, Planner
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe

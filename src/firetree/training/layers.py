@@ -1,40 +1,35 @@
-"""The layers of a network by the bytes of their gradients, and those of each of DDP's buckets."""
+"""The layers of each of DDP's buckets."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import islice
 
-from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from firetree.torch_private import grad_buckets
-from firetree.trace import MOST_LAYERS, Layer
+
+BucketLayers = Mapping[int, tuple[str, ...]]
+"""For each bucket, by its index, the names of its layers."""
+
+_MOST_NAMES = 8
 
 
-def largest_layers(model: nn.Module) -> tuple[Layer, ...]:
-    """The layers with the most bytes of gradients, those first."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    return tuple(Layer(*it) for it in _sizes_bytes(trained).most_common(MOST_LAYERS))
-
-
-def layers_by_bucket(parallel: DistributedDataParallel) -> Mapping[int, tuple[str, ...]]:
-    """For each bucket the names of its layers, those with the most bytes first."""
-    name_of = {id(p): name for name, p in parallel.module.named_parameters()}
+def layers_by_bucket(parallel: DistributedDataParallel) -> BucketLayers:
+    """The layers of each bucket, those with the most bytes first."""
+    layer_of = {
+        id(parameter): name.rpartition(".")[0] or name
+        for name, parameter in parallel.module.named_parameters()
+    }
     return {
         bucket.index(): tuple(
-            name
-            for name, _ in _sizes_bytes(
-                [(name_of[id(p)], p) for p in bucket.parameters()]
-            ).most_common()
+            islice(
+                dict.fromkeys(
+                    layer_of[id(it)]
+                    for it in sorted(bucket.parameters(), key=lambda it: -it.nbytes)
+                ),
+                _MOST_NAMES,
+            )
         )
         for bucket in grad_buckets(parallel)
     }
-
-
-def _sizes_bytes(named: Iterable[tuple[str, Tensor]]) -> Counter[str]:
-    """Bytes by layer; a parameter of the network itself has a layer of its own name."""
-    sizes_bytes = Counter[str]()
-    for name, parameter in named:
-        sizes_bytes[name.rpartition(".")[0] or name] += parameter.nbytes
-    return sizes_bytes

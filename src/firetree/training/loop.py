@@ -21,12 +21,13 @@ from firetree.training.between import Between
 from firetree.training.drift import CHECK_STEPS, check_weights
 from firetree.training.finite import NotFiniteError
 from firetree.training.journal import Journal
+from firetree.training.layers import BucketLayers
 from firetree.training.learning_rate import learning_rate
 from firetree.training.planning import IfSlower, PlanOrAuto
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
-from firetree.training.step import BucketLayers, evaluate, settle, train_step
+from firetree.training.step import evaluate, settle, train_step
 from firetree.training.stopping import Stopping
 from firetree.training.worker import Worker, build_worker, resume_worker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,11 +20,8 @@ from firetree.peers import waiting
 from firetree.tasks import TaskBatch
 from firetree.trace import BucketSpan, PassSpan, Phase, PhaseSpan, StepTrace, is_detailed
 from firetree.training.between import Between
-from firetree.training.layers import layers_by_bucket
+from firetree.training.layers import BucketLayers, layers_by_bucket
 from firetree.training.worker import Worker
-
-BucketLayers = Mapping[int, tuple[str, ...]]
-"""The names of each bucket's layers."""
 
 
 def settle(worker: Worker) -> BucketLayers:
