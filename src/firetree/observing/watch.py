@@ -21,7 +21,7 @@ from firetree.observing.marks import ModelMarks, mark_process
 from firetree.observing.recorder import Recorder, Sums
 from firetree.observing.telemetry import Telemetry, open_telemetry
 from firetree.peers.reach import host_name, known_address
-from firetree.trace import MOST_LAYERS, LayerBytes, OpenBucket, TraceHeader
+from firetree.trace import MOST_LAYERS, EventKind, LayerBytes, OpenBucket, TraceHeader
 from firetree.wires.mesh import Gather
 
 _MOST_NAMES = 8
@@ -97,6 +97,12 @@ def watch_model(
     number = _watch.recorder.add_sums(sums)
     ModelMarks(_watch.recorder, model)
     return BucketMarks(_watch.recorder, number, _inner(model))
+
+
+def tell_run(kind: EventKind, text: str) -> None:
+    """Add an event to the run that this process writes, if it is watched."""
+    if _watch:
+        _watch.telemetry.tell(kind, _watch.recorder.step, text)
 
 
 def end_watch(failure: str | None = None) -> None:

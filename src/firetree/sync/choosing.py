@@ -14,13 +14,16 @@ import time
 from collections import deque
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
 import torch.distributed as dist
 from torch.distributed import Store
 
+from firetree.durable import write_durably
 from firetree.errors import RunFailedError
+from firetree.observing import tell_run
 from firetree.peers import CommonClock, gather_json
 from firetree.peers.reach import own_network
 from firetree.planning.candidates import GLOO
@@ -73,6 +76,7 @@ class Chooser:
         self._ranks = tuple(dist.get_process_group_ranks(group))
         self.probe: Probe | None = None
         self.events: list[Event] = []
+        self._run_dir: Path | None = None
         self._watch: Watch | None = None
         self._clock = CommonClock(group)
         self._begun, self._priced = 0, 0
@@ -81,6 +85,17 @@ class Chooser:
         self._passes = deque[list[BucketTime]](maxlen=WINDOW)
         self._until_check = WINDOW
         self.chosen = self._choose()
+
+    def tell_run_in(self, run_dir: Path) -> None:
+        """Add what was and will be measured and chosen to the run that this process writes there."""
+        self._run_dir = run_dir
+        for event in self.events:
+            tell_run(event.kind, event.text)
+        self._write_probe()
+
+    def _write_probe(self) -> None:
+        if self._run_dir and self.probe and self._group.rank() == 0:
+            write_durably(self._run_dir / "network.json", self.probe.to_json().encode())
 
     def add(self, one: BucketTime) -> None:
         """Note a sum of this pass."""
@@ -115,6 +130,7 @@ class Chooser:
         found = _measured[self._ranks] if is_known else self._measure()
         if isinstance(found, str):
             return self._unmeasured(found)
+        self.probe = found
         chosen, _ = self._price(found, [])
         self._watch = Watch(None if self._compressed else 1.0, found.unsure)
         self._say("probed", f"measured {found.network!r} in {found.seconds:.1f} s", logging.INFO)
@@ -173,6 +189,7 @@ class Chooser:
         if why is not None:
             return f"the network was not measured, as {why}"
         _measured[self._ranks] = self.probe = found
+        self._write_probe()
         return found
 
     def _price(self, found: Probe, sums: list[BucketTime]) -> tuple[Ladder, float]:
@@ -197,4 +214,6 @@ class Chooser:
     def _say(self, kind: EventKind, text: str, level: int = logging.WARNING) -> None:
         if self._group.rank() == 0:
             self.events.append(Event(kind, time.monotonic(), self._begun, text))
+            if self._run_dir:
+                tell_run(kind, text)
             logging.getLogger("firetree").log(level, "firetree.attach: auto: %s", text)

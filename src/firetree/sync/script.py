@@ -169,6 +169,8 @@ def attach(
     hook = Hook(model, synchroniser)
     if run_dir is not None:
         hook.marks = watch_model(model, group, synchroniser, Path(run_dir), exchange.gather)
+        if synchroniser.chooser is not None:
+            synchroniser.chooser.tell_run_in(Path(run_dir))
     hook.register()
     return synchroniser
 
