@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -22,23 +23,19 @@ import torch.distributed as dist
 from torch.distributed import Store
 
 from firetree.durable import write_durably
-from firetree.errors import RunFailedError
 from firetree.observing import tell_run
 from firetree.peers import CommonClock, gather_json
-from firetree.peers.reach import own_network
 from firetree.planning.candidates import GLOO
 from firetree.planning.ladder import Ladder, ladder_on_one_host, priced_ladder
 from firetree.planning.plan import Prices
 from firetree.planning.watch import WINDOW, Watch
-from firetree.probing import Probe, probe_ranks
+from firetree.probing import Probe
 from firetree.sync.algorithms import FixedAlgorithm
+from firetree.sync.measuring import known_network, measure_network, on_one_host
 from firetree.trace import Event, EventKind
 from firetree.wires.secret import VARIABLE
 
 AUTO: Literal["auto"] = "auto"
-
-_MOST_RANKS = 64
-"""A probe of more takes over a minute."""
 
 _CHECK_S = 0.5
 """A check takes some round trips: one in half a second of training is nothing."""
@@ -47,9 +44,6 @@ _PRICING_S = 300.0
 
 BucketTime = tuple[int, float, float]
 """A bucket's bytes, and when its sum began and ended, on this rank's clock."""
-
-_measured: dict[tuple[int, ...], Probe] = {}
-"""What this process has measured, by the ranks: their next model needs no probe."""
 
 
 class Chooser:
@@ -72,6 +66,7 @@ class Chooser:
     ):
         self._group, self._store = group, store
         self._gradient_bytes, self._compressed = gradient_bytes, compressed
+        self._gather = partial(gather_json, group=group)
         self._private = bool(os.environ.get(VARIABLE))
         self._ranks = tuple(dist.get_process_group_ranks(group))
         self.probe: Probe | None = None
@@ -116,18 +111,14 @@ class Chooser:
         return self.chosen
 
     def _choose(self) -> Ladder | FixedAlgorithm:
-        here = [own_network(), self._ranks in _measured]
-        told = gather_json(here, self._group)
-        if len({network for network, _ in told}) == 1:
-            kept = ladder_on_one_host(len(told), self._gradient_bytes, self._private)
-            if len(told) > 1:
-                where = f"{len(told)} ranks on one host, no network to measure"
+        size = self._group.size()
+        if on_one_host(self._gather):
+            kept = ladder_on_one_host(size, self._gradient_bytes, self._private)
+            if size > 1:
+                where = f"{size} ranks on one host, no network to measure"
                 self._say("planned", f"{where}; {kept}", logging.INFO)
             return kept
-        if len(told) > _MOST_RANKS:
-            return self._unmeasured(f"{len(told)} ranks are too many to measure in a run")
-        is_known = all(known for _, known in told)
-        found = _measured[self._ranks] if is_known else self._measure()
+        found = known_network(self._ranks, self._gather) or self._measure()
         if isinstance(found, str):
             return self._unmeasured(found)
         self.probe = found
@@ -178,18 +169,10 @@ class Chooser:
 
     def _measure(self) -> Probe | str:
         """Measure the network between the ranks; on all ranks alike why it could not be."""
-        failure = None
-        try:
-            found = probe_ranks(self._store, self._group.rank(), self._group.size(), brief=True)
-            if found.unmeasured:
-                failure = f"rank {self._ranks[found.unmeasured[0]]} did not answer the probe"
-        except (RunFailedError, RuntimeError, OSError) as error:
-            failure = str(error)
-        why = next(filter(None, gather_json(failure, self._group)), None)
-        if why is not None:
-            return f"the network was not measured, as {why}"
-        _measured[self._ranks] = self.probe = found
-        self._write_probe()
+        found = measure_network(self._store, self._group.rank(), self._ranks, self._gather)
+        if isinstance(found, Probe):
+            self.probe = found
+            self._write_probe()
         return found
 
     def _price(self, found: Probe, sums: list[BucketTime]) -> tuple[Ladder, float]:

@@ -39,6 +39,7 @@ from firetree.sync.algorithms import FixedAlgorithm, check_algorithm, check_chun
 from firetree.sync.backend_sums import IN_CLEAR
 from firetree.sync.choosing import AUTO, Chooser
 from firetree.sync.hook import Hook
+from firetree.sync.measuring import measure_for_run
 from firetree.sync.observed import ObservedSums
 from firetree.sync.sharded import ShardedSums, is_sharded, observe_sharded
 from firetree.sync.synchroniser import Synchroniser
@@ -140,22 +141,21 @@ def attach(
     modes = {*exchange.gather(str(algorithm == OBSERVE))}  # tells who has not come
     if len(modes) > 1:
         raise UserError(f"some ranks attach with 'observe' and others without; {_REMEDY}")
+    name = f"firetree {exchange.number} beside {group.group_name}"
+    store = PrefixStore(name, group_store(group))
+    measure = partial(measure_for_run, store, group.rank(), ranks, exchange.gather)
     if algorithm == OBSERVE:
         observed = ObservedSums(model)
         if run_dir is not None:
             observed.marks = watch_model(model, group, observed, Path(run_dir), exchange.gather)
+            measure(Path(run_dir))
         return observed
-    name = f"firetree {exchange.number} beside {group.group_name}"
     wired = _connected(name, BACKEND, timeout_s, group)
     try:
         chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), wired)
         agree(_description(model, chosen, compression), _REMEDY, wired)
         on_gpu, beside = device.type == "cuda", wired
-        summed_by = (
-            _auto(model, wired, PrefixStore(name, group_store(group)), sent_as)
-            if isinstance(chosen, str)
-            else chosen
-        )
+        summed_by = _auto(model, wired, store, sent_as) if isinstance(chosen, str) else chosen
         if on_gpu:
             beside = _connected(f"{name} on nccl", "nccl", timeout_s, group)
         alone = group.size() == 1 or current() is not None
@@ -169,7 +169,9 @@ def attach(
     hook = Hook(model, synchroniser)
     if run_dir is not None:
         hook.marks = watch_model(model, group, synchroniser, Path(run_dir), exchange.gather)
-        if synchroniser.chooser is not None:
+        if synchroniser.chooser is None:
+            measure(Path(run_dir))
+        else:
             synchroniser.chooser.tell_run_in(Path(run_dir))
     hook.register()
     return synchroniser
