@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from firetree.network import Host, Network
+from firetree.probing import Probe
 from firetree.trace import (
     BucketSpan,
     ChannelSpan,
@@ -79,7 +81,7 @@ class Scene:
             self.gradient_bytes,
             None,
             self.hosts[rank],
-            f"10.0.0.{rank + 1}",
+            f"10.0.0.{1 + sorted(set(self.hosts)).index(self.hosts[rank])}",
             self.layers,
             self.script,
         )
@@ -285,7 +287,7 @@ def slow_host(steps: int = 200) -> Scene:
             ("started", 0, "4 ranks on 4 hosts", None),
             ("probed", 0, "6.1 s, all ports carry 940 Mbit/s", None),
             ("planned", 0, "ring, 0.26 s a step expected", None),
-            ("slower", third + 8, "dora sends 94 Mbit/s, 940 expected", 3),
+            ("slower", min(third + 8, steps), "dora sends 94 Mbit/s, 940 expected", 3),
             ("planned", 2 * third, "grown:2 in place of ring, 0.9 s a step expected", None),
             ("ended", steps, "every step done", None),
         ),
@@ -318,6 +320,16 @@ def _stopped(rank: RankTrace, end_s: float) -> RankTrace:
         bucket = OpenBucket(0, end_s + 0.09, None, names)
         now = OpenStep(len(rank.steps), end_s + 60, "communication", end_s + 0.17, (bucket,))
     return RankTrace(rank.header, rank.steps, now)
+
+
+def write_network(run_dir: Path, scene: Scene) -> Path:
+    """Write what a probe before the run found."""
+    hosts = tuple(
+        Host(rate * 125_000, rate * 125_000, name)
+        for rate, name in zip(scene.changes[0].mbit_s, scene.hosts, strict=True)
+    )
+    (run_dir / "network.json").write_text(Probe(Network(hosts)).to_json(), encoding="utf-8")
+    return run_dir
 
 
 def write_trace(run_dir: Path, trace: Trace) -> Path:

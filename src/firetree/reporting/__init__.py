@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firetree.reporting.diagnose import report
+from firetree.reporting.diagnose import diagnose, report, trace_of
 from firetree.reporting.values import (
     BucketReport,
     Cause,
@@ -39,5 +39,7 @@ __all__ = [
     "Stretch",
     "UplinkReport",
     "Verdict",
+    "diagnose",
     "report",
+    "trace_of",
 ]

@@ -64,11 +64,25 @@ def report(
 
 
 def _diagnosis(run_dir: Path) -> Diagnosis:
+    return diagnose(run_dir, trace_of(run_dir))
+
+
+def trace_of(run_dir: Path) -> Trace:
+    """The trace in a run's folder (UserError where there is none)."""
     if not run_dir.is_dir():
         raise UserError(
             f"no run folder {run_dir}; expected the folder of `firetree train` or `firetree run`"
         )
-    return _Case(run_dir, read_trace(run_dir)).diagnosis()
+    return read_trace(run_dir)
+
+
+def diagnose(run_dir: Path, trace: Trace) -> Diagnosis:
+    """What holds a run back, from its trace or a part of it, and what else its folder tells.
+
+    Raises:
+        UserError: the trace has no step of all ranks.
+    """
+    return _Case(run_dir, trace).diagnosis()
 
 
 class _Case:

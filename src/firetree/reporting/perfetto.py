@@ -42,12 +42,11 @@ def to_chrome_json(trace: Trace) -> str:
     Example:
         >>> Path("out.json").write_text(to_chrome_json(firetree.Run("runs/demo").trace()))
     """
-    events = ",\n".join(map(_as_line, chrome_events(trace)))
+    events = ",\n".join(map(_ENCODER.encode, chrome_events(trace)))
     return f'{{"displayTimeUnit": "ms", "traceEvents": [\n{events}\n]}}\n'
 
 
-def _as_line(event: ChromeEvent) -> str:
-    return json.dumps(event, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def chrome_events(trace: Trace) -> Iterator[ChromeEvent]:

@@ -17,6 +17,7 @@ from firetree.trace.files import (
     read_trace,
     write_now,
 )
+from firetree.trace.growing import GrowingTrace
 from firetree.trace.steps import (
     MOST_LAYERS,
     MOST_TRANSFERS,
@@ -47,6 +48,7 @@ __all__ = [
     "ConnectionSpan",
     "Event",
     "EventKind",
+    "GrowingTrace",
     "LayerBytes",
     "LayerSpan",
     "OpenBucket",

@@ -115,7 +115,7 @@ def read_trace(run_dir: str | PathLike[str]) -> Trace:
             )
     if len(traces) != world_size:
         raise UserError(f"{run_dir} has traces of {len(traces)} ranks; expected {world_size}")
-    ranks = (replace(trace, now=_read_now(Path(run_dir), trace.header.rank)) for trace in traces)
+    ranks = (replace(trace, now=read_now(Path(run_dir), trace.header.rank)) for trace in traces)
     return Trace(tuple(ranks), _read_events(Path(run_dir)))
 
 
@@ -151,9 +151,15 @@ def _with_pass(step: StepTrace) -> StepTrace:
     return replace(step, passes=(PassSpan(ready_s, end_s),), communication_s=communication_s)
 
 
-def _read_now(run_dir: Path, rank: int) -> OpenStep | None:
+def read_now(run_dir: Path, rank: int) -> OpenStep | None:
+    """Where a rank is in a step that is not over."""
     path = _now_path(run_dir, rank)
-    return parse_json(OpenStep, read_text(path, "trace"), str(path)) if path.exists() else None
+    try:
+        return parse_json(OpenStep, read_text(path, "trace"), str(path)) if path.exists() else None
+    except UserError:
+        if path.exists():
+            raise
+        return None  # the step ended in between
 
 
 def write_now(run_dir: Path, rank: int, now: OpenStep | None) -> None:
@@ -167,13 +173,13 @@ def write_now(run_dir: Path, rank: int, now: OpenStep | None) -> None:
 
 def add_event(run_dir: Path, event: Event) -> None:
     """Add what happened to the run."""
-    path = _events_path(run_dir)
+    path = events_path(run_dir)
     new_folder(path.parent)
     append_lines(path, [as_json(event)])
 
 
 def _read_events(run_dir: Path) -> tuple[Event, ...]:
-    path = _events_path(run_dir)
+    path = events_path(run_dir)
     lines = read_json_lines(path) if path.exists() else []
     return tuple(
         from_document(Event, line, f"{path}: line {number}") for number, line in enumerate(lines, 1)
@@ -193,5 +199,6 @@ def _now_path(run_dir: Path, rank: int) -> Path:
     return run_dir / "trace" / f"now-{rank:04d}.json"
 
 
-def _events_path(run_dir: Path) -> Path:
+def events_path(run_dir: Path) -> Path:
+    """Where the run's events are."""
     return run_dir / "trace" / "events.jsonl"

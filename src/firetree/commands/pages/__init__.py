@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from hashlib import sha256
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -57,15 +59,19 @@ def fragment(value: Any) -> str:
     return make(value)
 
 
-def page(title: str, fragments: Sequence[str], *, scripts: bool = False) -> str:
+def page(title: str, fragments: Sequence[str], *, scripts: bool = False, script: str = "") -> str:
     """A page of fragments.
 
     Args:
         title: plain text.
         fragments: HTML, with names from outside already escaped.
         scripts: whether fragments contain scripts, as plots do; by default the page forbids them.
+        script: the page's own script, beside which no other may run.
     """
-    return _skeleton().render(title=title, fragments=fragments, scripts=scripts)
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode() if script else ""
+    return _skeleton().render(
+        title=title, fragments=fragments, scripts=scripts, script=script, digest=digest
+    )
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
