@@ -67,6 +67,7 @@ bench: install
 	$(BIN)/python benchmarks/fast_weights.py
 	$(BIN)/python benchmarks/hook.py
 	$(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/diagnosis.py
 	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/prediction_speed.py
 	$(BIN)/python benchmarks/loading.py

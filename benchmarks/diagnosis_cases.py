@@ -30,10 +30,12 @@ WIDE = {
 TUNED, HELD_OUT = ("mlp", "convnet", "gpt", "lstm"), ("gan", "mixer", "resnet", "encoder")
 
 STEPS_S = {
-    **dict.fromkeys(("mlp", "convnet", "lstm", "mixer", "resnet"), 0.06),
-    "gpt": 0.1,
-    "gan": 0.07,
-    "encoder": 0.15,
+    **dict.fromkeys(("mlp", "convnet", "lstm"), 0.06),
+    "gpt": 0.16,
+    "gan": 0.08,
+    "mixer": 0.1,
+    "resnet": 0.09,
+    "encoder": 0.16,
 }
 """What a healthy step takes, so that a run takes about `RUN_S`."""
 RUN_S, LEAST_STEPS, MOST_STEPS = 8.0, 30, 150

@@ -1,4 +1,4 @@
-"""A transformer that classifies texts; three passes add up before the optimiser steps; a loss that is read each step."""
+"""A transformer that classifies texts; two passes add up before the optimiser steps; a loss that is read each step."""
 
 import time
 
@@ -8,14 +8,14 @@ from setting import offload, parse, read_s
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-WORDS, WIDTH, LENGTH, PASSES = 300, 64, 12, 3
+WORDS, WIDTH, LENGTH, PASSES = 300, 64, 12, 2
 
 
 class Layer(nn.Module):
     def __init__(self, heavy=1.0):
         super().__init__()
         self.mix = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, dropout=0.1, batch_first=True)
-        self.post = offload(nn.Linear(WIDTH, WIDTH), 0.002 * heavy)
+        self.post = offload(nn.Linear(WIDTH, WIDTH), 0.004 * heavy)
 
     def forward(self, x):
         return x + self.post(self.mix(x))
@@ -24,11 +24,11 @@ class Layer(nn.Module):
 class Classifier(nn.Module):
     def __init__(self, heavy):
         super().__init__()
-        self.words = offload(nn.Embedding(WORDS, WIDTH), 0.002)
+        self.words = offload(nn.Embedding(WORDS, WIDTH), 0.004)
         self.first = Layer()
         self.second = Layer(heavy)
         self.third = Layer()
-        self.decide = offload(nn.Linear(WIDTH, 4), 0.002)
+        self.decide = offload(nn.Linear(WIDTH, 4), 0.004)
 
     def forward(self, x):
         x = self.third(self.second(self.first(self.words(x))))

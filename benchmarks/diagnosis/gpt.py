@@ -32,8 +32,8 @@ class GPT(nn.Module):
         super().__init__()
         self.symbols = nn.Embedding(VOCABULARY, WIDTH)
         self.places = nn.Parameter(torch.zeros(LENGTH, WIDTH))
-        self.blocks = nn.ModuleList([Block(0.002), Block(0.002, heavy), Block(0.002)])
-        self.out = offload(nn.Linear(WIDTH, VOCABULARY), 0.002)
+        self.blocks = nn.ModuleList([Block(0.003), Block(0.003, heavy), Block(0.003)])
+        self.out = offload(nn.Linear(WIDTH, VOCABULARY), 0.003)
 
     def forward(self, x):
         mask = torch.full((LENGTH, LENGTH), float("-inf")).triu(1)

@@ -28,10 +28,10 @@ class Residual(nn.Module):
 class ResNet(nn.Module):
     def __init__(self, heavy):
         super().__init__()
-        self.stem = offload(nn.Conv2d(1, 32, 3, stride=2, padding=1), 0.002)
-        self.layer1 = Residual(32, 0.002)
-        self.between = offload(nn.Conv2d(32, 64, 3, stride=2, padding=1), 0.002 * heavy)
-        self.layer2 = Residual(64, 0.002)
+        self.stem = offload(nn.Conv2d(1, 32, 3, stride=2, padding=1), 0.004)
+        self.layer1 = Residual(32, 0.004)
+        self.between = offload(nn.Conv2d(32, 64, 3, stride=2, padding=1), 0.004 * heavy)
+        self.layer2 = Residual(64, 0.004)
         self.fc = nn.Linear(64, 5)
 
     def forward(self, x):
