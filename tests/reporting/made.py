@@ -49,6 +49,8 @@ class Cluster:
     hosts: Sequence[str] = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
     samples: int = 32
     queue_s: Callable[[int, int], float] = lambda a, b: 5e-3
+    swing: float = 0.05
+    """The mean deviation of a round trip, as a part of it."""
     clock_s: float = 1000.0
     algorithm: Callable[[int], str] = lambda step: "gloo"
     sum_extra: Callable[[int], float] = lambda step: 0.0
@@ -163,6 +165,7 @@ class Cluster:
                     rwnd_limited_s=0.0,
                     sndbuf_limited_s=0.0,
                     rtt_s=0.2e-3 + self.queue_s(a, b),
+                    rttvar_s=self.swing * (0.2e-3 + self.queue_s(a, b)),
                     min_rtt_s=0.2e-3,
                 ),
             )

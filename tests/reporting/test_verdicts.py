@@ -137,6 +137,12 @@ LINKS = {
         "slow_upload",
         (3,),
     ),
+    "download, by a queue that fills and empties": (
+        slow_ways((3, 2)),
+        {"queue_s": lambda a, b: NEAR, "swing": 0.6},
+        "slow_download",
+        (2,),
+    ),
     "download, by the long queue": (
         slow_ways((3, 2)),
         {"queue_s": lambda a, b: FAR if (a, b) == (3, 2) else NEAR},

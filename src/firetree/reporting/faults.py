@@ -23,6 +23,7 @@ from firetree.reporting.thresholds import (
     OWN_QUEUE_BYTES,
     OWN_QUEUE_S,
     SHORT_QUEUE,
+    SWING,
     UNKNOWN_SAVING,
 )
 from firetree.reporting.values import Cause
@@ -206,9 +207,13 @@ def _own_queue_s(flow: Flow) -> float:
 
 
 def _is_beyond(flow: Flow) -> bool:
-    """Whether packets wait, or are lost, beyond the sender's own port."""
+    """Whether packets wait, or are lost, beyond the sender's own port.
+
+    What short messages fill swings: a message goes out at once, and the queue is empty before the next.
+    """
     lost = flow.retransmitted is not None and flow.retransmitted > LOST_SHARE
-    return lost or (flow.queue_s is not None and flow.queue_s >= 2 * _own_queue_s(flow))
+    swings = flow.swing is not None and flow.swing >= SWING
+    return lost or swings or (flow.queue_s is not None and flow.queue_s >= 2 * _own_queue_s(flow))
 
 
 def _groups(ways: Iterable[Route], fast: Iterable[Route]) -> Sequence[tuple[Place, ...]]:

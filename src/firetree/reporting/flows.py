@@ -8,7 +8,7 @@ buffers were full. Ranks on one host are one place: what they tell each other cr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from firetree.reporting.rounds import StepTable, Times
 from firetree.reporting.thresholds import LARGE_SHARE, LEAST_LINK_BYTES, LEAST_LINK_S, SURE_LINK_S
-from firetree.trace import BucketSpan, ConnectionSpan, StepTrace, TraceHeader, WireSpan
+from firetree.trace import ConnectionSpan, StepTrace, TraceHeader, WireSpan
 from firetree.wires.tcp_info import TcpInfo
 
 Place = int
@@ -32,7 +32,7 @@ class Flow:
 
     `shared` is by how much other flows of the same ports may have slowed this one: 2 with one as large at the
     same time. `queue_s` is what a round trip takes beyond the shortest: packets wait in a queue before the
-    slowest point of the way.
+    slowest point of the way. `swing` is the mean deviation of round trips, as a part of one.
     """
 
     rate_bytes_s: float
@@ -42,6 +42,7 @@ class Flow:
     rtt_s: float | None = None
     retransmitted: float | None = None
     queue_s: float | None = None
+    swing: float | None = None
 
 
 def places_of(headers: Sequence[TraceHeader]) -> list[int]:
@@ -99,6 +100,7 @@ class _Reading:
     window_s: float
     rtt_s: float | None
     queue_s: float | None
+    swing: float | None
     sent_bytes: int
     retransmitted_bytes: int | None
 
@@ -108,7 +110,7 @@ class _Sums:
 
     def __init__(self, rounds: StepTable, rank: int):
         steps = [one[rank] for one in rounds.steps]
-        spans_s = np.array([_summing_s(step.buckets) for step in steps]) * rounds.weights
+        spans_s = [_summing_s(one, rank) for one in rounds.steps] * rounds.weights
         self._ends_s = np.array([_end_s(step) for step in steps])
         self._before_s: Times = np.concatenate(([0.0], np.cumsum(spans_s)))
 
@@ -122,10 +124,16 @@ def _end_s(step: StepTrace) -> float:
     return max([step.start_s, *(bucket.end_s for bucket in step.buckets)])
 
 
-def _summing_s(buckets: Sequence[BucketSpan]) -> float:
-    """For how long some bucket was being summed."""
+def _summing_s(one: Sequence[StepTrace], rank: int) -> float:
+    """For how long some bucket of a rank was being summed, which begins once all ranks have it."""
+    came_s = defaultdict[tuple[int, int], float](lambda: float("-inf"))
+    for step in one:
+        for bucket in step.buckets:
+            key = bucket.model, bucket.index
+            came_s[key] = max(came_s[key], bucket.start_s)
+    spans = [(came_s[it.model, it.index], it.end_s) for it in one[rank].buckets]
     summing_s, until_s = 0.0, float("-inf")
-    for start_s, end_s in sorted((bucket.start_s, bucket.end_s) for bucket in buckets):
+    for start_s, end_s in sorted(spans):
         summing_s += max(0.0, end_s - max(start_s, until_s))
         until_s = max(until_s, end_s)
     return summing_s
@@ -187,9 +195,11 @@ def _reading(tcp: TcpInfo, start_s: float, window_s: float) -> _Reading | None:
     held_s = (tcp.rwnd_limited_s or 0.0) + (tcp.sndbuf_limited_s or 0.0)
     busy_s = max(tcp.busy_s - held_s, 1e-6)
     sent_bytes = tcp.sent_bytes or tcp.acked_bytes
-    queue_s = None
+    queue_s, swing = None, None
     if tcp.rtt_s is not None and tcp.min_rtt_s is not None:
         queue_s = max(0.0, tcp.rtt_s - tcp.min_rtt_s)
+    if tcp.rtt_s and tcp.rttvar_s is not None:
+        swing = tcp.rttvar_s / tcp.rtt_s
     return _Reading(
         start_s,
         tcp.acked_bytes,
@@ -197,6 +207,7 @@ def _reading(tcp: TcpInfo, start_s: float, window_s: float) -> _Reading | None:
         window_s,
         tcp.rtt_s,
         queue_s,
+        swing,
         sent_bytes,
         tcp.retransmitted_bytes,
     )
@@ -220,8 +231,6 @@ def _flows(readings: Mapping[Route, list[_Reading]]) -> Iterator[tuple[Route, Fl
         beside = [sum(busy_s[other] for other in large if other[end] == way[end]) for end in (0, 1)]
         most_s = max(window_s, busy_s[way])
         again = [it.retransmitted_bytes for it in found if it.retransmitted_bytes is not None]
-        rtts_s = [it.rtt_s for it in found if it.rtt_s is not None]
-        queues_s = [it.queue_s for it in found if it.queue_s is not None]
         yield (
             way,
             Flow(
@@ -229,11 +238,17 @@ def _flows(readings: Mapping[Route, list[_Reading]]) -> Iterator[tuple[Route, Fl
                 size_bytes,
                 min(1.0, busy_s[way] / window_s) if window_s else 0.0,
                 max(1.0, *(seconds / most_s for seconds in beside)),
-                float(np.median(rtts_s)) if rtts_s else None,
+                _median(it.rtt_s for it in found),
                 sum(again) / sum(it.sent_bytes for it in found) if again else None,
-                float(np.median(queues_s)) if queues_s else None,
+                _median(it.queue_s for it in found),
+                _median(it.swing for it in found),
             ),
         )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def _usual_rate(readings: Sequence[_Reading]) -> float:

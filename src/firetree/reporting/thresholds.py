@@ -106,3 +106,7 @@ UNKNOWN_SAVING = 0.5
 
 SURE_LINK_S = 0.02
 """A single reading is sure from here on: the kernel counts busy time in ticks of 1 to 10 ms."""
+
+SWING = 0.5
+"""The mean deviation of waits in a queue that empties and fills again, as a part of their mean. Before a port
+of its own a kernel keeps the queue as it is."""
