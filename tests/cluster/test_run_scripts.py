@@ -49,7 +49,7 @@ def main(arguments, rank=None, world_size=None):
 
 def spawned(rank, *arguments):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=arguments[0])
-    main(arguments, rank, 2)
+    main(arguments[1:], rank, 2)
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["spawn"]:
@@ -123,10 +123,21 @@ def test_the_exit_code_is_that_of_the_worker_that_died_and_the_trace_names_it(
 
 
 def test_processes_that_the_script_spawns_are_watched_too(script: Path) -> None:
-    code, out, err = firetree("run", "--run-dir", "mine", script, "spawn", free_port())
+    port = free_port()
+    code, out, err = firetree("run", "--run-dir", "mine", script, "spawn", port)
     assert (code, out[:4]) == (0, "sum ")
     assert "train.py, 2 workers" in err
     assert [len(rank.steps) for rank in read_trace("mine").ranks] == [12, 12]
+
+
+@pytest.mark.slow
+def test_a_spawned_process_that_raises_is_named_with_its_error(script: Path) -> None:
+    port = free_port()
+    code, _, err = firetree("run", "--run-dir", "mine", script, "spawn", port, "raise", "too hot")
+    assert code == 1
+    assert "ProcessRaisedException" in err
+    first = next(it for it in read_trace("mine").events if it.kind == "failed")
+    assert first.text.endswith("failed at step 7: ValueError: too hot")
 
 
 @pytest.mark.parametrize("how", [("--no-python", "firetree"), ("-m", "firetree")])

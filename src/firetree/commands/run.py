@@ -19,6 +19,8 @@ from firetree.durable import wait_until_unlocked
 from firetree.errors import ArgumentError, UserError, WorkerLostError, nearest
 from firetree.observing.running import (
     Script,
+    end_watched,
+    failure_of,
     once_imported,
     prepare_children,
     run_script,
@@ -32,8 +34,8 @@ from firetree.trace import files
 _OBSERVE = "observe"
 _GRACE_S = 25.0
 """Seconds that the script's workers have to end after a signal, and five more."""
-_WRITTEN_S = 5.0
-"""How long the trace of workers that were killed may take to be written."""
+_WRITTEN_S = 3.0
+"""How long the trace may take to be written, as where workers were killed."""
 
 NOTHING_WRAPPED = (
     "firetree: no model was wrapped in DistributedDataParallel, so there is nothing to report; wrap one, or "
@@ -142,15 +144,16 @@ def _named(options: RunOptions, run_dir: Path) -> list[str]:
 
 def _start(workers: int, arguments: list[str], run_dir: Path) -> None:
     """Run the script in local processes; the first to fail gives the exit code."""
+    failure: str | None = None
     try:
         launch.launch(workers, arguments, grace_s=_GRACE_S, holds_port=False)
-    except WorkerLostError as error:
-        error.exit_code = error.code or error.exit_code
+    except BaseException as error:
+        failure = str(error)
+        if isinstance(error, WorkerLostError):
+            error.exit_code = error.code or error.exit_code
         raise
     finally:
-        if run_dir.is_dir():
-            wait_until_unlocked(run_dir, _WRITTEN_S)
-        _tell_verdict(run_dir)
+        _tell_verdict(run_dir, failure)
 
 
 def _tell_as_torchrun(rank_info: launch.RankInfo) -> None:
@@ -186,26 +189,20 @@ def _run_watched(script: Script, watch: _Watch, tells: bool) -> None:
     failure: str | None = None
     try:
         run_script(script)
-    except SystemExit as end:
-        failure = f"it exited with {end.code}" if end.code else None
-        raise
     except BaseException as error:
-        failure = f"{type(error).__name__}: {error}"
-        if not isinstance(error, UserError):
+        failure = failure_of(error)
+        if not isinstance(error, SystemExit | UserError):
             shown = error.with_traceback(script_traceback(error))
             sys.excepthook(type(shown), shown, shown.__traceback__)
             sys.excepthook = lambda *_: None  # python ends the process, and would show it again
         raise
     finally:
-        if "firetree.observing.watch" in sys.modules:
-            from firetree.observing import end_watch
-
-            end_watch(failure)
+        end_watched(failure)
         if tells:
             _tell_verdict(watch.run_dir, failure)
 
 
-def _tell_verdict(run_dir: Path, failure: str | None = None) -> None:
+def _tell_verdict(run_dir: Path, failure: str | None) -> None:
     """Say on standard error what holds the run back; its standard output is the script's."""
     with suppress(OSError, ValueError):  # the script may have closed it
         sys.stdout.flush()
@@ -213,6 +210,7 @@ def _tell_verdict(run_dir: Path, failure: str | None = None) -> None:
         from firetree import reporting
         from firetree.commands.text.report import in_short
 
+        wait_until_unlocked(run_dir, _WRITTEN_S)
         try:
             found = in_short(reporting.report(run_dir))
         except UserError as error:

@@ -125,6 +125,23 @@ def once_imported(name: str, then: Callable[[], object]) -> None:
         sys.meta_path.insert(0, _Then(name, then))
 
 
+def failure_of(error: BaseException) -> str | None:
+    """What a trace says of the error that ends a script; None where it ends as it should."""
+    if not isinstance(error, SystemExit):
+        return f"{type(error).__name__}: {error}"
+    if error.code and error.__context__:  # as where torch.multiprocessing has passed an error on
+        return failure_of(error.__context__)
+    return f"it exited with {error.code}" if error.code else None
+
+
+def end_watched(failure: str | None) -> None:
+    """Write the end of this process's trace, where it has one."""
+    if "firetree.observing.watch" in sys.modules:  # else torch would be imported now
+        from firetree.observing import end_watch
+
+        end_watch(failure)
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What a process does, with something before it."""
@@ -135,7 +152,11 @@ class _Prepared:
     def __call__(self, *arguments: Any, **named: Any) -> object:
         prepare_children(self.prepare)
         self.prepare()
-        return self.work(*arguments, **named)
+        try:
+            return self.work(*arguments, **named)
+        except BaseException as error:
+            end_watched(failure_of(error))
+            raise
 
 
 def prepare_children(prepare: Callable[[], object]) -> None:
