@@ -69,7 +69,8 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_ranks_of_another_launcher_are_watched_and_rank_0_tells_the_verdict(script: Path) -> None:
-    code, out, err = firetree("run", "--run-dir", "mine", script, "--lr", "1", ranks=2)
+    observed = "run", "--sync", "observe", "--run-dir", "mine"
+    code, out, err = firetree(*observed, script, "--lr", "1", ranks=2)
     assert (code, out[:4]) == (0, "sum ")
     assert "train.py, 2 workers" in err
     assert err.endswith("\n      $ firetree report mine\n")
@@ -81,16 +82,23 @@ def test_ranks_of_another_launcher_are_watched_and_rank_0_tells_the_verdict(scri
 
 
 def test_a_name_sums_by_that_algorithm_and_ends_with_the_same_weights(script: Path) -> None:
-    _, plain, _ = firetree("run", "--run-dir", "plain", script, ranks=2)
+    _, plain, _ = firetree("run", "--sync", "observe", "--run-dir", "plain", script, ranks=2)
     _, ring, _ = firetree("run", "--sync", "ring", "--run-dir", "ring", script, ranks=2)
     assert float(ring[4:]) == pytest.approx(float(plain[4:]), abs=1e-5)
     assert read_trace("ring").ranks[0].header.algorithm == "ring"
     assert read_trace("plain").ranks[0].header.algorithm == "gloo"
 
 
-def test_a_folder_that_holds_a_run_ends_the_script_in_a_line(script: Path) -> None:
+def test_by_default_it_chooses_and_says_what(script: Path) -> None:
+    code, _, err = firetree("run", "--run-dir", "mine", script, ranks=2)
+    assert code == 0
+    (planned,) = (it for it in read_trace("mine").events if it.kind == "planned")
+    assert f"firetree: auto: {planned.text}\n" in err
+
+
+def test_a_folder_that_holds_a_run_is_refused_before_the_script_runs(script: Path) -> None:
     Path("mine/trace").mkdir(parents=True)
-    code, out, err = firetree("run", "--run-dir", "mine", script, ranks=2)
+    code, out, err = firetree("run", "--run-dir", "mine", script)
     assert (code, out) == (2, "")
     folder = Path("mine").absolute()
     assert err == f"firetree: run folder {folder} holds a run already; choose another\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -26,12 +27,13 @@ from firetree.observing.running import (
     run_script,
     script_traceback,
 )
+from firetree.observing.script_folder import check_holds_no_run
 from firetree.planning.candidates import GLOO
 from firetree.planning.compressions import parse_compression
 from firetree.planning.plan import Plan, load_plan
 from firetree.trace import files
 
-_OBSERVE = "observe"
+_AUTO, _OBSERVE = "auto", "observe"
 _GRACE_S = 25.0
 """Seconds that the script's workers have to end after a signal, and five more."""
 _WRITTEN_S = 3.0
@@ -58,9 +60,10 @@ class RunOptions:
     """In place of a script: a module and its arguments, as after `python -m`."""
     workers: int | None = None
     """Local processes to start, with torchrun's variables; by default the script runs in this one."""
-    sync: str = _OBSERVE
-    """What sums the gradients: `observe` leaves DDP's own all-reduce and only measures; or an
-    algorithm's name, as ring; or a plan's file, from `firetree plan -o`."""
+    sync: str = _AUTO
+    """What sums the gradients. auto: measure the network for some seconds where ranks are on several
+    hosts, take the cheapest way, and another one where links change. observe: leave DDP's own all-reduce,
+    and only measure. Or an algorithm's name, as ring; or a plan's file, from `firetree plan -o`."""
     compression: str = "none"
     """Send fewer bytes: none, fp16, bf16, int8, topk:SHARE or powersgd:RANK. Not with observe."""
     run_dir: Path | None = None
@@ -83,12 +86,14 @@ def run(arguments: list[str]) -> Callable[[], None] | None:
     _check(options, rank_info)
     run_dir = (options.run_dir or runs.new_run_dir(_stem(script))).absolute()
     watch = _Watch(_chosen(options.sync), _of_this_attempt(run_dir), options.compression)
+    is_first = rank_info is None or rank_info.rank == 0
+    if is_first:
+        check_holds_no_run(watch.run_dir)  # early: the script may read its data for long
     if options.workers and rank_info is None:
         _start(options.workers, ["run", *_named(options, run_dir), *arguments], run_dir)
         return None
     if rank_info:
         _tell_as_torchrun(rank_info)
-    is_first = rank_info is None or rank_info.rank == 0
     return partial(_run_watched, script, watch, is_first and not launch.started_here())
 
 
@@ -122,12 +127,12 @@ def _chosen(sync: str) -> str | Plan:
     """What `attach` takes (UserError where it is neither an algorithm nor a plan's file)."""
     if Path(sync).is_file():
         return load_plan(sync)
-    known = (_OBSERVE, *collectives.names(), GLOO)
+    known = (_AUTO, _OBSERVE, *collectives.names(), GLOO)
     if sync.partition(":")[0] not in known:
         raise ArgumentError(
             "sync", f"{sync} is neither an algorithm nor a plan's file{nearest(sync, known)}"
         )
-    if sync not in (_OBSERVE, GLOO):
+    if sync not in (_AUTO, _OBSERVE, GLOO):
         collectives.find(sync)
     return sync
 
@@ -165,6 +170,14 @@ def _tell_as_torchrun(rank_info: launch.RankInfo) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 
+class _Lines(logging.Handler):
+    """Says on standard error what the library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage().removeprefix("firetree.attach: ")
+        output.tell(f"firetree: {said}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Watch:
     """Attaches the models that a process wraps from now on; goes to the processes that it starts, too."""
@@ -174,6 +187,10 @@ class _Watch:
     compression: str
 
     def __call__(self) -> None:
+        logger = logging.getLogger("firetree")
+        logger.addHandler(_Lines())
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # or a script that shows its own log would show ours twice
         once_imported("torch", self._begin)
 
     def _begin(self) -> None:

@@ -11,12 +11,17 @@ from typing import Any
 
 from firetree import trace
 from firetree.durable import lock_folder, new_folder, write_durably
-from firetree.environment import describe_environment
 from firetree.errors import UserError
 from firetree.trace import TraceHeader
 
 _SIGNS = ("recipe.toml", "script.json", "trace")
 """Each is of a run."""
+
+
+def check_holds_no_run(path: Path) -> None:
+    """Raise UserError where a folder holds a run."""
+    if any((path / sign).exists() for sign in _SIGNS):
+        raise UserError(f"run folder {path} holds a run already; choose another")
 
 
 def open_script_folder(
@@ -36,14 +41,15 @@ def open_script_folder(
     Raises:
         UserError: the folder holds a run, is in use, or cannot be written.
     """
+    from firetree.environment import describe_environment  # imports torch
+
     try:
         with ExitStack() as undo:
             new_folder(path)
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             undo.callback(os.close, folder)
             remark = lock_folder(folder, path)
-            if any((path / sign).exists() for sign in _SIGNS):
-                raise UserError(f"run folder {path} holds a run already; choose another")
+            check_holds_no_run(path)
             environment = describe_environment(None, len(headers))
             for name, document in (("script", about), ("environment", environment)):
                 write_durably(path / f"{name}.json", json.dumps(document, indent=1).encode())
