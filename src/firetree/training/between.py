@@ -6,15 +6,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from firetree.observing.run_queue import RunQueue
 from firetree.trace import Phase, PhaseSpan
 
 
 class Between:
-    """The time since the last step's end."""
+    """The time since the last step's end, of the thread that makes it."""
 
     def __init__(self) -> None:
         self._since_s, self._cpu_s = time.monotonic(), time.process_time()
         self._spans: list[PhaseSpan] = []
+        self._run_queue = RunQueue()
+
+    def waited_s(self) -> float:
+        """Seconds that this thread has waited for a CPU since it began."""
+        return self._run_queue.waited_s()
 
     @contextmanager
     def doing(self, phase: Phase) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from textwrap import shorten
@@ -177,9 +177,10 @@ class Journal:
             yield
         except BaseException as error:
             if self._folder:
-                self._folder.add_trace(0, self._steps)
                 kind: EventKind = "ended" if isinstance(error, Interrupted) else "failed"
-                self.note(kind, _reason(error))
+                with suppress(UserError):  # the disk may be why it ends
+                    self._folder.add_trace(0, self._steps)
+                    self.note(kind, _reason(error))
             raise
 
     def note(self, kind: EventKind, text: str) -> None:

@@ -60,7 +60,7 @@ def train_step(
     sent_before = worker.synchroniser.sent_bytes()
     start_s = time.monotonic()
     batch = next(batches).to(worker.device)
-    loaded_s, thread_s = time.monotonic(), time.thread_time()
+    loaded_s, waited_s = time.monotonic(), between.waited_s()
     loss_sum, forward_s = _compute_gradients(worker, batch)
     backward_s = time.monotonic()
     finite = _clip(worker)
@@ -71,10 +71,10 @@ def train_step(
     for part in worker.parts:
         part.after_step(step, looked_at)
     moments = start_s, loaded_s, forward_s, backward_s, time.monotonic()
-    thread_s = time.thread_time() - thread_s
+    waited_s = between.waited_s() - waited_s
     sent_bytes = worker.synchroniser.sent_bytes() - sent_before
     counts = batch.count, sent_bytes
-    return _trace(worker, step, counts, moments, thread_s, between, layers), loss_sum
+    return _trace(worker, step, counts, moments, waited_s, between, layers), loss_sum
 
 
 def _prepare(worker: Worker, step: int, rate: float) -> None:
@@ -146,7 +146,7 @@ def _trace(
     step: int,
     counts: tuple[int, int],
     moments: tuple[float, ...],
-    thread_s: float,
+    waited_s: float,
     between: Between,
     layers: BucketLayers,
 ) -> StepTrace:
@@ -157,7 +157,7 @@ def _trace(
     Args:
         counts: samples, and bytes sent.
         moments: the step's start and the ends of its phases, in seconds.
-        thread_s: CPU time of the main thread since the batch was loaded.
+        waited_s: for a CPU, since the batch was loaded.
     """
     detailed = is_detailed(step)
     said = worker.synchroniser.record.take(detailed)
@@ -172,7 +172,6 @@ def _trace(
     phases = [*before, *(PhaseSpan(phase, *it) for phase, it in zip(own, edges, strict=True))]
     lasted_s = _durations_s(phases)
     computed_s = lasted_s["forward"] + lasted_s["backward"] + lasted_s["optimizer"]
-    on_cpu = worker.device.type == "cpu"
     return StepTrace(
         step=step,
         start_s=phases[0].start_s,
@@ -191,7 +190,7 @@ def _trace(
         saving_s=lasted_s["saving"],
         other_s=lasted_s["other"],
         cpu_s=cpu_s,
-        starved_s=max(0.0, computed_s - thread_s) if on_cpu else 0.0,
+        starved_s=min(waited_s, computed_s),
         passes=(PassSpan(ready_s, backward_s),) if said.buckets else (),
         phases=tuple(it for it in phases if it.end_s > it.start_s) if detailed else (),
     )
