@@ -18,14 +18,14 @@ from firetree.planning.candidates import GLOO
 from firetree.planning.ladder import Ladder, Rung
 from firetree.planning.watch import WINDOW
 from firetree.probing import agent
-from firetree.sync import Synchroniser, choosing
+from firetree.sync import Synchroniser, measuring
 from firetree.wires.secret import VARIABLE, new_secret
 
 SILENT = 2
 
 
 def as_if_on_hosts_of_their_own() -> None:
-    choosing.own_network = lambda: f"host {dist.get_rank()}"  # type: ignore[assignment]
+    measuring.own_network = lambda: f"host {dist.get_rank()}"  # type: ignore[assignment]
 
 
 def heard() -> list[str]:
@@ -84,7 +84,7 @@ def on_several_hosts() -> tuple[list[str], list[float], list[str], int]:
         took += [f"{event.kind}: {event.text}" for event in synchroniser.chooser.events[:2]]
     # On a busy machine sums may take longer than priced, which is then said too.
     lines = [line for line in said if "auto: " in line and "auto: after" not in line]
-    return lines, means, took, len(choosing._measured)
+    return lines, means, took, len(measuring._measured)
 
 
 def test_between_hosts_the_network_is_measured_once_and_the_sums_are_right() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from command import firetree, start
+from command import descendants, firetree, start
 
 from firetree.metrics import read_metrics
 from firetree.trace import RankTrace, StepTrace, Trace, is_detailed, read_trace
@@ -108,12 +108,11 @@ def test_a_lost_rank_is_told_as_the_end_and_rank_0s_steps_are_kept(tmp_path: Pat
         *("train", "digits", "--workers", 2, "--optim.steps", 100_000, "--sync.timeout-s", 3),
         *("--run-dir", tmp_path / "run", "--checkpoint-steps", 40),
     )
-    assert job.stderr is not None
-    for line in job.stderr:
+    assert job.stdout is not None
+    for line in job.stdout:
         if line.startswith("epoch 2"):
             break
-    lost = max(workers_of(job.pid))
-    os.kill(lost, signal.SIGKILL)
+    os.kill(worker_of(job.pid, 1), signal.SIGKILL)
     job.communicate(timeout=60)
     trace = read_trace(tmp_path / "run")
     failed = trace.events[-1]
@@ -122,6 +121,9 @@ def test_a_lost_rank_is_told_as_the_end_and_rank_0s_steps_are_kept(tmp_path: Pat
     assert failed.step == trace.ranks[0].steps[-1].step + 1
 
 
-def workers_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children]
+def worker_of(job: int, rank: int) -> int:
+    """The process of a rank that a job has started."""
+    for pid in descendants(job):
+        if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return pid
+    raise AssertionError(f"no rank {rank} among {descendants(job)}")
