@@ -14,14 +14,13 @@ from firetree.errors import UserError
 def command_of(run_dir: Path, script: str) -> Callable[[str], str]:
     """Gives the command with `auto` for a plan of the network, or with a compression of gradients."""
     if script:
-        return lambda sync: f"firetree run --sync {sync} {_script(run_dir) or script}"
+        return lambda sync: f"firetree run {_RUN[sync]} {_script(run_dir) or script}"
     recipe = shlex.quote(str(run_dir / "recipe.toml"))
+    return lambda sync: f"firetree train {recipe} {_TRAIN[sync]}"
 
-    def train(sync: str) -> str:
-        option = "--plan auto" if sync == "auto" else f"--sync.compression {sync}"
-        return f"firetree train {recipe} {option}"
 
-    return train
+_RUN = {"auto": "--sync auto", "int8": "--sync gloo --compression int8"}
+_TRAIN = {"auto": "--plan auto", "int8": "--sync.compression int8"}
 
 
 def _script(run_dir: Path) -> str:
