@@ -15,13 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firetree.reporting.rounds import StepTable, Times, without
-from firetree.reporting.thresholds import GENERAL_SHARE, OUTLIER, SPECIFIC_SHARE, STARVED_SHARE
+from firetree.reporting.thresholds import (
+    AVOIDABLE_SHARE,
+    GENERAL_SHARE,
+    OUTLIER,
+    SPECIFIC_SHARE,
+    STARVED_SHARE,
+)
 from firetree.reporting.values import Cause
 
 Ranks = tuple[int, ...]
 
 WORK = ("data", "starved", "slow_host", "evaluation", "saving", "other")
 """What ranks do between sums."""
+_AVOIDABLE = ("data", "evaluation", "saving", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +52,8 @@ class Suspect:
     @property
     def counts(self) -> bool:
         """Whether it costs enough to be told."""
-        least = SPECIFIC_SHARE if self.is_fault else GENERAL_SHARE
-        return self.share >= least and not self.is_usual
+        least = AVOIDABLE_SHARE if self.kind in _AVOIDABLE else GENERAL_SHARE
+        return self.share >= (SPECIFIC_SHARE if self.is_fault else least) and not self.is_usual
 
     @property
     def is_fault(self) -> bool:

@@ -14,6 +14,10 @@ STARVED_SHARE = 0.6
 """All ranks are starved where they lack a CPU for this part of the time in which they compute: two workers a
 core, as in many tests on one machine, lack it for half."""
 
+AVOIDABLE_SHARE = 0.2
+"""Reading data, evaluation, saving and a script's own work are told from here on, on all ranks alike too: no
+machine is needed to avoid them."""
+
 FAULT_FIRST = 3.0
 """A fault of one host, rank or link is told before what holds all alike, unless that costs so many times as
 much: a fault is mended, where a network is bought."""
