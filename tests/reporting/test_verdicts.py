@@ -270,7 +270,7 @@ BORDERLINE = {
         "compute",
     ),
     "sums of a quarter of the step": ({"gradient_bytes": 350_000}, "compute"),
-    "rare evaluation": ({"evaluation": every(20, 0.3)}, "compute"),
+    "rare evaluation": ({"evaluation": every(20, 0.2)}, "compute"),
     "the first layer of two": (
         {"layers": (("fc", 900_000), ("out", 100_000)), "gradient_bytes": 4_000_000},
         "network",

@@ -99,9 +99,13 @@ def _gains(found: Diagnosis) -> Sequence[str]:
 def gain_words(gain: Gain) -> str:
     """`1.4 times: gradients as int8 (2.3 in place of 1.6 machines' worth)`."""
     return (
-        f"{gain.speedup:.2f} times: {gain.change} ({gain.machines:.1f} in place of "
-        f"{gain.machines_now:.1f} machines' worth)"
+        f"{gain.speedup:.2f} times: {gain.change} ({_machines(gain.machines)} in place of "
+        f"{_machines(gain.machines_now)} machines' worth)"
     )
+
+
+def _machines(count: float) -> str:
+    return f"{count:.1f}" if count >= 0.95 else f"{count:.2f}"
 
 
 def _judged(found: Diagnosis) -> str:
