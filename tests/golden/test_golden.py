@@ -26,7 +26,14 @@ from firetree.network.document import NETWORK_VERSION
 from firetree.planning.plan import PLAN_VERSION, Plan
 from firetree.probing import Probe
 from firetree.probing.result import PROBE_VERSION
-from firetree.trace import TRACE_VERSION, ChannelSpan, TransferSpan, read_trace
+from firetree.trace import (
+    TRACE_VERSION,
+    ChannelSpan,
+    LayerBytes,
+    LayerSpan,
+    TransferSpan,
+    read_trace,
+)
 from firetree.training import checkpoint
 from firetree.training.checkpoint import STATE_VERSION
 from firetree.training.recipe_file import read_kept_recipe
@@ -147,6 +154,25 @@ def test_the_trace_of_version_2() -> None:
     [wire] = detailed.wires
     assert (wire.peer, wire.tcp.acked_bytes, wire.tcp.min_rtt_s) == (0, 8120, 6e-06)
     assert wire.tcp.app_limited
+
+
+def test_the_trace_of_version_3() -> None:
+    trace = read_trace(FOLDER / "trace-v3")
+    first, second = trace.ranks
+    assert (second.header.name, second.header.address) == ("rank 1 on box-1", "10.0.0.2")
+    assert first.header.layers[0] == LayerBytes("fire6.expand3x3", 14224)
+    assert [(step.step, step.count) for step in second.steps] == [(0, 1), (16, 1), (17, 1), (21, 4)]
+    detailed = second.steps[1]
+    assert detailed.saving_s == 0.1300957509993168
+    assert [it.phase for it in detailed.phases][-3:] == ["backward", "communication", "optimizer"]
+    assert detailed.buckets[0].layers[-1] == "conv10"
+    assert detailed.passes[0].end_s == 6343.1113718175
+    assert detailed.layer_times[0] == LayerSpan("conv1", 0.00125)
+    assert detailed.connections[0].tcp.acked_bytes == 79928
+    assert [event.kind for event in trace.events] == ["started", "slower", "waiting", "failed"]
+    assert first.now is not None
+    assert (first.now.phase, first.now.buckets[0].layers) == ("communication", ("conv10",))
+    assert second.now is None
 
 
 def test_the_metrics_of_a_run() -> None:
