@@ -166,7 +166,7 @@ def test_steps_over_time_have_stretches_events_and_a_tip_for_each_column(
 ) -> None:
     browser = opened(page_of(slow(), tmp_path))
     stretches = browser.find_elements("css selector", ".curve .stretch")
-    assert [it.text.split(",")[0] for it in stretches] == ["ring", "ring", "grown:2"]
+    assert [it.text.split(",")[0] for it in stretches] == ["ring", "ring", "kary_tree:2"]
     pins = [it.text for it in browser.find_elements("css selector", ".pin text")]
     assert pins == ["1–3", "4", "5", "6"]
     events = [it.text for it in browser.find_elements("css selector", ".events li")]

@@ -190,7 +190,7 @@ def test_the_command_writes_the_page_of_a_run(tmp_path: Path) -> None:
     )
     assert (code, err) == (0, "")
     written = html.read_text(encoding="utf-8")
-    assert written.count("<section") == 2
+    assert written.count('<section class="memory">') == 2
     assert out.strip() in written.replace("&#x27;", "'")
     code, _, err = firetree("report", run, "--input", "a1b2??a")
     assert code == 2

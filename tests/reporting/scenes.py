@@ -277,7 +277,7 @@ def slow_host(steps: int = 200) -> Scene:
     hosts = ("ada", "bea", "carl", "dora")
     fast = Conditions((940.0,) * 4, (0.180, 0.182, 0.178, 0.185), (1.0,) * 4)
     slow = Conditions((940.0, 940.0, 940.0, 94.0), fast.compute_s, fast.load)
-    planned = Conditions(slow.mbit_s, fast.compute_s, (1.2, 1.2, 1.2, 0.55), "grown:2")
+    planned = Conditions(slow.mbit_s, fast.compute_s, (1.2, 1.2, 1.2, 0.55), "kary_tree:2")
     third = steps // 3
     return Scene(
         hosts,
@@ -288,7 +288,7 @@ def slow_host(steps: int = 200) -> Scene:
             ("probed", 0, "6.1 s, all ports carry 940 Mbit/s", None),
             ("planned", 0, "ring, 0.26 s a step expected", None),
             ("slower", min(third + 8, steps), "dora sends 94 Mbit/s, 940 expected", 3),
-            ("planned", 2 * third, "grown:2 in place of ring, 0.9 s a step expected", None),
+            ("planned", 2 * third, "kary_tree:2 in place of ring, 0.9 s a step expected", None),
             ("ended", steps, "every step done", None),
         ),
     )

@@ -41,7 +41,7 @@ def test_before_its_first_evaluation_a_run_has_no_accuracy(tmp_path: Path) -> No
 
 def test_a_notebook_shows_the_report_and_a_point_an_evaluation(tmp_path: Path) -> None:
     page = evaluated(tmp_path / "<run>", 0.0, 0.5, 1.0)._repr_html_()
-    assert "&lt;run&gt;" in page
+    assert "&amp;lt;run&amp;gt;" in page  # in a frame of its own
     assert page.count("<circle") == 3
     assert "100.00% at the end" in page
 
