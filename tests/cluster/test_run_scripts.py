@@ -124,7 +124,9 @@ def test_the_exit_code_is_that_of_the_worker_that_died_and_the_trace_names_it(
     assert job.returncode == code
     assert "firetree report mine" in err
     trace = read_trace("mine")
-    first = next(it for it in trace.events if it.kind == "failed")
+    first, second = (it for it in trace.events if it.kind == "failed")
+    assert second.text.startswith("rank 0 on ")
+    assert "CollectiveError: rank 1 went away" in second.text
     assert (first.rank, first.step) == (1, 6)  # whose end its next one would have told
     assert first.text.endswith("went away at step 6")
     assert len(trace.ranks[1].steps) == 6

@@ -36,6 +36,8 @@ from firetree.trace import files
 _AUTO, _OBSERVE = "auto", "observe"
 _GRACE_S = 25.0
 """Seconds that the script's workers have to end after a signal, and five more."""
+_HEARING_S = 3.0
+"""How long ranks have after another one's death: to notice, and to tell the trace where they were."""
 _WRITTEN_S = 3.0
 """How long the trace may take to be written, as where workers were killed."""
 
@@ -151,7 +153,7 @@ def _start(workers: int, arguments: list[str], run_dir: Path) -> None:
     """Run the script in local processes; the first to fail gives the exit code."""
     failure: str | None = None
     try:
-        launch.launch(workers, arguments, grace_s=_GRACE_S, holds_port=False)
+        launch.launch(workers, arguments, grace_s=_GRACE_S, holds_port=False, hearing_s=_HEARING_S)
     except BaseException as error:
         failure = str(error)
         if isinstance(error, WorkerLostError):

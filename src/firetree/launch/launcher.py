@@ -59,12 +59,14 @@ def launch(
     hear: Hear | None = None,
     grace_s: float = 0.0,
     holds_port: bool = True,
+    hearing_s: float = 0.0,
 ) -> None:
     """Run `firetree arguments…` as `workers` local processes and wait for all of them.
 
     After a signal the workers have `grace_s` and a little more to end by themselves. `hear` is told
     each line that rank 0 writes to standard output, in its place. Rank 0 gets the socket where they
-    meet, but where it is to open it by itself: then nobody `holds_port`.
+    meet, but where it is to open it by itself: then nobody `holds_port`. Once one has failed, the others
+    have `hearing_s` to notice and say so before they are ended.
 
     Raises:
         UserError: the first worker's own failure, the port in MASTER_PORT is in use, or too few open
@@ -82,7 +84,8 @@ def launch(
             job.end(number, grace_s + _END_S)
             reports = [failure.report.message for failure in job.failures if failure.report]
             raise Interrupted(number, *reports[:1])
-        meanwhile = job.end(signal.SIGTERM, _END_S)
+        meanwhile = job.wait_for_others(hearing_s)
+        meanwhile = job.end(signal.SIGTERM, _END_S) or meanwhile
         if job.failures:
             cause = interruption(job.failures) or first_cause(job.failures)
             raise Interrupted(meanwhile, str(cause)) if meanwhile else cause
@@ -173,6 +176,14 @@ class _Job:
         """Wait until all have ended, one has failed, or a signal has come, which is given."""
         while self._running and not self.failures:
             if number := self._wait(None):
+                return number
+        return None
+
+    def wait_for_others(self, limit_s: float) -> int | None:
+        """Wait until all have ended, or a signal has come, which is given."""
+        since_s = time.monotonic()
+        while self._running and (left_s := since_s + limit_s - time.monotonic()) > 0:
+            if number := self._wait(left_s):
                 return number
         return None
 

@@ -96,6 +96,7 @@ def _start_collector(
     folder, remark = open_script_folder(run_dir, headers, about)
     if remark:
         logging.getLogger("firetree").warning(remark)
+    logging.getLogger("firetree").info("run folder: %s", run_dir)
     token = secrets.token_hex(TOKEN_BYTES)
     try:
         with closing(reach.listen_at(address)) as listening:
