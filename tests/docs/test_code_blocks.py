@@ -18,11 +18,13 @@ import firetree
 
 NOT_RUN = {
     "README.md": 3,
+    "docs/any-script.md": 1,
     "docs/attach.md": 2,
     "docs/fast-weights.md": 1,
     "docs/is-a-second-machine-worth-it.md": 5,
     "docs/launching.md": 4,
     "docs/training.md": 1,
+    "docs/why-slower.md": 1,
 }
 """Blocks that tests do not run, each with its reason beside it; nobody adds to them unseen."""
 
@@ -43,7 +45,10 @@ def test_each_block_has_a_language_and_each_comment_a_meaning(page: str) -> None
     assert PAGES[page].read_text(encoding="utf-8").count("\n```") == 2 * len(blocks(page))
 
 
-TAKES_LONG = {"docs/training.md": pytest.mark.slow}
+TAKES_LONG = {
+    **dict.fromkeys(("docs/training.md", "docs/why-slower.md"), pytest.mark.slow),
+    **{f"by_{name}.py": pytest.mark.slow for name in ("lightning", "accelerate", "trainer")},
+}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,12 @@ def test_python_runs_from_top_to_bottom(page: str, here: Path) -> None:
         run_on_ranks(2, in_a_users_script, code[True], here)
 
 
-SCRIPTS = [(p, name) for p in PAGES for name, code in files(p).items() if "init_process" in code]
+SCRIPTS = [
+    pytest.param(p, name, marks=TAKES_LONG.get(name, ()))
+    for p in PAGES
+    for name, code in files(p).items()
+    if "init_process" in code or "import firetree" in code
+]
 
 
 @pytest.mark.parametrize(("page", "name"), SCRIPTS)
@@ -90,15 +100,19 @@ def test_commands_run_in_order(page: str, here: Path, commands: dict[str, str]) 
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("page", pages_with("", needs_root=True))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(it, marks=TAKES_LONG.get(it, ())) for it in pages_with("", needs_root=True)],
+)
 def test_commands_of_root_run_in_order(page: str, here: Path, commands: dict[str, str]) -> None:
     run_shell(page, here, commands, needs_root=True)
 
 
-def run_shell(page: str, here: Path, commands: dict[str, str], needs_root: bool) -> None:
+def run_shell(page: str, here: Path, commands: dict[str, str], needs_root: bool) -> str:
+    """Run a page's commands in order; gives what they print."""
     write_files(page, here)
     code = "".join(block.code for block in of(page, "") if block.needs_root == needs_root)
-    run(["sh", "-e", "-c", code], here, commands)
+    return run(["sh", "-e", "-c", code], here, commands)
 
 
 @pytest.mark.parametrize("page", pages_with("console"))

@@ -17,6 +17,11 @@ _NAMES = (
 )
 
 
+def numbers(step: StepTrace) -> dict[str, float]:
+    """What is shown of a step, by its name there."""
+    return {f"firetree/{name}": getattr(step, name) for name in _NAMES}
+
+
 class Board:
     """TensorBoard events in a run's folder; none where TensorBoard is not installed.
 
@@ -45,7 +50,7 @@ class Board:
             return
         writer = Writer(self._folder)
         for step in iter(self._points.get, None):
-            for name in _NAMES:
-                writer.add_scalar(f"firetree/{name}", getattr(step, name), step.step)
+            for name, number in numbers(step).items():
+                writer.add_scalar(name, number, step.step)
             writer.flush()
         writer.close()

@@ -20,8 +20,16 @@ from firetree.observing.connections import TcpConnections
 from firetree.observing.marks import ModelMarks, mark_process
 from firetree.observing.recorder import Recorder, Sums
 from firetree.observing.telemetry import Telemetry, open_telemetry
+from firetree.observing.trackers import Trackers
 from firetree.peers.reach import host_name, known_address
-from firetree.trace import MOST_LAYERS, EventKind, LayerBytes, OpenBucket, TraceHeader
+from firetree.trace import (
+    MOST_LAYERS,
+    EventKind,
+    LayerBytes,
+    OpenBucket,
+    StepTrace,
+    TraceHeader,
+)
 from firetree.wires.mesh import Gather
 
 _MOST_NAMES = 8
@@ -54,6 +62,7 @@ class _Watch:
     run_dir: Path
     recorder: Recorder
     telemetry: Telemetry
+    trackers: Trackers
 
 
 _watch: _Watch | None = None
@@ -83,12 +92,18 @@ def watch_model(
     if _watch is None:
         about = {"command": sys.argv, "sync": sums.algorithm}
         telemetry = open_telemetry(run_dir, _header(model, group, sums), about, gather)
-        recorder = Recorder(telemetry.add, TcpConnections())
+        trackers = Trackers()
+
+        def tell(step: StepTrace) -> None:
+            telemetry.add(step)
+            trackers.add(step)
+
+        recorder = Recorder(tell, TcpConnections())
         telemetry.now = recorder.now
         mark_process(recorder)
         # As by atexit, but in processes too that the script has started by multiprocessing.
         Finalize(None, end_watch, exitpriority=1)
-        _watch = _Watch(run_dir, recorder, telemetry)
+        _watch = _Watch(run_dir, recorder, telemetry, trackers)
     elif _watch.run_dir != run_dir:
         raise ArgumentError(
             "run_dir",
@@ -112,6 +127,7 @@ def end_watch(failure: str | None = None) -> None:
     if watch:
         watch.recorder.end()
         watch.telemetry.close(failure)
+        watch.trackers.tell()
 
 
 def _inner(model: nn.Module) -> nn.Module:
