@@ -40,7 +40,7 @@ class _Handler:
 
 def attach(
     accelerator: Accelerator,
-    algorithm: str | Plan = "binomial_tree",
+    algorithm: str | Plan = "auto",
     *,
     compression: str = "none",
     timeout_s: float | None = None,

@@ -30,7 +30,7 @@ class Strategy(DDPStrategy):  # type: ignore[misc]  # Lightning's, which mypy do
 
     def __init__(
         self,
-        algorithm: str | Plan = "binomial_tree",
+        algorithm: str | Plan = "auto",
         *,
         compression: str = "none",
         timeout_s: float | None = None,

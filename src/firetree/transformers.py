@@ -39,7 +39,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # of transformers, which
 
     def __init__(
         self,
-        algorithm: str | Plan = "binomial_tree",
+        algorithm: str | Plan = "auto",
         *,
         compression: str = "none",
         timeout_s: float | None = None,

@@ -23,8 +23,8 @@ Options = dict[str, Any] | None
 """How to attach; None for plain DDP."""
 WAYS: dict[str, Options] = {
     "DDP": None,
+    "auto": {},
     "gloo": {"algorithm": "gloo"},
-    "ring": {"algorithm": "ring"},
     "fp16": {"algorithm": "ring", "compression": "fp16"},
 }
 Found = dict[str, list[Tensor]]
@@ -102,9 +102,9 @@ def fit_by_lightning(
 def by_lightning(folder: Path) -> tuple[Found, dict[str, int]]:
     """Weights by the name of a way, and how often a rank evaluated."""
     ended = {way: fit_by_lightning(folder, options) for way, options in WAYS.items()}
-    half = fit_by_lightning(folder, WAYS["ring"], epochs=1)
+    half = fit_by_lightning(folder, WAYS["auto"], epochs=1)
     half.save_checkpoint(folder / "half.ckpt")
-    ended["resumed"] = fit_by_lightning(folder, WAYS["ring"], start=folder / "half.ckpt")
+    ended["resumed"] = fit_by_lightning(folder, WAYS["auto"], start=folder / "half.ckpt")
     nets = {way: trainer.lightning_module for way, trainer in ended.items()}
     return (
         {way: weights(net) for way, net in nets.items()},
@@ -140,7 +140,7 @@ def by_accelerate() -> tuple[Found, list[str], dict[str, str]]:
 
     small = DistributedDataParallelKwargs(bucket_cap_mb=0.0001)
     found = {way: fit_by_accelerate(options) for way, options in WAYS.items()}
-    found["small buckets"] = fit_by_accelerate(WAYS["ring"], small)
+    found["small buckets"] = fit_by_accelerate(WAYS["auto"], small)
 
     two = Accelerator(cpu=True)
     firetree.accelerate.attach(two, "ring")
@@ -186,21 +186,17 @@ def trainer_of_transformers(folder: Path, options: Options, steps: int = 6) -> A
     )
 
 
-def by_transformers(folder: Path) -> tuple[Found, list[int]]:
-    """Weights by the name of a way; and the steps of a Trainer that trains twice."""
+def by_transformers(folder: Path) -> Found:
+    """Weights by the name of a way."""
     found = {}
     for way, options in WAYS.items():
         trainer = trainer_of_transformers(folder / way, options)
         trainer.train()
         found[way] = weights(trainer.model)
-    resumed = trainer_of_transformers(folder / "resumed", WAYS["ring"])
-    resumed.train(resume_from_checkpoint=str(folder / "ring" / "checkpoint-3"))
+    resumed = trainer_of_transformers(folder / "resumed", WAYS["auto"])
+    resumed.train(resume_from_checkpoint=str(folder / "auto" / "checkpoint-3"))
     found["resumed"] = weights(resumed.model)
-    steps, twice = [], trainer_of_transformers(folder / "twice", WAYS["ring"], steps=3)
-    for _ in range(2):
-        twice.train()
-        steps.append(twice.state.global_step)
-    return found, steps
+    return found
 
 
 def by_all(folder: Path, run_dir: Path) -> tuple[Any, Any, Any]:
@@ -210,6 +206,8 @@ def by_all(folder: Path, run_dir: Path) -> tuple[Any, Any, Any]:
     observe: Options = {"algorithm": "observe", "run_dir": run_dir}
     fit_by_lightning(folder, observe)
     fit_by_accelerate(observe)
-    trainer_of_transformers(folder / "observed", observe).train()
+    twice = trainer_of_transformers(folder / "observed", observe, steps=3)
+    for _ in range(2):  # the model is attached already when it trains again
+        twice.train()
     end_watch()
     return found

@@ -28,7 +28,11 @@ def meshed(group: dist.ProcessGroup | None = None, timeout_s: float = 60.0) -> M
 
 
 def run_on_ranks(
-    world_size: int, function: Callable[..., Any], *args: Any, lost: Collection[int] = ()
+    world_size: int,
+    function: Callable[..., Any],
+    *args: Any,
+    lost: Collection[int] = (),
+    within_s: float = DEADLINE_S,
 ) -> list[Any]:
     """Call `function(*args)` on each of `world_size` ranks and give back what each returned.
 
@@ -47,7 +51,8 @@ def run_on_ranks(
         pipes.append(receiver)
         processes.append(process)
     try:
-        return _collect({rank: pipe for rank, pipe in enumerate(pipes) if rank not in lost})
+        here = {rank: pipe for rank, pipe in enumerate(pipes) if rank not in lost}
+        return _collect(here, within_s)
     finally:
         for rank, process in enumerate(processes):
             process.join(timeout=0 if rank in lost else 5)
@@ -56,12 +61,12 @@ def run_on_ranks(
                 process.join()
 
 
-def _collect(pipes: dict[int, Connection]) -> list[Any]:
+def _collect(pipes: dict[int, Connection], within_s: float) -> list[Any]:
     results: dict[int, Any] = {}
     rank_of = {id(pipe): rank for rank, pipe in pipes.items()}
     while len(results) < len(pipes):
         waiting = [pipe for rank, pipe in pipes.items() if rank not in results]
-        ready = wait(waiting, timeout=DEADLINE_S)
+        ready = wait(waiting, timeout=within_s)
         assert ready, f"ranks {[rank_of[id(pipe)] for pipe in waiting]} did not end in time"
         for pipe in ready:
             rank = rank_of[id(pipe)]
