@@ -9,7 +9,7 @@ from firetree.commands.pages.report.marks import NONE, bar, legend, name, table,
 from firetree.commands.pages.report.moments import PHASES
 from firetree.network import format_duration
 from firetree.network.units import format_bytes
-from firetree.reporting import Diagnosis, RankReport, StepParts
+from firetree.reporting import Diagnosis, Gain, RankReport, StepParts
 from firetree.trace import Event
 
 MOST_BUCKETS, MOST_RANKS, MOST_EVENTS = 8, 64, 200
@@ -69,14 +69,17 @@ def _next(found: Diagnosis) -> str:
         if told.command
         else ""
     )
-    gain = (
-        f'<p class="gain"><b>{told.gain.speedup:.2g}×</b> the samples a second: '
-        f"{format_duration(told.gain.step_s)} a step in place of {format_duration(found.step_s)}</p>"
-        if told.gain
-        else ""
-    )
     advice = f"<p>{text(told.advice)}</p>" if told.advice else ""
+    gain = _gain(told.gain) if told.gain else ""
     return f'<section class="next"><h2>Do next</h2>{advice}{command}{gain}</section>'
+
+
+def _gain(told: Gain) -> str:
+    now_s = told.step_s * told.speedup
+    return (
+        f'<p class="gain"><b>{told.speedup:.2f}×</b> the samples a second: '
+        f"{format_duration(told.step_s)} a step in place of {format_duration(now_s)}</p>"
+    )
 
 
 def _figures(found: Diagnosis) -> str:
@@ -95,8 +98,11 @@ def _figures(found: Diagnosis) -> str:
 
 
 def _layers(layers: Sequence[str], most: int = 3) -> str:
+    if not layers:
+        return ""
     shown = ", ".join(map(name, layers[:most]))
-    return shown + (f" and {len(layers) - most} more" if len(layers) > most else "")
+    more = f" and {len(layers) - most} more" if len(layers) > most else ""
+    return f"<small>layers</small> {shown}{more}"
 
 
 def ranks(found: Diagnosis) -> str:
