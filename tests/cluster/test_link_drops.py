@@ -122,4 +122,5 @@ def test_attached_sums_on_healthy_links_keep_their_way(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     said = lines_of(EQUAL, [sys.executable, str(script), "200"])
-    assert not any("times as long" in line for line in said)
+    # A machine with other work makes sums longer than priced, which links do not explain.
+    assert sum("should take" in line for line in said) == 1, said
