@@ -35,7 +35,7 @@ _BUSY = 0.05
 """The largest share of the time that writing takes: to a slow disk, it is done less often."""
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 """A host that is gone without a word is noticed after 25 s."""
-_GENTLE = 10
+_GENTLE = 5
 """Of nice: training comes first."""
 _MOST_UNSENT_BYTES = 1 << 16
 
