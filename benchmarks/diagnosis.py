@@ -8,7 +8,7 @@ Scripts of `diagnosis/` run unchanged by `firetree run --sync observe` on three 
 | slow download: one host receives at 30 to 80 Mbit/s | slow_download | that rank |
 | thin uplink: two racks are joined by 30 to 80 Mbit/s | thin_uplink | the ranks of one of the racks |
 | CPU quota: one host has 4 to 8 % of a core | starved or slow_host | that rank |
-| slow loader: reading takes 80 to 200 ms a batch on one rank | data | that rank |
+| slow loader: reading a batch takes 2 to 4 healthy steps on one rank | data | that rank |
 | slow loaders: it does so on all | data | all ranks |
 | paused host: SIGSTOP for 1.5 to 3 s, once or twice | paused | that rank |
 | heavy layer: one layer takes 8 to 16 times as long | heavy_layer | that layer |

@@ -138,10 +138,10 @@ def _with_cause(case: Case, victim: int, dice: random.Random) -> Case:
         case "CPU quota":
             return replace(case, cores=dice.uniform(0.04, 0.08), victims=one)
         case "slow loader":
-            slow = {"--slow-rank": victim, "--slow-ms": dice.uniform(80, 200)}
+            slow = {"--slow-rank": victim, "--slow-ms": _slow_ms(case, dice)}
             return replace(case, options=slow, victims=one)
         case "slow loaders":
-            return replace(case, options={"--slow-ms": dice.uniform(80, 200)})
+            return replace(case, options={"--slow-ms": _slow_ms(case, dice)})
         case "paused host":
             starts = sorted(dice.uniform(1.5, 5.0) for _ in range(dice.choice((1, 2))))
             spans = tuple((start, dice.uniform(1.5, 3.0)) for start in starts)
@@ -154,6 +154,11 @@ def _with_cause(case: Case, victim: int, dice: random.Random) -> Case:
             return replace(case, neighbours=dice.choice((3, 4)))
         case _:
             return case
+
+
+def _slow_ms(case: Case, dice: random.Random) -> float:
+    """What reading a batch takes: longer than a step, as workers of a loader read during one."""
+    return 1e3 * STEPS_S[case.script] * dice.uniform(2, 4)
 
 
 _TIMES_SLOWER = {

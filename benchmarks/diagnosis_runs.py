@@ -50,9 +50,6 @@ def verdict_of(case: Case) -> Verdict:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="firetree-diagnosis-"))
         )
         lab = stack.enter_context(Lab(case.network))
-        for host in range(case.network.size):
-            for _ in range(case.neighbours):
-                lab.start(host, BUSY)
         ranks = _Ranks(case, lab, folder)
         stack.callback(ranks.end)
         ranks.start()
@@ -100,6 +97,9 @@ class _Ranks:
     def run_through(self) -> None:
         """Let what is wrong happen at its times, and wait for all ranks."""
         self._wait(lambda: "step" in self._said(0))
+        for host in range(self._case.network.size):
+            for _ in range(self._case.neighbours):
+                self._lab.start(host, BUSY)
         if self._case.cores is not None:
             self._lab.limit_cpu(self._victim, self._case.cores)
         start_s = time.monotonic()
@@ -132,7 +132,7 @@ class _Ranks:
 
     def _last_words(self) -> str:
         ends = [
-            f"rank {rank} ({process.exitcode}): {self._said(rank)[-600:]}"
+            f"rank {rank} ({process.exitcode}): {self._said(rank)[-1500:]}"
             for rank, process in enumerate(self._processes)
         ]
         return "\n".join(ends)

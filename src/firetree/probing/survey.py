@@ -60,6 +60,9 @@ _FAN = 6
 """How many others fill a host's port, in each direction."""
 _MOST_SPREAD = 4
 """How many hosts outside its group each host sends to."""
+_LEAST_SPAN = 0.2
+_MOST_FASTER = 2.0
+"""How much faster than ever before one host may send to another."""
 _UNSTEADY = 0.04
 _LATE = 2.0
 _MOST_ALONE_ROUNDS, _ALONE_REPEATS = 8, 3
@@ -244,11 +247,11 @@ class Survey:
         for group in suspected(hosts, self.observed.pair_rates(), ports):
             outside = [host for host in hosts if host not in group]
             if len(group) > 1 and outside and ports.keys() >= set(hosts):
-                self.observed.trials.append(self._try_group(group, outside, ports))
+                self.observed.trials += self._try_group(group, outside, ports)
 
     def _try_group(
         self, group: Group, outside: Sequence[int], ports: Mapping[int, tuple[float, float]]
-    ) -> RackTrial:
+    ) -> list[RackTrial]:
         sums: list[tuple[float, float]] = []
         allowed: list[tuple[float, float]] = []
         for _ in range(self._chosen.trial_repeats):
@@ -257,15 +260,15 @@ class Survey:
             rates = self._stream(flows)
             inside = set(group)
             leaving = sum(rate for (a, _), rate in rates.items() if a in inside)
-            sums.append((leaving, sum(rates.values()) - leaving))
-            allowed.append((_by_ports(out, ports), _by_ports([(b, a) for a, b in out], ports)))
-        return RackTrial(
-            group,
-            tuple(leaving for leaving, _ in sums),
-            tuple(coming for _, coming in sums),
-            median(leaving for leaving, _ in allowed),
-            median(coming for _, coming in allowed),
-        )
+            coming = sum(rate for (_, b), rate in rates.items() if b in inside)
+            if leaving and coming:
+                sums.append((leaving, coming))
+                allowed.append((_by_ports(out, ports), _by_ports([(b, a) for a, b in out], ports)))
+        if not sums:  # nothing came through in time, so nothing can be said
+            return []
+        out_bytes_s, in_bytes_s = zip(*sums, strict=True)
+        of_ports = (median(rates) for rates in zip(*allowed, strict=True))
+        return [RackTrial(group, out_bytes_s, in_bytes_s, *of_ports)]
 
     def _measure_alone(self) -> None:
         pairs = unexplained(self.observed)
@@ -295,17 +298,18 @@ class Survey:
         """Run these flows at once for a span; returns the rate at which each arrived."""
         flows = [pair for pair in flows if self._team.members.keys() >= set(pair)]
         add_up = any(len({pair[side] for pair in flows}) < len(flows) for side in (0, 1))
+        span_s = self._span_s(flows)
         orders = {
             host: Stream(
                 tuple((b, self._window(a, b, flows)) for a, b in flows if a == host),
                 tuple(a for a, b in flows if b == host),
-                self._chosen.span_s,
+                span_s,
                 _allowance(host, flows, self._chosen.most_bytes),
                 add_up,
             )
             for host in dict.fromkeys(host for pair in flows for host in pair)
         }
-        answers = self._team.ask(orders, Streamed, self._chosen.span_s)
+        answers = self._team.ask(orders, Streamed, span_s)
         self._let_drain(answers)
         rates = {
             (a, b): rate
@@ -330,6 +334,21 @@ class Survey:
         orders = {b: Drain(tuple(senders)) for b, senders in totals.items()}
         self._team.ask(orders, Drained, _STEP_LIMIT_S)
 
+    def _span_s(self, flows: Sequence[Pair]) -> float:
+        """How long to stream, so that the fastest host does not run out of bytes before the others."""
+        longest_s = self._chosen.span_s
+        for host in {a for a, _ in flows}:
+            sent = sum(self._likely(*pair) for pair in flows if pair[0] == host)
+            most_bytes = _allowance(host, flows, self._chosen.most_bytes)
+            longest_s = min(longest_s, most_bytes / max(1.0, min(sent, self._up.get(host, 0.0))))
+        return max(_LEAST_SPAN * self._chosen.span_s, longest_s)
+
+    def _likely(self, a: int, b: int) -> float:
+        """The most that a will send to b, as far as measurements tell; 0 where there are none."""
+        most = min(self._up.get(a, 0.0), self._down.get(b, 0.0))
+        known = self.observed.pair_rates().get((a, b))
+        return min(most, _MOST_FASTER * max(known)) if known else most
+
     def _window(self, a: int, b: int, flows: Sequence[Pair]) -> int:
         """How many bytes may be under way from a to b beside the other flows of both."""
         sharing = max(sum(pair[0] == a for pair in flows), sum(pair[1] == b for pair in flows))
@@ -337,7 +356,7 @@ class Survey:
         if not (self._up.get(a) and self._down.get(b)):
             return max(least, _FIRST_WINDOW_BYTES // sharing)
         echoes_s = self.observed.echoes_s.get((min(a, b), max(a, b)), [0.0])
-        rate = min(self._up[a], self._down[b]) / sharing
+        rate = min(self._likely(a, b), self._up[a] / sharing, self._down[b] / sharing)
         return int(min(most, max(least, rate * (_WINDOW_S + 3 * median(echoes_s)))))
 
     def _at_once(self, allowed: Callable[[int], int]) -> dict[str, int]:
