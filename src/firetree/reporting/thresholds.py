@@ -33,8 +33,8 @@ CHANGE = 1.33
 """Two stretches are told apart where a typical step differs by this factor: on shared machines one minute
 differs from the next by less."""
 
-SHORTEST_STRETCH = 5
-"""Steps of a stretch at least: fewer slow steps are outliers, which the p95 shows."""
+SHORTEST_STRETCH = 8
+"""Steps of a stretch at least: fewer slow steps pass, as when others use the machine; the p95 shows them."""
 
 LONG_STRETCH = 10
 """A verdict is of the last stretch with so many steps, or of the longest where none has."""
