@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
@@ -83,11 +84,11 @@ def _observe_when_sharded(algorithm: str | Plan, run_dir: Path) -> None:
             handle.remove()
         if watched_run():
             return
-        if algorithm != OBSERVE:
+        if algorithm != OBSERVE and dist.get_rank() == 0:
             _LOG.warning(
                 "FSDP shards the weights of %s: its collectives are only measured; to let firetree sum "
                 "gradients, wrap the model in DistributedDataParallel instead",
-                type(root).__name__,
+                type(root).__name__.removeprefix("FSDP"),
             )
         attach(root, OBSERVE, run_dir=run_dir)  # type: ignore[call-overload]
 
