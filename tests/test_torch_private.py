@@ -15,8 +15,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "firetree"
 TREES = {
     str(path.relative_to(SOURCE)): ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")
 }
-PYTHONS_OWN = {"_replace", "_asdict", "_fields", "_exit"}
-"""Of named tuples and `os`: documented, in spite of their names."""
+PYTHONS_OWN = {"_Popen", "_replace", "_asdict", "_fields", "_exit"}
+"""Of named tuples and `os`: documented, in spite of their names; and by which multiprocessing starts."""
 
 
 def private(name: str) -> bool:
