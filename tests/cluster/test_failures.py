@@ -325,7 +325,7 @@ def test_other_images_cannot_resume_a_run(tmp_path: Path) -> None:
             "unknown option '--model'; give MODEL without an option",
         ),
         (("predict", "-m", "X"), "unknown option '-m'"),
-        ((), "firetree has no command; expected one of train, report, plan, "),
+        ((), "firetree has no command; expected one of train, run, report, plan, "),
         (("train",), "RECIPE is missing; see firetree train --help"),
         (("compress",), "MODEL and OUT.fire are missing; see firetree compress --help"),
         (("scan", "X"), "--images is missing; see firetree scan --help"),

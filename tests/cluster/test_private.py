@@ -85,7 +85,7 @@ def test_what_cannot_be_private_is_refused_in_one_line(
 def test_a_secret_for_what_sends_nothing_is_refused_in_one_line(tmp_path: Path) -> None:
     code, _, err = firetree("report", tmp_path, "--secret", tmp_path / "secret")
     assert (code, err.count("\n")) == (2, 1), err
-    assert "--secret is for train, probe, bench, sweep, lab; report sends nothing" in err
+    assert "--secret is for train, run, probe, bench, sweep, lab; report sends nothing" in err
 
 
 def test_a_run_in_private_plans_without_gloo(tmp_path: Path) -> None:

@@ -132,7 +132,10 @@ def test_a_module_runs_as_under_python(name: str, tmp_path: Path) -> None:
             "--sync rong is neither an algorithm nor a plan's file; did you mean 'ring'?",
         ),
         (["--workers", "0", "x.py"], "--workers 0; expected 1 or more"),
-        (["--compression", "int8", "x.py"], "--compression int8 with observe; name an algorithm"),
+        (
+            ["--sync", "observe", "--compression", "int8", "x.py"],
+            "--compression int8 with observe; name an algorithm",
+        ),
         (["--wrkers", "2", "x.py"], "unknown option '--wrkers'; did you mean '--workers'?"),
         (["--secret"], "--secret has no value; expected a file of firetree secret new"),
     ],

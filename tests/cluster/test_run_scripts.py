@@ -150,7 +150,9 @@ def test_a_spawned_process_that_raises_is_named_with_its_error(script: Path) -> 
     assert first.text.endswith("failed at step 7: ValueError: too hot")
 
 
-@pytest.mark.parametrize("how", [("--no-python", "firetree"), ("-m", "firetree")])
+@pytest.mark.parametrize(
+    "how", [("--no-python", str(Path(sys.executable).with_name("firetree"))), ("-m", "firetree")]
+)
 def test_torchrun_starts_it(how: tuple[str, ...], script: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, *how, "run", "--run-dir", "mine", script]

@@ -191,7 +191,8 @@ def test_the_command_writes_the_page_of_a_run(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     written = html.read_text(encoding="utf-8")
     assert written.count('<section class="memory">') == 2
-    assert out.strip() in written.replace("&#x27;", "'")
+    verdict = out.split("\n\n")[1].replace("\n", " ")
+    assert verdict in written.replace("&#x27;", "'")
     code, _, err = firetree("report", run, "--input", "a1b2??a")
     assert code == 2
     assert err == "firetree: --input a1b2??a without --html; add --html PAGE\n"

@@ -151,7 +151,7 @@ def _follow(
         at(f"step {step + 1}")
         looked_at = course.is_looked_at(step + 1)
         try:
-            trace, loss_sum = train_step(worker, batches, step, rate, between, layers, looked_at)
+            trace, loss_sum = train_step(worker, batches, step, rate, looked_at, between, layers)
         except NotFiniteError as error:
             left_out += 1
             if recipe.on_nan == "stop" or left_out == MOST_LEFT_OUT:

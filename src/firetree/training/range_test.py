@@ -98,7 +98,7 @@ def _points(worker: Worker, batches: Iterator[TaskBatch]) -> Iterator[RangePoint
     for step in range(STEPS):
         rate = LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (STEPS - 1))
         try:
-            trace, loss_sum = train_step(worker, batches, step, rate, between, {})
+            trace, loss_sum = train_step(worker, batches, step, rate, between=between)
         except NotFiniteError:
             return
         totals = torch.tensor([loss_sum, trace.samples], dtype=torch.float64)

@@ -42,18 +42,20 @@ def train_step(
     batches: Iterator[TaskBatch],
     step: int,
     rate: float,
-    between: Between,
-    layers: BucketLayers,
     looked_at: bool = True,
+    between: Between | None = None,
+    layers: BucketLayers | None = None,
 ) -> tuple[StepTrace, float]:
     """Make one step of synchronous SGD; return its trace and the sum of this rank's losses.
 
-    The trace begins where the last step ended, with what was done `between`. Where the weights are `looked_at` after it, ranks between two averages of local steps average them.
+    The trace begins where the last step ended, with what was done `between`, or with the step. Where the
+    weights are `looked_at` after it, ranks between two averages of local steps average them.
 
     Raises:
         CollectiveError: another rank went away.
         NotFiniteError: a loss or gradient is NaN or infinite, on all ranks alike; the step is undone.
     """
+    between = between or Between()
     _prepare(worker, step, rate)
     for part in worker.parts:
         part.before(step)
@@ -74,7 +76,7 @@ def train_step(
     waited_s = between.waited_s() - waited_s
     sent_bytes = worker.synchroniser.sent_bytes() - sent_before
     counts = batch.count, sent_bytes
-    return _trace(worker, step, counts, moments, waited_s, between, layers), loss_sum
+    return _trace(worker, step, counts, moments, waited_s, between, layers or {}), loss_sum
 
 
 def _prepare(worker: Worker, step: int, rate: float) -> None:
