@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
@@ -177,6 +178,7 @@ def be_late(*_: object) -> agent.Finding:
     raise OSError("too late")
 
 
+@pytest.mark.slow
 def test_where_a_rank_does_not_answer_the_probe_all_take_the_backends_sums_and_say_so() -> None:
     first, *others = run_on_ranks(3, with_a_rank_that_leaves_the_probe)
     assert first[0] == [

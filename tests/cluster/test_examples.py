@@ -20,6 +20,7 @@ def run(*command: object, exit_code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_gpt_learns_its_own_documentation_under_torchrun() -> None:
     small = ("--steps", 40, "--width", 64, "--layers", 1, "--batch-size", 4)
     said = run(*TORCHRUN, EXAMPLES / "gpt_text.py", *small)

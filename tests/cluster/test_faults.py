@@ -79,7 +79,9 @@ def test_a_run_says_for_whom_it_waits_and_when_they_came(tmp_path: Path) -> None
 
 
 @lab_is_here
-@pytest.mark.parametrize(("algorithm", "cut"), [("binomial_tree", 2), ("gloo", 0)])
+@pytest.mark.parametrize(
+    ("algorithm", "cut"), [("binomial_tree", 2), pytest.param("gloo", 0, marks=pytest.mark.slow)]
+)
 def test_a_host_that_is_cut_off_is_named_by_itself_by_the_others_and_by_the_lab(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], algorithm: str, cut: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import torch
 import torch.distributed as dist
 from ranks import run_on_ranks
@@ -44,6 +45,7 @@ def be_busy_for(limit_s: float) -> None:
     agent._obey = late
 
 
+@pytest.mark.slow
 def test_a_rank_that_answers_late_leaves_the_plan_as_it_is_on_all() -> None:
     found = run_on_ranks(3, news_of_a_change, 3.0)
     for news, stays in found:
@@ -64,6 +66,7 @@ def news_from_the_first_step_on(hosts: int) -> list[tuple[str, list[str]] | None
     return [it and (it.text, [kind for kind, _ in it.events]) for it in news]
 
 
+@pytest.mark.slow
 def test_sums_slow_from_the_first_step_on_are_probed_for_once_and_usual_from_then_on() -> None:
     for news in run_on_ranks(2, news_from_the_first_step_on, 2):
         [(text, kinds)] = filter(None, news)

@@ -115,7 +115,10 @@ def test_a_rank_that_raises_shows_its_own_traceback_and_the_others_name_it(scrip
     assert failed.text.endswith("failed at step 7: ValueError: too hot")
 
 
-@pytest.mark.parametrize(("how", "value", "code"), [("exit", 7, 7), ("signal", 9, 137)])
+@pytest.mark.parametrize(
+    ("how", "value", "code"),
+    [pytest.param("exit", 7, 7, marks=pytest.mark.slow), ("signal", 9, 137)],
+)
 def test_the_exit_code_is_that_of_the_worker_that_died_and_the_trace_names_it(
     how: str, value: int, code: int, script: Path
 ) -> None:
@@ -132,6 +135,7 @@ def test_the_exit_code_is_that_of_the_worker_that_died_and_the_trace_names_it(
     assert len(trace.ranks[1].steps) == 6
 
 
+@pytest.mark.slow
 def test_processes_that_the_script_spawns_are_watched_too(script: Path) -> None:
     port = free_port()
     code, out, err = firetree("run", "--run-dir", "mine", script, "spawn", port)
@@ -151,7 +155,11 @@ def test_a_spawned_process_that_raises_is_named_with_its_error(script: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "how", [("--no-python", str(Path(sys.executable).with_name("firetree"))), ("-m", "firetree")]
+    "how",
+    [
+        ("--no-python", str(Path(sys.executable).with_name("firetree"))),
+        pytest.param(("-m", "firetree"), marks=pytest.mark.slow),
+    ],
 )
 def test_torchrun_starts_it(how: tuple[str, ...], script: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -40,7 +40,7 @@ def train_steps(model: str, data: str) -> tuple[dict[str, torch.Tensor], float]:
     ("model", "data"),
     [
         ("fast_weights", "associative_retrieval"),
-        ("delta", "multi_query_recall"),
+        pytest.param("delta", "multi_query_recall", marks=pytest.mark.slow),
         pytest.param("lstm", "multi_query_recall", marks=pytest.mark.slow),
     ],
 )

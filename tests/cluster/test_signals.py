@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         pytest.param(signal.SIGINT, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, "launcher", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "worker", marks=pytest.mark.slow),
-        (signal.SIGUSR1, "worker"),
+        pytest.param(signal.SIGUSR1, "worker", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "worker", marks=pytest.mark.slow),
     ],
 )

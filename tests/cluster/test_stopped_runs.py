@@ -58,7 +58,7 @@ def slow(*values: object) -> object:
         slow(2, ("--sync.compression", "topk:0.05", "--sync.algorithm", "ring")),
         slow(3, ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars")),
         slow(2, NORMED),
-        (2, (*NORMED, "--sync.compression", "topk:0.1")),
+        slow(2, (*NORMED, "--sync.compression", "topk:0.1")),
         slow(3, (*LOCAL, *DILOCO)),
         slow(2, (*LOCAL, *NORMED, "--optim.accumulate", 2)),
         (2, (*LOCAL, "--optim.optimizer", "adam", "--sync.compression", "int8")),

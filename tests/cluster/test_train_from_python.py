@@ -49,6 +49,7 @@ except KeyboardInterrupt as error:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_script_keeps_a_checkpoint_and_can_go_on(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     script = subprocess.Popen(

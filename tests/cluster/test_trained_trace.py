@@ -91,6 +91,7 @@ def test_the_run_says_when_it_began_and_ended(trace: Trace) -> None:
     assert ended.at_s >= first.steps[-1].start_s
 
 
+@pytest.mark.slow
 def test_a_resumed_run_begins_anew_in_the_same_trace(run_dir: Path) -> None:
     code, _, err = firetree(
         *("train", "digits", "--workers", 2, "--optim.steps", STEPS + 5, "--run-dir", run_dir),
@@ -103,6 +104,7 @@ def test_a_resumed_run_begins_anew_in_the_same_trace(run_dir: Path) -> None:
     assert [step.step for step in again.ranks[1].steps] == list(range(STEPS + 5))
 
 
+@pytest.mark.slow
 def test_a_lost_rank_is_told_as_the_end_and_rank_0s_steps_are_kept(tmp_path: Path) -> None:
     job = start(
         *("train", "digits", "--workers", 2, "--optim.steps", 100_000, "--sync.timeout-s", 3),

@@ -33,6 +33,7 @@ dist.destroy_process_group()
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("algorithm", ["observe", pytest.param("ring", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_slow_port_of_a_host_is_named(algorithm: str, tmp_path: Path) -> None:
     script, run_dir = tmp_path / "mine.py", tmp_path / "run"
     script.write_text(SCRIPT)
