@@ -53,6 +53,7 @@ def worker(launcher: int, rank: int) -> int:
     raise AssertionError(f"no rank {rank}")
 
 
+@pytest.mark.slow
 def test_the_launcher_names_a_stopped_worker_soon_after_the_timeout(tmp_path: Path) -> None:
     job = start("train", "digits", "--workers", 3, "--run-dir", tmp_path / "run", *ENDLESS)
     wait_for_checkpoint(tmp_path / "run")

@@ -74,6 +74,7 @@ def rank_of(pid: int) -> int | None:
     return ranks[0] if ranks else None
 
 
+@pytest.mark.slow
 def test_after_lost_workers_all_start_again_until_the_run_is_done(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     job = start(

@@ -79,6 +79,7 @@ def test_a_run_that_was_stopped_off_its_schedule_ends_with_the_same_bits(
     assert last_weights(run_dir) == last_weights(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_another_number_of_workers_goes_on_with_the_mean(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run = own_run(run_dir, "--model.batch-norm", True, "--sync.compression", "int8")
