@@ -89,12 +89,15 @@ class Recorder:
     Args:
         tell: gets each step once it is over.
         connections: what the kernel says, asked in detailed steps.
+
+    Attributes:
+        detailed: whether the part under way may be told in detail; each gradient asks.
     """
 
     def __init__(self, tell: Callable[[StepTrace], object], connections: Connections):
         self._tell, self._connections, self._run_queue = tell, connections, RunQueue()
         self._sums: list[ref[Sums]] = []
-        self._step = 0
+        self._step, self.detailed = 0, True
         self._parts: list[_Part] = []
         self._stepped: set[Hashable] = set()
         self._has_optimizers = False
@@ -121,11 +124,6 @@ class Recorder:
     def step(self) -> int:
         """The number of the step under way; one that is over but not told yet counts as well."""
         return self._step + bool(self._parts)
-
-    @property
-    def detailed(self) -> bool:
-        """Whether the part under way is told in detail."""
-        return is_detailed(self._step) or is_detailed(self.step)
 
     @property
     def since_s(self) -> float:
@@ -253,6 +251,7 @@ class Recorder:
         if detailed:
             part.connections = self._connections.take()
         self._parts.append(part)
+        self.detailed = is_detailed(self._step) or is_detailed(self.step)
         self._begin_part(now_s)
 
     def _say(self, model: int, sums: Sums, detailed: bool) -> Communication:
