@@ -107,6 +107,17 @@ def by_a_closure(run_dir: Path) -> None:
         optimizer.step(again)
 
 
+def of_one_layer(run_dir: Path) -> None:
+    """A model whose parameters have no module around them."""
+    model = DistributedDataParallel(nn.Linear(4, 4))
+    firetree.attach(model, "observe", run_dir=run_dir)
+    optimizer = sgd(model)
+    for (x,) in loader(STEPS):
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+
+
 def with_its_own_hook(run_dir: Path) -> None:
     """An unchanged script that chooses one of PyTorch's hooks."""
     attach_when_wrapped("ring", run_dir)
@@ -215,3 +226,11 @@ def test_a_sharded_model_is_observed_with_the_bytes_of_its_collectives(
             assert [it.index for it in step.buckets] == [*range(len(step.buckets))]
             assert step.forward_s > 0
             assert step.backward_s > 0
+
+
+def test_the_parameters_of_the_model_itself_are_layers_of_their_own(tmp_path: Path) -> None:
+    for rank in traced(of_one_layer, tmp_path):
+        assert {it.name for it in rank.header.layers} == {"weight", "bias"}
+        for step in rank.steps:
+            assert step.buckets[0].layers == ("weight", "bias")
+            assert {it.layer for it in step.layer_times} == {"weight", "bias"}

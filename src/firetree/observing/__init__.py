@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from firetree.observing.watch import (
         BucketMarks,
         end_watch,
-        largest_layers,
         tell_run,
         watch_model,
         watched_run,
     )
 
-__all__ = ["BucketMarks", "end_watch", "largest_layers", "tell_run", "watch_model", "watched_run"]
+__all__ = ["BucketMarks", "end_watch", "tell_run", "watch_model", "watched_run"]
 
 # The collector does without torch.
 __getattr__ = lazily(__name__, dict.fromkeys(__all__, "watch"))

@@ -26,6 +26,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from firetree.observing.layers import layer_of
 from firetree.observing.phases import Activity
 from firetree.observing.recorder import Recorder
 from firetree.torch_private import after_backward, backward_number, loader_steps, never_compiled
@@ -68,13 +69,12 @@ class ModelMarks:
         self._depth = 0
         self._came_s: float | None = None
         self._backward = -1
-        self._layers: list[tuple[int, float]] = []
-        self._layer_names = [*_layers(module)]
+        self._reached: list[tuple[str, float]] = []
         module.register_forward_pre_hook(_Mark(self._begin), with_kwargs=True)
         module.register_forward_hook(_Mark(self._end), always_call=True)
-        for index, name in enumerate(self._layer_names):
-            for parameter in _own_parameters(module, name):
-                reach = _Mark(partial(self._reach, index))
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad and parameter.is_leaf:
+                reach = _Mark(partial(self._reach, layer_of(name)))
                 parameter.register_post_accumulate_grad_hook(reach)  # type: ignore[no-untyped-call]
 
     def _come(
@@ -120,24 +120,24 @@ class ModelMarks:
         self._backward = number
 
     def _end_backward(self) -> None:
-        reached, self._layers = self._layers, []
+        reached, self._reached = self._reached, []
         if reached:
             self._recorder.add_layer_times(self._layer_times(reached))
         self._recorder.end_backward()
 
-    def _reach(self, layer: int, parameter: Tensor) -> None:
+    def _reach(self, layer: str, parameter: Tensor) -> None:
         """The gradient of one of the layer's parameters is there."""
         if self._recorder.detailed:
-            self._layers.append((layer, time.monotonic()))
+            self._reached.append((layer, time.monotonic()))
 
-    def _layer_times(self, reached: list[tuple[int, float]]) -> list[LayerSpan]:
+    def _layer_times(self, reached: list[tuple[str, float]]) -> list[LayerSpan]:
         """The longest, each from the gradient before its own to its last."""
-        took_s, before_s = defaultdict[int, float](float), self._recorder.since_s
+        took_s, before_s = defaultdict[str, float](float), self._recorder.since_s
         for layer, at_s in reached:
             took_s[layer] += max(0.0, at_s - before_s)
             before_s = at_s
         longest = sorted(took_s.items(), key=lambda item: -item[1])[:_MOST_LAYER_TIMES]
-        return [LayerSpan(self._layer_names[layer], seconds) for layer, seconds in longest]
+        return [LayerSpan(*it) for it in longest]
 
 
 def mark_process(recorder: Recorder) -> None:
@@ -199,18 +199,6 @@ class _OptimizerMarks:
             del self._stepping[self._stepping.index(id(optimizer)) :]
         if not self._stepping:
             self._recorder.end_optimizer(id(optimizer))
-
-
-def _layers(model: nn.Module) -> Iterator[str]:
-    """The names of the modules that have parameters of their own."""
-    for name, module in model.named_modules():
-        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
-            yield name
-
-
-def _own_parameters(model: nn.Module, layer: str) -> Iterable[nn.Parameter]:
-    own = model.get_submodule(layer).parameters(recurse=False)
-    return [it for it in own if it.requires_grad and it.is_leaf]
 
 
 def _samples(inputs: Iterable[object]) -> int:

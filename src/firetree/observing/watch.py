@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -17,23 +15,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from firetree.errors import ArgumentError
 from firetree.observing.connections import TcpConnections
+from firetree.observing.layers import LayerNames, largest_layers
 from firetree.observing.marks import ModelMarks, mark_process
 from firetree.observing.recorder import Recorder, Sums
 from firetree.observing.telemetry import Telemetry, open_telemetry
 from firetree.observing.trackers import Trackers
 from firetree.peers.reach import host_name, known_address
 from firetree.trace import (
-    MOST_LAYERS,
     EventKind,
-    LayerBytes,
     OpenBucket,
     StepTrace,
     TraceHeader,
 )
 from firetree.wires.mesh import Gather
-
-_MOST_NAMES = 8
-"""Layers that a bucket names."""
 
 
 class BucketMarks:
@@ -41,20 +35,14 @@ class BucketMarks:
 
     def __init__(self, recorder: Recorder, number: int, model: nn.Module):
         self._recorder, self._number = recorder, number
-        self._names = {id(it): name.rpartition(".")[0] for name, it in model.named_parameters()}
+        self._names = LayerNames(model)
 
     def hand_over(self, bucket: GradBucket) -> Callable[[object], None]:
         """A bucket's last gradient was computed; call what it gives once the sum is there."""
         index, number, recorder = bucket.index(), self._number, self._recorder
-        layers = tuple(self._layers(bucket)) if recorder.detailed else ()
+        layers = self._names.of(bucket) if recorder.detailed else ()
         recorder.hand_over(OpenBucket(index, time.monotonic(), None, layers, number))
         return lambda _: recorder.summed(number, index)
-
-    def _layers(self, bucket: GradBucket) -> Iterator[str]:
-        """The names of the bucket's layers, those with the most bytes first."""
-        parameters = sorted(bucket.parameters(), key=lambda it: -it.nbytes)
-        names = dict.fromkeys(self._names.get(id(it), "") for it in parameters)
-        yield from islice(filter(None, names), _MOST_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +135,3 @@ def _header(model: nn.Module, group: ProcessGroup, sums: Sums) -> TraceHeader:
         layers=largest_layers(_inner(model)),
         script=Path(sys.argv[0]).name,
     )
-
-
-def largest_layers(model: nn.Module) -> tuple[LayerBytes, ...]:
-    """The layers with the most bytes of gradients, the largest first."""
-    found = Counter[str]()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            found[name.rpartition(".")[0] or name] += parameter.nbytes
-    return tuple(LayerBytes(*it) for it in found.most_common(MOST_LAYERS))

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from firetree.documents import from_document
 from firetree.errors import CollectiveError, Interrupted, UserError
 from firetree.metrics import Metrics
-from firetree.observing.watch import largest_layers
+from firetree.observing.layers import largest_layers
 from firetree.peers import (
     Member,
     broadcast_json,

@@ -14,6 +14,7 @@ from signal import Signals
 from firetree.data import epoch_steps
 from firetree.errors import Interrupted, UserError
 from firetree.launch import RankInfo, joined
+from firetree.observing.layers import BucketLayers
 from firetree.peers import at, current, together
 from firetree.tasks import Task, TaskBatch
 from firetree.training.alike import load_alike
@@ -21,7 +22,6 @@ from firetree.training.between import Between
 from firetree.training.drift import CHECK_STEPS, check_weights
 from firetree.training.finite import NotFiniteError
 from firetree.training.journal import Journal
-from firetree.training.layers import BucketLayers
 from firetree.training.learning_rate import learning_rate
 from firetree.training.planning import IfSlower, PlanOrAuto
 from firetree.training.progress import Watcher

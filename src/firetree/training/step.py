@@ -16,11 +16,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from firetree import models
+from firetree.observing.layers import BucketLayers, LayerNames
 from firetree.peers import waiting
 from firetree.tasks import TaskBatch
+from firetree.torch_private import grad_buckets
 from firetree.trace import BucketSpan, PassSpan, Phase, PhaseSpan, StepTrace, is_detailed
 from firetree.training.between import Between
-from firetree.training.layers import BucketLayers, layers_by_bucket
 from firetree.training.worker import Worker
 
 
@@ -34,7 +35,8 @@ def settle(worker: Worker) -> BucketLayers:
     for _ in range(2):
         models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
     worker.synchroniser.record.take()
-    return layers_by_bucket(worker.parallel)
+    names = LayerNames(worker.model)
+    return {bucket.index(): names.of(bucket) for bucket in grad_buckets(worker.parallel)}
 
 
 def train_step(
