@@ -18,11 +18,11 @@ from contextlib import suppress
 from statistics import median
 
 from firetree.errors import UserError
-from firetree.observing.clock import RemoteClock
 from firetree.observing.messages import Arrivals, answered, line_of
 from firetree.observing.stillness import Stillness
 from firetree.observing.thinning import Backlog
 from firetree.output import printable
+from firetree.peers.clock import RemoteClock
 from firetree.trace import Event, EventKind, OpenStep, StepTrace, TraceHeader
 from firetree.wires import Wire, WireClosedError
 

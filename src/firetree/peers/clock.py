@@ -10,15 +10,44 @@ import torch.distributed as dist
 
 ROUNDS = 8
 
+DRIFT = 50e-6
+"""How fast the clocks of two hosts drift apart at most: 50 µs a second, as of two plain crystals."""
+
 _FRESH_S = 60.0
 """Clocks of two hosts drift apart by 3 ms in this time, where they are bad."""
+
+
+class RemoteClock:
+    """How far rank 0's monotonic clock is ahead of this rank's.
+
+    An answer is taken as if it was read halfway: it is wrong by half of the round trip at most
+    (Cristian, "Probabilistic clock synchronization", 1989), and by `DRIFT` more as time goes on. So an
+    answer counts until a later one is surer.
+    """
+
+    def __init__(self) -> None:
+        self.offset_s = 0.0
+        """Seconds to add to this rank's clock."""
+        self.answers = 0
+        self._unsure_s, self._heard_s = float("inf"), 0.0
+
+    def hear(self, asked_s: float, answered_s: float, there_s: float) -> None:
+        """Rank 0's clock was at `there_s` at some time between these two of this rank's."""
+        self.answers += 1
+        unsure_s = (answered_s - asked_s) / 2
+        if unsure_s <= self.unsure_s(answered_s):
+            self.offset_s = there_s - (asked_s + answered_s) / 2
+            self._unsure_s, self._heard_s = unsure_s, answered_s
+
+    def unsure_s(self, now_s: float) -> float:
+        """How wrong the offset can be at a time of this rank's clock."""
+        return self._unsure_s + DRIFT * (now_s - self._heard_s)
 
 
 def offset_to_rank_0_s(group: dist.ProcessGroup | None = None) -> float:
     """Seconds to add to this rank's monotonic clock to read rank 0's; all ranks of the group call it at once.
 
-    Rank 0 answers `ROUNDS` requests with its time. The one with the shortest round trip counts, as if
-    it was read halfway (Cristian, "Probabilistic clock synchronization", 1989).
+    Rank 0 answers `ROUNDS` requests with its time; `RemoteClock` says which counts.
     """
     message = torch.zeros(1, dtype=torch.float64)
     if dist.get_rank(group) == 0:
@@ -28,15 +57,13 @@ def offset_to_rank_0_s(group: dist.ProcessGroup | None = None) -> float:
                 message[0] = time.monotonic()
                 dist.send(message, group=group, group_dst=peer)
         return 0.0
-    answers = []
+    clock = RemoteClock()
     for _ in range(ROUNDS):
         asked_s = time.monotonic()
         dist.send(message, group=group, group_dst=0)
         dist.recv(message, group=group, group_src=0)
-        answered_s = time.monotonic()
-        round_trip_s = answered_s - asked_s
-        answers.append((round_trip_s, float(message[0]) - (asked_s + answered_s) / 2))
-    return min(answers)[1]
+        clock.hear(asked_s, time.monotonic(), float(message[0]))
+    return clock.offset_s
 
 
 class CommonClock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from firetree import models
 from firetree.observing.layers import BucketLayers, LayerNames
+from firetree.observing.phases import durations
 from firetree.peers import waiting
 from firetree.tasks import TaskBatch
 from firetree.torch_private import grad_buckets
@@ -174,37 +174,21 @@ def _trace(
     own: tuple[Phase, ...] = ("data", "forward", "backward", "communication", "optimizer")
     edges = pairwise((start_s, loaded_s, forward_s, ready_s, backward_s, end_s))
     phases = [*before, *(PhaseSpan(phase, *it) for phase, it in zip(own, edges, strict=True))]
-    lasted_s = _durations_s(phases)
-    computed_s = lasted_s["forward"] + lasted_s["backward"] + lasted_s["optimizer"]
-    return StepTrace(
+    traced = StepTrace(
         step=step,
         start_s=phases[0].start_s,
-        data_wait_s=lasted_s["data"],
-        forward_s=lasted_s["forward"],
-        backward_s=lasted_s["backward"] + lasted_s["communication"],
-        optimizer_s=lasted_s["optimizer"],
+        **durations(phases),
         samples=counts[0],
         sent_bytes=counts[1],
         buckets=tuple(_named(said.buckets, layers)) if detailed else said.buckets,
         algorithm=worker.synchroniser.algorithm,
         channels=said.channels,
         wires=said.wires,
-        communication_s=lasted_s["communication"],
-        evaluation_s=lasted_s["evaluation"],
-        saving_s=lasted_s["saving"],
-        other_s=lasted_s["other"],
         cpu_s=cpu_s,
-        starved_s=min(waited_s, computed_s),
         passes=(PassSpan(ready_s, backward_s),) if said.buckets else (),
         phases=tuple(it for it in phases if it.end_s > it.start_s) if detailed else (),
     )
-
-
-def _durations_s(phases: Iterable[PhaseSpan]) -> defaultdict[Phase, float]:
-    lasted_s = defaultdict[Phase, float](float)
-    for span in phases:
-        lasted_s[span.phase] += span.end_s - span.start_s
-    return lasted_s
+    return replace(traced, starved_s=min(waited_s, traced.compute_s))
 
 
 def _named(buckets: Iterable[BucketSpan], layers: BucketLayers) -> Iterator[BucketSpan]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firetree.observing.clock import DRIFT, RemoteClock
+from firetree.peers.clock import DRIFT, RemoteClock
 
 delays = st.floats(1e-5, 0.2)
 
