@@ -149,7 +149,7 @@ def priced(synchroniser: Synchroniser, part: float) -> None:
 
 def slower_than_priced(part: float) -> tuple[list[str], list[float]]:
     as_if_on_hosts_of_their_own()
-    said, model = heard(), wide(2200)  # 19 MB of gradients
+    said, model = heard(), wide(4400)  # 77 MB, whose sum takes well over the 10 ms that count
     priced(firetree.attach(model), part)
     said.clear()
     means = [mean_of_ranks(model) for _ in range(4 * WINDOW)]
