@@ -22,7 +22,6 @@ from typing import Literal
 import torch.distributed as dist
 from torch.distributed import Store
 
-from firetree.durable import write_durably
 from firetree.observing import tell_run
 from firetree.peers import CommonClock, gather_json
 from firetree.planning.candidates import GLOO
@@ -31,7 +30,13 @@ from firetree.planning.plan import Prices
 from firetree.planning.watch import WINDOW, Watch
 from firetree.probing import Probe
 from firetree.sync.algorithms import FixedAlgorithm
-from firetree.sync.measuring import known_network, measure_network, on_one_host
+from firetree.sync.measuring import (
+    known_network,
+    measure_network,
+    on_one_host,
+    summary,
+    write_network,
+)
 from firetree.trace import Event, EventKind
 from firetree.wires.secret import VARIABLE
 
@@ -90,7 +95,7 @@ class Chooser:
 
     def _write_probe(self) -> None:
         if self._run_dir and self.probe and self._group.rank() == 0:
-            write_durably(self._run_dir / "network.json", self.probe.to_json().encode())
+            write_network(self.probe, self._run_dir)
 
     def add(self, one: BucketTime) -> None:
         """Note a sum of this pass."""
@@ -124,7 +129,7 @@ class Chooser:
         self.probe = found
         chosen, _ = self._price(found, [])
         self._watch = Watch(None if self._compressed else 1.0, found.unsure)
-        self._say("probed", f"measured {found.network!r} in {found.seconds:.1f} s", logging.INFO)
+        self._say("probed", summary(found), logging.INFO)
         self._say("planned", f"{found.network!r}: {chosen}")
         return chosen
 

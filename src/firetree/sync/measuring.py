@@ -64,13 +64,16 @@ def measure_for_run(
         return
     found = known_network(ranks, gather) or measure_network(store, rank, ranks, gather)
     if rank == 0:
-        if isinstance(found, str):
-            tell_run("probed", found)
-        else:
-            tell_network(found, run_dir)
+        tell_run("probed", found if isinstance(found, str) else summary(found))
+        if isinstance(found, Probe):
+            write_network(found, run_dir)
 
 
-def tell_network(found: Probe, run_dir: Path) -> None:
+def summary(found: Probe) -> str:
+    """What was measured, in a line."""
+    return f"measured {found.network!r} in {found.seconds:.1f} s"
+
+
+def write_network(found: Probe, run_dir: Path) -> None:
     """Write network.json, as the first rank."""
     write_durably(run_dir / "network.json", found.to_json().encode())
-    tell_run("probed", f"measured {found.network!r} in {found.seconds:.1f} s")

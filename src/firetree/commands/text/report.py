@@ -15,7 +15,7 @@ _MOST_GAINS, _MOST_LINKS, _MOST_BUCKETS, _MOST_RANKS, _MOST_STRETCHES = 4, 8, 3,
 _LEAST_SHARE = 0.005
 """A column of seconds is left out where no rank spends this part of a step in it."""
 
-_PARTS = {
+STEP_PARTS = {
     "data": "data_s",
     "forward": "forward_s",
     "backward": "backward_s",
@@ -26,6 +26,7 @@ _PARTS = {
     "saving": "saving_s",
     "other": "other_s",
 }
+"""What a column of seconds is called, and its field of `StepParts`."""
 
 
 def as_text(found: Sequence[Diagnosis]) -> str:
@@ -115,7 +116,7 @@ def _judged(found: Diagnosis) -> str:
 
 def ranks_table(found: Diagnosis) -> str:
     """A row a rank: where a step's time goes."""
-    names = [name for name in _PARTS if _is_told(found, name)]
+    names = [name for name in STEP_PARTS if _is_told(found, name)]
     has_cpu = any(rank.cpu_share is not None for rank in found.ranks)
     headings = ["rank", "host", *names, *(["CPU", "starved"] if has_cpu else []), "last", "sent"]
     rows = [_rank_cells(rank, names, has_cpu) for rank in found.ranks[:_MOST_RANKS]]
@@ -125,7 +126,7 @@ def ranks_table(found: Diagnosis) -> str:
 
 
 def _is_told(found: Diagnosis, name: str) -> bool:
-    field = _PARTS[name]
+    field = STEP_PARTS[name]
     seconds = max(getattr(rank.parts, field) for rank in found.ranks)
     return name in ("data", "forward", "backward", "others", "network") or (
         seconds >= _LEAST_SHARE * found.parts.step_s > 0
@@ -134,7 +135,7 @@ def _is_told(found: Diagnosis, name: str) -> bool:
 
 def _rank_cells(rank: RankReport, names: Sequence[str], has_cpu: bool) -> list[str]:
     cells = [str(rank.rank), rank.host]
-    cells += [_ms(getattr(rank.parts, _PARTS[name])) for name in names]
+    cells += [_ms(getattr(rank.parts, STEP_PARTS[name])) for name in names]
     if has_cpu:
         cells += ["-" if rank.cpu_share is None else f"{rank.cpu_share:.0%}", _ms(rank.starved_s)]
     return [*cells, f"{rank.last_share:.0%}", format_bytes(rank.sent_bytes)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from firetree.commands.pages.report.curve import FEW_FIELDS, PARTS
 from firetree.commands.pages.report.marks import NONE, bar, legend, name, table, text
 from firetree.commands.pages.report.moments import PHASES
+from firetree.commands.text.report import STEP_PARTS
 from firetree.network import format_duration
 from firetree.network.units import format_bytes
 from firetree.reporting import Diagnosis, Gain, RankReport, StepParts
@@ -15,18 +16,6 @@ from firetree.trace import Event
 MOST_BUCKETS, MOST_RANKS, MOST_EVENTS = 8, 64, 200
 
 _GOOD, _BAD = ("compute",), ("hang", "death")
-
-_FIELDS = {
-    "data": "data_s",
-    "forward": "forward_s",
-    "backward": "backward_s",
-    "others": "others_wait_s",
-    "network": "network_wait_s",
-    "optimizer": "optimizer_s",
-    "evaluation": "evaluation_s",
-    "saving": "saving_s",
-    "other": "other_s",
-}
 
 
 def tone(found: Diagnosis) -> str:
@@ -122,7 +111,7 @@ def ranks(found: Diagnosis) -> str:
     rows = [_rank(it, most_s, it.rank in culprits) for it in shown]
     left = len(found.ranks) - len(shown)
     more = f'<p class="quiet">and {left} more ranks</p>' if left else ""
-    seen = {kind: PHASES[kind] for kind, field in _FIELDS.items() if _any(shown, field)}
+    seen = {kind: PHASES[kind] for kind, field in STEP_PARTS.items() if _any(shown, field)}
     return legend(seen) + table(headings, rows, "ranks") + more
 
 
@@ -146,7 +135,7 @@ def _rank(it: RankReport, most_s: float, is_culprit: bool) -> tuple[str, ...]:
 
 
 def _bar_parts(parts: StepParts) -> dict[str, tuple[str, float]]:
-    return {kind: (PHASES[kind], getattr(parts, field)) for kind, field in _FIELDS.items()}
+    return {kind: (PHASES[kind], getattr(parts, field)) for kind, field in STEP_PARTS.items()}
 
 
 def _few_parts(parts: StepParts) -> dict[str, tuple[str, float]]:
