@@ -21,7 +21,10 @@ FIRST, SECOND = bucket(0, "head", "norm"), bucket(1, "stem")
 
 
 def stopped(
-    run_dir: Path, *doing: tuple[Phase, float, tuple[OpenBucket, ...]] | None, failed: str = ""
+    run_dir: Path,
+    *doing: tuple[Phase, float, tuple[OpenBucket, ...]] | None,
+    failed: str = "",
+    error: str = "",
 ) -> Diagnosis:
     """A run whose ranks each do something since so many seconds, in the step after the last."""
     Cluster(ranks=len(doing), steps=STEPS).write(run_dir)
@@ -30,7 +33,7 @@ def stopped(
             phase, since_s, buckets = it
             write_now(run_dir, rank, OpenStep(STEPS, 2030.0, phase, 2030.0 - since_s, buckets))
     if failed:
-        add_event(run_dir, Event("failed", 2030.0, STEPS, failed, 1))
+        add_event(run_dir, Event("failed", 2030.0, STEPS, failed, 1, error=error))
     return report(run_dir)
 
 
@@ -94,3 +97,21 @@ def test_a_run_that_was_started_again_has_not_failed(tmp_path: Path) -> None:
     found = report(tmp_path)
     assert found.standstill is None
     assert found.verdict.kind == "compute"
+
+
+def test_a_rank_that_raised_is_told_with_its_error_and_whoever_waited_for_it_is_not(
+    tmp_path: Path,
+) -> None:
+    told = {
+        "failed": "rank 1 on bea failed at step 20: ValueError: odd",
+        "error": "ValueError: odd",
+    }
+    raised = stopped(tmp_path / "raised", WAITS, ("forward", 1.0, ()), WAITS, **told).verdict
+    assert raised.kind == "death"
+    assert raised.culprit.ranks == (1,)
+    assert raised.sentence.endswith(" failed: ValueError: odd.")
+    assert raised.command == "", "its output says where; the kernel's log does not"
+    # Rank 1 waited, and its error is what it saw of rank 2's end.
+    symptom = stopped(tmp_path / "symptom", WAITS, WAITS, ("forward", 9.0, ()), **told).verdict
+    assert symptom.culprit.ranks == (2,)
+    assert "ValueError" not in symptom.sentence

@@ -134,8 +134,8 @@ class Telemetry:
             self._tell_now(failing=True)
             reason = printable(self._failure)[:_MOST_REASON]
             text = f"{self._header.name} failed at step {self._step}: {reason}"
-            event = Event("failed", time.monotonic(), self._step, text, self._header.rank)
-            self._say(event=event)
+            now_s, rank = time.monotonic(), self._header.rank
+            self._say(event=Event("failed", now_s, self._step, text, rank, error=reason))
         self._say(goodbye=True)
         while self._unsent and time.monotonic() < until_s:
             self._pass_on()

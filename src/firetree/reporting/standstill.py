@@ -42,7 +42,8 @@ def standstill_of(trace: Trace, hosts: Hosts, typical_s: float) -> Standstill | 
     if not late and failed and failed.rank is not None:
         late = [failed.rank]
     missing = tuple(_missing(rank, open_steps, waiting, step, hosts) for rank in late)
-    return Standstill(missing, waiting, step, failed.text if failed else "")
+    error = failed.error if failed and failed.rank in late else ""
+    return Standstill(missing, waiting, step, failed.text if failed else "", error)
 
 
 def _newest(events: Sequence[Event]) -> Sequence[Event]:
@@ -131,6 +132,11 @@ def standstill_verdict(found: Standstill, hosts: Hosts) -> Verdict:
         why.append(f"what failed: {found.failed}")
     if not ranks:
         sentence = f"The run {'ended' if found.failed else 'stands'} at step {found.step}; nothing says for whom."
+    elif found.error:
+        sentence = (
+            f"The run ended at step {found.step}: {hosts.all_called(ranks)} failed: {found.error}."
+        )
+        return Verdict(kind, culprit, begun(sentence), 1.0, tuple(why), _ON_ERROR)
     elif kind == "death":
         sentence = f"The run ended at step {found.step}: {hosts.all_called(ranks)} did not arrive."
     else:
@@ -141,6 +147,7 @@ def standstill_verdict(found: Standstill, hosts: Hosts) -> Verdict:
     return Verdict(kind, culprit, begun(sentence), 1.0, tuple(why), _ADVICE[kind], _COMMAND[kind])
 
 
+_ON_ERROR = "Mend what it says; the script's output on that rank shows where."
 _ADVICE = {
     "hang": "See on that host what the process does; a rank that skips a layer or a batch makes the others wait for good.",
     "death": "See on that host why its process ended: its own output, or the kernel's word that memory was short.",

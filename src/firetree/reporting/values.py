@@ -271,6 +271,8 @@ class Standstill:
     step: int
     failed: str = ""
     """What failed, in the words of the rank that it failed on; empty where nothing did."""
+    error: str = ""
+    """What the rank raised that had not arrived; empty where it ended without a word."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -206,9 +206,13 @@ def _check_model(model: object) -> None:
     kind = type(model).__name__
     if isinstance(model, DistributedDataParallel):
         if hook := comm_hook_of(model):
-            raise UserError(
-                f"the model has the communication hook {hook} already; expected one without"
-            )
+            why = f"the model has the communication hook {hook} already"
+            if hook.endswith(f".{Hook.firetree.__name__}"):
+                raise UserError(
+                    f"{why}, so it is attached; call firetree.attach once for each model, and not in a "
+                    "script that firetree run starts"
+                )
+            raise UserError(f"{why}; expected one without")
         if steps_in_backward(model):
             raise UserError(
                 "the model's optimizer steps in the backward pass, by a communication hook; "

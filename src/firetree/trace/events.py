@@ -19,7 +19,8 @@ whose process did not run for a while."""
 class Event:
     """Something that a reader of the run should know: when, before which step, of which rank, and what.
 
-    What took a while ended at `at_s`, and took `seconds`; 0 where that is not known.
+    What took a while ended at `at_s`, and took `seconds`; 0 where that is not known. `error` is what a rank
+    raised that failed; empty where it went away without a word.
     """
 
     kind: EventKind
@@ -28,6 +29,7 @@ class Event:
     text: Printable
     rank: Count | None = None
     seconds: Seconds = 0.0
+    error: Printable = ""
 
 
 @dataclass(frozen=True, slots=True)
