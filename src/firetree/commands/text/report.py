@@ -228,10 +228,15 @@ def _buckets(found: Diagnosis) -> list[str]:
     return [tables.as_text(headings, rows, left=("layers",))]
 
 
+def bucket_name(index: int, model: int) -> str:
+    """A bucket's number, and its model's where that is not the script's first."""
+    return f"{index} of model {model}" if model else f"{index}"
+
+
 def _bucket_cells(bucket: BucketReport) -> tuple[str, ...]:
     layers = ", ".join(bucket.layers[:3]) + (" …" if len(bucket.layers) > 3 else "")
     return (
-        str(bucket.index),
+        bucket_name(bucket.index, bucket.model),
         format_bytes(bucket.size_bytes),
         format_duration(bucket.sum_s),
         format_duration(bucket.exposed_s),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from firetree.commands.text.report import bucket_name
 from firetree.output import printable
 from firetree.reporting import Diagnosis, Stretch
 from firetree.reporting.rounds import StepTable
@@ -115,7 +116,7 @@ def _moment(title: str, number: int, one: _Round, ranks: Sequence[int]) -> Momen
     start_s = min(step.start_s for step in one)
     rows = [_row(one[rank], one, start_s) for rank in ranks]
     layers = {
-        _bucket_key(bucket): list(map(printable, bucket.layers))
+        bucket_name(bucket.index, bucket.model): list(map(printable, bucket.layers))
         for step in one
         for bucket in step.buckets
         if bucket.layers
@@ -126,10 +127,6 @@ def _moment(title: str, number: int, one: _Round, ranks: Sequence[int]) -> Momen
     return {"step": number, "title": title, "layers": layers, "rows": rows}
 
 
-def _bucket_key(bucket: BucketSpan) -> str:
-    return f"{bucket.index}" + (f" of model {bucket.model}" if bucket.model else "")
-
-
 def _row(step: StepTrace, one: _Round, start_s: float) -> Moments:
     return {
         "phases": [
@@ -137,7 +134,7 @@ def _row(step: StepTrace, one: _Round, start_s: float) -> Moments:
         ],
         "buckets": [
             [
-                _bucket_key(bucket),
+                bucket_name(bucket.index, bucket.model),
                 bucket.size_bytes,
                 _us(bucket.ready_s - start_s),
                 _us(bucket.start_s - start_s),
@@ -184,7 +181,7 @@ def _flows(bucket: BucketSpan, start_s: float) -> Iterator[list[Any]]:
         yield [
             int(is_received),
             peer,
-            _bucket_key(bucket),
+            bucket_name(bucket.index, bucket.model),
             len(transfers),
             sum(it.size_bytes for it in transfers),
             _us(min(it.start_s for it in transfers) - start_s),
@@ -198,7 +195,7 @@ def _open(trace: Trace, ranks: Sequence[int]) -> Moments:
     start_s = min(_begins_s(trace.ranks[rank]) for rank in ranks)
     end_s = max(now.at_s for now in opened if now)
     layers = {
-        f"{bucket.index}": list(map(printable, bucket.layers))
+        bucket_name(bucket.index, bucket.model): list(map(printable, bucket.layers))
         for now in opened
         if now
         for bucket in now.buckets
@@ -228,7 +225,7 @@ def _open_row(now: OpenStep | None, start_s: float, end_s: float) -> Moments:
         "phases": [[kind, _us(now.since_s - start_s), _us(end_s - start_s)]],
         "buckets": [
             [
-                f"{bucket.index}",
+                bucket_name(bucket.index, bucket.model),
                 None,
                 _us(bucket.ready_s - start_s),
                 _us(bucket.ready_s - start_s),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from firetree.commands.pages.report.curve import FEW_FIELDS, PARTS
 from firetree.commands.pages.report.marks import NONE, bar, legend, name, table, text
 from firetree.commands.pages.report.moments import PHASES
-from firetree.commands.text.report import STEP_PARTS
+from firetree.commands.text.report import STEP_PARTS, bucket_name
 from firetree.network import format_duration
 from firetree.network.units import format_bytes
 from firetree.reporting import Diagnosis, Gain, RankReport, StepParts
@@ -178,7 +178,7 @@ def buckets(found: Diagnosis) -> str:
     most_s = max((it.sum_s for it in order), default=0.0)
     rows = [
         (
-            f"<b>{it.index}</b>{f' of model {it.model}' if it.model else ''} {_layers(it.layers)}",
+            f"<b>{bucket_name(it.index, it.model)}</b> {_layers(it.layers)}",
             bar(
                 {
                     "network": ("waited for", it.exposed_s),
