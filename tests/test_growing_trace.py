@@ -29,6 +29,12 @@ def test_a_trace_that_is_whole_is_told_as_it_is_read(tmp_path: Path) -> None:
     assert growing.look() == read_trace(tmp_path) == growing.look()
 
 
+@pytest.mark.parametrize("name", ["run", "trace-v2", "trace-v3"])
+def test_a_trace_of_every_version_is_told_as_it_is_read(name: str) -> None:
+    kept = Path(__file__).parent / "golden" / name
+    assert GrowingTrace(kept, MANY).look() == read_trace(kept)
+
+
 @settings(max_examples=10)
 @given(st.lists(st.floats(0, 1), max_size=6).map(sorted))
 def test_lines_that_are_cut_anywhere_come_whole_later(cuts: list[float]) -> None:

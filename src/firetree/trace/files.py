@@ -10,11 +10,12 @@ They are written on rank 0's host alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from firetree.documents import from_document, parse_json, read_text
 from firetree.durable import (
@@ -29,6 +30,9 @@ from firetree.trace.events import Event, OpenStep
 from firetree.trace.steps import PassSpan, StepTrace, TraceHeader
 
 TRACE_VERSION = 3
+
+ReadStep = Callable[[dict[str, Any], str], StepTrace]
+"""From a line, and its place for errors (UserError), to a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +127,33 @@ def _read_rank(path: Path) -> RankTrace:
     lines = read_json_lines(path)
     if not lines:
         raise UserError(f"{path} is empty; expected a trace of version {TRACE_VERSION}")
-    told = lines[0].get("version")
-    header = from_document(
-        TraceHeader, lines[0], f"{path}: line 1", told if told in (1, 2) else TRACE_VERSION
-    )
+    header, step_of = read_header(lines[0], f"{path}: line 1")
     steps = tuple(
-        from_document(StepTrace, line, f"{path}: line {number}")
-        for number, line in enumerate(lines[1:], 2)
+        step_of(line, f"{path}: line {number}") for number, line in enumerate(lines[1:], 2)
     )
     for number, (before, step) in enumerate(pairwise(steps), 3):
         if step.step <= before.step:
             raise UserError(
                 f"{path}: line {number} has step {step.step} after {before.step}; expected a later one"
             )
-    if told in (1, 2):
-        steps = tuple(map(_with_pass, steps))
     return RankTrace(header, steps)
 
 
-def _with_pass(step: StepTrace) -> StepTrace:
+def read_header(line: dict[str, Any], source: str) -> tuple[TraceHeader, ReadStep]:
+    """A rank's header, and what reads the lines after it (UserError where it is of no version of ours)."""
+    told = line.get("version")
+    if told in (1, 2):
+        return from_document(TraceHeader, line, source, told), _step_with_pass
+    return from_document(TraceHeader, line, source, TRACE_VERSION), _step
+
+
+def _step(line: dict[str, Any], source: str) -> StepTrace:
+    return from_document(StepTrace, line, source)
+
+
+def _step_with_pass(line: dict[str, Any], source: str) -> StepTrace:
     """A step of versions 1 and 2, whose one backward pass follows from its phases and buckets."""
+    step = _step(line, source)
     if not step.buckets:
         return step
     end_s = step.start_s + step.data_wait_s + step.forward_s + step.backward_s

@@ -10,11 +10,11 @@ from typing import Any
 from firetree.documents import from_document, parse_json
 from firetree.trace.events import Event
 from firetree.trace.files import (
-    TRACE_VERSION,
     RankTrace,
     Trace,
     events_path,
     files,
+    read_header,
     read_now,
 )
 from firetree.trace.steps import StepTrace, TraceHeader
@@ -72,9 +72,9 @@ class _GrowingRank:
             self.steps.clear()
         for source, line in lines:
             if self.header is None:
-                self.header = from_document(TraceHeader, line, source, TRACE_VERSION)
+                self.header, self._read_step = read_header(line, source)
             else:
-                self.steps.append(from_document(StepTrace, line, source))
+                self.steps.append(self._read_step(line, source))
 
 
 class _Lines:
