@@ -12,6 +12,8 @@ from firetree.errors import RunFailedError
 from firetree.observing import tell_run
 from firetree.peers.reach import own_network
 from firetree.probing import Probe, probe_ranks
+from firetree.probing.probing import announce
+from firetree.progress import log
 from firetree.wires.mesh import Gather
 
 MOST_RANKS = 64
@@ -44,8 +46,10 @@ def measure_network(store: Store, rank: int, ranks: Sequence[int], gather: Gathe
     if len(ranks) > MOST_RANKS:
         return f"{len(ranks)} ranks are too many to measure in a run"
     failure = None
+    if rank == 0:
+        log(announce(len(ranks), brief=True))  # one line among a script's own, not one a stage
     try:
-        found = probe_ranks(store, rank, len(ranks), brief=True)
+        found = probe_ranks(store, rank, len(ranks), brief=True, progress=lambda _: None)
         if found.unmeasured:
             failure = f"rank {ranks[found.unmeasured[0]]} did not answer the probe"
     except (RunFailedError, RuntimeError, OSError) as error:
