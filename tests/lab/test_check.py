@@ -113,6 +113,7 @@ def test_the_table_says_what_is_off() -> None:
     ]
 
 
+@pytest.mark.slow  # three per cent is for a machine that does nothing else
 @pytest.mark.parametrize(
     "network",
     [
@@ -128,10 +129,26 @@ def test_every_link_carries_its_rate_within_three_per_cent(network: Network) -> 
         checks = check(lab)
     print(as_text(checks))
     assert all(link.within for link in checks)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_every_link_is_measured_in_both_directions() -> None:
+    hosts = (Host(25e6, 25e6),) * 3 + (Host(6.25e6, 25e6),)
+    network = Network(hosts, (Rack((0, 2), 18e6, 9e6), Rack((1, 3), 9e6, 18e6)))
+    with Lab(network) as lab:
+        checks = check(lab)
     asked = {link.link: link.asked_bytes_s for link in checks}
     for number, host in enumerate(network.hosts):
         assert asked[f"host {number} up"] == host.up_bytes_s
         assert asked[f"host {number} down"] == host.down_bytes_s
+    for number, rack in enumerate(network.racks):
+        assert asked[f"rack {number} uplink out"] == rack.out_bytes_s
+        assert asked[f"rack {number} uplink in"] == rack.in_bytes_s
+    # A busy machine slows every stream a little; another link's rate is a factor of 1.4 or more away.
+    for link in checks:
+        assert link.measured_bytes_s is None or (
+            0.75 < link.measured_bytes_s / link.asked_bytes_s < 1.1
+        )
 
 
 @pytest.mark.usefixtures("nothing_left")
