@@ -28,14 +28,14 @@ demo: install
 	$(BIN)/firetree report $(RUNS)/binomial_tree
 	$(BIN)/firetree report $(RUNS)/binomial_tree $(RUNS)/parameter_server $(RUNS)/gloo
 
-# What measures rates or is to end within seconds runs alone, everything else on two cores at once,
-# with a thread each: threads that wait for a busy core make small networks several times slower.
+# What measures rates or is to end within seconds runs alone, three others at once on two cores,
+# as most wait, with a thread each: threads that wait for a busy core make small networks several times slower.
 ALONE := tests/lab tests/probing tests/cluster/test_lab_command.py
 
 test: test-together test-alone
 
 test-together: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) tests/cluster tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore %) tests/cluster tests
 
 test-alone: install
 	$(BIN)/pytest $(ALONE)

@@ -157,6 +157,11 @@ class _MisfitError(Exception):
     def __init__(self, tell: Callable[[str, str], str], path: str = ""):
         self.tell, self.path = tell, path
 
+    def under(self, step: str) -> _MisfitError:
+        """The same one step further up."""
+        self.path = step + self.path
+        return self
+
 
 def _of(source: str) -> str:
     return f"{source}: " if source else ""
@@ -181,15 +186,6 @@ def _stranger(name: str, known: Iterable[str]) -> _MisfitError:
 
 def _missing(name: str) -> _MisfitError:
     return _MisfitError(lambda source, path: f"{source} lacks the field '{path}'", f".{name}")
-
-
-def _under(step: str, read: Read, value: Any) -> Any:
-    """Read a value one step down; a misfit in it gets this step in its path."""
-    try:
-        return read(value)
-    except _MisfitError as misfit:
-        misfit.path = step + misfit.path
-        raise
 
 
 @cache
@@ -220,16 +216,23 @@ def _reader(hint: Any) -> Read:
 
 
 def _narrowed(hint: Any, notes: tuple[Any, ...]) -> Read:
-    read, expects = _reader(hint), [note for note in notes if isinstance(note, Expect)]
+    read = _reader(hint)
+    for note in notes:
+        if isinstance(note, Expect):
+            read = _fitting(read, note)
+    return read
 
-    def narrowed(value: Any) -> Any:
+
+def _fitting(read: Read, expect: Expect) -> Read:
+    fits, expected = expect
+
+    def fitting(value: Any) -> Any:
         found = read(value)
-        for expect in expects:
-            if not expect.fits(found):
-                raise _misfit(found, expect.expected)
+        if not fits(found):
+            raise _misfit(found, expected)
         return found
 
-    return narrowed
+    return fitting
 
 
 def _one_of(known: tuple[Any, ...]) -> Read:
@@ -250,8 +253,13 @@ def _tuple(hints: tuple[Any, ...]) -> Read:
             raise _misfit(value, "a list")
         if not many and len(value) != len(reads):
             raise _misfit(value, f"a list of {len(reads)}")
-        each = reads * len(value) if many else reads
-        return tuple(_under(f"[{k}]", each[k], entry) for k, entry in enumerate(value))
+        found: list[Any] = []
+        try:
+            for entry, one in zip(value, reads * len(value) if many else reads, strict=True):
+                found.append(one(entry))
+        except _MisfitError as misfit:
+            raise misfit.under(f"[{len(found)}]") from None
+        return tuple(found)
 
     return read
 
@@ -262,7 +270,13 @@ def _mapping(hint: Any) -> Read:
     def read(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _misfit(value, "a table")
-        return {_text(k): _under(f".{shown(k)}", read_value, each) for k, each in value.items()}
+        found = {}
+        for key, each in value.items():
+            try:
+                found[_text(key)] = read_value(each)
+            except _MisfitError as misfit:
+                raise misfit.under(f".{shown(key)}") from None
+        return found
 
     return read
 
@@ -285,7 +299,12 @@ def _dataclass(kind: type[Any]) -> Read:
         for name in value:
             if name not in fields:
                 raise _stranger(name, fields)
-        found = {name: _under(f".{name}", fields[name], each) for name, each in value.items()}
+        found, name = {}, ""
+        try:
+            for name, each in value.items():
+                found[name] = fields[name](each)
+        except _MisfitError as misfit:
+            raise misfit.under(f".{name}") from None
         for name in required:
             if name not in found:
                 raise _missing(name)
@@ -305,7 +324,10 @@ def _one_by_name(kinds: tuple[Any, ...]) -> Read:
             return value
         if not isinstance(value, dict):
             raise _misfit(value, "a table")
-        name = _under(".name", _text, value.get("name", first))
+        try:
+            name = _text(value.get("name", first))
+        except _MisfitError as misfit:
+            raise misfit.under(".name") from None
         if name not in kind_of:
             raise _wrong("name", f"{shown(name)} is unknown{nearest(name, kind_of)}")
         kind = kind_of[name]
@@ -331,7 +353,9 @@ def _int(value: Any) -> int:
 
 
 def _float(value: Any) -> float:
-    if type(value) not in (int, float):
+    if type(value) is float:
+        return value
+    if type(value) is not int:
         raise _misfit(value, "float")
     try:
         return float(value)
@@ -342,7 +366,7 @@ def _float(value: Any) -> float:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise _misfit(value, "str")
-    if re.search("[\0\ud800-\udfff]", value):
+    if not value.isprintable() and re.search("[\0\ud800-\udfff]", value):
         raise _misfit(value, "text of UTF-8 without NUL")
     return value
 

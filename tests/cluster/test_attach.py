@@ -17,7 +17,8 @@ from firetree import Plan
 from firetree.errors import UserError
 from firetree.planning.candidates import Choice
 from firetree.planning.forest import Forest
-from firetree.sync import algorithm_names, tcp_sent_bytes
+from firetree.sync import algorithm_names
+from firetree.wires.own_connections import SentBytes
 
 BATCH, STEPS = 24, 6
 
@@ -91,11 +92,12 @@ def sent_by_count_and_by_kernel() -> tuple[int, int]:
     model = DistributedDataParallel(nn.Linear(1000, 500))
     synchroniser = firetree.attach(model, algorithm="ring")
     dist.barrier()
-    before = tcp_sent_bytes()
+    by_kernel = SentBytes()
+    before = by_kernel.count()
     for _ in range(3):
         model(torch.ones(1, 1000)).sum().backward()
     dist.barrier()  # what was handed to the kernel last has then arrived
-    after = tcp_sent_bytes()
+    after = by_kernel.count()
     return synchroniser.sent_bytes(), after - before
 
 

@@ -113,7 +113,7 @@ def test_attached_sums_take_another_way_once_a_link_drops(tmp_path: Path) -> Non
     script.write_text(SCRIPT)
     said = lines_of(EQUAL, [sys.executable, str(script), "60"], "attached")
     [slower] = [line for line in said if "times as long as planned" in line]
-    assert "measured anew: Network(4 hosts of " in slower
+    assert "; measured 4 hosts in " in slower
     before, after = (line for line in said if "should take" in line)
     assert before != after
 

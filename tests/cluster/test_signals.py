@@ -22,17 +22,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return last_weights(run_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "to"),
     [
-        pytest.param(signal.SIGTERM, "launcher", marks=pytest.mark.slow),
+        (signal.SIGTERM, "launcher"),
         (signal.SIGTERM, "launcher twice"),
-        pytest.param(signal.SIGHUP, "launcher", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "launcher", marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, "launcher", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, "worker", marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, "worker", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "worker", marks=pytest.mark.slow),
+        (signal.SIGHUP, "launcher"),
+        (signal.SIGINT, "launcher"),
+        (signal.SIGUSR1, "launcher"),
+        (signal.SIGTERM, "worker"),
+        (signal.SIGUSR1, "worker"),
+        (signal.SIGINT, "worker"),
     ],
 )
 def test_a_signal_costs_no_step(

@@ -42,7 +42,7 @@ def stopped(run: tuple[object, ...], ranks: int, run_dir: Path) -> Path:
         os.kill(processes[-1], signal.SIGTERM)
 
     code, _, err = firetree(*run, ranks=ranks, meanwhile=stop)
-    assert code == 128 + signal.SIGTERM
+    assert code == 128 + signal.SIGTERM, err
     assert "ended with a checkpoint of step " in err
     return max((run_dir / "checkpoints").iterdir())
 

@@ -30,6 +30,7 @@ from firetree.training.worker import build_worker, load_task
 STEPS = 20
 
 
+@pytest.mark.slow
 def test_four_workers_learn_the_digits_along_the_tree_and_the_report_says_how(
     tmp_path: Path,
 ) -> None:

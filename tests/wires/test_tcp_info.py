@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firetree.wires.own_connections import SentBytes
 from firetree.wires.tcp_info import TcpInfo, parse_tcp_info, read_tcp_info
 
 LONGEST_BYTES = 280
@@ -97,3 +98,14 @@ def test_a_shorter_answer_has_fewer_fields_with_the_same_values(
 
 def test_a_round_trip_that_was_not_measured_is_none() -> None:
     assert parse_tcp_info(b"\xff" * LONGEST_BYTES).min_rtt_s is None
+
+
+def test_sent_bytes_are_counted_on_connections_that_are_closed_by_now(
+    connection: tuple[socket.socket, socket.socket],
+) -> None:
+    count = SentBytes()
+    before = count.count()
+    exchange(*connection, 1000)
+    assert count.count() - before == 1001
+    connection[0].close()
+    assert count.count() - before == 1001

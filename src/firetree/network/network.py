@@ -107,8 +107,13 @@ class Network(Shown):
         _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "more than 0")
 
     def __repr__(self) -> str:
+        return f"Network({self.size} hosts of {self.rates})"
+
+    @property
+    def rates(self) -> str:
+        """`100 Mbit/s to 1 Gbit/s, latency 89 µs`: from the slowest port to the fastest, and so on."""
         ports = [rate for host in self.hosts for rate in (host.up_bytes_s, host.down_bytes_s)]
-        parts = [f"{self.size} hosts of {_extent(ports, format_rate)}"]
+        parts = [_extent(ports, format_rate)]
         if self.racks:
             uplinks = [rate for rack in self.racks for rate in (rack.out_bytes_s, rack.in_bytes_s)]
             parts.append(f"{len(self.racks)} racks behind {_extent(uplinks, format_rate)}")
@@ -117,7 +122,7 @@ class Network(Shown):
                 s for a, row in enumerate(self.latency_s) for b, s in enumerate(row) if a != b
             ]
             parts.append(f"latency {_extent(times_s or [0.0], format_duration)}")
-        return f"Network({', '.join(parts)})"
+        return ", ".join(parts)
 
     @staticmethod
     def load(text_or_path: str | Path) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean, median
 
 from firetree.reporting.causes import Suspect
@@ -57,6 +58,18 @@ def _exposed_s(step: StepTrace, bucket: BucketSpan) -> float:
     ready_s = max((it.ready_s for it in step.passes), default=bucket.ready_s)
     before_s = [it.end_s for it in step.buckets if it.end_s < bucket.end_s]
     return max(0.0, bucket.end_s - max([ready_s, *before_s]))
+
+
+def buffers_share(rounds: StepTable) -> float:
+    """The part of a step for which ranks wait for rank 0's buffers, before each forward pass of DDP's."""
+    told = [step for one in rounds.steps for step in one if step.phases]
+    waited_s = sum(
+        span.end_s - span.start_s
+        for step in told
+        for span, after in pairwise(step.phases)
+        if (span.phase, after.phase) == ("communication", "forward")
+    )
+    return waited_s / max(sum(step.step_s for step in told), 1e-9)
 
 
 def heavy_in_time(rounds: StepTable, compute_share: float) -> Suspect | None:

@@ -13,7 +13,7 @@ import numpy as np
 from firetree.errors import UserError
 from firetree.metrics import read_metrics
 from firetree.reporting.again import command_of
-from firetree.reporting.buckets import bucket_reports, heavy_in_time
+from firetree.reporting.buckets import bucket_reports, buffers_share, heavy_in_time
 from firetree.reporting.causes import WORK, Suspect, suspects
 from firetree.reporting.gains import gain_for, gains_of
 from firetree.reporting.gaps import gaps_of
@@ -189,6 +189,8 @@ class _Case:
             self._now.mean_parts(),
             self._header.gradient_bytes,
             command_of(self._run_dir, self._header.script),
+            self._stretches[self._judged].algorithm,
+            any(event.kind == "planned" for event in self._trace.events),
             even_rate(linkage),
             earlier_rate(linkage) if is_network and since is not None else None,
             since,
@@ -230,10 +232,16 @@ class _Case:
     def _why(self, worst: Suspect, others: Sequence[Suspect], scene: Scene) -> Iterator[str]:
         """The evidence, then what else costs a part of a step."""
         parts = scene.parts
-        yield (
-            f"of a step: computing {scene.share(parts.compute_s)}, data {scene.share(parts.data_s)}, "
-            f"others {scene.share(parts.others_wait_s)}, network {scene.share(parts.network_wait_s)}"
-        )
+        shares = {
+            "computing": parts.compute_s,
+            "data": parts.data_s,
+            "others": parts.others_wait_s,
+            "network": parts.network_wait_s,
+        }
+        more = {"evaluation": parts.evaluation_s, "saving": parts.saving_s, "other": parts.other_s}
+        shares |= {name: seconds for name, seconds in more.items() if scene.share(seconds) != "0%"}
+        told = (f"{name} {scene.share(seconds)}" for name, seconds in shares.items())
+        yield f"of a step: {', '.join(told)}"
         if worst.kind in WORK and worst.ranks:
             rank, share = _most_often_last(self._now)
             yield f"{self._hosts.called(rank)} was the last to have its gradients in {percent(share)} of the steps"
@@ -262,6 +270,11 @@ class _Case:
         recorded = {len(traced.steps) for traced in self._trace.ranks}
         if len(recorded) > 1:
             yield f"steps that not all ranks recorded are left out: {max(recorded) - len(self._rounds.steps)}"
+        if (share := buffers_share(self._now)) >= SPECIFIC_SHARE:
+            yield (
+                f"ranks wait {percent(share)} of a step for rank 0's buffers, before each forward pass; where "
+                "they may differ: DistributedDataParallel(…, broadcast_buffers=False)"
+            )
         if linkage.contradicts:
             yield "a link carries much less than the probe before the run found; probe again"
         if self._header.host and self._hosts.count > 1 and not linkage.flows and not linkage.probed:

@@ -53,11 +53,11 @@ def fault_of(
 
     Args:
         flows: of all ways over which anything went.
-        usual: what each way carries as a probe has it; else the others tell what is usual.
+        usual: what each way carries beside the others as a probe has it; else they tell what is usual.
     """
     least = LARGE_SHARE * max((flow.size_bytes for flow in flows.values()), default=0.0)
     rates = {
-        way: flow.rate_bytes_s * flow.shared
+        way: flow.rate_bytes_s * (flow.shared if usual is None else 1.0)
         for way, flow in flows.items()
         if flow.size_bytes >= least
     }

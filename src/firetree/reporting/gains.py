@@ -33,7 +33,7 @@ from firetree.reporting.thresholds import (
     WORTH_TELLING,
 )
 from firetree.reporting.values import Gain, Verdict
-from firetree.trace import TraceHeader
+from firetree.trace import SHARDED, TraceHeader
 
 _WORDS = {
     "data": "without waiting for data{of}",
@@ -193,6 +193,8 @@ def _of_network(now: _Now, basis: _Basis, hosts: Hosts) -> Iterator[Gain]:
     if basis.repaired:
         step_s = unit * _step_s(basis.repaired, profile, basis.algorithm)
         yield now.gain(_REPAIRS.get(basis.fault, "all links alike"), step_s, basis.fault)
+    if basis.algorithm == SHARDED:
+        return  # nobody can compress or reroute what FSDP sends
     for name in ("fp16", "int8"):
         fewer = parse_compression(name).compressed(profile, basis.network.size)
         yield now.gain(

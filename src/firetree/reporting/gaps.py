@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -87,9 +87,12 @@ def _within(
     lost = {name: rounds.work[name][k] - typical.parts[name] for name in rounds.work}
     lost_s = np.sum([*lost.values()], axis=0)
     waited_s = float(network_s(rounds)[k]) - typical.network_s
+    paused_s = _paused(rounds, k, events)
+    if _all_of_them(paused_s, rounds, max(waited_s, float(lost_s.max()))):
+        return Gap(one[0].step, one[0].start_s, max(paused_s.values()), "all hosts stood still")
     rank = int(lost_s.argmax())
     if lost_s[rank] < waited_s:
-        return _in_a_sum(rounds, k, waited_s, events, host)
+        return _in_a_sum(rounds, k, waited_s, paused_s, host)
     part = max(lost, key=lambda name: float(lost[name][rank]))
     used_s = float(rounds.cpu_s[k, rank] - typical.cpu_s[rank])
     if part not in _STILL or (rounds.cpu_s.any() and used_s > IDLE_SHARE * lost_s[rank]):
@@ -106,22 +109,38 @@ def _still(rounds: StepTable, k: int, rank: int, seconds: float, host: Callable[
     return Gap(step.step, step.start_s, seconds, text, rank, name)
 
 
-def _in_a_sum(
-    rounds: StepTable, k: int, seconds: float, events: Sequence[Event], host: Callable[[int], str]
-) -> Gap:
-    """Everybody waited in a sum: for the rank that was paused, or whose kernel took no more bytes."""
+def _paused(rounds: StepTable, k: int, events: Sequence[Event]) -> dict[int, float]:
+    """The ranks that say that they did not run in this round, and for how long."""
     one = rounds.steps[k]
     start_s = min(step.start_s for step in one)
-    paused_s = {
+    return {
         event.rank: event.seconds
         for event in events
         if event.kind == "paused"
         and event.rank is not None
         and start_s < event.at_s < start_s + one[0].step_s + STILL_TOLD_S
     }
+
+
+def _all_of_them(still_s: Mapping[int, float], rounds: StepTable, seconds: float) -> bool:
+    """Whether every rank, of several, stood still for most of the time that was lost."""
+    ranks = len(rounds.steps[0])
+    return len(still_s) == ranks > 1 and min(still_s.values()) >= BLAMED_SHARE * seconds
+
+
+def _in_a_sum(
+    rounds: StepTable,
+    k: int,
+    seconds: float,
+    paused_s: Mapping[int, float],
+    host: Callable[[int], str],
+) -> Gap:
+    """Everybody waited in a sum: for the rank that was paused, or whose kernel took no more bytes."""
+    one = rounds.steps[k]
+    start_s = min(step.start_s for step in one)
     for known_s in (paused_s, dict(_full_windows(rounds, k))):
         if known_s and max(known_s.values()) >= BLAMED_SHARE * seconds:
-            if len(known_s) == len(one) > 1 and min(known_s.values()) >= BLAMED_SHARE * seconds:
+            if _all_of_them(known_s, rounds, seconds):
                 return Gap(one[0].step, start_s, seconds, "all hosts stood still")
             return _still(rounds, k, max(known_s, key=known_s.__getitem__), seconds, host)
     text = f"all ranks waited {format_duration(seconds)} longer in a sum"

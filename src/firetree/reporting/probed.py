@@ -59,18 +59,24 @@ def read_probe(run_dir: Path, world_size: int) -> ProbedNetwork | None:
 def usual_rates(
     probed: ProbedNetwork, places: Sequence[int], flows: Mapping[Route, Flow]
 ) -> dict[Route, float]:
-    """What each way between places carries alone, or beside the busy flows that cross the same uplinks."""
+    """What each way between places carries beside the busy flows of the same ports and uplinks."""
     network, racks = probed.network, rack_of(probed.network)
     host_of = {places[rank]: host for host, rank in reversed([*enumerate(probed.ranks)])}
-    crossing = [
-        (racks[host_of[a]], racks[host_of[b]])
+    busy = [
+        (host_of[a], host_of[b])
         for (a, b), flow in flows.items()
         if flow.busy_share >= BUSY_SHARE and a in host_of and b in host_of
     ]
+    crossing = [(racks[a], racks[b]) for a, b in busy]
     found = {}
     for a, b in permutations(host_of, 2):
         one, other = host_of[a], host_of[b]
-        rate = network.rate_alone(one, other)
+        up_bytes_s, down_bytes_s = network.hosts[one].up_bytes_s, network.hosts[other].down_bytes_s
+        rate = min(
+            network.rate_alone(one, other),
+            up_bytes_s / max(1, sum(sender == one for sender, _ in busy)),
+            down_bytes_s / max(1, sum(receiver == other for _, receiver in busy)),
+        )
         if racks[one] != racks[other]:
             leaving = sum(racks[one] == k != into for k, into in crossing)
             coming = sum(racks[other] == k != out for out, k in crossing)

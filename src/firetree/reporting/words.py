@@ -9,6 +9,7 @@ from firetree.network.units import format_bytes, format_duration, format_rate
 from firetree.reporting.causes import Suspect
 from firetree.reporting.hosts import Hosts, begun
 from firetree.reporting.values import Cause, Culprit, StepParts, Unit, Verdict
+from firetree.trace import SHARDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,16 @@ class Scene:
     """What the words are about.
 
     `again` gives the command that starts the run again, with other options. `rate_bytes_s` is what all links carry
-    where they are alike, None where that is not known.
+    where they are alike, None where that is not known. `algorithm` sums; `is_planned` says whether it was
+    picked for this network.
     """
 
     hosts: Hosts
     parts: StepParts
     gradient_bytes: int
     again: Callable[[str], str]
+    algorithm: str
+    is_planned: bool
     rate_bytes_s: float | None = None
     earlier_bytes_s: float | None = None
     since_step: int | None = None
@@ -97,7 +101,8 @@ def _who(suspect: Suspect, scene: Scene) -> str:
 
 def _takes(suspect: Suspect) -> str:
     """`310 ms a step where the others take 150 ms`."""
-    return f"{_seconds(suspect.figure)} a step where the others take {_seconds(suspect.usual)}"
+    usual = _seconds(suspect.usual) if suspect.usual else "none"
+    return f"{_seconds(suspect.figure)} a step where the others take {usual}"
 
 
 def _seconds(value: float | None) -> str:
@@ -180,8 +185,8 @@ def _say_host(suspect: Suspect, scene: Scene) -> str:
 def _say_starved(suspect: Suspect, scene: Scene) -> str:
     if not suspect.ranks:
         return (
-            f"All workers are starved of CPU: others have it for {_seconds(suspect.figure)} of a "
-            f"step of {_seconds(scene.parts.step_s)}."
+            "All workers are starved of CPU: others have it for "
+            f"{scene.share(suspect.figure or 0.0)} of a step."
         )
     return (
         f"{_who(suspect, scene)} is starved of CPU: it waits for one {_seconds(suspect.figure)} of a step "
@@ -251,28 +256,44 @@ def _plain(words: str, command: str = "") -> Callable[[Suspect, Scene], Advice]:
     return lambda suspect, scene: (words, command)
 
 
+_SHARD_WITHIN = (
+    "shard within a host and copy between hosts (a mesh of two dimensions for fully_shard)."
+)
+
+
+def _mend(repair: str, way: str, scene: Scene) -> Advice:
+    """What to mend, and how sums may go until then."""
+    if scene.algorithm == SHARDED:
+        return f"{repair}; until then {_SHARD_WITHIN}", ""
+    if scene.is_planned:
+        return f"{repair}; until then sums go the best way that was found.", ""
+    return f"{repair}; until then {way}:", scene.again("auto")
+
+
 def _advise_port(suspect: Suspect, scene: Scene) -> Advice:
     who = _who(suspect, scene)
-    return (
-        f"See to the cable, switch port or Wi-Fi of {who} (`ethtool INTERFACE` there says what it agreed on); "
-        "until then let sums go around it:",
-        scene.again("auto"),
-    )
+    repair = f"See to the cable, switch port or Wi-Fi of {who} (`ethtool INTERFACE` there says what it agreed on)"
+    return _mend(repair, "let sums go around it", scene)
 
 
 def _advise_link(suspect: Suspect, scene: Scene) -> Advice:
     if suspect.may_be_either:
         return "Measure both hosts' ports, started on all hosts as the run was:", "firetree probe"
-    return "See what lies between the two; until then let sums go around it:", scene.again("auto")
+    return _mend("See what lies between the two", "let sums go around it", scene)
 
 
 def _advise_uplink(suspect: Suspect, scene: Scene) -> Advice:
-    return "Let sums cross it once in each direction:", scene.again("auto")
+    return _mend(
+        "Widen it, as by a second cable", "let sums cross it once in each direction", scene
+    )
 
 
 def _advise_network(suspect: Suspect, scene: Scene) -> Advice:
     if scene.hosts.count == 1:
         return "Take a larger batch a worker, or fewer workers on this host.", ""
+    if scene.algorithm == SHARDED:
+        fewer = "Send fewer bytes: gradients as bfloat16 (reduce_dtype of a MixedPrecisionPolicy)"
+        return f"{fewer}, DDP where the model fits into memory, or {_SHARD_WITHIN}", ""
     return (
         "Send fewer bytes, or more seldom: a larger batch a worker, compressed gradients, or faster links:",
         scene.again("int8"),
@@ -282,10 +303,10 @@ def _advise_network(suspect: Suspect, scene: Scene) -> Advice:
 def _advise_heavy(suspect: Suspect, scene: Scene) -> Advice:
     if suspect.usual is not None:
         return "Make the layer smaller, or look at why it is slow, as with torch.profiler.", ""
-    return (
-        "Make the layer smaller (a pooling layer before it, a bottleneck, tied weights), or compress gradients:",
-        scene.again("int8"),
-    )
+    smaller = "Make the layer smaller (a pooling layer before it, a bottleneck, tied weights)"
+    if scene.algorithm == SHARDED:
+        return f"{smaller}.", ""
+    return f"{smaller}, or compress gradients:", scene.again("int8")
 
 
 def _advise_data(suspect: Suspect, scene: Scene) -> Advice:

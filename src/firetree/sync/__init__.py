@@ -30,7 +30,6 @@ The way of a bucket to the wire, on each rank:
 from firetree.sync.algorithms import FixedAlgorithm, algorithm_names, check_algorithm
 from firetree.sync.script import attach, gradient_bytes
 from firetree.sync.synchroniser import Synchroniser
-from firetree.sync.wire import tcp_sent_bytes
 
 __all__ = [
     "FixedAlgorithm",
@@ -39,5 +38,4 @@ __all__ = [
     "attach",
     "check_algorithm",
     "gradient_bytes",
-    "tcp_sent_bytes",
 ]

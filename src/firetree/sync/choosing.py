@@ -129,8 +129,8 @@ class Chooser:
         self.probe = found
         chosen, _ = self._price(found, [])
         self._watch = Watch(None if self._compressed else 1.0, found.unsure)
-        self._say("probed", summary(found), logging.INFO)
-        self._say("planned", f"{found.network!r}: {chosen}")
+        self._say("probed", summary(found))
+        self._say("planned", f"{chosen}")
         return chosen
 
     def _unmeasured(self, why: str) -> FixedAlgorithm:
@@ -163,7 +163,7 @@ class Chooser:
         chosen, now_s = self._price(found, sums)
         if watch.explain(before_s, now_s):
             self.chosen, watch.unsure = chosen, found.unsure
-            self._say("slower", f"{why}; measured anew: {found.network!r}")
+            self._say("slower", f"{why}; {summary(found)}")
             self._say("planned", f"{chosen}")
         else:
             self._say("slower", f"{why}, while links are as before; this is usual from here on")

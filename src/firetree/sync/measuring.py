@@ -74,8 +74,9 @@ def measure_for_run(
 
 
 def summary(found: Probe) -> str:
-    """What was measured, in a line."""
-    return f"measured {found.network!r} in {found.seconds:.1f} s"
+    """What was measured, in a line: what is slow, or else what all ports carry."""
+    said = "; ".join(found.warnings) or found.remark or found.network.rates
+    return f"measured {found.network.size} hosts in {found.seconds:.1f} s: {said}"
 
 
 def write_network(found: Probe, run_dir: Path) -> None:

@@ -19,6 +19,7 @@ from firetree.peers import StoreExchange
 from firetree.sync.clocks import HostClock
 from firetree.sync.record import Record, size_of
 from firetree.torch_private import group_store, group_timeout_s
+from firetree.trace import SHARDED
 
 _COLLECTIVES = (
     *("all_gather_single", "reduce_scatter_single"),
@@ -54,7 +55,7 @@ class ShardedSums:
     makes one of these: all of FSDP's collectives are in it.
     """
 
-    algorithm, bytes_counted_by = "fsdp", "formula"
+    algorithm, bytes_counted_by = SHARDED, "formula"
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         self.record = Record(HostClock(), group)

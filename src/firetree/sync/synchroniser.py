@@ -36,8 +36,8 @@ from firetree.sync.choosing import Chooser
 from firetree.sync.clocks import Clock, GpuClock, HostClock
 from firetree.sync.compression import PowerSgd, compressor
 from firetree.sync.record import CommHook, Record, size_of
-from firetree.sync.wire import tcp_sent_bytes
 from firetree.torch_private import sparse_parts
+from firetree.wires.own_connections import SentBytes
 
 Chosen = FixedAlgorithm | Plan | Ladder
 """What sums a buffer, by its size."""
@@ -95,6 +95,7 @@ class Synchroniser:
         self.error: Exception | None = None
         self._timeout_s = timeout_s
         self._executors: dict[Choice, Executor] = {}
+        self._kernel = SentBytes()
         self._group, self._roll = group, roll
         self._over = carrier_of(group)
         self._backend = BackendSums(group, timeout_s)
@@ -236,7 +237,7 @@ class Synchroniser:
         The kernel counts all TCP traffic of the process, so nothing else may be sent in between.
         """
         if self._backend_sums:
-            return tcp_sent_bytes()
+            return self._kernel.count()
         return sum(sum(executor.sent_bytes) for executor in self._executors.values())
 
     def formula_bytes(self, size_bytes: int) -> float | None:

@@ -21,6 +21,7 @@ from firetree.trace.growing import GrowingTrace
 from firetree.trace.steps import (
     MOST_LAYERS,
     MOST_TRANSFERS,
+    SHARDED,
     BucketSpan,
     ChannelSpan,
     Communication,
@@ -41,6 +42,7 @@ from firetree.trace.steps import (
 __all__ = [
     "MOST_LAYERS",
     "MOST_TRANSFERS",
+    "SHARDED",
     "TRACE_VERSION",
     "BucketSpan",
     "ChannelSpan",

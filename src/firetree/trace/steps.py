@@ -149,6 +149,9 @@ def is_detailed(step: int) -> bool:
     return step % (1 << max(0, step.bit_length() - 4)) == 0
 
 
+SHARDED = "fsdp"
+"""The algorithm of steps in which FSDP's own collectives sum, which are only measured."""
+
 MOST_TRANSFERS = 2048
 """Transfers of a rank in a detailed step's buckets."""
 

@@ -76,7 +76,8 @@ def train_step(
         part.after_step(step, looked_at)
     moments = start_s, loaded_s, forward_s, backward_s, time.monotonic()
     waited_s = between.waited_s() - waited_s
-    sent_bytes = worker.synchroniser.sent_bytes() - sent_before
+    # A new plan may change who counts.
+    sent_bytes = max(0, worker.synchroniser.sent_bytes() - sent_before)
     counts = batch.count, sent_bytes
     return _trace(worker, step, counts, moments, waited_s, between, layers or {}), loss_sum
 
