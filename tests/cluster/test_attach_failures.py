@@ -45,6 +45,7 @@ def stop_after_three_steps(algorithm: str, compression: str) -> list[str]:
         backward(model)
     if dist.get_rank() == 1:
         store.wait([f"{algorithm} {compression}"])
+        store.set(f"{algorithm} {compression}: heard", "")
         return []
     told = []
     for _ in range(2):
@@ -53,6 +54,7 @@ def stop_after_three_steps(algorithm: str, compression: str) -> list[str]:
         told.append(str(caught.value))
         assert all(p.grad is None for p in model.parameters())
     store.set(f"{algorithm} {compression}", "")
+    store.wait([f"{algorithm} {compression}: heard"])  # rank 0 has the store
     return told
 
 

@@ -190,7 +190,7 @@ class _Case:
             self._header.gradient_bytes,
             command_of(self._run_dir, self._header.script),
             self._stretches[self._judged].algorithm,
-            any(event.kind == "planned" for event in self._trace.events),
+            any(it.kind == "planned" and it.step >= (since or 0) for it in self._trace.events),
             even_rate(linkage),
             earlier_rate(linkage) if is_network and since is not None else None,
             since,
