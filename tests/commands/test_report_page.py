@@ -121,7 +121,7 @@ def test_the_verdict_comes_first_with_its_reason_and_the_next_step(
         found.verdict.sentence,
         "Why",
         "Do next",
-        found.verdict.command,
+        found.verdict.advice,
         "One step, rank by rank",
         "Steps over time",
         "Ranks",
