@@ -11,11 +11,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from firetree.observing.board import Board
-from firetree.trace import StepTrace
+from firetree.trace import BucketSpan, StepTrace, as_json
 
 
-def step(number: int, forward_s: float, sent_bytes: int, count: int = 1) -> StepTrace:
-    return StepTrace(number, 0.0, 0.5, forward_s, 2.0, 0.25, 8, sent_bytes, (), count=count)
+def step(number: int, forward_s: float, sent_bytes: int, count: int = 1) -> str:
+    bucket = BucketSpan(0, 40, 0.0, 0.0, 1.0)
+    return as_json(
+        StepTrace(number, 0.0, 0.5, forward_s, 2.0, 0.25, 8, sent_bytes, (bucket,), count=count)
+    )
 
 
 def points(run_dir: Path, name: str) -> list[tuple[int, float]]:
@@ -41,9 +44,9 @@ import sys
 sys.modules["tensorboard"] = None
 from pathlib import Path
 from firetree.observing.board import Board
-from firetree.trace import StepTrace
+from firetree.trace import StepTrace, as_json
 board = Board(Path({str(tmp_path)!r}))
-board.add([StepTrace(0, 0.0, 0.5, 1.0, 2.0, 0.25, 8, 0, ())])
+board.add([as_json(StepTrace(0, 0.0, 0.5, 1.0, 2.0, 0.25, 8, 0, ()))])
 board.close()
 sys.exit("torch" in sys.modules)
 """

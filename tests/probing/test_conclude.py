@@ -83,6 +83,15 @@ def test_a_rack_is_what_a_trial_shows(
     assert [(rack.hosts, rack.out_bytes_s, rack.in_bytes_s) for rack in network.racks] == racks
 
 
+def test_a_group_that_leaves_one_host_out_tells_of_that_hosts_port() -> None:
+    seen = observations()
+    seen.trials = [RackTrial((1, 2, 3), (5e6,) * 3, (RATE,) * 3, RATE, RATE)]
+    network, intervals = conclude(seen, renamed=False)
+    assert not network.racks
+    assert (network.hosts[0].up_bytes_s, network.hosts[0].down_bytes_s) == (RATE, 5e6)
+    assert intervals["host 0 down"] == (5e6, 5e6)
+
+
 def test_what_a_lost_host_measured_is_forgotten_and_the_others_keep_their_ranks() -> None:
     seen = observations()
     seen.forget({1})

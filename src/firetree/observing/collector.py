@@ -23,7 +23,7 @@ from firetree.errors import UserError
 from firetree.observing.board import Board
 from firetree.observing.messages import Arrivals, Told, heard, line_of
 from firetree.output import printable
-from firetree.trace import Event, EventKind, StepTrace, TraceHeader
+from firetree.trace import Event, EventKind, TraceHeader
 from firetree.wires import Listener, Wire, WireClosedError, given_secret
 
 WRITE_EVERY_S = 1.0
@@ -94,7 +94,7 @@ class Collector:
     ):
         self._run_dir = run_dir
         self._here: dict[int, _Rank] = {}
-        self._unwritten: dict[int, list[StepTrace]] = {rank: [] for rank in streams}
+        self._unwritten: dict[int, list[str]] = {rank: [] for rank in streams}
         self._step, self._failed = 0, False
         self._board = board
         self._leaving: _Rank | None = None
@@ -157,9 +157,9 @@ class Collector:
         rank.heard_s, rank.is_silent = now_s, False
         if told.asked_s is not None:
             rank.answer(asked_s=told.asked_s, there_s=now_s)
-        if told.step:
-            rank.step = told.step.step + 1
-            self._unwritten[rank.header.rank].append(told.step)
+        if told.step is not None:
+            rank.step = told.step + 1
+            self._unwritten[rank.header.rank].append(told.line)
         if told.now or told.is_over:
             rank.step = told.now.step if told.now else rank.step
             trace.write_now(self._run_dir, rank.header.rank, told.now)
@@ -201,12 +201,12 @@ class Collector:
                 self._note("waiting", what, rank)
 
     def _write(self) -> None:
-        for rank, steps in self._unwritten.items():
-            if steps:
-                trace.append_steps(self._run_dir, rank, steps)
+        for rank, lines in self._unwritten.items():
+            if lines:
+                trace.append_step_lines(self._run_dir, rank, lines)
                 if rank == 0:
-                    self._board.add(steps)
-                steps.clear()
+                    self._board.add([*lines])
+                lines.clear()
 
     def _note(self, kind: EventKind, what: str, rank: _Rank | None = None) -> None:
         """Add an event that no rank has told."""

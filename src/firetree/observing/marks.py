@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -63,6 +64,7 @@ class ModelMarks:
     def __init__(self, recorder: Recorder, model: nn.Module):
         self._recorder = recorder
         module = model
+        self._times_layers = isinstance(model, DistributedDataParallel)
         if isinstance(model, DistributedDataParallel):
             module = model.module  # a script may evaluate it alone
             model.register_forward_pre_hook(_Mark(self._come), with_kwargs=True)
@@ -70,12 +72,9 @@ class ModelMarks:
         self._came_s: float | None = None
         self._backward = -1
         self._reached: list[tuple[str, float]] = []
+        self._layer_hooks: list[RemovableHandle] = []
         module.register_forward_pre_hook(_Mark(self._begin), with_kwargs=True)
         module.register_forward_hook(_Mark(self._end), always_call=True)
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad and parameter.is_leaf:
-                reach = _Mark(partial(self._reach, layer_of(name)))
-                parameter.register_post_accumulate_grad_hook(reach)  # type: ignore[no-untyped-call]
 
     def _come(
         self, model: DistributedDataParallel, arguments: tuple[Any, ...], named: Mapping[str, Any]
@@ -95,9 +94,10 @@ class ModelMarks:
         if self._came_s is not None:
             self._recorder.waited(self._came_s, time.monotonic())
             self._came_s = None
-        activity: Activity = "forward" if module.training else "trial"
-        if not torch.is_grad_enabled():
-            activity = "evaluation"
+        activity: Activity = "evaluation"
+        if torch.is_grad_enabled():
+            self._hook_layers(module)
+            activity = "forward" if module.training else "trial"
         self._recorder.begin_forward(_samples((*arguments, *named.values())), activity)
 
     def _end(self, module: nn.Module, arguments: tuple[Any, ...], output: object) -> None:
@@ -125,10 +125,22 @@ class ModelMarks:
             self._recorder.add_layer_times(self._layer_times(reached))
         self._recorder.end_backward()
 
+    def _hook_layers(self, module: nn.Module) -> None:
+        """Time layers in detailed steps alone: a hook on each parameter would slow the others too."""
+        times = self._times_layers and self._recorder.detailed
+        if times == bool(self._layer_hooks):
+            return
+        for hook in self._layer_hooks:
+            hook.remove()
+        self._layer_hooks.clear()
+        for name, parameter in module.named_parameters() if times else ():
+            if parameter.requires_grad and parameter.is_leaf:
+                reach = _Mark(partial(self._reach, layer_of(name)))
+                self._layer_hooks.append(parameter.register_post_accumulate_grad_hook(reach))  # type: ignore[no-untyped-call]
+
     def _reach(self, layer: str, parameter: Tensor) -> None:
         """The gradient of one of the layer's parameters is there."""
-        if self._recorder.detailed:
-            self._reached.append((layer, time.monotonic()))
+        self._reached.append((layer, time.monotonic()))
 
     def _layer_times(self, reached: list[tuple[str, float]]) -> list[LayerSpan]:
         """The longest, each from the gradient before its own to its last."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from firetree.documents import Finite, parse_json
+from firetree.documents import Count, Finite, Printable, parse_json
 from firetree.errors import UserError
-from firetree.trace import Event, OpenStep, StepTrace, as_json
+from firetree.trace import Event, OpenStep, as_json
 from firetree.wires import Wire
 
 MOST_LINE_BYTES = 1 << 24
@@ -18,11 +18,13 @@ _PART_BYTES = 1 << 16
 class Told:
     """What a rank says: one of these, on rank 0's clock.
 
-    `is_over` takes back an earlier `now`. `asked_s` asks what rank 0's clock says. After `goodbye`
-    nothing comes.
+    A `step` comes with its `line` of the trace, which is written as it is: a step may take milliseconds.
+    `is_over` takes back an earlier `now`. `asked_s` asks what rank 0's clock says. After `goodbye` nothing
+    comes.
     """
 
-    step: StepTrace | None = None
+    step: Count | None = None
+    line: Printable = ""
     now: OpenStep | None = None
     is_over: bool = False
     event: Event | None = None

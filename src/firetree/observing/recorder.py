@@ -91,7 +91,7 @@ class Recorder:
         connections: what the kernel says, asked in detailed steps.
 
     Attributes:
-        detailed: whether the part under way may be told in detail; each gradient asks.
+        detailed: whether the part under way may be told in detail.
     """
 
     def __init__(self, tell: Callable[[StepTrace], object], connections: Connections):
@@ -257,6 +257,8 @@ class Recorder:
     def _say(self, model: int, sums: Sums, detailed: bool) -> Communication:
         """What a model's sums say, with the layers of each bucket in detail."""
         said = sums.record.take(detailed)
+        if not (model or detailed):
+            return said
         layers = self._layers if detailed else {}
         buckets = (
             replace(it, model=model, layers=layers.get((model, it.index), ()))

@@ -23,7 +23,7 @@ from firetree.observing.stillness import Stillness
 from firetree.observing.thinning import Backlog
 from firetree.output import printable
 from firetree.peers.clock import RemoteClock
-from firetree.trace import Event, EventKind, OpenStep, StepTrace, TraceHeader
+from firetree.trace import Event, EventKind, OpenStep, StepTrace, TraceHeader, as_json
 from firetree.wires import Wire, WireClosedError
 
 EVERY_S = 1.0
@@ -157,7 +157,7 @@ class Telemetry:
         if all_of_it:
             self._backlog.end()
         while len(self._unsent) < _MOST_UNSENT_BYTES and (step := self._backlog.next()):
-            self._say(step=step)
+            self._say(step=step.step, line=as_json(step, self._offset_s))
             time.sleep(0)  # the training may wait for the interpreter
 
     def _tell_now(self, failing: bool = False) -> None:

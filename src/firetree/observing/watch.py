@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from firetree.observing.marks import ModelMarks, mark_process
 from firetree.observing.recorder import Recorder, Sums
 from firetree.observing.telemetry import Telemetry, open_telemetry
 from firetree.observing.trackers import Trackers
+from firetree.observing.worth import Worth
 from firetree.peers.reach import host_name, known_address
 from firetree.trace import (
     EventKind,
@@ -78,13 +80,16 @@ def watch_model(
     """
     global _watch
     if _watch is None:
-        about = {"command": sys.argv, "sync": sums.algorithm}
+        about, group_rank = {"command": sys.argv, "sync": sums.algorithm}, group.rank()
         telemetry = open_telemetry(run_dir, _header(model, group, sums), about, gather)
-        trackers = Trackers()
+        trackers, worth = Trackers(), Worth(group.size())
 
         def tell(step: StepTrace) -> None:
             telemetry.add(step)
             trackers.add(step)
+            if group_rank == 0 and (slower := worth.add(step)):
+                logging.getLogger("firetree").warning("%s", slower)
+                telemetry.tell("slower", step.step, slower)
 
         recorder = Recorder(tell, TcpConnections())
         telemetry.now = recorder.now

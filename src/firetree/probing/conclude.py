@@ -38,7 +38,21 @@ def port_samples(observed: Observations) -> dict[int, tuple[list[float], list[fl
             sent = [flows[p] for flows in observed.rounds for p in flows if p[0] == host]
             received = [flows[p] for flows in observed.rounds for p in flows if p[1] == host]
             samples[host] = _with_equals(up, sent), _with_equals(down, received)
+    for trial in observed.trials:
+        lone = _only_one_outside(trial, observed)
+        if lone in samples:  # what the others cannot send it together, its own port does not take
+            up, down = samples[lone]
+            if median(trial.in_bytes_s) < LIMITED * trial.ports_in_bytes_s:
+                up = [*trial.in_bytes_s]
+            if median(trial.out_bytes_s) < LIMITED * trial.ports_out_bytes_s:
+                down = [*trial.out_bytes_s]
+            samples[lone] = up, down
     return samples
+
+
+def _only_one_outside(trial: RackTrial, observed: Observations) -> int | None:
+    outside = [host for host in observed.hosts if host not in trial.hosts]
+    return outside[0] if len(outside) == 1 else None
 
 
 def _with_equals(samples: list[float], others: list[float]) -> list[float]:
@@ -104,8 +118,15 @@ def figure_name(link: Link, observed: Observations) -> str:
 
 
 def limited_trials(observed: Observations) -> list[RackTrial]:
-    """Groups that carried clearly less than their ports allow, in either direction."""
-    return [trial for trial in observed.trials if is_limited(trial)]
+    """Groups that carried clearly less than their ports allow, in either direction.
+
+    A group that leaves one host out tells of that host's port.
+    """
+    return [
+        trial
+        for trial in observed.trials
+        if is_limited(trial) and _only_one_outside(trial, observed) is None
+    ]
 
 
 def is_limited(trial: RackTrial) -> bool:

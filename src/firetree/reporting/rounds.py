@@ -149,14 +149,12 @@ def _lateness(
         met = [*_meetings(one)]
         if k == 0 or not follows(steps[k - 1], one):
             ended_s = None
-        if met and one[0].count == 1:
-            for ready_s, end_s in met:
-                late_s[k] += _own_lateness(ready_s, ended_s)
-                ended_s = end_s
-            last[k] = met[-1][0].argmax()
-        else:
-            late_s[k] = work_s[k].max() - work_s[k]
-            last[k] = work_s[k].argmax()
+        for ready_s, end_s in met:
+            late_s[k] += _own_lateness(ready_s, ended_s)
+            ended_s = end_s
+        last[k] = met[-1][0].argmax() if met else work_s[k].argmax()
+        if not met or one[0].count > 1:  # of several steps, the last one's meetings may be unlike
+            late_s[k] = np.maximum(late_s[k], work_s[k].max() - work_s[k])
     return late_s, last
 
 

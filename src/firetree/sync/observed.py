@@ -55,8 +55,9 @@ class ObservedSums:
         if bucket.index() == 0:
             self._divisor = self._count_ranks(bucket)
         buffer = bucket.buffer().div_(self._divisor)
-        work = dist.all_reduce(buffer, group=self._group, async_op=True)
-        summed: Future[Tensor] = work.get_future().then(lambda future: future.value()[0])
+        summed: Future[Tensor] = dist.all_reduce(
+            buffer, group=self._group, async_op=True
+        ).get_future()
         return summed
 
     def _count_ranks(self, bucket: GradBucket) -> int:

@@ -69,14 +69,18 @@ class Record:
     def measure(
         self, hook: CommHook, bucket: GradBucket, summed: Callable[[object], None] | None
     ) -> Future[Tensor]:
-        """Let a hook sum a bucket of DDP's, and keep when; `summed` is called once it has."""
+        """Let a hook sum a bucket of DDP's, and keep when; `summed` is called once it has.
+
+        The hook may give what the backend does: a list of one tensor.
+        """
         index, size_bytes, ready = bucket.index(), size_of(bucket.buffer()), self._clock.mark()
 
         def end(future: Future[Tensor]) -> Tensor:
             self.add(index, size_bytes, (ready, ready, self._clock.mark()), ((), ()))
             if summed:
                 summed(future)
-            return future.value()
+            value = future.value()
+            return value[0] if isinstance(value, list) else value
 
         return hook(bucket).then(end)
 

@@ -94,7 +94,12 @@ def is_of_this_run(run_dir: Path, headers: Sequence[TraceHeader]) -> bool:
 
 def append_steps(run_dir: Path, rank: int, steps: Iterable[StepTrace]) -> None:
     """Add steps to the end of a rank's file."""
-    append_lines(_path(run_dir, rank), map(as_json, steps))
+    append_step_lines(run_dir, rank, map(as_json, steps))
+
+
+def append_step_lines(run_dir: Path, rank: int, lines: Iterable[str]) -> None:
+    """Add steps, as `as_json` gives them, to the end of a rank's file."""
+    append_lines(_path(run_dir, rank), lines)
 
 
 def read_trace(run_dir: str | PathLike[str]) -> Trace:
