@@ -6,6 +6,7 @@ Each format's reader is a module beside this one; `kinds.py` knows formats by th
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from firetree.data.texts import split_lines
@@ -18,7 +19,6 @@ from firetree.modelfiles.model import Model, check
 from firetree.modelfiles.net import read_net
 from firetree.modelfiles.onnx import read_onnx
 from firetree.modelfiles.pth import read_pth
-from firetree.modelfiles.runs import read_run_model
 from firetree.modelfiles.safetensors_file import read_safetensors
 from firetree.progress import Progress, log
 
@@ -35,7 +35,7 @@ def load_model(path: str | Path, *, progress: Progress = log) -> Model:
             that are not finite.
     """
     path = Path(path)
-    model = read_run_model(path) if path.is_dir() else _read(path)
+    model = _read_run(path) if path.is_dir() else _read(path)
     check(model)
     for note in model.notes:
         progress(f"{path}: {note}")
@@ -45,6 +45,12 @@ def load_model(path: str | Path, *, progress: Progress = log) -> Model:
 def as_model(model: Model | str | Path, progress: Progress) -> Model:
     """The model itself, or the one that `load_model` reads."""
     return model if isinstance(model, Model) else load_model(model, progress=progress)
+
+
+def _read_run(folder: Path) -> Model:
+    """By name, as training starts from models, and so stands above this package."""
+    model: Model = import_module("firetree.training.run_model").read_run_model(folder)
+    return model
 
 
 def _read(path: Path) -> Model:

@@ -20,14 +20,15 @@ from torch.overrides import TorchFunctionMode
 from firetree import models
 from firetree.errors import UserError
 from firetree.modelfiles.preprocessing import Preprocessing
-from firetree.models.families import SqueezeNetModel
+from firetree.models.families import STARTING, SqueezeNetModel
 from firetree.progress import Progress, log
 from firetree.shown import Shown
 
 _DESCRIPTION, _CLASSES = "firetree", "classes"
 """Keys of a file's metadata: the model's description, and its classes' names, both in JSON."""
 
-FIELDS = tuple(entry.name for entry in fields(SqueezeNetModel)[1:] if entry.name != "batch_norm")
+_OF_TRAINING = ("name", *STARTING, "batch_norm")
+FIELDS = tuple(it.name for it in fields(SqueezeNetModel) if it.name not in _OF_TRAINING)
 """Fields of a recipe's model that change a network for images, once normalisation is folded in."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LARGEST_FIELD = 4096

@@ -14,7 +14,23 @@ from firetree.fields import BelowOne, Part, Share
 
 
 @dataclass(frozen=True, slots=True)
-class SqueezeNetModel:
+class Started:
+    """A network that training may start from a model's weights."""
+
+    name: str
+    weights: str | None = None
+    """Model file, or run folder, whose weights training starts from; other classes get a new last
+    layer."""
+    freeze: str | None = None
+    """Layers that keep these weights, as conv1,fire2*; features are all but the last layer."""
+
+
+STARTING = tuple(entry.name for entry in fields(Started)[1:])
+"""Fields that say what training starts from, and nothing of the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeNetModel(Started):
     """A SqueezeNet."""
 
     name: Literal["squeezenet_small", "squeezenet_v1_0", "squeezenet_v1_1"] = "squeezenet_small"
@@ -37,7 +53,7 @@ class SqueezeNetModel:
 
 
 @dataclass(frozen=True, slots=True)
-class ConvolutionsModel:
+class ConvolutionsModel(Started):
     """A network for images that FireCaffe trained, or was compared with."""
 
     name: Literal[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from firetree.data import Account, Augmentation, ImageReader, Loader, Splits, lo
 from firetree.documents import Count, Expect, Positive
 from firetree.fields import BelowOne, Fixed, Part, Share
 from firetree.models import glimpses
+from firetree.models.families import STARTING
+from firetree.tasks.pretrained import Pretrained
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class ImageClassification:
 
     splits: Splits
     augmentation: Augmentation
+    pretrained: Pretrained | None = None
 
     @property
     def examples(self) -> int:
@@ -75,6 +78,7 @@ class ImageClassification:
             "channels": splits.channels,
             "mean": list(splits.mean),
             "std": list(splits.std),
+            **({"starts_from": self.pretrained.checksum} if self.pretrained else {}),
         }
 
     @property
@@ -83,12 +87,20 @@ class ImageClassification:
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         network = glimpses.build if fields["name"] in glimpses.names() else models.build
-        return network(
-            **{name: value for name, value in fields.items() if value is not None},
+        own = {name: it for name, it in fields.items() if it is not None and name not in STARTING}
+        built = network(
+            **own,
             classes=len(self.splits.classes),
             channels=self.splits.channels,
             size=self.splits.size,
         )
+        if self.pretrained:
+            self.pretrained.begin(built, self.splits.classes)
+        return built
+
+    def starting_from(self, pretrained: Pretrained) -> ImageClassification:
+        """The same, with networks that start from a model's weights (UserError if they cannot)."""
+        return replace(self, splits=pretrained.fit(self.splits), pretrained=pretrained)
 
     def loader(
         self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True

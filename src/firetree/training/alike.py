@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, NoReturn
 
 from firetree.errors import RunFailedError, UserError
 from firetree.launch import RankInfo, joined
+from firetree.models.families import Started
 from firetree.peers import agree, together
 from firetree.planning.plan import Plan
 from firetree.tasks import Task
@@ -43,9 +44,11 @@ def load_alike(recipe: Recipe, world_size: int, plan: PlanOrAuto, find_lr: bool)
 
 
 def description(recipe: Recipe) -> dict[str, Any]:
-    """The versions, and the recipe without the path of its data: `contents` compares the data."""
+    """The versions, and the recipe without the paths of data and weights: `contents` compares these."""
     fields = asdict(recipe)
     fields["data"].pop("path", None)
+    if isinstance(recipe.model, Started):
+        fields["model"] = asdict(replace(recipe.model, weights=None))
     versions = {f"the version of {name}": version(name) for name in ("firetree", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])
     return {**versions, "the version of Python": python, **fields}

@@ -6,6 +6,7 @@ and other vectors are stepped as by SGD and Adam, without weight decay.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from firetree.models.last_layer import backbone
 from firetree.training.recipe import OptimRecipe
 
 LARS_TRUST = 0.001
@@ -20,8 +22,11 @@ LARS_TRUST = 0.001
 
 
 def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
-    """The optimiser for all parameters of a model; biases and norms do not decay."""
-    groups = _groups(model, optim.weight_decay)
+    """The optimiser for all parameters of a model that are trained; biases and norms do not decay.
+
+    The rate of a step is to be multiplied by the `rate_factor` of each group.
+    """
+    groups = [*_groups(optim, model)]
     match optim.batch_rule:
         case "lars":
             return Lars(groups, lr=optim.lr, momentum=optim.momentum)
@@ -34,12 +39,16 @@ def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
             return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=nesterov, fused=True)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _groups(optim: OptimRecipe, model: nn.Module) -> Iterator[dict[str, Any]]:
+    parameters = dict(model.named_parameters())
+    slow, factor = backbone(parameters), (optim.backbone_lr or optim.lr) / optim.lr
+    alike = defaultdict[tuple[bool, float], list[Tensor]](list)
+    for name, it in parameters.items():
+        if it.requires_grad:
+            alike[it.ndim <= 1, factor if name in slow else 1.0].append(it)
+    for (is_vector, rate_factor), chosen in sorted(alike.items(), key=lambda pair: pair[0]):
+        decay = 0.0 if is_vector else optim.weight_decay
+        yield {"params": chosen, "weight_decay": decay, "rate_factor": rate_factor}
 
 
 class _LayerWise(Optimizer):

@@ -15,7 +15,7 @@ from firetree.documents import Expect, Positive, from_document
 from firetree.errors import UserError, nearest
 from firetree.fields import FIXED, AboveZero, BelowOne, Fixed, NotNegative, Share
 from firetree.launch.device import Wanted
-from firetree.models.families import ModelRecipe, SqueezeNetModel
+from firetree.models.families import ModelRecipe, SqueezeNetModel, Started
 from firetree.models.pruning import Scope
 from firetree.planning.compressions import parse_compression
 from firetree.sync import check_algorithm
@@ -34,6 +34,8 @@ class OptimRecipe:
     """Steps to do instead of whole epochs."""
     lr: AboveZero = 0.1
     """Highest learning rate, for a batch of base_batch where a batch_rule scales it."""
+    backbone_lr: AboveZero | None = None
+    """The same for what model.weights brings, all but the last layer; None for lr."""
     batch_rule: Fixed[Literal["none", "linear", "sqrt", "lars", "lamb"]] = "none"
     """How the rate grows with the batch: linear or sqrt; lars is linear with LARS for SGD, lamb is
     sqrt with LAMB."""
@@ -142,6 +144,12 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             f"optim.label_smoothing = {recipe.optim.label_smoothing}; games have no labels, leave it out"
         )
+    freeze = recipe.model.freeze if isinstance(recipe.model, Started) else None
+    if not (isinstance(recipe.model, Started) and recipe.model.weights):
+        if freeze is not None:
+            raise UserError(f"model.freeze = {freeze} without model.weights; expected both")
+        if (rate := recipe.optim.backbone_lr) is not None:
+            raise UserError(f"optim.backbone_lr = {rate} without model.weights; expected both")
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
     if recipe.sync.compression.startswith("powersgd") and recipe.sync.local_steps > 1:

@@ -85,7 +85,7 @@ def train_step(
 def _prepare(worker: Worker, step: int, rate: float) -> None:
     """Set the learning rate, and the seed: dropout depends on the run's seed, step and rank alone."""
     for group in worker.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate_factor"]
     sequence = np.random.SeedSequence((worker.recipe.seed, step, worker.rank))
     seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
     # torch.manual_seed notes the stack for every kind of device that is absent: half a millisecond.

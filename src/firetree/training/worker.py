@@ -6,7 +6,7 @@ What it does with them in a step is in `step`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,8 @@ from firetree.launch import RankInfo, find_device
 from firetree.peers import hand_over, together
 from firetree.planning.plan import Plan
 from firetree.sync import Synchroniser, attach, gradient_bytes
-from firetree.tasks import Task, TaskLoader, kind_of
+from firetree.tasks import ImageData, Task, TaskLoader, kind_of, load_images
+from firetree.tasks.pretrained import read_pretrained
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compile_forward
 from firetree.training.average import MovingAverage, moving_average
@@ -244,5 +245,11 @@ def _choose_sums(
 
 
 def load_task(recipe: Recipe) -> Task:
-    """What the recipe trains on (UserError where its data cannot be used)."""
-    return kind_of(recipe.data.name).load(recipe.data, recipe.seed)
+    """What the recipe trains on (UserError where its data, or weights to start from, cannot be used)."""
+    start = read_pretrained(recipe.model)
+    if start is None:
+        return kind_of(recipe.data.name).load(recipe.data, recipe.seed)
+    assert isinstance(recipe.data, ImageData), "only networks for images have weights to start from"
+    size, channels = recipe.data.size or start.size, recipe.data.channels or len(start.mean)
+    data = replace(recipe.data, size=size, channels=channels)
+    return load_images(data, recipe.seed).starting_from(start)

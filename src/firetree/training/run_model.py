@@ -13,7 +13,7 @@ from firetree.modelfiles.preprocessing import Preprocessing
 from firetree.models.batch_norm import folded
 from firetree.models.families import given
 from firetree.output import printable
-from firetree.training import read_run
+from firetree.training.trained import read_run
 
 _WHITE = 255.0
 
