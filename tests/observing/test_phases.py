@@ -34,6 +34,11 @@ def names(*activities: Activity) -> list[Phase]:
         ),
         # A script with a generator of its own reads before its forward pass.
         (["other", "forward", "backward"], ["data", "forward", "backward"]),
+        # Rank 0's buffers go to all ranks before the pass.
+        (
+            ["optimizer", "other", "communication", "forward", "backward", "communication"],
+            ["optimizer", "data", "communication", "forward", "backward", "communication"],
+        ),
         # One pass in evaluation mode that trains, and one that does not.
         (["data", "trial", "other", "backward"], ["data", "forward", "forward", "backward"]),
         (["data", "trial", "data", "forward"], ["evaluation", "evaluation", "data", "forward"]),

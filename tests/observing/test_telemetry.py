@@ -24,7 +24,7 @@ from firetree.observing.board import Board
 from firetree.observing.messages import line_of
 from firetree.observing.script_folder import open_script_folder
 from firetree.observing.telemetry import Telemetry, open_telemetry
-from firetree.trace import OpenStep, StepTrace, TraceHeader, read_trace
+from firetree.trace import OpenStep, StepTrace, TraceHeader, as_json, read_trace
 from firetree.wires.secret import VARIABLE, Secret, new_secret
 from firetree.wires.wire import TlsWire
 
@@ -258,9 +258,9 @@ def test_a_rank_that_is_silent_is_told_and_its_return_too(
     monkeypatch.setattr(collector, "SILENT_S", 0.2)
     monkeypatch.setattr(collector, "WRITE_EVERY_S", 0.1)
     with collecting(tmp_path / "run") as rank:
-        rank.sendall(line_of(step=step(6)))
+        rank.sendall(line_of(step=6, line=as_json(step(6))))
         until(lambda: len(read_trace(tmp_path / "run").events) == 2)
-        rank.sendall(line_of(step=step(7)))
+        rank.sendall(line_of(step=7, line=as_json(step(7))))
         until(lambda: len(read_trace(tmp_path / "run").events) == 3)
         rank.sendall(line_of(goodbye=True))
     _, silent, back, *_ = read_trace(tmp_path / "run").events
@@ -275,7 +275,7 @@ def test_a_rank_that_is_silent_is_told_and_its_return_too(
     "line",
     [
         b"nonsense\n",
-        b'{"step": {"step": -1}}\n',
+        b'{"step": -1}\n',
         b'{"event": {"kind": "failed", "at_s": 0, "step": 0, "text": "\\u001b[2J"}}\n',
         b"[" * 5000 + b"\n",
         b"\xff\n",
@@ -284,7 +284,7 @@ def test_a_rank_that_is_silent_is_told_and_its_return_too(
 )
 def test_what_is_no_trace_is_refused_and_named(tmp_path: Path, line: bytes) -> None:
     with collecting(tmp_path / "run") as rank:
-        rank.sendall(line_of(step=step(0)) + line)
+        rank.sendall(line_of(step=0, line=as_json(step(0))) + line)
         assert rank.recv(1) == b""
     trace = read_trace(tmp_path / "run")
     assert [it.kind for it in trace.events] == ["started", "failed"]

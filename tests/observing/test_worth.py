@@ -11,7 +11,16 @@ from firetree.trace import StepTrace
 
 def step(number: int, computed_s: float, waited_s: float) -> StepTrace:
     return StepTrace(
-        number, 0.0, 0.0, computed_s / 2, computed_s / 2 + waited_s, 0.0, 8, 0, (), communication_s=waited_s
+        number,
+        0.0,
+        0.0,
+        computed_s / 2,
+        computed_s / 2 + waited_s,
+        0.0,
+        8,
+        0,
+        (),
+        communication_s=waited_s,
     )
 
 

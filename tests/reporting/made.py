@@ -117,7 +117,8 @@ class Cluster:
                 "other_s": of(self.other, rank),
             }
             computed_s = sum(parts.values()) - wait_s
-            cpu_s = computed_s if self.cpu is None else of(self.cpu, rank)
+            ran_s = computed_s - of(self.starved, rank)
+            cpu_s = ran_s if self.cpu is None else of(self.cpu, rank)
             found.append(
                 StepTrace(
                     step=step,

@@ -52,6 +52,21 @@ def test_a_run_that_went_around_a_port_is_not_told_to(tmp_path: Path) -> None:
     assert verdict.advice.endswith("until then sums go the best way that was found.")
 
 
+@pytest.mark.parametrize("part", ["data", "evaluation", "saving", "sum"])
+def test_a_rank_that_says_that_it_stood_still_is_believed_wherever_it_was(
+    tmp_path: Path, part: str
+) -> None:
+    still = lambda rank, step: 2.5 if (rank, step) == (2, 20) else 0.002  # noqa: E731
+    fields = {"sum_extra": lambda step: 2.5 * (step == 20)} if part == "sum" else {part: still}
+    run_dir = Cluster(steps=80, **fields).write(tmp_path)  # type: ignore[arg-type]
+    step = read_trace(run_dir).ranks[2].steps[20]
+    before_s = 0.07 if part in ("evaluation", "saving", "sum") else 0.0
+    add_event(run_dir, Event("paused", step.start_s + before_s + 2.5, 20, "stood still", 2, 2.4))
+    found = report(run_dir)
+    assert [gap.rank for gap in found.gaps] == [2]
+    assert (found.verdict.kind, found.verdict.culprit.ranks) == ("paused", (2,))
+
+
 def test_a_machine_that_froze_is_no_host_s_fault(tmp_path: Path) -> None:
     frozen = lambda rank, step: 5.04 if (rank, step) == (0, 20) else 0.04  # noqa: E731
     run_dir = Cluster(backward=frozen, cpu=0.065, steps=80).write(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any, Literal, cast
 
 from firetree.trace import Phase, PhaseSpan
@@ -33,12 +33,7 @@ def phases(spans: Sequence[Span]) -> tuple[PhaseSpan, ...]:
     torch's reads, what comes before a forward pass is called data.
     """
     names = _evaluations(_passes([span.activity for span in spans]))
-    if "data" not in names:
-        names = [
-            "data" if (name, following) == ("other", "forward") else name
-            for name, following in pairwise([*names, "other"])
-        ]
-    return tuple(_merged(names, spans))
+    return tuple(_merged(names if "data" in names else _read_before_passes(names), spans))
 
 
 def durations(spans: Sequence[PhaseSpan]) -> dict[str, Any]:
@@ -50,6 +45,17 @@ def durations(spans: Sequence[PhaseSpan]) -> dict[str, Any]:
         found[name] += span.end_s - span.start_s
     found["backward_s"] += found["communication_s"]
     return found
+
+
+def _read_before_passes(names: Sequence[Phase]) -> list[Phase]:
+    """With what comes before a forward pass, and before rank 0's buffers for it, as data."""
+    found: list[Phase] = []
+    following: Phase = "other"
+    for name in reversed(names):
+        found.append("data" if (name, following) == ("other", "forward") else name)
+        if name != "communication":
+            following = name
+    return found[::-1]
 
 
 def _passes(activities: Sequence[Activity]) -> list[Phase]:

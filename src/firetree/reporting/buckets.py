@@ -9,7 +9,7 @@ from statistics import fmean, median
 
 from firetree.reporting.causes import Suspect
 from firetree.reporting.rounds import StepTable
-from firetree.reporting.thresholds import GENERAL_SHARE, HEAVY_SHARE, LEAST_LAYERS, UNLIKE
+from firetree.reporting.thresholds import GENERAL_SHARE, LEAST_LAYERS, UNLIKE
 from firetree.reporting.values import BucketReport
 from firetree.trace import BucketSpan, StepTrace
 
@@ -73,7 +73,7 @@ def buffers_share(rounds: StepTable) -> float:
 
 
 def heavy_in_time(rounds: StepTable, compute_share: float) -> Suspect | None:
-    """The layer that takes most of the backward pass, if that is remarkable and most of a step."""
+    """The layer that takes longest in the backward pass, if that is remarkable and a large part of a step."""
     times = defaultdict[str, list[float]](list)
     for one in rounds.steps:
         for step in one:
@@ -86,6 +86,7 @@ def heavy_in_time(rounds: StepTable, compute_share: float) -> Suspect | None:
     part = longest_s / sum(means_s.values()) if longest_s else 0.0
     parts = rounds.mean_parts()
     share = part * parts.backward_s / parts.step_s if parts.step_s else 0.0
-    if part < HEAVY_SHARE or longest_s < UNLIKE * next_s or share < GENERAL_SHARE * compute_share:
+    is_small = part < GENERAL_SHARE or share < GENERAL_SHARE * compute_share
+    if is_small or longest_s < UNLIKE * next_s:
         return None
     return Suspect("heavy_layer", share, (), part, next_s, name)

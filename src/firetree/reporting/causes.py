@@ -28,7 +28,7 @@ Ranks = tuple[int, ...]
 
 WORK = ("data", "starved", "slow_host", "evaluation", "saving", "other")
 """What ranks do between sums."""
-_AVOIDABLE = ("data", "evaluation", "saving", "other")
+_AVOIDABLE = ("data", "evaluation", "saving", "other", "starved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,18 @@ def _starved(compute_s: Times, starved_s: Times, rounds: StepTable, step_s: floa
     """Ranks that lack a CPU for more of their computing than the others; or all, if they hardly have one."""
     one = _of_one("starved", _starved_more_s(compute_s, starved_s, rounds), rounds, step_s)
     means_s = rounds.mean(starved_s)
-    if one.counts:
-        others = [rank for rank in range(len(means_s)) if rank not in one.ranks]
-        figure = float(max(means_s[rank] for rank in one.ranks))
-        return replace(one, figure=figure, usual=float(np.median(means_s[others])))
     share = without(rounds, rounds.work_s - starved_s) / step_s
-    lacked = means_s.sum() / max(rounds.mean(compute_s).sum(), 1e-9)
-    return Suspect("starved", share, figure=fmean(means_s), is_usual=lacked < STARVED_SHARE)
+    # What a thread waits for other than a CPU is no part of the time in which it wanted one.
+    wanted_s = means_s + (
+        rounds.mean(rounds.cpu_s) if rounds.cpu_s.any() else rounds.mean(compute_s)
+    )
+    lacked = means_s.sum() / max(wanted_s.sum(), 1e-9)
+    everyone = Suspect("starved", share, figure=fmean(means_s), is_usual=lacked < STARVED_SHARE)
+    if not one.counts or (everyone.counts and 2 * one.share < everyone.share):
+        return everyone
+    others = [rank for rank in range(len(means_s)) if rank not in one.ranks]
+    figure = float(max(means_s[rank] for rank in one.ranks))
+    return replace(one, figure=figure, usual=float(np.median(means_s[others])))
 
 
 def _starved_more_s(compute_s: Times, starved_s: Times, rounds: StepTable) -> Times:

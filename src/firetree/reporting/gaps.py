@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from firetree.network.units import format_duration
 from firetree.reporting.rounds import StepTable, Times, follows
 from firetree.reporting.stretches import Segment, network_s, typical_s
-from firetree.reporting.thresholds import BLAMED_SHARE, GAP_S, GAP_STEPS, IDLE_SHARE, STILL_TOLD_S
+from firetree.reporting.thresholds import BLAMED_SHARE, GAP_S, GAP_STEPS, IDLE_SHARE
 from firetree.reporting.values import Gap
 from firetree.trace import Event
 
@@ -29,20 +30,20 @@ def gaps_of(
         host: what the host of a rank is called.
     """
     found, apart = list[Gap](), np.zeros(len(rounds.steps))
-    times_s = typical_s(rounds)
+    times_s, paused = typical_s(rounds), _pauses(rounds, events)
     for segment in segments:
-        inside = slice(segment.first, segment.end)
-        usual_s = float(np.median(times_s[inside]))
-        if segment.is_start:
-            continue
+        usual_s = float(np.median(times_s[segment.first : segment.end]))
         typical = _Typical(rounds.between(segment.first, segment.end))
         for k in range(segment.first, segment.end):
-            if gap := _between(rounds, k, usual_s, events):
-                found.append(gap)
-            is_slow = is_long(times_s[k] - usual_s, usual_s)
-            if is_slow and (gap := _within(rounds, k, typical, events, host)):
-                found.append(gap)
-                apart[k] = 1.0
+            before, inside = None, None
+            if is_long(max(paused.get(k, {}).values(), default=0.0), usual_s):
+                inside = _paused(rounds, k, typical, paused[k], host)
+            if not segment.is_start:
+                before = _between(rounds, k, usual_s, events)
+                if inside is None and is_long(times_s[k] - usual_s, usual_s):
+                    inside = _within(rounds, k, typical, host)
+            found += filter(None, (before, inside))
+            apart[k] = inside is not None
     return found, apart
 
 
@@ -58,6 +59,12 @@ class _Typical:
         self.parts = {name: np.median(values, axis=0) for name, values in rounds.work.items()}
         self.cpu_s = np.median(rounds.cpu_s, axis=0)
         self.network_s = float(np.median(network_s(rounds)))
+
+    def lost(self, rounds: StepTable, k: int) -> tuple[dict[str, Times], Times, float]:
+        """What each rank's work took longer in a round, by part and in all; and the network."""
+        lost = {name: rounds.work[name][k] - self.parts[name] for name in rounds.work}
+        lost_s: Times = np.sum([*lost.values()], axis=0)
+        return lost, lost_s, float(network_s(rounds)[k]) - self.network_s
 
 
 def _between(rounds: StepTable, k: int, usual_s: float, events: Sequence[Event]) -> Gap | None:
@@ -75,24 +82,13 @@ def _between(rounds: StepTable, k: int, usual_s: float, events: Sequence[Event])
     return Gap(after[0].step, ended_s[0], float(seconds), "; ".join(told) or "between two steps")
 
 
-def _within(
-    rounds: StepTable,
-    k: int,
-    typical: _Typical,
-    events: Sequence[Event],
-    host: Callable[[int], str],
-) -> Gap | None:
+def _within(rounds: StepTable, k: int, typical: _Typical, host: Callable[[int], str]) -> Gap | None:
     """Which rank stood still in a round; None where one worked for longer, which is no gap."""
     one = rounds.steps[k]
-    lost = {name: rounds.work[name][k] - typical.parts[name] for name in rounds.work}
-    lost_s = np.sum([*lost.values()], axis=0)
-    waited_s = float(network_s(rounds)[k]) - typical.network_s
-    paused_s = _paused(rounds, k, events)
-    if _all_of_them(paused_s, rounds, max(waited_s, float(lost_s.max()))):
-        return Gap(one[0].step, one[0].start_s, max(paused_s.values()), "all hosts stood still")
+    lost, lost_s, waited_s = typical.lost(rounds, k)
     rank = int(lost_s.argmax())
     if lost_s[rank] < waited_s:
-        return _in_a_sum(rounds, k, waited_s, paused_s, host)
+        return _in_a_sum(rounds, k, waited_s, host)
     part = max(lost, key=lambda name: float(lost[name][rank]))
     used_s = float(rounds.cpu_s[k, rank] - typical.cpu_s[rank])
     if part not in _STILL or (rounds.cpu_s.any() and used_s > IDLE_SHARE * lost_s[rank]):
@@ -109,42 +105,67 @@ def _still(rounds: StepTable, k: int, rank: int, seconds: float, host: Callable[
     return Gap(step.step, step.start_s, seconds, text, rank, name)
 
 
-def _paused(rounds: StepTable, k: int, events: Sequence[Event]) -> dict[int, float]:
-    """The ranks that say that they did not run in this round, and for how long."""
-    one = rounds.steps[k]
-    start_s = min(step.start_s for step in one)
-    return {
-        event.rank: event.seconds
-        for event in events
-        if event.kind == "paused"
-        and event.rank is not None
-        and start_s < event.at_s < start_s + one[0].step_s + STILL_TOLD_S
-    }
+def _pauses(rounds: StepTable, events: Sequence[Event]) -> Mapping[int, Mapping[int, float]]:
+    """For each round the ranks that say that they did not run in it, and for how long."""
+    found = defaultdict[int, dict[int, float]](dict)
+    for event in events:
+        if event.kind == "paused" and event.rank is not None and event.rank < len(rounds.steps[0]):
+            k = _round_at(rounds, event.rank, event.at_s - event.seconds / 2)
+            if k is not None:
+                found[k][event.rank] = max(event.seconds, found[k].get(event.rank, 0.0))
+    return found
 
 
-def _all_of_them(still_s: Mapping[int, float], rounds: StepTable, seconds: float) -> bool:
-    """Whether every rank, of several, stood still for most of the time that was lost."""
-    ranks = len(rounds.steps[0])
-    return len(still_s) == ranks > 1 and min(still_s.values()) >= BLAMED_SHARE * seconds
+def _round_at(rounds: StepTable, rank: int, at_s: float) -> int | None:
+    """The round in which a moment of a rank counts: after a step's sums, that is the next one."""
+    k = int(np.searchsorted([one[rank].start_s for one in rounds.steps], at_s, side="right")) - 1
+    if k < 0:
+        return None
+    step = rounds.steps[k][rank]
+    ends_s = [it.end_s for it in step.passes] + [it.end_s for it in step.buckets]
+    summed_s = max(ends_s, default=at_s)
+    return min(k + (at_s > summed_s), len(rounds.steps) - 1)
 
 
-def _in_a_sum(
+def _paused(
     rounds: StepTable,
     k: int,
+    typical: _Typical,
+    still_s: Mapping[int, float],
+    host: Callable[[int], str],
+) -> Gap | None:
+    """Who stood still in a round, as ranks say; None where that did not delay it."""
+    _, lost_s, waited_s = typical.lost(rounds, k)
+    rank = max(still_s, key=still_s.__getitem__)
+    seconds = max(waited_s, float(lost_s.max()))
+    if seconds < BLAMED_SHARE * still_s[rank]:
+        return None
+    return _all_or_one(rounds, k, still_s, seconds, host)
+
+
+def _all_or_one(
+    rounds: StepTable,
+    k: int,
+    still_s: Mapping[int, float],
     seconds: float,
-    paused_s: Mapping[int, float],
     host: Callable[[int], str],
 ) -> Gap:
-    """Everybody waited in a sum: for the rank that was paused, or whose kernel took no more bytes."""
+    """The rank that stood still for longest, or all of several that did for most of the time that was lost."""
     one = rounds.steps[k]
-    start_s = min(step.start_s for step in one)
-    for known_s in (paused_s, dict(_full_windows(rounds, k))):
-        if known_s and max(known_s.values()) >= BLAMED_SHARE * seconds:
-            if _all_of_them(known_s, rounds, seconds):
-                return Gap(one[0].step, start_s, seconds, "all hosts stood still")
-            return _still(rounds, k, max(known_s, key=known_s.__getitem__), seconds, host)
+    if len(still_s) == len(one) > 1 and min(still_s.values()) >= BLAMED_SHARE * seconds:
+        start_s = min(step.start_s for step in one)
+        return Gap(one[0].step, start_s, seconds, "all hosts stood still")
+    return _still(rounds, k, max(still_s, key=still_s.__getitem__), seconds, host)
+
+
+def _in_a_sum(rounds: StepTable, k: int, seconds: float, host: Callable[[int], str]) -> Gap:
+    """Everybody waited in a sum: for a rank whose kernel took no more bytes, if there is one."""
+    one = rounds.steps[k]
+    held_s = dict(_full_windows(rounds, k))
+    if held_s and max(held_s.values()) >= BLAMED_SHARE * seconds:
+        return _all_or_one(rounds, k, held_s, seconds, host)
     text = f"all ranks waited {format_duration(seconds)} longer in a sum"
-    return Gap(one[0].step, start_s, seconds, text)
+    return Gap(one[0].step, min(step.start_s for step in one), seconds, text)
 
 
 def _full_windows(rounds: StepTable, k: int) -> Iterator[tuple[int, float]]:

@@ -11,12 +11,12 @@ GENERAL_SHARE = 1 / 3
 Below, some waiting is usual, and the work itself is the limit."""
 
 STARVED_SHARE = 0.6
-"""All ranks are starved where they lack a CPU for this part of the time in which they compute: two workers a
+"""All ranks are starved where they lack a CPU for this part of the time in which they want one: two workers a
 core, as in many tests on one machine, lack it for half."""
 
 AVOIDABLE_SHARE = 0.2
-"""Reading data, evaluation, saving and a script's own work are told from here on, on all ranks alike too: no
-machine is needed to avoid them."""
+"""Reading data, evaluation, saving, a script's own work and others on its CPUs are told from here on, on all
+ranks alike too: no machine is needed to avoid them."""
 
 FAULT_FIRST = 3.0
 """A fault of one host, rank or link is told before what holds all alike, unless that costs so many times as
@@ -63,7 +63,7 @@ LEAST_LINK_BYTES, LEAST_LINK_S = 1 << 16, 2e-3
 """A rate follows from so many bytes over so much time: less goes out in one burst into buffers."""
 
 HEAVY_SHARE = 0.5
-"""A layer is heavy with this part of all bytes, or of the backward pass: more than all others together."""
+"""A layer is heavy with this part of all bytes: more than all others together."""
 
 LEAST_LAYERS = 4
 """Among fewer layers one always has most."""
@@ -95,9 +95,6 @@ LOST_SHARE = 1e-3
 
 LARGE_SHARE = 0.2
 """A flow counts beside another from this part of its bytes on; in a ring all have as many."""
-
-STILL_TOLD_S = 2.0
-"""A pause is noticed so long after the step in which it was, at the latest."""
 
 TOLD_SHARE = 0.05
 """Of the largest flow's bytes: smaller flows only steer the others, and say nothing of the link's rate."""
