@@ -30,7 +30,12 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "sparse": (SparseRecipe,),
 }
 ROOMS = ("training", "tasks", "models", "runs", "sweeps", "memory", "prediction", "bench")
-FILES = ("commands/train.py", "commands/arguments.py", "modelfiles/model.py", "training/run_model.py")
+FILES = (
+    "commands/train.py",
+    "commands/arguments.py",
+    "modelfiles/model.py",
+    "training/run_model.py",
+)
 """Where a list of a recipe's fields could stand; full names, as in `optim.lr`, count everywhere."""
 OTHER_MEANINGS = {
     "name": "the tag of each part, and of much else",

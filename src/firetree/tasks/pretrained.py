@@ -15,7 +15,7 @@ from firetree.errors import ArgumentError, UserError, nearest
 from firetree.modelfiles.loading import load_model
 from firetree.modelfiles.model import Model
 from firetree.models.families import ModelRecipe, Started
-from firetree.models.last_layer import backbone, layer_of
+from firetree.models.last_layer import backbone
 
 _WHITE = 255.0
 
@@ -105,10 +105,9 @@ class Pretrained:
             every = pattern == "features"
             frozen = backbone(parameters) if every else _matching(pattern, parameters)
             if not frozen:
-                layers = ["features", *dict.fromkeys(layer_of(name) for name in parameters)]
+                layers = {"features", *(name.partition(".")[0] for name in parameters)}
                 raise UserError(
-                    f"model.freeze: no layer {pattern!r}{nearest(pattern, layers)}; expected layers of the "
-                    "network, patterns as fire*, or features"
+                    f"model.freeze: the network has no layer {pattern!r}{nearest(pattern, layers)}"
                 )
             for name in frozen:
                 parameters[name].requires_grad_(False)

@@ -1,0 +1,45 @@
+"""Training that starts from a run's weights: workers equal one, what is frozen stays, a resume changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from command import firetree, last_weights
+from safetensors.torch import load
+
+DIGITS = ("train", "digits", "--optim.batch-size", 32, "--optim.rule", "constant")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    assert firetree(*DIGITS, "--optim.steps", 20, "--run-dir", run_dir)[0] == 0
+    return run_dir
+
+
+def tuned(trained: Path, run_dir: Path, steps: int, *options: object, ranks: int = 1) -> bytes:
+    start = ("--model.weights", trained, "--model.freeze", "conv1,fire2", "--optim.lr", 0.05)
+    rates = ("--optim.backbone-lr", 0.005, "--optim.steps", steps, "--run-dir", run_dir)
+    code, out, err = firetree(*DIGITS, *start, *rates, *options, ranks=ranks)
+    assert (code, err) == (0, "")
+    assert f"training starts from {trained}; its last layer stays" in out or "--resume" in options
+    return last_weights(run_dir)
+
+
+def test_two_workers_end_with_the_weights_of_one_and_what_is_frozen_stays(
+    trained: Path, tmp_path: Path
+) -> None:
+    before = load(last_weights(trained))
+    one = load(tuned(trained, tmp_path / "one", 8))
+    two = load(tuned(trained, tmp_path / "two", 8, ranks=2))
+    for name, tensor in before.items():
+        assert torch.equal(tensor, one[name]) == name.startswith(("conv1.", "fire2."))
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-4)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(trained: Path, tmp_path: Path) -> None:
+    whole = tuned(trained, tmp_path / "whole", 8)
+    tuned(trained, tmp_path / "run", 4)
+    assert tuned(trained, tmp_path / "run", 8, "--resume") == whole
