@@ -9,6 +9,7 @@ from itertools import islice
 from torch import nn
 from torch.distributed import GradBucket
 
+from firetree.models.layer_names import layer_of
 from firetree.trace import MOST_LAYERS, LayerBytes
 
 BucketLayers = Mapping[int, tuple[str, ...]]
@@ -16,11 +17,6 @@ BucketLayers = Mapping[int, tuple[str, ...]]
 
 _MOST_NAMES = 8
 """Layers that a bucket names."""
-
-
-def layer_of(parameter: str) -> str:
-    """The layer that has the parameter of this name; one of the model itself is a layer of its own."""
-    return parameter.rpartition(".")[0] or parameter
 
 
 def largest_layers(model: nn.Module) -> tuple[LayerBytes, ...]:

@@ -27,7 +27,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.hooks import RemovableHandle
 
-from firetree.observing.layers import layer_of
+from firetree.models.layer_names import layer_of
 from firetree.observing.phases import Activity
 from firetree.observing.recorder import Recorder
 from firetree.torch_private import after_backward, backward_number, loader_steps, never_compiled

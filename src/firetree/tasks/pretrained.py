@@ -15,7 +15,7 @@ from firetree.errors import ArgumentError, UserError, nearest
 from firetree.modelfiles.loading import load_model
 from firetree.modelfiles.model import Model
 from firetree.models.families import ModelRecipe, Started
-from firetree.models.last_layer import backbone
+from firetree.models.layer_names import backbone
 
 _WHITE = 255.0
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from firetree.models.last_layer import backbone
+from firetree.models.layer_names import backbone
 from firetree.training.recipe import OptimRecipe
 
 LARS_TRUST = 0.001
