@@ -35,6 +35,13 @@ PLACES = {
     "2 hosts, 1 Gbit/s": "--hosts 2 --rate 1gbit --",
     "4 hosts, 200 Mbit/s": "--hosts 4 --rate 200mbit --",
 }
+CELLS = (
+    ("three layers, 0.3 MB", "2 ranks, loopback"),
+    ("squeezenet_v1_1, 32×32", "2 ranks, loopback"),
+    ("squeezenet_v1_1, 32×32", "2 hosts, 1 Gbit/s"),
+    ("ten layers, 10 MB", "2 hosts, 1 Gbit/s"),
+    ("ten layers, 10 MB", "4 hosts, 200 Mbit/s"),
+)
 WARM_UP, SECONDS, BATCH = 10, 4.0, 16
 
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
@@ -57,7 +64,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--job", nargs=2, metavar=("NETWORK", "MODE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
@@ -66,9 +73,7 @@ def main() -> None:
     rows = [
         ["network", "where", "DDP's ms a step", *(f"{mode}, ratio to DDP" for mode in MODES[1:])]
     ]
-    for network in NETWORKS:
-        for place in PLACES:
-            rows.append(table_row(network, place, options.repeats))
+    rows += [table_row(*cell, options.repeats) for cell in CELLS]
     write_section(
         "What observing and choosing cost",
         "python benchmarks/observing.py",
