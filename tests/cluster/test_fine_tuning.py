@@ -9,6 +9,8 @@ import torch
 from command import firetree, last_weights
 from safetensors.torch import load
 
+from firetree.metrics import read_metrics
+
 DIGITS = ("train", "digits", "--optim.batch-size", 32, "--optim.rule", "constant")
 
 
@@ -43,3 +45,12 @@ def test_a_resumed_run_ends_with_the_same_bits(trained: Path, tmp_path: Path) ->
     whole = tuned(trained, tmp_path / "whole", 8)
     tuned(trained, tmp_path / "run", 4)
     assert tuned(trained, tmp_path / "run", 8, "--resume") == whole
+
+
+def test_a_run_that_does_not_improve_ends_early_and_says_so(trained: Path, tmp_path: Path) -> None:
+    options = ("--optim.lr", 1e-9, "--optim.epochs", 9, "--optim.patience", 2)
+    balanced = ("--optim.class-weights", "balanced", "--run-dir", tmp_path / "run")
+    code, out, err = firetree(*DIGITS, "--model.weights", trained, *options, *balanced)
+    assert (code, err) == (0, "")
+    assert "ended early: no accuracy was above " in out
+    assert len(read_metrics(tmp_path / "run")) == 3

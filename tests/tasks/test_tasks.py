@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -104,3 +106,20 @@ def test_each_name_that_a_recipe_takes_is_one_of_a_kind() -> None:
     ):
         declared = sorted(name for one in get_args(part) for name in names(one))
         assert declared == sorted({name for some in of_kinds for name in some})
+
+
+def test_balanced_classes_count_alike_and_the_mean_stays() -> None:
+    task = load_images(DIGITS, seed=0)
+    labels = task.splits.train.labels
+    rare = np.flatnonzero(labels == 3)[5:]
+    few = task.splits.train.subset(np.setdiff1d(np.arange(len(labels)), rare))
+    balanced = replace(task, splits=replace(task.splits, train=few)).balanced()
+    assert balanced.weights_K is not None
+    each_N = balanced.weights_K[torch.from_numpy(few.labels)]
+    assert each_N.mean() == pytest.approx(1.0, rel=1e-5)
+    of_class = [float(each_N[few.labels == k].sum()) for k in range(10)]
+    assert of_class == pytest.approx([len(few) / 10] * 10, rel=1e-4)
+    outputs, y = torch.randn(2, 10), torch.tensor([3, 4])
+    parts = [task.loss(outputs[k : k + 1], y[k : k + 1]) for k in range(2)]
+    expected = sum(balanced.weights_K[y[k]] * parts[k] for k in range(2))
+    torch.testing.assert_close(balanced.loss(outputs, y), expected)

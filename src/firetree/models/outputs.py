@@ -27,17 +27,25 @@ class Outputs(NamedTuple):
     """Each (B, K)."""
 
 
-def summed_loss(outputs: Tensor | Outputs, y_B: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def summed_loss(
+    outputs: Tensor | Outputs,
+    y_B: Tensor,
+    label_smoothing: float = 0.0,
+    weights_K: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy summed over the batch, in float32, with that of auxiliary classifiers at 0.3.
 
     `label_smoothing` is the share of each label that is spread over all classes (Szegedy et al. 2016,
-    section 7).
+    section 7). `weights_K` is what each class counts; None for 1.
     """
     if not isinstance(outputs, Outputs):
-        return cross_entropy(outputs.float(), y_B, reduction="sum", label_smoothing=label_smoothing)
-    loss = summed_loss(outputs.logits_BK, y_B, label_smoothing)
+        return cross_entropy(
+            outputs.float(), y_B, weights_K, reduction="sum", label_smoothing=label_smoothing
+        )
+    loss = summed_loss(outputs.logits_BK, y_B, label_smoothing, weights_K)
     for logits_BK in outputs.auxiliary:
-        loss = loss + AUXILIARY_WEIGHT * summed_loss(logits_BK, y_B, label_smoothing)
+        each = summed_loss(logits_BK, y_B, label_smoothing, weights_K)
+        loss = loss + AUXILIARY_WEIGHT * each
     return loss
 
 

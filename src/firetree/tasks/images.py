@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +65,8 @@ class ImageClassification:
     splits: Splits
     augmentation: Augmentation
     pretrained: Pretrained | None = None
+    weights_K: Tensor | None = None
+    """What an image of each class counts in the loss; 1 over all images in the mean. None for 1 each."""
 
     @property
     def examples(self) -> int:
@@ -98,6 +101,13 @@ class ImageClassification:
             self.pretrained.begin(built, self.splits.classes)
         return built
 
+    def balanced(self) -> ImageClassification:
+        """The same, where each class counts as much as any other, however many images it has."""
+        counts_K = np.bincount(self.splits.train.labels, minlength=len(self.splits.classes))
+        each = len(self.splits.train) / np.count_nonzero(counts_K)
+        weights_K = torch.tensor(each / np.maximum(counts_K, 1), dtype=torch.float32)
+        return replace(self, weights_K=weights_K)
+
     def starting_from(self, pretrained: Pretrained) -> ImageClassification:
         """The same, with networks that start from a model's weights (UserError if they cannot)."""
         return replace(self, splits=pretrained.fit(self.splits), pretrained=pretrained)
@@ -120,7 +130,8 @@ class ImageClassification:
         return torch.zeros(count, self.splits.channels, self.splits.size, self.splits.size)
 
     def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        return models.summed_loss(outputs, y, label_smoothing)
+        weights_K = None if self.weights_K is None else self.weights_K.to(y.device)
+        return models.summed_loss(outputs, y, label_smoothing, weights_K)
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor:
         return (outputs.argmax(1) == y).sum()

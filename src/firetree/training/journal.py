@@ -80,38 +80,38 @@ class Journal:
         if folder and (roll := current()):
             roll.say = self._tell_of_waiting
 
-    def begin(self, resume: bool) -> tuple[Checkpoint | None, float | None]:
-        """Open the record: the newest whole checkpoint, if there is one, and its accuracy.
+    def begin(self, resume: bool) -> tuple[Checkpoint | None, list[float]]:
+        """Open the record: the newest whole checkpoint, if there is one, and each accuracy up to it.
 
         Only rank 0's has the files with the ranks' own tensors.
 
         Raises:
             UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
         """
-        newest, accuracy = together(partial(self._begin, _members()))
+        newest, accuracies = together(partial(self._begin, _members()))
         state = broadcast_json(asdict(newest.state) if newest else None)
-        accuracy = broadcast_json(accuracy)
+        accuracies = broadcast_json(accuracies)
         if state is None:
             if resume:
                 self.say("no checkpoint to resume from; starting from the beginning")
-            return None, None
+            return None, []
         model, optimizer = (
             broadcast_tensors(tensors)
             for tensors in ((newest.model, newest.optimizer) if newest else ({}, {}))
         )
         parts = newest.parts if newest else ()
-        return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), accuracy
+        return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), accuracies
 
-    def _begin(self, hosts: Sequence[Member]) -> tuple[Checkpoint | None, float | None]:
-        """On rank 0, the folder's newest checkpoint and its accuracy; from here on it is written to."""
+    def _begin(self, hosts: Sequence[Member]) -> tuple[Checkpoint | None, list[float]]:
+        """On rank 0, the newest checkpoint and each accuracy so far; from here on the folder is written to."""
         if self._folder is None:
-            return None, None
+            return None, []
         newest, passed_over = self._folder.newest_checkpoint()
         if newest:
             self._check_data(newest.state)
         first_step = newest.state.step if newest else 0
         headers = self._headers(hosts)
-        accuracy = self._folder.begin(headers, first_step, self._worker.arithmetic)
+        accuracies = self._folder.begin(headers, first_step, self._worker.arithmetic)
         self._step = first_step
         self._folder.add_account(self._worker.task.account)
         self.say(f"run folder: {self._folder.path}")
@@ -124,7 +124,7 @@ class Journal:
         self.note("started", f"{many} on {names}, from step {first_step} on")
         if self._worker.planner:
             self._tell_of_plan(self._folder, self._worker.planner)
-        return newest, accuracy
+        return newest, accuracies
 
     def _headers(self, hosts: Sequence[Member]) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser

@@ -5,7 +5,7 @@ A step is in `step`, the ranks' rendezvous in `launch`, and the record in `journ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def _train(
             raise UserError(f"nothing is trained, as if_slower is stop: {worker.planner.outlook}")
         layers = settle(worker)
         journal = Journal(folder, recipe, worker, course.total_steps, watcher)
-        newest, accuracy = journal.begin(resume)
+        newest, accuracies = journal.begin(resume)
         step = newest.state.step if newest else 0
         if newest:
             resume_worker(worker, newest, journal.say)
@@ -93,7 +93,7 @@ def _train(
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
         with journal.noting_failure():
-            _follow(course, worker, journal, stopping, batches, step, accuracy, layers)
+            _follow(course, worker, journal, stopping, batches, step, accuracies, layers)
         journal.end()
 
 
@@ -109,10 +109,21 @@ class _Course:
         optim = self.recipe.optim
         return optim.steps or optim.epochs * self.epoch_steps
 
-    def is_over(self, step: int, accuracy: float | None) -> bool:
-        target = self.recipe.optim.target_accuracy
-        is_good = target is not None and accuracy is not None and accuracy >= target
-        return is_good or step >= self.total_steps
+    def is_over(self, step: int, accuracies: Sequence[float]) -> bool:
+        """Whether that is the end, after these evaluations."""
+        return step >= self.total_steps or bool(self.ends_early(accuracies))
+
+    def ends_early(self, accuracies: Sequence[float]) -> str:
+        """Why a run may end before its last step; empty where it may not."""
+        target, patience = self.recipe.optim.target_accuracy, self.recipe.optim.patience
+        if not accuracies:
+            return ""
+        if target is not None and accuracies[-1] >= target:
+            return f"the accuracy of {accuracies[-1]:.2%} reaches the target of {target:.2%}"
+        best = max(accuracies)
+        if patience is not None and len(accuracies) - 1 - accuracies.index(best) >= patience:
+            return f"no accuracy was above {best:.2%} in the last {patience} evaluations"
+        return ""
 
     def is_evaluated(self, step: int) -> bool:
         every = self.epoch_steps * self.recipe.evaluate_epochs
@@ -135,13 +146,13 @@ def _follow(
     stopping: Stopping,
     batches: Iterator[TaskBatch],
     step: int,
-    accuracy: float | None,
+    accuracies: list[float],
     layers: BucketLayers,
 ) -> None:
     """Make the steps after `step`, until the course is over or a signal comes."""
     recipe = course.recipe
     left_out, saved, between = 0, step, Between()
-    while not course.is_over(step, accuracy):
+    while not course.is_over(step, accuracies):
         if (number := stopping.requested_signal(step)) is not None:
             if step != saved:
                 journal.add_checkpoint(step, stopped=True)
@@ -173,9 +184,11 @@ def _follow(
         if course.is_evaluated(step):
             with between.doing("evaluation"):
                 evaluation = evaluate(worker)
-                accuracy = evaluation.accuracy
+                accuracies.append(evaluation.accuracy)
                 journal.add_evaluation(step, -(-step // course.epoch_steps), rate, evaluation)
-        if course.is_over(step, accuracy) or step % recipe.checkpoint_steps == 0:
+        if course.is_over(step, accuracies) or step % recipe.checkpoint_steps == 0:
             with between.doing("saving"):
                 journal.add_checkpoint(step)
             saved = step
+    if step < course.total_steps:
+        journal.say(f"ended early: {course.ends_early(accuracies)}")

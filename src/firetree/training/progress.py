@@ -34,14 +34,25 @@ class Lines:
     def __init__(self, progress: Progress):
         self._progress = progress
         self._said_s = time.monotonic()
+        self._first: tuple[int, float] | None = None
 
     def say(self, line: str) -> None:
         self._progress(line)
         self._said_s = time.monotonic()
 
     def step(self, step: int, total_steps: int, loss: float) -> None:
-        if time.monotonic() - self._said_s >= LINE_S:
-            self.say(f"step {step}/{total_steps}  loss {loss:.3f}")
+        now_s = time.monotonic()
+        done, since_s = self._first = self._first or (step, now_s)
+        if now_s - self._said_s >= LINE_S and step > done:
+            left_s = (now_s - since_s) / (step - done) * (total_steps - step)
+            self.say(f"step {step}/{total_steps}  loss {loss:.3f}  {in_minutes(left_s)} left")
+
+
+def in_minutes(seconds: float) -> str:
+    """`40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Relay:

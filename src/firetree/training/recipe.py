@@ -67,8 +67,12 @@ class OptimRecipe:
     """Parts in which each worker computes its share of a batch, to save memory."""
     ema: BelowOne | None = None
     """Decay of a moving average of the weights, which is evaluated and kept; None for no average."""
+    class_weights: Fixed[Literal["none", "balanced"]] = "none"
+    """How much an image of each class counts in the loss; balanced is the more, the rarer its class."""
     target_accuracy: Share | None = None
     """End early at this top-1 accuracy (0 to 1) on the test set."""
+    patience: Positive | None = None
+    """End after so many evaluations without a better accuracy; None to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,10 @@ def check_recipe(recipe: Recipe) -> None:
             raise UserError(f"model.freeze = {freeze} without model.weights; expected both")
         if (rate := recipe.optim.backbone_lr) is not None:
             raise UserError(f"optim.backbone_lr = {rate} without model.weights; expected both")
+    if recipe.optim.class_weights != "none" and not isinstance(recipe.data, ImageData):
+        raise UserError(
+            "optim.class_weights = balanced; expected data with classes, or leave it out"
+        )
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
     if recipe.sync.compression.startswith("powersgd") and recipe.sync.local_steps > 1:

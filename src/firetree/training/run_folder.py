@@ -128,8 +128,8 @@ class RunFolder:
 
     def begin(
         self, headers: Sequence[trace.TraceHeader], first_step: int, arithmetic: Arithmetic
-    ) -> float | None:
-        """Prepare for the steps from `first_step` on; return the accuracy of the last evaluation.
+    ) -> list[float]:
+        """Prepare for the steps from `first_step` on; return the accuracy of each evaluation so far.
 
         From here on the folder holds a run; `headers` has one for each rank.
         """
@@ -148,7 +148,7 @@ class RunFolder:
             for header in headers:
                 trace.begin_trace(self.path, header, first_step)
             self._board = self._new_board(first_step)
-        return kept[-1].accuracy if kept else None
+        return [it.accuracy for it in kept]
 
     def _new_board(self, first_step: int) -> SummaryWriter | None:
         try:

@@ -246,10 +246,13 @@ def _choose_sums(
 
 def load_task(recipe: Recipe) -> Task:
     """What the recipe trains on (UserError where its data, or weights to start from, cannot be used)."""
+    data = recipe.data
+    if not isinstance(data, ImageData):
+        return kind_of(data.name).load(data, recipe.seed)
     start = read_pretrained(recipe.model)
-    if start is None:
-        return kind_of(recipe.data.name).load(recipe.data, recipe.seed)
-    assert isinstance(recipe.data, ImageData), "only networks for images have weights to start from"
-    size, channels = recipe.data.size or start.size, recipe.data.channels or len(start.mean)
-    data = replace(recipe.data, size=size, channels=channels)
-    return load_images(data, recipe.seed).starting_from(start)
+    if start:
+        channels = data.channels or len(start.mean)
+        data = replace(data, size=data.size or start.size, channels=channels)
+    task = load_images(data, recipe.seed)
+    task = task.starting_from(start) if start else task
+    return task.balanced() if recipe.optim.class_weights == "balanced" else task
