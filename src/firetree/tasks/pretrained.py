@@ -17,6 +17,8 @@ from firetree.modelfiles.model import Model
 from firetree.models.families import ModelRecipe, Started
 from firetree.models.layer_names import backbone
 
+_FREE = ("dropout", "conv10_padding")
+"""Fields of a model that training may have otherwise: no shape of a weight follows from them."""
 _WHITE = 255.0
 
 
@@ -62,8 +64,8 @@ class Pretrained:
         head = "its last layer stays"
         if not self.keeps_head(splits.classes):
             head = f"its last layer is new, for {len(splits.classes)} classes"
-        remark = f"training starts from {self.source}; {head}"
-        account = replace(splits.account, remarks=(*splits.account.remarks, remark))
+        remarks = f"training starts from {self.source}; {head}", *self.model.notes
+        account = replace(splits.account, remarks=(*splits.account.remarks, *remarks))
         return replace(splits, mean=self.mean, std=self.std, account=account)
 
     def begin(self, network: nn.Module, classes: tuple[str, ...]) -> None:
@@ -136,7 +138,7 @@ def read_pretrained(recipe: ModelRecipe) -> Pretrained | None:
             f"{recipe.name}"
         )
     own = asdict(recipe)
-    shaping = [name for name in model.fields if name != "dropout"]
+    shaping = [name for name in model.fields if name not in _FREE]
     if differing := [name for name in shaping if own.get(name) != model.fields[name]]:
         told = ", ".join(f"{name} = {model.fields[name]}" for name in differing)
         raise UserError(f"model.weights = {source} has {told}; expected the same under model")
