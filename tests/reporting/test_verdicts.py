@@ -35,6 +35,14 @@ CAUSES: dict[str, tuple[dict[str, object], str, tuple[int, ...]]] = {
         "starved",
         (3,),
     ),
+    "one starved host beside one that is a little": (
+        {
+            "backward": only(3, 0.12, 0.04),
+            "starved": lambda rank, step: (0.004, 0.001, 0.001, 0.08)[rank],
+        },
+        "starved",
+        (3,),
+    ),
     "all starved": ({"backward": 0.1, "starved": 0.08}, "starved", ()),
     "evaluation on all": ({"evaluation": every(5, 0.5)}, "evaluation", ()),
     "evaluation on one": ({"evaluation": every(5, 0.5, rank=0)}, "evaluation", (0,)),

@@ -18,6 +18,7 @@ from firetree.reporting.rounds import StepTable, Times, without
 from firetree.reporting.thresholds import (
     AVOIDABLE_SHARE,
     GENERAL_SHARE,
+    NOTICED,
     OUTLIER,
     SPECIFIC_SHARE,
     STARVED_SHARE,
@@ -140,9 +141,10 @@ def _of_one(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float) -> Su
 
 
 def outliers(values: NDArray[np.float64] | Sequence[float]) -> Ranks:
-    """Those that have much more than the lower half."""
+    """Those that have much more than the lower half, and are noticed beside the worst."""
     usual = median_low(values)
-    return tuple(k for k, value in enumerate(values) if value > OUTLIER * usual and value > 0)
+    least = max(OUTLIER * usual, usual + NOTICED * (max(values) - usual))
+    return tuple(k for k, value in enumerate(values) if value >= least and value > OUTLIER * usual)
 
 
 def _uneven(rounds: StepTable, step_s: float) -> Suspect:

@@ -29,6 +29,9 @@ OUTLIER = 1.5
 """A rank, host or link is apart from the others where it is this many times slower. Clock speeds of one
 model of machine, and rates of equal links, differ by less."""
 
+NOTICED = 0.25
+"""Of what the worst has beyond the usual: who has less of it beyond that is not noticed beside it."""
+
 CHANGE = 1.33
 """Two stretches are told apart where a typical step differs by this factor: on shared machines one minute
 differs from the next by less."""

@@ -99,6 +99,10 @@ def _who(suspect: Suspect, scene: Scene) -> str:
     return scene.hosts.all_called(suspect.ranks)
 
 
+def _are_many(suspect: Suspect, scene: Scene) -> bool:
+    return len({scene.hosts.places[rank] for rank in suspect.ranks}) > 1
+
+
 def _takes(suspect: Suspect) -> str:
     """`310 ms a step where the others take 150 ms`."""
     usual = _seconds(suspect.usual) if suspect.usual else "none"
@@ -119,8 +123,7 @@ def _carries(suspect: Suspect, scene: Scene, ways: str = "") -> str:
 
 def _say_port(what: str, ways: str = "") -> Callable[[Suspect, Scene], str]:
     def say(suspect: Suspect, scene: Scene) -> str:
-        many = len(suspect.ranks) > 1 and len({scene.hosts.places[r] for r in suspect.ranks}) > 1
-        if many:
+        if _are_many(suspect, scene):
             return (
                 f"The {what}s of {_who(suspect, scene)} hold the run back: the slowest carries "
                 f"{rate(suspect.figure or 0.0)}{ways} where others carry {rate(suspect.usual or 0.0)}; "
@@ -176,8 +179,9 @@ def _say_heavy(suspect: Suspect, scene: Scene) -> str:
 
 
 def _say_host(suspect: Suspect, scene: Scene) -> str:
+    computes, holds = ("compute", "hold") if _are_many(suspect, scene) else ("computes", "holds")
     return (
-        f"{_who(suspect, scene)} computes {_takes(suspect)}, and holds the run back: "
+        f"{_who(suspect, scene)} {computes} {_takes(suspect)}, and {holds} the run back: "
         f"it costs {percent(suspect.share)} of a step."
     )
 
@@ -188,8 +192,10 @@ def _say_starved(suspect: Suspect, scene: Scene) -> str:
             "All workers are starved of CPU: others have it for "
             f"{scene.share(suspect.figure or 0.0)} of a step."
         )
+    many = _are_many(suspect, scene)
     return (
-        f"{_who(suspect, scene)} is starved of CPU: it waits for one {_seconds(suspect.figure)} of a step "
+        f"{_who(suspect, scene)} {'are' if many else 'is'} starved of CPU: "
+        f"{'they wait' if many else 'it waits'} for one {_seconds(suspect.figure)} of a step "
         f"where the others wait {_seconds(suspect.usual)}; it costs {percent(suspect.share)} of a step."
     )
 
