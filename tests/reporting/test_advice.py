@@ -11,7 +11,7 @@ from test_verdicts import add_probe, diagnosis, ports, slow_ways
 
 from firetree.network import Network
 from firetree.reporting import report
-from firetree.trace import SHARDED, Event, PhaseSpan, StepTrace, add_event, read_trace
+from firetree.trace import SHARDED, Event, PassSpan, PhaseSpan, StepTrace, add_event, read_trace
 
 
 def test_ways_that_share_a_port_are_no_slower_than_its_probe(tmp_path: Path) -> None:
@@ -77,6 +77,46 @@ def test_a_machine_that_froze_is_no_host_s_fault(tmp_path: Path) -> None:
     assert [(gap.step, gap.rank, gap.text) for gap in found.gaps] == [
         (20, None, "all hosts stood still")
     ]
+
+
+def test_a_port_whose_single_connections_are_slow_too_is_the_port_s_fault(tmp_path: Path) -> None:
+    run_dir = Cluster(rates=slow_ways((3, 2)), gradient_bytes=4_000_000).write(tmp_path)
+    network = Network(tuple(ports((2, 200, 20))))
+    inf, slow = float("inf"), 18 * MBIT
+    rows = [[0.0 if a == b else slow if b == 2 else inf for b in range(4)] for a in range(4)]
+    add_probe(run_dir, replace(network, pair_bytes_s=tuple(map(tuple, rows))))
+    verdict = report(run_dir).verdict
+    assert (verdict.kind, verdict.culprit.ranks) == ("slow_download", (2,))
+
+
+class EvaluatesFirst(Cluster):
+    """As watched scripts: what comes between two steps is at the beginning of the second one."""
+
+    def _steps(self) -> list[list[StepTrace]]:
+        return [[self._shifted(step) for step in one] for one in super()._steps()]
+
+    def _shifted(self, step: StepTrace) -> StepTrace:
+        moved_s = step.evaluation_s + step.other_s
+        passes = tuple(PassSpan(it.ready_s + moved_s, it.end_s + moved_s) for it in step.passes)
+        buckets = tuple(
+            replace(
+                it,
+                ready_s=it.ready_s + moved_s,
+                start_s=it.start_s + moved_s,
+                end_s=it.end_s + moved_s,
+            )
+            for it in step.buckets
+        )
+        return replace(step, passes=passes, buckets=buckets)
+
+
+def test_a_pause_in_an_evaluation_before_the_sums_is_found(tmp_path: Path) -> None:
+    still = lambda rank, step: 2.5 if step == 20 else 0.002  # noqa: E731
+    run_dir = EvaluatesFirst(steps=80, evaluation=still).write(tmp_path)
+    start_s = read_trace(run_dir).ranks[2].steps[20].start_s
+    add_event(run_dir, Event("paused", start_s + 2.5, 20, "stood still", 2, 2.4))
+    found = report(run_dir)
+    assert [(gap.step, gap.rank) for gap in found.gaps] == [(20, 2)]
 
 
 class WaitsForBuffers(Cluster):

@@ -132,8 +132,17 @@ def _with_ports(network: Network, slow: Mapping[int, float], names: Sequence[str
         changed: dict[str, Any] = dict.fromkeys(names, slow[number])
         return replace(host, **changed)
 
+    def limit(a: int, b: int, rate: float) -> float:
+        """A single connection over the port was limited by it, too."""
+        into, out = "down_bytes_s" in names and b in slow, "up_bytes_s" in names and a in slow
+        return float("inf") if into or out else rate
+
     hosts = tuple(repaired(number, host) for number, host in enumerate(network.hosts))
-    return replace(network, hosts=hosts)
+    pairs = tuple(
+        tuple(limit(a, b, rate) for b, rate in enumerate(row))
+        for a, row in enumerate(network.pair_bytes_s)
+    )
+    return replace(network, hosts=hosts, pair_bytes_s=pairs)
 
 
 def _uplinks(network: Network) -> Iterator[Repair]:

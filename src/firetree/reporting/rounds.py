@@ -20,8 +20,11 @@ from firetree.trace import RankTrace, StepTrace
 Times = NDArray[np.float64]
 """Seconds, of round by rank unless said otherwise."""
 
-AFTER_SUMS = ("optimizer_s", "evaluation_s", "saving_s", "other_s")
-"""Parts of a step that come after its sums, and so delay the next step's."""
+_BETWEEN = ("evaluation_s", "saving_s", "other_s")
+"""Parts that come between two steps' sums: in our own trainer at a step's end, in scripts at its beginning."""
+
+AFTER_SUMS = ("optimizer_s", *_BETWEEN)
+"""Parts of a step that may come after its sums, and then delay the next step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +135,31 @@ def follows(before: Sequence[StepTrace], after: Sequence[StepTrace]) -> bool:
 def _work(steps: Sequence[Sequence[StepTrace]], parts: dict[str, Times]) -> dict[str, Times]:
     """What came between two sums: the end of one step, and the beginning of the next."""
     work = {name: parts[name].copy() for name in ("data_s", "forward_s", "backward_s", *AFTER_SUMS)}
+    shares = dict.fromkeys(_BETWEEN, _before_sums(steps, parts))
+    shares["optimizer_s"] = np.zeros_like(parts["optimizer_s"])
     for k, (before, after) in enumerate(pairwise(steps), 1):
         if follows(before, after):
-            for name in AFTER_SUMS:
-                work[name][k] = parts[name][k - 1]
+            for name, early in shares.items():
+                late_s = (1 - early[k - 1]) * parts[name][k - 1]
+                work[name][k] = early[k] * parts[name][k] + late_s
     return work
+
+
+def _before_sums(steps: Sequence[Sequence[StepTrace]], parts: dict[str, Times]) -> Times:
+    """The share of what is between two steps' sums that a step did before its own; K × R."""
+    between_s = np.sum([parts[name] for name in _BETWEEN], axis=0)
+    known_s = parts["data_s"] + parts["forward_s"] + parts["backward_s"]
+    ready_s = np.array([[_computed_s(step) for step in one] for one in steps])
+    share: Times = np.clip((ready_s - known_s) / np.maximum(between_s, 1e-9), 0.0, 1.0)
+    return share
+
+
+def _computed_s(step: StepTrace) -> float:
+    """Seconds from a step's start to its last gradient, without waits; 0 where nothing was summed."""
+    if not step.passes:
+        return 0.0
+    *earlier, last = step.passes
+    return last.ready_s - step.start_s - sum(it.end_s - it.ready_s for it in earlier)
 
 
 def _lateness(
