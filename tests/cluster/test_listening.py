@@ -25,7 +25,7 @@ COMMANDS = {
         *("--algorithms", "ring", "--repeats", 1),
     ),
 }
-DEAR = ("plan auto", "bench allreduce")
+DEAR = ("plan auto", "bench allreduce", "train alone")
 SLOW = pytest.mark.slow
 STATE_LISTENING = "0A"
 

@@ -65,6 +65,7 @@ def test_a_signal_costs_no_step(
     assert last_weights(run_dir) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_signal_that_comes_while_a_failed_run_ends_is_not_followed_by_a_restart(
     tmp_path: Path,
 ) -> None:

@@ -141,6 +141,7 @@ TORCHRUNS: Mapping[str, str] = {
 }
 
 
+@pytest.mark.slow
 def test_a_launcher_within_torchruns_environment_starts_its_own_workers(tmp_path: Path) -> None:
     run = partial(firetree, "train", "digits", "--run-dir", tmp_path / "run")
     code, _, err = run("--optim.lr", -1, environ=TORCHRUNS)
