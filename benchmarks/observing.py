@@ -99,11 +99,17 @@ def table_row(network: str, place: str, repeats: int) -> list[str]:
 
 def run_job(place: str, network: str, mode: str) -> float:
     """The median step of a job, in seconds."""
-    firetree_command = str(Path(sys.executable).with_name("firetree"))
-    lab = [firetree_command, "lab", *PLACES[place].split()]
+    commands = Path(sys.executable).parent
+    lab = [str(commands / "firetree"), "lab", *PLACES[place].split()]
     job: Sequence[str] = [sys.executable, __file__, "--job", network, mode]
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "RUN_DIR": f"{folder}/run"}
+        path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+        environment = {
+            **os.environ,
+            "PATH": path,
+            "OMP_NUM_THREADS": "1",
+            "RUN_DIR": f"{folder}/run",
+        }
         done = subprocess.run([*lab, *job], env=environment, stdout=subprocess.PIPE, check=True)
     marked = next(line for line in done.stdout.decode().splitlines() if "{" in line)
     return float(json.loads(marked[marked.index("{") :])["step_s"])
