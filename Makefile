@@ -28,8 +28,9 @@ demo: install
 	$(BIN)/firetree report $(RUNS)/binomial_tree
 	$(BIN)/firetree report $(RUNS)/binomial_tree $(RUNS)/parameter_server $(RUNS)/gloo
 
-# What measures rates or is to end within seconds runs alone, three others at once on two cores,
-# as most wait, with a thread each: threads that wait for a busy core make small networks several times slower.
+# What measures rates or is to end within seconds runs alone. Of everything else three run at once, on
+# two cores, as most of them wait, with a thread each: threads that wait for a busy core make small
+# networks several times slower.
 ALONE := tests/lab tests/probing tests/cluster/test_lab_command.py
 
 test: test-together test-alone

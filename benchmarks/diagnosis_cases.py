@@ -1,6 +1,7 @@
 """The runs of `diagnosis.py`: which script on which network, what is wrong there, and what must be said.
 
-Scripts and networks are in two halves. Limits in `firetree.reporting` were chosen on the first half alone.
+Scripts and networks are in two halves. Limits in `firetree.reporting` were first chosen on one half alone; since
+the first whole draw, what either half got wrong was mended. A draw with a new seed is new to both.
 """
 
 from __future__ import annotations
