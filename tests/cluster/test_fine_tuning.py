@@ -54,3 +54,25 @@ def test_a_run_that_does_not_improve_ends_early_and_says_so(trained: Path, tmp_p
     assert (code, err) == (0, "")
     assert "ended early: no accuracy was above " in out
     assert len(read_metrics(tmp_path / "run")) == 3
+
+
+def test_a_sweep_counts_each_way_to_start_by_itself(trained: Path, tmp_path: Path) -> None:
+    start = ("--vary", f"model.weights={trained}", "--vary", "model.freeze=features,no-such-layer")
+    code, _, err = firetree("sweep", "digits", *start, "--runs", tmp_path / "runs")
+    assert code == 2
+    assert "model.freeze: the network has no layer 'no-such-layer'" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_googlenet_starts_from_its_own_run_with_new_classifiers(tmp_path: Path) -> None:
+    net = ("--model.name", "googlenet", "--optim.steps", 1, "--data.classes")
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert firetree(*DIGITS, *net, 12, "--run-dir", before)[0] == 0
+    options = ("--model.weights", before, "--model.freeze", "features", "--run-dir", after)
+    code, out, err = firetree(*DIGITS, *net, 10, *options)
+    assert (code, err) == (0, "")
+    assert "its last layer is new, for 10 classes" in out
+    old, new = load(last_weights(before)), load(last_weights(after))
+    kept = [name for name, tensor in new.items() if torch.equal(tensor, old[name])]
+    is_new = [name.startswith("classifier.") or ".fc2." in name for name in new]
+    assert [name not in kept for name in new] == is_new

@@ -53,7 +53,7 @@ def start(folder: Path, freeze: str | None = None, **fields: object) -> Pretrain
 def test_images_in_rgb_give_what_the_model_gives(tmp_path: Path, order: str) -> None:
     found, path = start(tmp_path, order=order), tmp_path / "start.safetensors"
     trained = network()
-    found.begin(trained, CLASSES)
+    found.load_into(trained, CLASSES)
     x_BHWC = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     model = Model.load(path, progress=lambda _: None)
     seen_BHWC = x_BHWC[..., ::-1].copy() if order == "BGR" else x_BHWC
@@ -74,7 +74,7 @@ def test_the_last_layer_stays_for_the_same_classes_only(
 ) -> None:
     found, trained = start(tmp_path), network(len(classes))
     first = {name: it.clone() for name, it in trained.state_dict().items()}
-    found.begin(trained, classes)
+    found.load_into(trained, classes)
     for name, tensor in trained.state_dict().items():
         is_head = name.startswith("conv10.")
         expected = found.model.state[name] if is_kept or not is_head else first[name]
@@ -92,7 +92,7 @@ def test_the_last_layer_stays_for_the_same_classes_only(
 )
 def test_what_is_frozen_is_not_trained(tmp_path: Path, freeze: str, is_trained) -> None:  # type: ignore[no-untyped-def]
     trained = network(5)
-    start(tmp_path, freeze).begin(trained, tuple("abcde"))
+    start(tmp_path, freeze).load_into(trained, tuple("abcde"))
     for name, parameter in trained.named_parameters():
         assert parameter.requires_grad == is_trained(name)
     optimizer = build_optimizer(OptimRecipe(lr=0.1, backbone_lr=0.01), trained)
@@ -118,7 +118,7 @@ def splits(channels: int = 3) -> Splits:
 
 def test_images_are_normalised_as_the_weights_expect_and_it_is_said(tmp_path: Path) -> None:
     found = start(tmp_path)
-    fitted = found.fit(splits())
+    fitted = found.adapt(splits())
     assert fitted.mean == pytest.approx((123 / 255, 117 / 255, 104 / 255))
     assert fitted.std == pytest.approx((1 / 255, 1 / 255, 2 / 255))
     assert fitted.account.remarks == (
@@ -127,7 +127,7 @@ def test_images_are_normalised_as_the_weights_expect_and_it_is_said(tmp_path: Pa
 
 
 WRONG = {
-    "no file": ({"weights": "nowhere.pth"}, "model.weights no file nowhere.pth"),
+    "no file": ({"weights": "nowhere.pth"}, "model.weights: no file nowhere.pth"),
     "another network": ({"name": "squeezenet_v1_1"}, "expected model.name = squeezenet_small"),
     "another shape": ({"base_e": 32}, "give the fields of model"),
     "no such layer": ({"freeze": "fier2"}, "no layer 'fier2'; did you mean 'fire2"),
@@ -139,7 +139,7 @@ def begin(recipe: SqueezeNetModel) -> None:
     found = read_pretrained(recipe)
     assert found is not None
     shaped = {} if recipe.base_e is None else {"base_e": recipe.base_e}
-    found.begin(models.build(NAME, classes=3, channels=3, size=SIZE, **shaped), CLASSES)
+    found.load_into(models.build(NAME, classes=3, channels=3, size=SIZE, **shaped), CLASSES)
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -154,7 +154,7 @@ def test_what_cannot_start_is_told_in_one_line(tmp_path: Path, what: str) -> Non
 
 def test_other_channels_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.channels = 1; expected 3"):
-        start(tmp_path).fit(splits(1))
+        start(tmp_path).adapt(splits(1))
 
 
 def test_rates_and_layers_of_weights_that_are_not_given_are_told() -> None:

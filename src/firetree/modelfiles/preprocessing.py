@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ChannelOrder = Literal["RGB", "BGR"]
 
+WHITE = 255.0
+"""What `Preprocessing` calls white; training calls it 1."""
 _LARGEST_PIXELS = 4096
 
 

@@ -14,23 +14,23 @@ from firetree.fields import BelowOne, Part, Share
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A network that training may start from a model's weights."""
+class Pretrainable:
+    """A network that training may start from pretrained weights."""
 
     name: str
     weights: str | None = None
-    """Model file, or run folder, whose weights training starts from; other classes get a new last
-    layer."""
+    """Model file or run folder with pretrained weights to start from; for other classes the last layer
+    is new."""
     freeze: str | None = None
-    """Layers that keep these weights, as conv1,fire2*; features are all but the last layer."""
+    """Layers to freeze, as conv1,fire2*, or features for all but the last layer."""
 
 
-STARTING = tuple(entry.name for entry in fields(Started)[1:])
+STARTING = tuple(entry.name for entry in fields(Pretrainable)[1:])
 """Fields that say what training starts from, and nothing of the network."""
 
 
 @dataclass(frozen=True, slots=True)
-class SqueezeNetModel(Started):
+class SqueezeNetModel(Pretrainable):
     """A SqueezeNet."""
 
     name: Literal["squeezenet_small", "squeezenet_v1_0", "squeezenet_v1_1"] = "squeezenet_small"
@@ -53,7 +53,7 @@ class SqueezeNetModel(Started):
 
 
 @dataclass(frozen=True, slots=True)
-class ConvolutionsModel(Started):
+class ConvolutionsModel(Pretrainable):
     """A network for images that FireCaffe trained, or was compared with."""
 
     name: Literal[

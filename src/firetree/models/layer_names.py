@@ -13,4 +13,5 @@ def layer_of(parameter: str) -> str:
 def backbone(parameters: Iterable[str]) -> frozenset[str]:
     """All but those of the last layer; names are in the network's order."""
     known = [*parameters]
-    return frozenset(name for name in known if layer_of(name) != layer_of(known[-1]))
+    last = layer_of(known[-1])
+    return frozenset(name for name in known if layer_of(name) != last)

@@ -11,6 +11,7 @@ from typing import Any
 
 from firetree.errors import ArgumentError
 from firetree.models.cost import FLOAT_BYTES, cost
+from firetree.models.families import Pretrainable
 from firetree.models.timing import measure
 from firetree.network import Network
 from firetree.planning.plan import Prices, make_plan
@@ -99,7 +100,8 @@ def sweep(
     # Costs first: training would disturb the measurement of a step.
     tasks, known, costs = dict[Any, Task](), dict[Any, NetworkCosts](), dict[str, NetworkCosts]()
     for name, one in recipes.items():
-        data, net = (one.data, one.seed), (one.model, one.optim.batch_size)
+        start = (one.model.weights, one.model.freeze) if isinstance(one.model, Pretrainable) else ()
+        data, net = (one.data, one.seed, start), (one.model, one.optim.batch_size)
         if (data, net) not in known:
             progress(f"counting the costs of {name}")
             tasks[data] = tasks.get(data) or load_task(one)

@@ -98,7 +98,7 @@ class ImageClassification:
             size=self.splits.size,
         )
         if self.pretrained:
-            self.pretrained.begin(built, self.splits.classes)
+            self.pretrained.load_into(built, self.splits.classes)
         return built
 
     def balanced(self) -> ImageClassification:
@@ -110,7 +110,7 @@ class ImageClassification:
 
     def starting_from(self, pretrained: Pretrained) -> ImageClassification:
         """The same, with networks that start from a model's weights (UserError if they cannot)."""
-        return replace(self, splits=pretrained.fit(self.splits), pretrained=pretrained)
+        return replace(self, splits=pretrained.adapt(self.splits), pretrained=pretrained)
 
     def loader(
         self, *, batch_size: int, seed: int, rank: int, world_size: int, channels_last: bool = True

@@ -11,15 +11,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from firetree.data import Splits
-from firetree.errors import ArgumentError, UserError, nearest
+from firetree.errors import UserError, nearest
 from firetree.modelfiles.loading import load_model
 from firetree.modelfiles.model import Model
-from firetree.models.families import ModelRecipe, Started
+from firetree.modelfiles.preprocessing import WHITE
+from firetree.models.families import ModelRecipe, Pretrainable
 from firetree.models.layer_names import backbone
 
 _FREE = ("dropout", "conv10_padding")
 """Fields of a model that training may have otherwise: no shape of a weight follows from them."""
-_WHITE = 255.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Pretrained:
     """Weights to start from, for colours in the order of red, green and blue.
 
     `mean` and `std` are each channel's, with 0 black and 1 white; `size` is what images had a side.
+    `checksum` is of all weights.
     """
 
     source: str
@@ -34,24 +35,17 @@ class Pretrained:
     freeze: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    checksum: str
 
     @property
     def size(self) -> int:
         return self.model.preprocessing.crop
 
-    @property
-    def checksum(self) -> str:
-        """Of all weights."""
-        found = hashlib.sha256()
-        for name, tensor in self.model.state.items():
-            found.update(name.encode() + tensor.contiguous().numpy().tobytes())
-        return found.hexdigest()
-
     def keeps_head(self, classes: tuple[str, ...]) -> bool:
         """Whether the last layer is for these classes, as far as anybody has named them."""
         return self.model.class_count == len(classes) and self.model.classes in ((), classes)
 
-    def fit(self, splits: Splits) -> Splits:
+    def adapt(self, splits: Splits) -> Splits:
         """The images with the mean and deviation that the weights expect.
 
         Raises:
@@ -68,7 +62,7 @@ class Pretrained:
         account = replace(splits.account, remarks=(*splits.account.remarks, *remarks))
         return replace(splits, mean=self.mean, std=self.std, account=account)
 
-    def begin(self, network: nn.Module, classes: tuple[str, ...]) -> None:
+    def load_into(self, network: nn.Module, classes: tuple[str, ...]) -> None:
         """Give a network these weights, and freeze what is to stay.
 
         Raises:
@@ -125,13 +119,13 @@ def read_pretrained(recipe: ModelRecipe) -> Pretrained | None:
     Raises:
         UserError: as `load_model`, or the weights are of another network than the recipe's.
     """
-    if not isinstance(recipe, Started) or recipe.weights is None:
+    if not isinstance(recipe, Pretrainable) or recipe.weights is None:
         return None
     source = recipe.weights
     try:
         model = load_model(source, progress=lambda _: None)
     except UserError as error:
-        raise ArgumentError("model.weights", str(error)) from error
+        raise UserError(f"model.weights: {error}") from error
     if model.network != recipe.name:
         raise UserError(
             f"model.weights = {source} is {model.network}; expected model.name = {model.network}, not "
@@ -143,23 +137,31 @@ def read_pretrained(recipe: ModelRecipe) -> Pretrained | None:
         told = ", ".join(f"{name} = {model.fields[name]}" for name in differing)
         raise UserError(f"model.weights = {source} has {told}; expected the same under model")
     patterns = tuple(filter(None, map(str.strip, (recipe.freeze or "").split(","))))
-    return _in_rgb(Pretrained(str(source), model, patterns, (), ()))
-
-
-def _in_rgb(start: Pretrained) -> Pretrained:
-    """With its first layer's channels in the order of pictures, and mean and deviation from 0 to 1."""
-    preprocessing, state = start.model.preprocessing, dict(start.model.state)
-    mean, std = preprocessing.mean, preprocessing.std
-    if preprocessing.order == "BGR" and len(mean) > 1:
-        first = next(name for name, tensor in state.items() if tensor.dim() == 4)
-        state[first] = state[first].flip(1)
-        mean, std = mean[::-1], std[::-1]
-    return replace(
-        start,
-        model=replace(start.model, state=state),
-        mean=tuple(it / _WHITE for it in mean),
-        std=tuple(it / _WHITE for it in std),
+    model = _in_rgb(model)
+    mean, std = (
+        tuple(it / WHITE for it in channels)
+        for channels in (model.preprocessing.mean, model.preprocessing.std)
     )
+    return Pretrained(str(source), model, patterns, mean, std, _checksum(model.state))
+
+
+def _in_rgb(model: Model) -> Model:
+    """The same function of an image whose channels are red, green and blue."""
+    before = model.preprocessing
+    if before.order == "RGB" or len(before.mean) == 1:
+        return model
+    state = dict(model.state)
+    first = next(name for name, tensor in state.items() if tensor.dim() == 4)
+    state[first] = state[first].flip(1)
+    after = replace(before, order="RGB", mean=before.mean[::-1], std=before.std[::-1])
+    return replace(model, state=state, preprocessing=after)
+
+
+def _checksum(state: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, tensor in state.items():
+        found.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _without(named: Mapping[str, Any], left_out: Iterable[str]) -> dict[str, Any]:

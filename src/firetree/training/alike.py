@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from firetree.errors import RunFailedError, UserError
 from firetree.launch import RankInfo, joined
-from firetree.models.families import Started
+from firetree.models.families import Pretrainable
 from firetree.peers import agree, together
 from firetree.planning.plan import Plan
 from firetree.tasks import Task
@@ -47,7 +47,7 @@ def description(recipe: Recipe) -> dict[str, Any]:
     """The versions, and the recipe without the paths of data and weights: `contents` compares these."""
     fields = asdict(recipe)
     fields["data"].pop("path", None)
-    if isinstance(recipe.model, Started):
+    if isinstance(recipe.model, Pretrainable):
         fields["model"] = asdict(replace(recipe.model, weights=None))
     versions = {f"the version of {name}": version(name) for name in ("firetree", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])

@@ -15,7 +15,7 @@ from firetree.documents import Expect, Positive, from_document
 from firetree.errors import UserError, nearest
 from firetree.fields import FIXED, AboveZero, BelowOne, Fixed, NotNegative, Share
 from firetree.launch.device import Wanted
-from firetree.models.families import ModelRecipe, SqueezeNetModel, Started
+from firetree.models.families import ModelRecipe, Pretrainable, SqueezeNetModel
 from firetree.models.pruning import Scope
 from firetree.planning.compressions import parse_compression
 from firetree.sync import check_algorithm
@@ -35,7 +35,7 @@ class OptimRecipe:
     lr: AboveZero = 0.1
     """Highest learning rate, for a batch of base_batch where a batch_rule scales it."""
     backbone_lr: AboveZero | None = None
-    """The same for what model.weights brings, all but the last layer; None for lr."""
+    """Highest learning rate of the pretrained layers, all but the last; None for lr."""
     batch_rule: Fixed[Literal["none", "linear", "sqrt", "lars", "lamb"]] = "none"
     """How the rate grows with the batch: linear or sqrt; lars is linear with LARS for SGD, lamb is
     sqrt with LAMB."""
@@ -68,7 +68,7 @@ class OptimRecipe:
     ema: BelowOne | None = None
     """Decay of a moving average of the weights, which is evaluated and kept; None for no average."""
     class_weights: Fixed[Literal["none", "balanced"]] = "none"
-    """How much an image of each class counts in the loss; balanced is the more, the rarer its class."""
+    """Weight of each class in the loss: none for 1 each, balanced for 1 over its number of images."""
     target_accuracy: Share | None = None
     """End early at this top-1 accuracy (0 to 1) on the test set."""
     patience: Positive | None = None
@@ -148,10 +148,10 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             f"optim.label_smoothing = {recipe.optim.label_smoothing}; games have no labels, leave it out"
         )
-    freeze = recipe.model.freeze if isinstance(recipe.model, Started) else None
-    if not (isinstance(recipe.model, Started) and recipe.model.weights):
-        if freeze is not None:
-            raise UserError(f"model.freeze = {freeze} without model.weights; expected both")
+    start = recipe.model if isinstance(recipe.model, Pretrainable) else None
+    if start is None or start.weights is None:
+        if start and start.freeze is not None:
+            raise UserError(f"model.freeze = {start.freeze} without model.weights; expected both")
         if (rate := recipe.optim.backbone_lr) is not None:
             raise UserError(f"optim.backbone_lr = {rate} without model.weights; expected both")
     if recipe.optim.class_weights != "none" and not isinstance(recipe.data, ImageData):

@@ -9,13 +9,11 @@ from firetree import models
 from firetree.documents import from_document
 from firetree.errors import UserError
 from firetree.modelfiles.model import FIELDS, Model, check_shapes, shapes
-from firetree.modelfiles.preprocessing import Preprocessing
+from firetree.modelfiles.preprocessing import WHITE, Preprocessing
 from firetree.models.batch_norm import folded
 from firetree.models.families import given
 from firetree.output import printable
 from firetree.training.trained import read_run
-
-_WHITE = 255.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ def read_run_model(folder: Path) -> Model:
         raise UserError(
             f"{folder} is a run of {model.name}; expected one of {', '.join(models.names())}"
         )
-    own = given(model.name, {name: getattr(model, name, None) for name in FIELDS})
+    own = given(model.name, {name: getattr(model, name) for name in FIELDS if hasattr(model, name)})
     known = {field.name: data[field.name] for field in fields(_Images) if field.name in data}
     about = from_document(_Images, known, f"newest checkpoint of {folder}: data")
     preprocessing = Preprocessing(
@@ -49,8 +47,8 @@ def read_run_model(folder: Path) -> Model:
         squash=False,
         crop=about.size,
         order="RGB",
-        mean=tuple(_WHITE * mean for mean in about.mean),
-        std=tuple(_WHITE * std for std in about.std),
+        mean=tuple(WHITE * mean for mean in about.mean),
+        std=tuple(WHITE * std for std in about.std),
     )
     order = shapes(model.name, own, len(about.classes), about.channels, about.size)
     try:

@@ -20,7 +20,7 @@ from firetree.launch import RankInfo, find_device
 from firetree.peers import hand_over, together
 from firetree.planning.plan import Plan
 from firetree.sync import Synchroniser, attach, gradient_bytes
-from firetree.tasks import ImageData, Task, TaskLoader, kind_of, load_images
+from firetree.tasks import ImageClassification, ImageData, Task, TaskLoader, kind_of
 from firetree.tasks.pretrained import read_pretrained
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compile_forward
@@ -246,13 +246,12 @@ def _choose_sums(
 
 def load_task(recipe: Recipe) -> Task:
     """What the recipe trains on (UserError where its data, or weights to start from, cannot be used)."""
-    data = recipe.data
-    if not isinstance(data, ImageData):
-        return kind_of(data.name).load(data, recipe.seed)
-    start = read_pretrained(recipe.model)
-    if start:
+    data, start = recipe.data, read_pretrained(recipe.model)
+    if start and isinstance(data, ImageData):
         channels = data.channels or len(start.mean)
         data = replace(data, size=data.size or start.size, channels=channels)
-    task = load_images(data, recipe.seed)
-    task = task.starting_from(start) if start else task
-    return task.balanced() if recipe.optim.class_weights == "balanced" else task
+    task = kind_of(data.name).load(data, recipe.seed)
+    if isinstance(task, ImageClassification):
+        task = task.starting_from(start) if start else task
+        task = task.balanced() if recipe.optim.class_weights == "balanced" else task
+    return task
