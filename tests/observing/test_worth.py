@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firetree.observing.worth import CLEARLY, FIRST_STEPS, LOOKED_AT, Worth
+from firetree.observing.worth import FIRST_STEPS, LOOKED_AT, Worth
+from firetree.planning.outlook import CLEARLY
 from firetree.trace import StepTrace
 
 

@@ -45,8 +45,9 @@ def test_sharded_sums_are_not_sent_another_way(
 def test_a_run_that_went_around_a_port_is_not_told_to(tmp_path: Path) -> None:
     run_dir = Cluster(rates=slow_ways((3, 2)), gradient_bytes=4_000_000).write(tmp_path)
     add_probe(run_dir, Network(tuple(ports((3, 20, 200)))))
+    add_event(run_dir, Event("planned", 1000.0, 0, "not measured; gloo sums all gradients"))
     assert "--sync auto" in report(run_dir).verdict.command
-    add_event(run_dir, Event("planned", 1000.0, 0, "forest for all sizes"))
+    add_event(run_dir, Event("probed", 1000.0, 0, "measured 4 hosts"))
     verdict = report(run_dir).verdict
     assert verdict.command == ""
     assert verdict.advice.endswith("until then sums go the best way that was found.")

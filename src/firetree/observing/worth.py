@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from firetree.network.units import format_duration
+from firetree.planning.outlook import Outlook
 from firetree.trace import StepTrace
 
 FIRST_STEPS, LOOKED_AT = 16, 32
 """The first steps load, compile and find their buckets; so many of the next tell."""
-CLEARLY = 1.05
-"""A machine's own steps differ by a few percent."""
 
 
 class Worth:
@@ -30,14 +29,12 @@ class Worth:
         return self._verdict() if self._looked_at == LOOKED_AT else ""
 
     def _verdict(self) -> str:
-        alone_s = self._step_s - self._waited_s
-        if self._world_size * alone_s * CLEARLY >= self._step_s or alone_s <= 0:
+        step_s, waited_s = self._step_s / self._looked_at, self._waited_s / self._looked_at
+        seen = Outlook(self._world_size, step_s, step_s - waited_s, algorithm="")
+        if not seen.is_slower or seen.speedup <= 0:
             return ""
-        worth = self._world_size * alone_s / self._step_s
-        step, waited = (
-            format_duration(it / self._looked_at) for it in (self._step_s, self._waited_s)
-        )
         return (
-            f"a step takes {step}, of which rank 0 waits {waited} for sums: {self._world_size} workers do "
-            f"the work of {worth:.2g}, and one alone would be {1 / worth:.2g} times as fast"
+            f"a step takes {format_duration(step_s)}, of which rank 0 waits {format_duration(waited_s)} for "
+            f"sums: {self._world_size} workers do the work of {seen.speedup:.2g}, and one alone would be "
+            f"{1 / seen.speedup:.2g} times as fast"
         )

@@ -12,7 +12,7 @@ from firetree.probing.effort import Link, Pair
 from firetree.probing.estimate import interval
 from firetree.probing.messages import RING_BYTES
 from firetree.probing.observations import Observations
-from firetree.probing.racks import LIMITED, RackTrial
+from firetree.probing.racks import RackTrial
 
 _AS_WELL = 0.97
 _ONE_CONNECTION = 0.9
@@ -42,11 +42,10 @@ def port_samples(observed: Observations) -> dict[int, tuple[list[float], list[fl
         lone = _only_one_outside(trial, observed)
         if lone in samples:  # what the others cannot send it together, its own port does not take
             up, down = samples[lone]
-            if median(trial.in_bytes_s) < LIMITED * trial.ports_in_bytes_s:
-                up = [*trial.in_bytes_s]
-            if median(trial.out_bytes_s) < LIMITED * trial.ports_out_bytes_s:
-                down = [*trial.out_bytes_s]
-            samples[lone] = up, down
+            samples[lone] = (
+                [*trial.in_bytes_s] if trial.limits_in else up,
+                [*trial.out_bytes_s] if trial.limits_out else down,
+            )
     return samples
 
 
@@ -125,16 +124,8 @@ def limited_trials(observed: Observations) -> list[RackTrial]:
     return [
         trial
         for trial in observed.trials
-        if is_limited(trial) and _only_one_outside(trial, observed) is None
+        if (trial.limits_out or trial.limits_in) and _only_one_outside(trial, observed) is None
     ]
-
-
-def is_limited(trial: RackTrial) -> bool:
-    """Whether a link that the group shares holds it back."""
-    return (
-        median(trial.out_bytes_s) < LIMITED * trial.ports_out_bytes_s
-        or median(trial.in_bytes_s) < LIMITED * trial.ports_in_bytes_s
-    )
 
 
 def racks_of(observed: Observations, ports: Mapping[int, tuple[float, float]]) -> list[Rack]:
@@ -151,9 +142,9 @@ def racks_of(observed: Observations, ports: Mapping[int, tuple[float, float]]) -
 
 def _rack(trial: RackTrial, ports: Mapping[int, tuple[float, float]]) -> Rack:
     out, into = median(trial.out_bytes_s), median(trial.in_bytes_s)
-    if out >= LIMITED * trial.ports_out_bytes_s:
+    if not trial.limits_out:
         out = max(out, sum(ports[host][0] for host in trial.hosts))
-    if into >= LIMITED * trial.ports_in_bytes_s:
+    if not trial.limits_in:
         into = max(into, sum(ports[host][1] for host in trial.hosts))
     return Rack(trial.hosts, out, into)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, median
 
 from firetree.probing.effort import Pair
 
@@ -32,6 +32,16 @@ class RackTrial:
     in_bytes_s: tuple[float, ...]
     ports_out_bytes_s: float
     ports_in_bytes_s: float
+
+    @property
+    def limits_out(self) -> bool:
+        """Whether the group sent clearly less than its ports allow."""
+        return median(self.out_bytes_s) < LIMITED * self.ports_out_bytes_s
+
+    @property
+    def limits_in(self) -> bool:
+        """Whether the group received clearly less than its ports allow."""
+        return median(self.in_bytes_s) < LIMITED * self.ports_in_bytes_s
 
 
 def suspected(

@@ -37,6 +37,12 @@ class Probe(Shown):
         return f"Probe({self.network!r}, {len(self.warnings)} warnings)"
 
     @property
+    def summary(self) -> str:
+        """What was measured, in a line: what is slow, or else what all ports carry."""
+        said = "; ".join(self.warnings) or self.remark or self.network.rates
+        return f"measured {self.network.size} hosts in {self.seconds:.1f} s: {said}"
+
+    @property
     def unsure(self) -> float:
         """Half of the width of the widest interval, as a part of its middle; 0.5 at most."""
         widths = [(high - low) / (high + low) for low, high in self.intervals.values() if high > 0]

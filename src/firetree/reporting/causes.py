@@ -143,8 +143,10 @@ def _of_one(kind: Cause, spent_s: Times, rounds: StepTable, step_s: float) -> Su
 def outliers(values: NDArray[np.float64] | Sequence[float]) -> Ranks:
     """Those that have much more than the lower half, and are noticed beside the worst."""
     usual = median_low(values)
-    least = max(OUTLIER * usual, usual + NOTICED * (max(values) - usual))
-    return tuple(k for k, value in enumerate(values) if value >= least and value > OUTLIER * usual)
+    noticed = usual + NOTICED * (max(values) - usual)
+    return tuple(
+        k for k, value in enumerate(values) if value > OUTLIER * usual and value >= noticed
+    )
 
 
 def _uneven(rounds: StepTable, step_s: float) -> Suspect:

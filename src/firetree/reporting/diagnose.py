@@ -190,13 +190,19 @@ class _Case:
             self._header.gradient_bytes,
             command_of(self._run_dir, self._header.script),
             self._stretches[self._judged].algorithm,
-            any(it.kind == "planned" and it.step >= (since or 0) for it in self._trace.events),
+            self._is_planned(since or 0),
             even_rate(linkage),
             earlier_rate(linkage) if is_network and since is not None else None,
             since,
         )
         others = [it for it in found if it is not worst and it.share >= SPECIFIC_SHARE]
         return verdict_of(worst, scene, tuple(self._why(worst, others, scene))), since
+
+    def _is_planned(self, since: int) -> bool:
+        """Whether the way to sum was picked on a network that was measured, at this step or later."""
+        events = self._trace.events
+        is_measured = any(it.kind == "probed" for it in events)
+        return is_measured and any(it.kind == "planned" and it.step >= since for it in events)
 
     def _share(self, name: str) -> float:
         parts = self._now.mean_parts()

@@ -34,7 +34,6 @@ from firetree.sync.measuring import (
     known_network,
     measure_network,
     on_one_host,
-    summary,
     write_network,
 )
 from firetree.trace import Event, EventKind
@@ -129,7 +128,7 @@ class Chooser:
         self.probe = found
         chosen, _ = self._price(found, [])
         self._watch = Watch(None if self._compressed else 1.0, found.unsure)
-        self._say("probed", summary(found))
+        self._say("probed", found.summary)
         self._say("planned", f"{chosen}")
         return chosen
 
@@ -163,7 +162,7 @@ class Chooser:
         chosen, now_s = self._price(found, sums)
         if watch.explain(before_s, now_s):
             self.chosen, watch.unsure = chosen, found.unsure
-            self._say("slower", f"{why}; {summary(found)}")
+            self._say("slower", f"{why}; {found.summary}")
             self._say("planned", f"{chosen}")
         else:
             self._say("slower", f"{why}, while links are as before; this is usual from here on")

@@ -68,15 +68,9 @@ def measure_for_run(
         return
     found = known_network(ranks, gather) or measure_network(store, rank, ranks, gather)
     if rank == 0:
-        tell_run("probed", found if isinstance(found, str) else summary(found))
+        tell_run("probed", found if isinstance(found, str) else found.summary)
         if isinstance(found, Probe):
             write_network(found, run_dir)
-
-
-def summary(found: Probe) -> str:
-    """What was measured, in a line: what is slow, or else what all ports carry."""
-    said = "; ".join(found.warnings) or found.remark or found.network.rates
-    return f"measured {found.network.size} hosts in {found.seconds:.1f} s: {said}"
 
 
 def write_network(found: Probe, run_dir: Path) -> None:

@@ -50,14 +50,13 @@ class ObservedSums:
         """Let a hook of the script's sum from now on."""
         self._sum, self.algorithm = hook, name
 
-    def _all_reduce(self, bucket: GradBucket) -> Future[Tensor]:
+    def _all_reduce(self, bucket: GradBucket) -> Future[list[Tensor]]:
         """DDP's own: divide by the number of ranks, and sum by the backend."""
         if bucket.index() == 0:
             self._divisor = self._count_ranks(bucket)
         buffer = bucket.buffer().div_(self._divisor)
-        summed: Future[Tensor] = dist.all_reduce(
-            buffer, group=self._group, async_op=True
-        ).get_future()
+        work = dist.all_reduce(buffer, group=self._group, async_op=True)
+        summed: Future[list[Tensor]] = work.get_future()
         return summed
 
     def _count_ranks(self, bucket: GradBucket) -> int:

@@ -35,8 +35,8 @@ _MOST_BUCKETS = 1024
 _Summed = tuple[int, int, tuple[Any, Any, Any], Carried]
 """A bucket's index and bytes, the clock's marks (ready, sum begun, sum ended), and what moved."""
 
-CommHook = Callable[[GradBucket], Future[Tensor]]
-"""What sums a bucket in place of DDP."""
+CommHook = Callable[[GradBucket], Future[Tensor] | Future[list[Tensor]]]
+"""What sums a bucket in place of DDP; a backend's own future has a list of one tensor."""
 
 _Moved = tuple[Channel, list[float]]
 
@@ -69,18 +69,15 @@ class Record:
     def measure(
         self, hook: CommHook, bucket: GradBucket, summed: Callable[[object], None] | None
     ) -> Future[Tensor]:
-        """Let a hook sum a bucket of DDP's, and keep when; `summed` is called once it has.
-
-        The hook may give what the backend does: a list of one tensor.
-        """
+        """Let a hook sum a bucket of DDP's, and keep when; `summed` is called once it has."""
         index, size_bytes, ready = bucket.index(), size_of(bucket.buffer()), self._clock.mark()
 
-        def end(future: Future[Tensor]) -> Tensor:
+        def end(future: Future[Any]) -> Tensor:
             self.add(index, size_bytes, (ready, ready, self._clock.mark()), ((), ()))
             if summed:
                 summed(future)
-            value = future.value()
-            return value[0] if isinstance(value, list) else value
+            found: Tensor | list[Tensor] = future.value()
+            return found[0] if isinstance(found, list) else found
 
         return hook(bucket).then(end)
 

@@ -142,7 +142,7 @@ class Journal:
 
     def _tell_of_plan(self, folder: RunFolder, planner: Planner) -> None:
         folder.add_network(planner.probe)
-        self.note("probed", f"{planner.probe.network!r}")
+        self.note("probed", planner.probe.summary)
         self.note("planned", f"{planner.outlook}")
         self.say(f"{planner.outlook}")
 

@@ -127,7 +127,7 @@ class Planner:
             return News(f"step {step}: {text}", (("slower", text),), None)
         before, before_s = self.plan.algorithm, self._priced_s(sizes)
         now_s = broadcast_json(sum(self._price_s(size, found) for size in sizes))
-        events: list[tuple[EventKind, str]] = [("slower", why), ("probed", f"{found.network!r}")]
+        events: list[tuple[EventKind, str]] = [("slower", why), ("probed", found.summary)]
         if not self._watch.explain(before_s, now_s):
             text = f"{why}, while links are as probed before; this is usual from here on"
             return News(f"step {step}: {text}", (("slower", text), events[1]), found)
