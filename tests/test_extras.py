@@ -19,6 +19,7 @@ PACKAGES = {
     "onnx": {"onnx", "onnxscript", "onnxruntime"},
     "fast": {"simplejpeg", "numba"},
     "mpi": {"mpi4py"},
+    "live": {"cloudpickle"},
     "private": {"cryptography"},
     "lightning": {"lightning"},
     "accelerate": {"accelerate"},

@@ -2,7 +2,8 @@
 
 A field's type is its check; `Annotated[int, Expect(…)]` narrows it. An error names the file and the path
 of the field, as in `plan.json: choices[0][1].chunks = 'x'; expected int`. A table may become one of several
-dataclasses: the one that has the table's `name` in the `Literal` of its field `name`. TOML has no null, so
+dataclasses: the one that has the table's `name` in the `Literal` of its field `name`, or the one whose `name`
+is code of the user's own. TOML has no null, so
 the text "None" is None for a field that may be None and takes no text. `durable` writes such files.
 """
 
@@ -35,6 +36,7 @@ from typing import (
 )
 
 from firetree.errors import UserError, nearest
+from firetree.own_code import is_own
 
 MOST_BYTES = 1 << 30
 """The largest file that is read."""
@@ -316,6 +318,7 @@ def _dataclass(kind: type[Any]) -> Read:
 def _one_by_name(kinds: tuple[Any, ...]) -> Read:
     """One of several dataclasses; a table without a name is the first of them."""
     kind_of = {one: kind for kind in kinds for one in get_args(get_type_hints(kind)["name"])}
+    own_kind = next((kind for kind in kinds if get_type_hints(kind)["name"] is str), None)
     own = {kind: [field.name for field in dataclasses.fields(kind)] for kind in kinds}
     first = dataclasses.fields(kinds[0])[0].default
 
@@ -328,9 +331,9 @@ def _one_by_name(kinds: tuple[Any, ...]) -> Read:
             name = _text(value.get("name", first))
         except _MisfitError as misfit:
             raise misfit.under(".name") from None
-        if name not in kind_of:
+        kind = own_kind if is_own(name) else kind_of.get(name)
+        if kind is None:
             raise _wrong("name", f"{shown(name)} is unknown{nearest(name, kind_of)}")
-        kind = kind_of[name]
         for field, given in value.items():
             if field not in own[kind] and any(field in known for known in own.values()):
                 given = shown(given).strip("'")

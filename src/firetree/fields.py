@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 from firetree.documents import Expect
+from firetree.own_code import is_own
 
 FIXED = "fixed"
 Kind = TypeVar("Kind")
@@ -20,3 +22,17 @@ NotNegative = Annotated[float, Expect(lambda value: 0 <= value < float("inf"), "
 BelowOne = Annotated[float, Expect(lambda value: 0 <= value < 1, "0 or more and below 1")]
 Share = Annotated[float, Expect(lambda value: 0 < value <= 1, "above 0 and at most 1")]
 Part = Annotated[float, Expect(lambda value: 0 < value < 1, "above 0 and below 1")]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(it) for key, it in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | int | float)
+
+
+OwnName = Annotated[str, Expect(is_own, "code of your own, as in mine:net")]
+Arguments = Annotated[
+    Mapping[str, Any], Expect(_is_plain, "texts, numbers, lists and tables, as in {width = 64}")
+]

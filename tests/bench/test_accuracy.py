@@ -67,7 +67,15 @@ def folder(tmp_path: Path) -> Path:
         begin_trace(tmp_path, TraceHeader(rank, 2, "ring", "executor", 40, None), 0)
         append_steps(tmp_path, rank, [step(number, 2.0, sent_bytes) for number in range(6)])
     evaluations = [
-        Metrics(steps, epoch, 0.1, 1.0, 1.0, accuracy, 4.0)
+        Metrics(
+            step=steps,
+            epoch=epoch,
+            lr=0.1,
+            train_loss=1.0,
+            test_loss=1.0,
+            accuracy=accuracy,
+            samples_per_s=4.0,
+        )
         for epoch, (steps, accuracy) in enumerate(((2, 0.5), (4, 0.8), (6, 0.9)), 1)
     ]
     write_json_lines(metrics_file(tmp_path), map(asdict, evaluations))

@@ -15,7 +15,8 @@ from ranks import run_on_ranks
 from firetree.launch import RankInfo
 from firetree.models.families import FastWeightsModel
 from firetree.training import load_recipe
-from firetree.training.step import evaluate, settle, train_step
+from firetree.training.evaluation import evaluate
+from firetree.training.step import settle, train_step
 from firetree.training.worker import build_worker, load_task
 
 SMALL = ("train", "catch", "--data.size", 6, "--data.blank-after", 2)

@@ -17,7 +17,8 @@ from firetree.launch import RankInfo, find_device
 from firetree.planning.compressions import parse_compression
 from firetree.sync import FixedAlgorithm, Synchroniser
 from firetree.training import load_recipe
-from firetree.training.step import evaluate, settle, train_step
+from firetree.training.evaluation import evaluate
+from firetree.training.step import settle, train_step
 from firetree.training.worker import build_worker, load_task
 
 HAS_GPU = torch.cuda.is_available()

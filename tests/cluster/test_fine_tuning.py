@@ -52,7 +52,7 @@ def test_a_run_that_does_not_improve_ends_early_and_says_so(trained: Path, tmp_p
     balanced = ("--optim.class-weights", "balanced", "--run-dir", tmp_path / "run")
     code, out, err = firetree(*DIGITS, "--model.weights", trained, *options, *balanced)
     assert (code, err) == (0, "")
-    assert "ended early: no accuracy was above " in out
+    assert "ended early: no evaluation of the last 2 was better than test accuracy " in out
     assert len(read_metrics(tmp_path / "run")) == 3
 
 

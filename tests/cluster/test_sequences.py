@@ -13,7 +13,8 @@ from ranks import run_on_ranks
 
 from firetree.launch import RankInfo
 from firetree.training import load_recipe, with_fields
-from firetree.training.step import evaluate, settle, train_step
+from firetree.training.evaluation import evaluate
+from firetree.training.step import settle, train_step
 from firetree.training.worker import build_worker, load_task
 
 STEPS = 8

@@ -48,7 +48,7 @@ def test_four_workers_learn_the_digits_along_the_tree_and_the_report_says_how(
     code, out, _ = firetree("report", run_dir, "--json")
     report = json.loads(out)
     assert code == 0
-    assert report["accuracy"] == evaluations[-1]["accuracy"]
+    assert report["evaluation"]["accuracy"] == evaluations[-1]["accuracy"]
     assert (report["world_size"], report["algorithm"]) == (4, "binomial_tree")
     assert all(seconds >= 0 for seconds in report["parts"].values())
     assert [rank["rank"] for rank in report["ranks"]] == [0, 1, 2, 3]

@@ -145,7 +145,7 @@ def test_a_function_or_a_network_is_called_with_the_example_that_is_given() -> N
         ("no_such:build", "no module 'no_such' in "),
         ("own_network.deeper:build", "no module 'own_network.deeper'"),
         (":build", "module ''"),
-        ("../own_network:build", "'../own_network' is no module's name; expected one"),
+        ("../own_network:build", "module '../own_network' cannot be; expected a name"),
         ("own_broken:build", "module 'own_broken' could not be imported: ZeroDivisionError"),
         ("own_import:build", "could not be imported: ModuleNotFoundError: No module named"),
         ("own_network:plan", "module 'own_network' has no function 'plan'; did you mean 'plain'?"),

@@ -141,7 +141,7 @@ def test_a_field_of_another_type_is_named_by_file_and_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"step": 1}\n', r"metrics.jsonl: line 1 lacks the field 'epoch'"),
+        ('{"step": 1}\n', r"metrics.jsonl: line 1 lacks the field 'test_loss'"),
         ('{"a": 1}\n', r"metrics.jsonl: line 1 has no field 'a'"),
         ("\xff\n", r"metrics.jsonl: line 1 is not JSON"),
     ],

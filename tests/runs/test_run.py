@@ -18,7 +18,15 @@ from firetree.metrics import Metrics
 def evaluated(folder: Path, *accuracies: float) -> firetree.Run:
     write_run(folder, {}, {})
     evaluations = [
-        Metrics(2 * epoch, epoch, 0.1, 1.0, 1.0, accuracy, 100.0)
+        Metrics(
+            step=2 * epoch,
+            epoch=epoch,
+            lr=0.1,
+            train_loss=1.0,
+            test_loss=1.0,
+            accuracy=accuracy,
+            samples_per_s=100.0,
+        )
         for epoch, accuracy in enumerate(accuracies, 1)
     ]
     write_json_lines(folder / "metrics.jsonl", map(asdict, evaluations))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from firetree.documents import Expect
 from firetree.errors import UserError
+from firetree.fields import OwnName
 from firetree.training import Recipe, check_recipe, known_recipes, load_recipe, with_fields
 from firetree.training.recipe import (
     ImageData,
@@ -30,6 +32,8 @@ def test_every_ready_recipe_is_valid(name: str) -> None:
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """All that a field of this type may hold."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint == OwnName:
+        return st.tuples(PLAIN[str], PLAIN[str]).map(":".join)
     if origin is Annotated:
         found = values(hint.__origin__)
         for note in hint.__metadata__:
@@ -42,6 +46,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
         return st.builds(hint, **{name: values(one) for name, one in hints.items()})
+    if origin is Mapping:
+        return st.dictionaries(PLAIN[str], plain, max_size=2)
     return PLAIN[hint]
 
 
@@ -52,6 +58,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     NoneType: st.none(),
 }
+plain = st.one_of(PLAIN[int], PLAIN[float], PLAIN[str], st.lists(PLAIN[str], max_size=2))
 
 
 @given(values(Recipe))

@@ -16,7 +16,15 @@ import firetree
 from firetree.commands import train
 from firetree.errors import UserError
 from firetree.models.families import ModelRecipe, RecurrentModel
-from firetree.tasks import CatchData, DataRecipe, ImageData, PhonemeData, RecallData
+from firetree.tasks import (
+    CatchData,
+    DataRecipe,
+    ImageData,
+    LossRecipe,
+    MetricRecipe,
+    PhonemeData,
+    RecallData,
+)
 from firetree.training import Recipe, check_recipe, known_recipes, load_recipe, recipe_toml
 from firetree.training.recipe import OptimRecipe, SparseRecipe, SyncRecipe, field_changes
 from firetree.training.recipe_file import parse_recipe
@@ -28,6 +36,8 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "optim": (OptimRecipe,),
     "sync": (SyncRecipe,),
     "sparse": (SparseRecipe,),
+    "loss": (LossRecipe,),
+    "metric": (MetricRecipe,),
 }
 ROOMS = ("training", "tasks", "models", "runs", "sweeps", "memory", "prediction", "bench")
 FILES = (

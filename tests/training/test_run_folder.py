@@ -46,7 +46,17 @@ def run_dir(tmp_path: Path) -> Path:
         folder.begin(headers(1), 0, Arithmetic())
         for step in (1, 2):
             folder.add_trace(0, [StepTrace(step - 1, 0.0, 0.1, 0.1, 0.1, 0.1, 4, 8, ())])
-            folder.add_metrics(Metrics(step, 1, 0.1, float("nan"), 1.0, 0.5, 100.0))
+            folder.add_metrics(
+                Metrics(
+                    step=step,
+                    epoch=1,
+                    lr=0.1,
+                    train_loss=float("nan"),
+                    test_loss=1.0,
+                    accuracy=0.5,
+                    samples_per_s=100.0,
+                )
+            )
             folder.add_checkpoint(
                 Checkpoint(TrainingState(step, {}, {}), {"w": torch.ones(1)}, {}), 3
             )
@@ -102,7 +112,10 @@ TRACE = "trace/rank-0000.jsonl"
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        (append("metrics.jsonl", '{"step": 1}\n'), "metrics.jsonl: line 3 lacks the field 'epoch'"),
+        (
+            append("metrics.jsonl", '{"step": 1}\n'),
+            "metrics.jsonl: line 3 lacks the field 'test_loss'",
+        ),
         (append("metrics.jsonl", '{"a": 1}\n'), "metrics.jsonl: line 3 has no field 'a'"),
         (append("metrics.jsonl", "{}{}\n"), "metrics.jsonl: line 3 is not JSON"),
         (replace("metrics.jsonl", b"\xff\n{}\n"), "metrics.jsonl is not in UTF-8"),

@@ -213,12 +213,16 @@ def read_run(folder: Path, recipe: str, way: str, seed: int, target: float) -> A
     """Read a run's progress to the target from its folder.
 
     Raises:
-        UserError: it has no evaluation.
+        UserError: it has no evaluation, or no accuracy.
         RunFailedError: its trace lacks steps.
     """
     traces = read_trace(folder).ranks
-    curve = []
+    curve, accuracy = list[tuple[float, int, float]](), 0.0
     for metrics in read_metrics(folder):
+        if metrics.accuracy is None:
+            raise UserError(
+                f"{folder} has no accuracy; expected a recipe whose answers are right or wrong"
+            )
         steps, accuracy = metrics.step, metrics.accuracy
         measured = [_before(steps, trace, folder) for trace in traces]
         seconds = sum(step.step_s for step in measured[0])

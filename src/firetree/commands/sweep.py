@@ -38,6 +38,8 @@ class SweepOptions:
     """The network for predicted step times: one line, or a JSON file."""
     runs: Path = Path("runs/sweep")
     """The folder for recipes, runs and results."""
+    trust: bool = False
+    """Run code that RECIPE names, wherever it is; without, code in a file beside RECIPE alone."""
     json: bool = False
     """Print JSON: a list of combinations."""
     html: Path | None = None
@@ -57,6 +59,7 @@ def run(arguments: list[str]) -> None:
         jobs=options.jobs,
         network=options.network,
         runs=options.runs,
+        trust=options.trust,
         progress=output.tell_start,
     )
     output.show(

@@ -48,6 +48,8 @@ class TrainOptions:
     """With --plan auto, where fewer workers would be faster: stop before anything is trained, or say so."""
     find_lr: bool = False
     """Run a learning-rate range test instead of training, and plot it."""
+    trust: bool = False
+    """Run code that RECIPE names, wherever it is; without, code in a file beside RECIPE alone."""
     recipe: Annotated[tyro.conf.AvoidSubcommands[training.Recipe], tyro.conf.arg(name="")] = field(
         default_factory=training.Recipe
     )
@@ -136,7 +138,8 @@ def _options(arguments: list[str]) -> TrainOptions:
     placed, named = placed_and_named(TrainOptions, given)
     default = None
     if placed:
-        recipe = _of_named_kinds(training.load_recipe(placed[0]), named)
+        trust = named.get("trust") == "true"
+        recipe = _of_named_kinds(training.load_recipe(placed[0], trust), named)
         default = TrainOptions(placed[0], recipe=recipe)
     return parse(TrainOptions, "firetree train", arguments, default, _names())
 
@@ -153,8 +156,9 @@ def _of_named_kinds(recipe: training.Recipe, named: Mapping[str, str]) -> traini
     given = {}
     for path, text in named.items():
         part, _, field = path.partition(".")
-        if part in ("data", "model") and (
-            data or model or not hasattr(getattr(recipe, part), field)
+        is_part = part in ("data", "model")
+        if field == "arguments" or (
+            is_part and (data or model or not hasattr(getattr(recipe, part), field))
         ):
             given[path] = text
     return training.with_fields(recipe, given)

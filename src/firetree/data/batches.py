@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from firetree.data.augmentation import Augmentation, Draws, changed, draw
-from firetree.data.damaged import DamagedImageError
+from firetree.data.damaged import DamagedImageError, check_damage
 from firetree.data.images import U8, Images
 from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
 from firetree.data.splits import Splits
@@ -26,8 +26,6 @@ from firetree.errors import RunFailedError, UserError
 
 NO_ANSWER = -100
 """The target where no answer is asked for, as torch.nn.functional.cross_entropy has it."""
-
-_ACCEPTED_DAMAGE_PERCENT = 1
 
 _WAITING = 2
 """Batches that are kept ready, beyond those that threads are working on."""
@@ -129,12 +127,7 @@ class Loader:
         """
         self.damaged.update(damaged)
         total = len(self.splits.train) + len(self.splits.test)
-        if 100 * len(self.damaged) > _ACCEPTED_DAMAGE_PERCENT * total:
-            name, reason = next(iter(self.damaged.items()))
-            raise RunFailedError(
-                f"{len(self.damaged)} of {total} images cannot be decoded, which is more than "
-                f"{_ACCEPTED_DAMAGE_PERCENT} % ({name}: {reason}); repair or remove them"
-            )
+        check_damage(self.damaged, total, "images")
 
     def _training(self, epoch: int, first_step: int) -> Iterator[Callable[[], Prepared]]:
         train = self.splits.train

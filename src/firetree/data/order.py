@@ -21,6 +21,7 @@ class RandomStream(IntEnum):
     AUGMENTATION = 3
     SEQUENCES = 4
     GAMES = 5
+    OWN = 6
 
 
 def random_stream(stream: RandomStream, seed: int, epoch: int = 0) -> np.random.Generator:

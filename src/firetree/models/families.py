@@ -6,11 +6,11 @@ A field left at None keeps what the named network has. The modules beside this o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from firetree.documents import Count, Positive, from_document
-from firetree.fields import BelowOne, Part, Share
+from firetree.fields import Arguments, BelowOne, OwnName, Part, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,16 @@ class Seq2SeqFastWeightsModel(_Seq2Seq):
     """How much of a state is written into fast weights (η)."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """A network of the user's own."""
+
+    name: OwnName
+    """The function or class that gives it, as in mine:net."""
+    arguments: Arguments = field(default_factory=dict)
+    """What that is called with, as in {width = 64}."""
+
+
 ModelRecipe = (
     SqueezeNetModel
     | ConvolutionsModel
@@ -170,6 +180,7 @@ ModelRecipe = (
     | Seq2SeqModel
     | Seq2SeqHeadsModel
     | Seq2SeqFastWeightsModel
+    | OwnModel
 )
 """The network of a recipe."""
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firetree import models
+from firetree import models, own_code
 from firetree.errors import ArgumentError, UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
 from firetree.models.classic import SMALLEST_SIZE
@@ -124,48 +120,12 @@ def _images(batch: int, size: int) -> Tensor:
 
 def _called(model: str | Callable[[], Any]) -> Any:
     """What the function gives."""
-    function = _function(model) if isinstance(model, str) else model
-    if not callable(function):
-        raise UserError(f"{name_of(model)} is {_kind(function)}; expected a function")
-    try:
-        return function()
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{name_of(model)} failed: {_one_line(error)}") from error
-
-
-def _function(path: str) -> Any:
-    module_name, _, function_name = path.partition(":")
-    module = _import(module_name)
-    function = getattr(module, function_name, None)
-    if function is None:
-        known = [name for name, value in vars(module).items() if callable(value)]
-        end = nearest(function_name, known) if known else "; it has no functions at all"
-        raise UserError(f"module '{module_name}' has no function '{function_name}'{end}")
-    return function
-
-
-def _import(name: str) -> ModuleType:
-    if not all(map(str.isidentifier, filter(None, name.split(".")))):
-        raise UserError(f"'{name}' is no module's name; expected one, as in my_network:build")
-    directory = os.getcwd()
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(
-                f"no module '{name}' in {directory} or among the installed packages; expected "
-                "module:function, as in my_network:build"
-            ) from error
-        raise UserError(f"module '{name}' could not be imported: {_one_line(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise UserError(f"module '{name}' could not be imported: {_one_line(error)}") from error
+    if isinstance(model, str):
+        return own_code.make(model, {})
+    if not callable(model):
+        raise UserError(f"{name_of(model)} is {_kind(model)}; expected a function")
+    return own_code.run(name_of(model), model)
 
 
 def _kind(value: object) -> str:
     return f"a value of type {type(value).__name__}"
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

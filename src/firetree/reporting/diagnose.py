@@ -144,7 +144,7 @@ class _Case:
             world_size=header.world_size,
             algorithm=current.algorithm,
             steps=sum(it.steps for it in self._stretches),
-            accuracy=metrics[-1].accuracy if metrics else None,
+            evaluation=metrics[-1] if metrics else None,
             samples_per_s=samples / now.count / round_s if round_s else 0.0,
             step_s=current.median_s,
             parts=current.parts,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from firetree.metrics import Evaluation
 from firetree.shown import Shown
 
 Cause = Literal[
@@ -280,7 +281,7 @@ class Diagnosis(Shown):
     """A run, and what holds it back. All but `stretches` and `gaps` is of the stretch that was judged.
 
     `judged` is that stretch's index: the last one that is long enough. `samples_per_s` counts the samples of all
-    ranks. `accuracy` is top-1 on the test set (0 to 1), None before the first evaluation. `formula_bytes` is
+    ranks. `evaluation` is the last one on the test set, None before the first. `formula_bytes` is
     what the busiest rank sends by the algorithm's closed form, None where it has none. `notes` say what was left
     out or could not be told.
     """
@@ -290,7 +291,7 @@ class Diagnosis(Shown):
     world_size: int
     algorithm: str
     steps: int
-    accuracy: float | None
+    evaluation: Evaluation | None
     samples_per_s: float
     step_s: float
     parts: StepParts
@@ -315,6 +316,11 @@ class Diagnosis(Shown):
             f"<Diagnosis of {self.run}: {self.world_size} workers, {self.algorithm}, {self.steps} steps "
             f"of {self.step_s * 1e3:.3g} ms, {self.verdict.kind}>"
         )
+
+    @property
+    def accuracy(self) -> float | None:
+        """Top-1 on the test set (0 to 1); None where there is none."""
+        return self.evaluation.accuracy if self.evaluation else None
 
     @property
     def bottleneck(self) -> str:

@@ -17,6 +17,8 @@ from firetree.shown import Shown
 from firetree.trace import Trace, read_trace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from firetree.modelfiles import Model
     from firetree.planning.plan import Plan
     from firetree.training import IfSlower, Recipe
@@ -65,7 +67,7 @@ class Run(Shown):
     @property
     def accuracy(self) -> float | None:
         """Top-1 accuracy (0 to 1) on the test set, or what a task has in its place; None before the
-        first evaluation."""
+        first evaluation, or where no answer is right or wrong."""
         evaluations = self.evaluations
         return evaluations[-1].accuracy if evaluations else None
 
@@ -86,6 +88,16 @@ class Run(Shown):
         from firetree import modelfiles
 
         return modelfiles.load_model(self.folder)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the newest checkpoint, as `load_state_dict` takes them.
+
+        Raises:
+            UserError: no run's folder, or no whole checkpoint.
+        """
+        from firetree.training import read_run
+
+        return dict(read_run(self.folder).weights)
 
     def resume(
         self,

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
-from firetree import launch
+from torch import nn
+from torch.utils.data import Dataset
+
+from firetree import launch, own_code
 from firetree.documents import from_document
 from firetree.errors import ArgumentError, RunFailedError, UserError, WorkerLostError
+from firetree.models.families import OwnModel
+from firetree.own_code import LIVE
 from firetree.planning.plan import Plan, load_plan
 from firetree.progress import Progress, log
 from firetree.runs.run import Run, new_run_dir
+from firetree.tasks import LossRecipe, MetricRecipe, OwnData
 from firetree.training import (
     AUTO,
     IfSlower,
@@ -42,6 +48,11 @@ def train(
     grace_s: float = 10.0,
     if_slower: IfSlower = "warn",
     fields: Mapping[str, Any] | None = None,
+    model: nn.Module | Callable[[], Any] | None = None,
+    data: Any = None,
+    loss: Callable[[Any, Any], Any] | None = None,
+    metric: Callable[[Any, Any], Any] | None = None,
+    trust: bool = False,
     progress: Progress = log,
 ) -> Run:
     """Train a recipe on this machine, and wait for it.
@@ -62,6 +73,12 @@ def train(
         if_slower: with plan="auto", whether to "stop" before anything is trained, or only "warn", where
             fewer workers would be faster.
         fields: other values of the recipe's fields, as in `{"optim.lr": 0.1}`.
+        model: a network in place of the recipe's, with its weights, or a function that gives one.
+        data: a torch dataset in place of the recipe's, or a pair to train on and to test on.
+        loss: a function of outputs and targets in place of the task's loss: the mean over a batch, or each
+            sample's.
+        metric: the same for what is measured on the test set besides.
+        trust: run code that a file names, wherever it is; without, code in a file beside it alone.
         progress: hears how far the run is, line by line.
 
     Returns:
@@ -86,8 +103,14 @@ def train(
             "command firetree train so, or call firetree.train in a process of its own"
         )
     name = "run" if isinstance(recipe, Recipe) else Path(recipe).stem
-    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust)
     found = with_fields(found, fields or {})
+    live = {
+        name: value
+        for name, value in (("model", model), ("data", data), ("loss", loss), ("metric", metric))
+        if value is not None
+    }
+    found = replace(found, **{name: _LIVE[name](f"{LIVE}:{name}") for name in live})
     check_recipe(found)
     if not 0 <= grace_s < 1e6:
         raise ArgumentError("grace_s", f"is {grace_s:g}; expected seconds, 0 or more")
@@ -96,6 +119,9 @@ def train(
     folder = Path(run_dir or new_run_dir(name))
     check_if_slower(if_slower, plan)
     job = Job(found, str(folder), resume, plan_text(plan), grace_s, if_slower=if_slower)
+    if live:
+        makers = {name: _maker(live[name]) for name in ("model", "data") if name in live}
+        job = replace(job, live=own_code.pack(live | makers))
     try:
         start(job, workers, restarts, Lines(progress), progress)
     except (RunFailedError, KeyboardInterrupt) as error:
@@ -103,6 +129,25 @@ def train(
             error.add_note(f"to resume: firetree.Run({str(folder)!r}).resume()")
         raise
     return Run(folder)
+
+
+_LIVE: Mapping[str, Callable[[str], Any]] = {
+    "model": OwnModel,
+    "data": OwnData,
+    "loss": LossRecipe,
+    "metric": MetricRecipe,
+}
+"""The part of a recipe for each kind of live object."""
+
+
+def _maker(value: Any) -> Any:
+    """What a recipe's name stands for: a function that gives the network or the data."""
+    is_function = callable(value) and not isinstance(value, nn.Module | Dataset)
+    return value if is_function else partial(_itself, value)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def start(

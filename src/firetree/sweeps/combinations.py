@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,14 @@ from firetree.progress import Progress, log
 from firetree.shown import Shown
 from firetree.sweeps.trials import SweepTrial, TrialResult, Values, grid, train_all
 from firetree.tasks import Task
-from firetree.training import Recipe, check_recipe, load_recipe, load_task, with_fields
+from firetree.training import (
+    Recipe,
+    build_network,
+    check_recipe,
+    load_recipe,
+    load_task,
+    with_fields,
+)
 
 NetworkCosts = tuple[int, float, float]
 """|W| in bytes, flops of a sample, and the predicted step in seconds."""
@@ -62,6 +69,7 @@ def sweep(
     jobs: int = 1,
     network: Network | str | Path = "8 x 1gbit",
     runs: str | PathLike[str] = "runs/sweep",
+    trust: bool = False,
     progress: Progress = log,
 ) -> Sweep:
     """Train a recipe with every combination of some fields' values, and count each net's costs.
@@ -75,6 +83,7 @@ def sweep(
         jobs: runs that train at the same time.
         network: the network for predicted step times: a `Network`, one line, or a JSON file.
         runs: the folder for recipes, runs and results.
+        trust: as for `firetree.train`.
         progress: called with each line of progress.
 
     Raises:
@@ -91,7 +100,7 @@ def sweep(
             raise ArgumentError(argument, f"is {number}; expected 1 or more")
     if "seed" in vary:
         raise ArgumentError("vary", "has 'seed'; give the number of seeds instead")
-    base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust)
     combinations = {_name(values): values for values in grid(vary)}
     recipes = {name: with_fields(base, values) for name, values in combinations.items()}
     for one in recipes.values():
@@ -123,8 +132,8 @@ def _name(values: Values) -> str:
 
 
 def _costs(recipe: Recipe, task: Task, prices: Prices) -> NetworkCosts:
-    net, batch = task.build(asdict(recipe.model)), task.example(recipe.optim.batch_size)
-    found = cost(net, batch[:1])
+    net, batch = build_network(recipe.model, task), task.example(recipe.optim.batch_size)
+    found = cost(net, task.example(1))
     plan = make_plan(recipe.model.name, measure(net, batch), prices)
     return found.weight_bytes, found.flops, plan.step_s
 

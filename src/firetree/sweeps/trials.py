@@ -98,7 +98,7 @@ def _known(trial: SweepTrial, folder: Path) -> TrialResult | None:
     if not any(path.exists() for path in (result, recipe, folder / trial.name)):
         return None
     # Compared as data, as a file of an earlier version lacks newer fields.
-    if not recipe.exists() or load_recipe(str(recipe)) != trial.recipe:
+    if not recipe.exists() or load_recipe(recipe, trust=True) != trial.recipe:
         raise UserError(f"{folder} has a trial {trial.name} of another recipe; give another folder")
     if not result.exists():
         return None
@@ -114,6 +114,10 @@ def _train(trial: SweepTrial, folder: Path, jobs: int) -> TrialResult:
     accuracy = None
     if not code:
         accuracy = read_metrics(run_dir)[-1].accuracy
+        if accuracy is None:
+            raise UserError(
+                f"trial {trial.name} has no accuracy; expected a recipe whose answers are right or wrong"
+            )
     elif code != RunFailedError.exit_code or _DIVERGED not in _last_line(log_of(run_dir)):
         raise RunFailedError(f"trial {trial.name} failed; see the end of {log_of(run_dir)}")
     kept = asdict(_Kept(accuracy, trial.values))

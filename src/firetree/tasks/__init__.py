@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from firetree import models
+from firetree import models, own_code
 from firetree.errors import UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
 from firetree.models.families import names
 from firetree.tasks.catch import CatchData, Catching, load_catch
 from firetree.tasks.images import ImageClassification, ImageData, load_images
+from firetree.tasks.losses import Loss, LossRecipe, build_loss, check_loss
+from firetree.tasks.measures import Measure, MetricRecipe, build_measure, check_metric
+from firetree.tasks.own import OwnData, OwnTask, load_own
 from firetree.tasks.recall import Recall, RecallData, load_recall
 from firetree.tasks.task import Task, TaskBatch, TaskLoader
 from firetree.tasks.texts import PhonemeData, Texts, TranslationData, load_texts
@@ -23,6 +26,12 @@ __all__ = [
     "DataRecipe",
     "ImageClassification",
     "ImageData",
+    "Loss",
+    "LossRecipe",
+    "Measure",
+    "MetricRecipe",
+    "OwnData",
+    "OwnTask",
     "PhonemeData",
     "Recall",
     "RecallData",
@@ -32,6 +41,10 @@ __all__ = [
     "TaskLoader",
     "Texts",
     "TranslationData",
+    "build_loss",
+    "build_measure",
+    "check_loss",
+    "check_metric",
     "kind_of",
     "load_catch",
     "load_images",
@@ -40,7 +53,7 @@ __all__ = [
 ]
 
 
-DataRecipe = ImageData | RecallData | CatchData | PhonemeData | TranslationData
+DataRecipe = ImageData | RecallData | CatchData | PhonemeData | TranslationData | OwnData
 """The data of a recipe."""
 
 
@@ -63,12 +76,17 @@ KINDS = (
 )
 
 
+OWN = TaskKind("data of your own", (), models.names(), load_own)
+
+
 def kind_of(data_name: str) -> TaskKind:
     """The kind that has data of this name.
 
     Raises:
         UserError: none has.
     """
+    if own_code.is_own(data_name):
+        return OWN
     for kind in KINDS:
         if data_name in kind.data:
             return kind

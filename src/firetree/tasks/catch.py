@@ -179,6 +179,9 @@ class Catching:
         """Balls that are caught."""
         return (outputs[:, -1, -1] == y).sum()
 
+    def figures(self, loss: float) -> dict[str, float]:
+        return {}
+
 
 def load_catch(data: CatchData, seed: int) -> Catching:
     """The game of a recipe, which is the same for every seed."""

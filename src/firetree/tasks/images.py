@@ -136,6 +136,9 @@ class ImageClassification:
     def right(self, outputs: Tensor, y: Tensor) -> Tensor:
         return (outputs.argmax(1) == y).sum()
 
+    def figures(self, loss: float) -> dict[str, float]:
+        return {}
+
 
 def load_images(data: ImageData, seed: int) -> ImageClassification:
     """The images of a recipe (UserError as `data.load`)."""

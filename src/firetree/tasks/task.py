@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from firetree.data import Account
+from firetree.models.inputs import Inputs
 
 
 class TaskBatch(Protocol):
     """One rank's part of a step."""
 
     @property
-    def x(self) -> Tensor:
+    def x(self) -> Inputs:
         """What the network takes, the samples along the first axis."""
 
     @property
-    def y(self) -> Tensor:
+    def y(self) -> Any:
         """What it is to give."""
 
     @property
@@ -34,7 +35,7 @@ class TaskBatch(Protocol):
         """The same on a device."""
 
     def parts(self, number: int) -> Sequence[TaskBatch]:
-        """The batch cut into so many parts, some perhaps empty."""
+        """The batch cut into at most so many parts, some perhaps empty."""
 
 
 class TaskLoader(Protocol):
@@ -80,11 +81,14 @@ class Task(Protocol):
     ) -> TaskLoader:
         """The batches of one rank; `channels_last` is the order in memory of images."""
 
-    def example(self, count: int) -> Tensor:
-        """So many samples of the right shape, none of them real."""
+    def example(self, count: int) -> Inputs:
+        """So many samples of the right shape."""
 
-    def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def loss(self, outputs: Any, y: Any, label_smoothing: float = 0.0) -> Tensor:
         """The sum of a batch's losses."""
 
-    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """How many of a batch's answers are right."""
+    def right(self, outputs: Any, y: Any) -> Tensor | None:
+        """How many of a batch's answers are right; None where they are not right or wrong."""
+
+    def figures(self, loss: float) -> dict[str, float]:
+        """What follows from the mean loss over the test set, by name, as in `perplexity`."""

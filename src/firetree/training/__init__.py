@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firetree.training.alike import check_world_size, refuse
 from firetree.training.loop import train
+from firetree.training.own_network import build_network
 from firetree.training.planning import AUTO, IfSlower
 from firetree.training.range_test import RangeTest, find_rate
 from firetree.training.recipe import Recipe, check_kind, check_recipe
@@ -23,6 +24,7 @@ __all__ = [
     "RangeTest",
     "Recipe",
     "Trained",
+    "build_network",
     "check_kind",
     "check_recipe",
     "check_world_size",

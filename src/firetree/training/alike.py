@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 from firetree.errors import RunFailedError, UserError
 from firetree.launch import RankInfo, joined
 from firetree.models.families import Pretrainable
+from firetree.own_code import source_checksum
 from firetree.peers import agree, together
 from firetree.planning.plan import Plan
 from firetree.tasks import Task
 from firetree.training.planning import PlanOrAuto
-from firetree.training.recipe import Recipe
+from firetree.training.recipe import Recipe, own_names
 from firetree.training.worker import load_task
 
 _REFUSAL_S = 10.0
@@ -51,7 +52,8 @@ def description(recipe: Recipe) -> dict[str, Any]:
         fields["model"] = asdict(replace(recipe.model, weights=None))
     versions = {f"the version of {name}": version(name) for name in ("firetree", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])
-    return {**versions, "the version of Python": python, **fields}
+    own = {f"the source of {name}": source_checksum(name) for name in own_names(recipe).values()}
+    return {**versions, "the version of Python": python, **fields, **own}
 
 
 def contents(task: Task) -> Mapping[str, Any]:

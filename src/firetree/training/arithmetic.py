@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from firetree.models import Outputs, total
+from firetree.models import total
+from firetree.models.inputs import Inputs, call, mapped
+from firetree.models.outputs import tensors
 from firetree.models.timing import measure
 from firetree.peers import broadcast_json
 from firetree.progress import without_warnings
 
 AUTO_PRECISION = "auto"
 
-Forward = Callable[[Tensor], Tensor | Outputs]
+Precision = Literal["float32", "bfloat16"]
+
+Forward = Callable[..., Any]
 """From a batch to a network's outputs in training."""
 
 
@@ -29,7 +33,7 @@ class Arithmetic:
     channel (NCHW).
     """
 
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     channels_last: bool = True
 
     @property
@@ -37,9 +41,15 @@ class Arithmetic:
         """PyTorch's name for it."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def lay_out_batch(self, x: Tensor) -> Tensor:
+    def lay_out_batch(self, x: Inputs) -> Inputs:
         """Images x_BCHW in this memory format; anything else as it is."""
-        return x.contiguous(memory_format=self.memory_format) if x.ndim == 4 else x
+
+        def lay_out(tensor: Tensor) -> Tensor:
+            is_image = tensor.dim() == 4
+            return tensor.contiguous(memory_format=self.memory_format) if is_image else tensor
+
+        found: Inputs = mapped(lay_out, x)
+        return found
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context for forward passes."""
@@ -53,15 +63,20 @@ class Arithmetic:
         return f"{self.precision}, channels {'last' if self.channels_last else 'first'}"
 
 
+_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _CANDIDATES = [
     Arithmetic(precision, channels_last)
-    for precision in ("float32", "bfloat16")
+    for precision in _PRECISIONS
     for channels_last in (True, False)
 ]
 
 
 def choose_arithmetic(
-    precision: str, model: nn.Module, example: Tensor, earlier: Arithmetic | None
+    precision: str,
+    model: nn.Module,
+    example: Inputs,
+    earlier: Arithmetic | None,
+    channels_last: bool = True,
 ) -> tuple[Arithmetic, str | None]:
     """The arithmetic of a run, and a line about the choice where there was one.
 
@@ -71,14 +86,17 @@ def choose_arithmetic(
         precision: a recipe's; `auto` for the fastest.
         example: as many samples as a rank computes at once.
         earlier: on rank 0, the arithmetic of the run that is resumed.
+        channels_last: whether the model takes channels that are adjacent in memory.
     """
     if precision != AUTO_PRECISION:
-        return Arithmetic("bfloat16" if precision == "bfloat16" else "float32"), None
+        kind: Precision = "bfloat16" if precision == "bfloat16" else "float32"
+        return Arithmetic(kind, channels_last), None
     chosen = _from_rank_0(earlier)
     if chosen is not None:
         return chosen, f"computing in {chosen}, as before"
-    times_s = {one: _step_s(model, example, one) for one in _CANDIDATES}
-    fastest, *others = sorted(_CANDIDATES, key=times_s.__getitem__)
+    candidates = [one for one in _CANDIDATES if channels_last or not one.channels_last]
+    times_s = {one: _step_s(model, example, one) for one in candidates}
+    fastest, *others = sorted(candidates, key=times_s.__getitem__)
     chosen = _from_rank_0(fastest)
     assert chosen is not None
     slower = ", ".join(f"{other} {times_s[other] * 1e3:.3g} ms" for other in others)
@@ -90,14 +108,18 @@ def _from_rank_0(value: Arithmetic | None) -> Arithmetic | None:
     return Arithmetic(**document) if document else None
 
 
-def _step_s(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> float:
+def _step_s(model: nn.Module, example: Inputs, arithmetic: Arithmetic) -> float:
     x = arithmetic.lay_out_batch(example)
-    with arithmetic.autocast(x.device):
+    with arithmetic.autocast(_device(x)):
         return measure(arithmetic.lay_out(model), x).compute_s
 
 
+def _device(x: Inputs) -> torch.device:
+    return next(tensor.device for tensor in tensors(x))
+
+
 def compile_forward(
-    parallel: DistributedDataParallel, example: Tensor, arithmetic: Arithmetic
+    parallel: DistributedDataParallel, example: Inputs, arithmetic: Arithmetic
 ) -> tuple[Forward, str | None]:
     """Compile the network with torch.compile; where that fails, return it as it is, and why.
 
@@ -109,8 +131,8 @@ def compile_forward(
     try:
         # PyTorch warns about its own internals.
         with without_warnings(), parallel.no_sync():
-            with arithmetic.autocast(x.device):
-                outputs = forward(x)
+            with arithmetic.autocast(_device(x)):
+                outputs = call(forward, x)
             total(outputs).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # compilers, missing ones and PyTorch raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

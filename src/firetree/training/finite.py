@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from firetree.errors import RunFailedError
 from firetree.models import tensors
+from firetree.models.inputs import Inputs, call
 from firetree.peers import gather_json
 
 
@@ -19,7 +20,7 @@ class NotFiniteError(RunFailedError):
     """A loss or gradient is NaN or infinite; the weights are as they were before the step."""
 
 
-def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFiniteError:
+def not_finite(model: nn.Module, x: Inputs, loss: float, step: int) -> NotFiniteError:
     """The same error on every rank; all call it together, each with its own batch and loss.
 
     It names the first layer whose output has a NaN or infinity. If no output has one, it names the last
@@ -39,7 +40,7 @@ def not_finite(model: nn.Module, x: Tensor, loss: float, step: int) -> NotFinite
 
 
 @torch.no_grad()
-def first_layer(model: nn.Module, x: Tensor) -> str | None:
+def first_layer(model: nn.Module, x: Inputs) -> str | None:
     """The first layer whose output has a NaN or infinity, by name; None if none has."""
     found: list[str] = []
     handles = [
@@ -52,7 +53,7 @@ def first_layer(model: nn.Module, x: Tensor) -> str | None:
         if not any(True for _ in module.children())
     ]
     try:
-        model(x)
+        call(model, x)
     finally:
         for handle in handles:
             handle.remove()

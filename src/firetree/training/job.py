@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from firetree import own_code
 from firetree.documents import from_document
 from firetree.launch import RankInfo, Tell, keep_freed_memory
 from firetree.planning.plan import Plan
@@ -30,12 +31,16 @@ class Job:
     grace_s: float = 10.0
     find_lr: bool = False
     if_slower: IfSlower = "warn"
+    live: str = ""
+    """Live objects, as `own_code.pack` gives them."""
 
 
 def work(job: Job, rank_info: RankInfo, watcher: Watcher) -> RangeTest | None:
     """Do this worker's part of a job; rank 0 gets the learning rates that were looked for."""
     keep_freed_memory()
     run_dir = Path(job.run_dir)
+    if job.live:
+        own_code.unpack(job.live)
     if job.find_lr:
         return find_rate(job.recipe, rank_info, run_dir)
     plan = job.plan if job.plan in (None, AUTO) else Plan.from_json(job.plan)

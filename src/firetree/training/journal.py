@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from firetree.documents import from_document
 from firetree.errors import CollectiveError, Interrupted, UserError
-from firetree.metrics import Metrics
+from firetree.metrics import Evaluation, Metrics
 from firetree.observing.layers import largest_layers
 from firetree.peers import (
     Member,
@@ -39,7 +39,6 @@ from firetree.training.planning import News, Planner
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
-from firetree.training.step import Evaluation
 from firetree.training.worker import Worker
 
 _SHOWN = 80
@@ -80,17 +79,20 @@ class Journal:
         if folder and (roll := current()):
             roll.say = self._tell_of_waiting
 
-    def begin(self, resume: bool) -> tuple[Checkpoint | None, list[float]]:
-        """Open the record: the newest whole checkpoint, if there is one, and each accuracy up to it.
+    def begin(self, resume: bool) -> tuple[Checkpoint | None, list[Evaluation]]:
+        """Open the record: the newest whole checkpoint, if there is one, and each evaluation up to it.
 
         Only rank 0's has the files with the ranks' own tensors.
 
         Raises:
             UserError: on all ranks alike, the folder or a checkpoint in it cannot be gone on with.
         """
-        newest, accuracies = together(partial(self._begin, _members()))
+        newest, mine = together(partial(self._begin, _members()))
         state = broadcast_json(asdict(newest.state) if newest else None)
-        accuracies = broadcast_json(accuracies)
+        evaluated: list[Evaluation] = [
+            from_document(Metrics, it, "an evaluation")
+            for it in broadcast_json([*map(asdict, mine)])
+        ]
         if state is None:
             if resume:
                 self.say("no checkpoint to resume from; starting from the beginning")
@@ -100,10 +102,10 @@ class Journal:
             for tensors in ((newest.model, newest.optimizer) if newest else ({}, {}))
         )
         parts = newest.parts if newest else ()
-        return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), accuracies
+        return Checkpoint(checkpoint.TrainingState(**state), model, optimizer, parts), evaluated
 
-    def _begin(self, hosts: Sequence[Member]) -> tuple[Checkpoint | None, list[float]]:
-        """On rank 0, the newest checkpoint and each accuracy so far; from here on the folder is written to."""
+    def _begin(self, hosts: Sequence[Member]) -> tuple[Checkpoint | None, list[Metrics]]:
+        """On rank 0, the newest checkpoint and each evaluation so far; from here on the folder is written to."""
         if self._folder is None:
             return None, []
         newest, passed_over = self._folder.newest_checkpoint()
@@ -111,7 +113,7 @@ class Journal:
             self._check_data(newest.state)
         first_step = newest.state.step if newest else 0
         headers = self._headers(hosts)
-        accuracies = self._folder.begin(headers, first_step, self._worker.arithmetic)
+        evaluated = self._folder.begin(headers, first_step, self._worker.arithmetic)
         self._step = first_step
         self._folder.add_account(self._worker.task.account)
         self.say(f"run folder: {self._folder.path}")
@@ -124,7 +126,7 @@ class Journal:
         self.note("started", f"{many} on {names}, from step {first_step} on")
         if self._worker.planner:
             self._tell_of_plan(self._folder, self._worker.planner)
-        return newest, accuracies
+        return newest, evaluated
 
     def _headers(self, hosts: Sequence[Member]) -> list[TraceHeader]:
         synchroniser = self._worker.synchroniser
@@ -213,15 +215,14 @@ class Journal:
                 epoch=epoch,
                 lr=rate,
                 train_loss=progress.loss_sum / max(1, progress.samples),
-                test_loss=evaluation.loss,
-                accuracy=evaluation.accuracy,
                 samples_per_s=progress.samples / progress.duration_s if progress.samples else 0.0,
+                **asdict(evaluation),
             )
             folder.add_metrics(metrics)
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}"
-                f"  train loss {metrics.train_loss:.3f}  test loss {evaluation.loss:.3f}"
-                f"  test accuracy {evaluation.accuracy:.2%}  {metrics.samples_per_s:,.0f} samples/s"
+                f"  train loss {metrics.train_loss:.3f}  {'  '.join(evaluation.parts)}"
+                f"  {metrics.samples_per_s:,.0f} samples/s"
             )
 
         self._on_rank_0(write)

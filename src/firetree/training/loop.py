@@ -14,12 +14,14 @@ from signal import Signals
 from firetree.data import epoch_steps
 from firetree.errors import Interrupted, UserError
 from firetree.launch import RankInfo, joined
+from firetree.metrics import Evaluation
 from firetree.observing.layers import BucketLayers
 from firetree.peers import at, current, together
 from firetree.tasks import Task, TaskBatch
 from firetree.training.alike import load_alike
 from firetree.training.between import Between
 from firetree.training.drift import CHECK_STEPS, check_weights
+from firetree.training.evaluation import evaluate
 from firetree.training.finite import NotFiniteError
 from firetree.training.journal import Journal
 from firetree.training.learning_rate import learning_rate
@@ -27,7 +29,7 @@ from firetree.training.planning import IfSlower, PlanOrAuto
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
-from firetree.training.step import evaluate, settle, train_step
+from firetree.training.step import settle, train_step
 from firetree.training.stopping import Stopping
 from firetree.training.worker import Worker, build_worker, resume_worker
 
@@ -85,7 +87,7 @@ def _train(
             raise UserError(f"nothing is trained, as if_slower is stop: {worker.planner.outlook}")
         layers = settle(worker)
         journal = Journal(folder, recipe, worker, course.total_steps, watcher)
-        newest, accuracies = journal.begin(resume)
+        newest, evaluated = journal.begin(resume)
         step = newest.state.step if newest else 0
         if newest:
             resume_worker(worker, newest, journal.say)
@@ -93,7 +95,7 @@ def _train(
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
         with journal.noting_failure():
-            _follow(course, worker, journal, stopping, batches, step, accuracies, layers)
+            _follow(course, worker, journal, stopping, batches, step, evaluated, layers)
         journal.end()
 
 
@@ -109,20 +111,25 @@ class _Course:
         optim = self.recipe.optim
         return optim.steps or optim.epochs * self.epoch_steps
 
-    def is_over(self, step: int, accuracies: Sequence[float]) -> bool:
+    def is_over(self, step: int, evaluated: Sequence[Evaluation]) -> bool:
         """Whether that is the end, after these evaluations."""
-        return step >= self.total_steps or bool(self.ends_early(accuracies))
+        return step >= self.total_steps or bool(self.ends_early(evaluated))
 
-    def ends_early(self, accuracies: Sequence[float]) -> str:
+    def ends_early(self, evaluated: Sequence[Evaluation]) -> str:
         """Why a run may end before its last step; empty where it may not."""
         target, patience = self.recipe.optim.target_accuracy, self.recipe.optim.patience
-        if not accuracies:
+        if not evaluated:
             return ""
-        if target is not None and accuracies[-1] >= target:
-            return f"the accuracy of {accuracies[-1]:.2%} reaches the target of {target:.2%}"
-        best = max(accuracies)
-        if patience is not None and len(accuracies) - 1 - accuracies.index(best) >= patience:
-            return f"no accuracy was above {best:.2%} in the last {patience} evaluations"
+        *_, last = evaluated
+        if target is not None and last.accuracy is None:
+            raise UserError(
+                f"optim.target_accuracy = {target}, and this task has no accuracy; expected optim.patience"
+            )
+        if target is not None and last.accuracy is not None and last.accuracy >= target:
+            return f"the accuracy of {last.accuracy:.2%} reaches the target of {target:.2%}"
+        best = max(evaluated, key=lambda it: it.score)
+        if patience is not None and len(evaluated) - 1 - evaluated.index(best) >= patience:
+            return f"no evaluation of the last {patience} was better than {best.scored}"
         return ""
 
     def is_evaluated(self, step: int) -> bool:
@@ -146,13 +153,13 @@ def _follow(
     stopping: Stopping,
     batches: Iterator[TaskBatch],
     step: int,
-    accuracies: list[float],
+    evaluated: list[Evaluation],
     layers: BucketLayers,
 ) -> None:
     """Make the steps after `step`, until the course is over or a signal comes."""
     recipe = course.recipe
     left_out, saved, between = 0, step, Between()
-    while not course.is_over(step, accuracies):
+    while not course.is_over(step, evaluated):
         if (number := stopping.requested_signal(step)) is not None:
             if step != saved:
                 journal.add_checkpoint(step, stopped=True)
@@ -183,12 +190,12 @@ def _follow(
             journal.say(differed)
         if course.is_evaluated(step):
             with between.doing("evaluation"):
-                evaluation = evaluate(worker)
-                accuracies.append(evaluation.accuracy)
-                journal.add_evaluation(step, -(-step // course.epoch_steps), rate, evaluation)
-        if course.is_over(step, accuracies) or step % recipe.checkpoint_steps == 0:
+                epoch, found = -(-step // course.epoch_steps), evaluate(worker)
+                evaluated.append(found)
+                journal.add_evaluation(step, epoch, rate, found)
+        if course.is_over(step, evaluated) or step % recipe.checkpoint_steps == 0:
             with between.doing("saving"):
                 journal.add_checkpoint(step)
             saved = step
     if step < course.total_steps:
-        journal.say(f"ended early: {course.ends_early(accuracies)}")
+        journal.say(f"ended early: {course.ends_early(evaluated)}")

@@ -11,10 +11,11 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from firetree.documents import from_document
 from firetree.errors import RunFailedError
+from firetree.models.inputs import Inputs
 from firetree.models.profile import Profile
 from firetree.models.timing import measure
 from firetree.peers import CommonClock, broadcast_json, gather_json
@@ -63,7 +64,7 @@ class Planner:
         outlook: what rank 0 expects of the first plan.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor, compressed: bool = False):
+    def __init__(self, model: nn.Module, example: Inputs, compressed: bool = False):
         self._model_name = type(model).__name__
         self._profile = _scale_to_slowest(measure(model, example))
         self.probe = _probe()

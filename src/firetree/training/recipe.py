@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
+from firetree import own_code
 from firetree.documents import Expect, Positive, from_document
 from firetree.errors import UserError, nearest
 from firetree.fields import FIXED, AboveZero, BelowOne, Fixed, NotNegative, Share
@@ -19,7 +20,17 @@ from firetree.models.families import ModelRecipe, Pretrainable, SqueezeNetModel
 from firetree.models.pruning import Scope
 from firetree.planning.compressions import parse_compression
 from firetree.sync import check_algorithm
-from firetree.tasks import CatchData, DataRecipe, ImageData, kind_of
+from firetree.tasks import (
+    CatchData,
+    DataRecipe,
+    ImageData,
+    LossRecipe,
+    MetricRecipe,
+    check_loss,
+    check_metric,
+    kind_of,
+    load_catch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,8 @@ class Recipe:
 
     model: Fixed[ModelRecipe] = field(default_factory=SqueezeNetModel)
     data: DataRecipe = field(default_factory=ImageData)
+    loss: Fixed[LossRecipe] = field(default_factory=LossRecipe)
+    metric: MetricRecipe = field(default_factory=MetricRecipe)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
     sync: SyncRecipe = field(default_factory=SyncRecipe)
     sparse: SparseRecipe = field(default_factory=SparseRecipe)
@@ -154,6 +167,10 @@ def check_recipe(recipe: Recipe) -> None:
             raise UserError(f"model.freeze = {start.freeze} without model.weights; expected both")
         if (rate := recipe.optim.backbone_lr) is not None:
             raise UserError(f"optim.backbone_lr = {rate} without model.weights; expected both")
+    check_loss(recipe.loss)
+    check_metric(recipe.metric)
+    if recipe.loss.name is not None:
+        _check_other_loss(recipe)
     if recipe.optim.class_weights != "none" and not isinstance(recipe.data, ImageData):
         raise UserError(
             "optim.class_weights = balanced; expected data with classes, or leave it out"
@@ -166,9 +183,32 @@ def check_recipe(recipe: Recipe) -> None:
     parse_compression(recipe.sync.compression)
 
 
+def _check_other_loss(recipe: Recipe) -> None:
+    """Refuse what only a task's own loss has."""
+    if isinstance(recipe.data, CatchData):
+        raise UserError(
+            f"loss.name = {recipe.loss.name}; games have a loss of their own, leave it out"
+        )
+    for field_name, usual in (("label_smoothing", 0.0), ("class_weights", "none")):
+        if (value := getattr(recipe.optim, field_name)) != usual:
+            raise UserError(
+                f"optim.{field_name} = {value} and loss.name = {recipe.loss.name}; expected one of them"
+            )
+
+
+def own_names(recipe: Recipe) -> dict[str, str]:
+    """The names of the user's own code in a recipe, by their fields."""
+    names = {
+        f"{part}.name": getattr(recipe, part).name for part in ("model", "data", "loss", "metric")
+    }
+    return {field: name for field, name in names.items() if name and own_code.is_own(name)}
+
+
 def check_kind(data_name: str, model_name: str) -> None:
     """Raise UserError where there are no such data, or no such network for their kind."""
     kind = kind_of(data_name)
+    if own_code.is_own(model_name) and kind.load is not load_catch:
+        return
     if model_name not in kind.networks:
         close = nearest(model_name, kind.networks)
         raise UserError(f"model.name = '{model_name}' is unknown for {kind.what}{close}")

@@ -13,11 +13,12 @@ from typing import Any, get_args, get_type_hints
 
 import tomli_w
 
+from firetree import own_code
 from firetree.data import Augmentation
 from firetree.documents import from_document, parse_toml, read_text
 from firetree.durable import write_durably
 from firetree.errors import UserError, nearest
-from firetree.training.recipe import Recipe
+from firetree.training.recipe import Recipe, own_names
 
 
 def known_recipes() -> tuple[str, ...]:
@@ -26,23 +27,29 @@ def known_recipes() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
-def load_recipe(name_or_path: str | PathLike[str]) -> Recipe:
+def load_recipe(name_or_path: str | PathLike[str], trust: bool = False) -> Recipe:
     """Read a ready recipe by name, or any TOML file by path.
 
+    Args:
+        trust: whether code that a file names may be anywhere, and not in a file beside it alone.
+
     Raises:
-        UserError: no such recipe, not TOML, or a field or value that a recipe does not have.
+        UserError: no such recipe, not TOML, a field or value that a recipe does not have, or code that is
+            not trusted.
     """
     path, name = Path(name_or_path), str(name_or_path)
     if path.suffix == ".toml":
         if not path.is_file():
             raise UserError(f"no recipe file '{name}'; expected a TOML file")
-        text = read_text(path, "recipe")
-    elif name in known_recipes():
+        recipe = parse_recipe(read_text(path, "recipe"), name)
+        if not trust:
+            own_code.check_beside(own_names(recipe), path)
+        own_code.look_in(path.parent)
+        return recipe
+    if name in known_recipes():
         source = resources.files("firetree").joinpath("recipes", f"{name}.toml")
-        text = source.read_text(encoding="utf-8")
-    else:
-        raise UserError(f"no recipe '{name}'{nearest(name, known_recipes())}")
-    return parse_recipe(text, name)
+        return parse_recipe(source.read_text(encoding="utf-8"), name)
+    raise UserError(f"no recipe '{name}'{nearest(name, known_recipes())}")
 
 
 def parse_recipe(text: str, source: str) -> Recipe:

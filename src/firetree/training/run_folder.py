@@ -30,11 +30,12 @@ from firetree.environment import describe_environment
 from firetree.errors import UserError
 from firetree.extras import extra
 from firetree.metrics import Metrics, metrics_file, read_metrics
+from firetree.own_code import source_checksum
 from firetree.probing import Probe
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic
 from firetree.training.checkpoint import Checkpoint
-from firetree.training.recipe import Recipe, field_changes
+from firetree.training.recipe import Recipe, field_changes, own_names
 from firetree.training.recipe_file import read_kept_recipe, write_kept_recipe
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ class RunFolder:
 
     def begin(
         self, headers: Sequence[trace.TraceHeader], first_step: int, arithmetic: Arithmetic
-    ) -> list[float]:
-        """Prepare for the steps from `first_step` on; return the accuracy of each evaluation so far.
+    ) -> list[Metrics]:
+        """Prepare for the steps from `first_step` on; return each evaluation so far.
 
         From here on the folder holds a run; `headers` has one for each rank.
         """
@@ -139,6 +140,7 @@ class RunFolder:
                 kept = [it for it in read_metrics(self.path) if it.step <= first_step]
                 goes_on = trace.is_of_this_run(self.path, headers)
             self._set_aside(first_step, goes_on)
+            self._keep_sources()
             write_kept_recipe(self.path / "recipe.toml", self._recipe)
             write_durably(
                 self.path / "environment.json", json.dumps(environment, indent=1).encode()
@@ -148,7 +150,20 @@ class RunFolder:
             for header in headers:
                 trace.begin_trace(self.path, header, first_step)
             self._board = self._new_board(first_step)
-        return [it.accuracy for it in kept]
+        return kept
+
+    def _keep_sources(self) -> None:
+        """Write code.json, the checksums of the user's own code, and say what has changed."""
+        path = self.path / "code.json"
+        now = {name: source_checksum(name) for name in own_names(self._recipe).values()}
+        if path.exists():
+            before = parse_json(dict[str, str], path.read_bytes(), str(path))
+            if changed := [name for name in now if before.get(name, now[name]) != now[name]]:
+                self.remarks.append(
+                    f"changed since the run began: the source of {', '.join(changed)}"
+                )
+        if now:
+            write_durably(path, json.dumps(now, indent=1).encode())
 
     def _new_board(self, first_step: int) -> SummaryWriter | None:
         try:
@@ -211,8 +226,9 @@ class RunFolder:
             append_json_lines(self._metrics, [values])
             if self._board:
                 step = values.pop("step")
-                for name, value in values.items():
-                    self._board.add_scalar(name, value, step)
+                for name, value in (values | values.pop("figures")).items():
+                    if value is not None:
+                        self._board.add_scalar(name, value, step)
                 self._board.flush()
 
     def add_trace(self, rank: int, steps: Iterable[trace.StepTrace]) -> None:

@@ -6,34 +6,36 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from firetree import models
+from firetree.models.cost import kept_buffers
+from firetree.models.inputs import call, mapped
 from firetree.observing.layers import BucketLayers, LayerNames
 from firetree.observing.phases import durations
-from firetree.peers import waiting
 from firetree.tasks import TaskBatch
 from firetree.torch_private import grad_buckets
 from firetree.trace import BucketSpan, PassSpan, Phase, PhaseSpan, StepTrace, is_detailed
 from firetree.training.between import Between
+from firetree.training.own_network import TRIED
 from firetree.training.worker import Worker
 
 
 def settle(worker: Worker) -> BucketLayers:
-    """Make two passes without samples, after which DDP keeps its buckets as they are; give their layers.
+    """Make two passes whose loss is 0, after which DDP keeps its buckets as they are; give their layers.
 
     DDP rearranges its buckets once, after the first backward pass. Done here, a resumed run cuts its
     sums like a run that never stopped, and the first step is timed like all others.
     """
-    nothing = worker.task.example(0).to(worker.device)
-    for _ in range(2):
-        models.total(worker.parallel(nothing)).backward()  # type: ignore[no-untyped-call]
+    few = mapped(lambda it: it.to(worker.device), worker.task.example(TRIED))
+    with kept_buffers(worker.model):
+        for _ in range(2):
+            (models.total(call(worker.parallel, few)) * 0).backward()  # type: ignore[no-untyped-call]
     worker.synchroniser.record.take()
     names = LayerNames(worker.model)
     return {bucket.index(): names.of(bucket) for bucket in grad_buckets(worker.parallel)}
@@ -110,7 +112,9 @@ def _compute_gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
             loss = _sum_losses(worker, piece)
             loss_sum += loss.item()
             _add_gradients(loss, count)
-    with worker.parallel.no_sync() if alone else nullcontext():
+    # Samples that only stand in for a share must not change the statistics of batch normalisation.
+    kept = nullcontext() if last.count else kept_buffers(worker.model)
+    with kept, worker.parallel.no_sync() if alone else nullcontext():
         loss = _sum_losses(worker, last)
         loss_sum += loss.item()  # waits for a GPU
         forward_s = time.monotonic()
@@ -120,8 +124,12 @@ def _compute_gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
 
 def _sum_losses(worker: Worker, batch: TaskBatch) -> Tensor:
     with worker.arithmetic.autocast(worker.device):
-        outputs = worker.forward(batch.x)
-    return worker.task.loss(outputs, batch.y, worker.recipe.optim.label_smoothing)
+        outputs = call(worker.forward, batch.x)
+    if not batch.count:
+        return models.total(outputs) * 0
+    # Other losses than a task's own have no smoothing.
+    smoothing = worker.recipe.optim.label_smoothing
+    return worker.loss(outputs, batch.y, *([smoothing] if smoothing else []))
 
 
 def _add_gradients(loss: Tensor, count: float) -> None:
@@ -195,30 +203,3 @@ def _trace(
 def _named(buckets: Iterable[BucketSpan], layers: BucketLayers) -> Iterator[BucketSpan]:
     for bucket in buckets:
         yield replace(bucket, layers=layers.get(bucket.index, ()))
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Over the whole test set: top-1 accuracy (0 to 1) and mean loss."""
-
-    accuracy: float
-    loss: float
-
-
-@torch.no_grad()
-def evaluate(worker: Worker) -> Evaluation:
-    """Every rank tries its share of the test set; all get the result over all of it."""
-    totals = torch.zeros(3, dtype=torch.float64)
-    model = worker.evaluated
-    model.eval()
-    for held_out in worker.loader.test_batches():
-        batch = held_out.to(worker.device)
-        with worker.arithmetic.autocast(worker.device):
-            outputs = model(batch.x).float()
-        right, loss = worker.task.right(outputs, batch.y), worker.task.loss(outputs, batch.y)
-        totals += torch.tensor([right.item(), loss.item(), batch.count], dtype=totals.dtype)
-    model.train()
-    with waiting():
-        dist.all_reduce(totals)
-    right_count, loss_sum, count = totals.tolist()
-    return Evaluation(right_count / count, loss_sum / count)

@@ -6,7 +6,7 @@ What it does with them in a step is in `step`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -17,10 +17,22 @@ from torch.optim.swa_utils import AveragedModel
 
 from firetree.data import epoch_steps
 from firetree.launch import RankInfo, find_device
+from firetree.models.families import OwnModel
+from firetree.models.inputs import Inputs, mapped
 from firetree.peers import hand_over, together
 from firetree.planning.plan import Plan
 from firetree.sync import Synchroniser, attach, gradient_bytes
-from firetree.tasks import ImageClassification, ImageData, Task, TaskLoader, kind_of
+from firetree.tasks import (
+    ImageClassification,
+    ImageData,
+    Loss,
+    Measure,
+    Task,
+    TaskLoader,
+    build_loss,
+    build_measure,
+    kind_of,
+)
 from firetree.tasks.pretrained import read_pretrained
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compile_forward
@@ -29,6 +41,7 @@ from firetree.training.batch_statistics import RunningStatistics
 from firetree.training.checkpoint import Checkpoint
 from firetree.training.local_steps import LocalSteps
 from firetree.training.optimizers import build_optimizer
+from firetree.training.own_network import TRIED, Tried, build_network, try_out
 from firetree.training.planning import AUTO, Planner, PlanOrAuto
 from firetree.training.recipe import Recipe
 from firetree.training.sparsity import Sparsity
@@ -40,8 +53,8 @@ class Worker:
     """What a rank trains with.
 
     `parallel` is DDP around `model`, and `forward` is `parallel`, perhaps compiled; all hold the same
-    weights. `average` is their moving average, where the recipe wants one. `remarks` tell the user
-    what was chosen.
+    weights. `average` is their moving average, where the recipe wants one. `loss` is the recipe's or the
+    task's, and `measure` what else is measured on the test set. `remarks` tell the user what was chosen.
     """
 
     rank: int
@@ -58,6 +71,8 @@ class Worker:
     parts: tuple[StepPart, ...]
     loader: TaskLoader
     task: Task
+    loss: Loss
+    measure: Measure | None
     planner: Planner | None
     remarks: tuple[str, ...]
 
@@ -138,21 +153,27 @@ def build_worker(
     """
     device = find_device(recipe.device, rank_info)
     torch.manual_seed(recipe.seed)
-    model = task.build(asdict(recipe.model)).to(device)
+    model = build_network(recipe.model, task).to(device)
     optim = recipe.optim
     share = -(-optim.batch_size // rank_info.world_size)
-    example = task.example(share).to(device)
-    piece = example[: -(-share // optim.accumulate)]
-    arithmetic, choice = choose_arithmetic(recipe.precision, model, piece, earlier)
+    example, piece, few = (
+        mapped(lambda it: it.to(device), task.example(count))
+        for count in (share, -(-share // optim.accumulate), TRIED)
+    )
+    own = isinstance(recipe.model, OwnModel)
+    tried = try_out(recipe.model.name, model, few) if own else Tried()
+    arithmetic, choice = choose_arithmetic(
+        recipe.precision, model, piece, earlier, tried.channels_last
+    )
     model = arithmetic.lay_out(model)
     planner, chosen = _choose_sums(recipe, model, example, plan)
-    parallel, synchroniser = _wrap(recipe, model, chosen, device)
+    parallel, synchroniser = _wrap(recipe, model, chosen, device, bool(tried.unused))
     forward, reason = (
         compile_forward(parallel, piece, arithmetic) if recipe.compile else (parallel, None)
     )
     optimizer = build_optimizer(optim, model)
     average = None if optim.ema is None else moving_average(model, optim.ema)
-    remarks = _name_gpu(device), choice, reason
+    remarks = _name_gpu(device), tried.remark, choice, reason
     return Worker(
         rank=rank_info.rank,
         world_size=rank_info.world_size,
@@ -174,13 +195,21 @@ def build_worker(
             channels_last=arithmetic.channels_last,
         ),
         task=task,
+        loss=_loss(recipe, task),
+        measure=build_measure(recipe.metric),
         planner=planner,
         remarks=(*task.account.lines(), *filter(None, remarks)),
     )
 
 
+def _loss(recipe: Recipe, task: Task) -> Loss:
+    if recipe.loss.name is not None:
+        return build_loss(recipe.loss.name, **recipe.loss.arguments)
+    return task.loss
+
+
 def _wrap(
-    recipe: Recipe, model: nn.Module, chosen: str | Plan, device: torch.device
+    recipe: Recipe, model: nn.Module, chosen: str | Plan, device: torch.device, some_unused: bool
 ) -> tuple[DistributedDataParallel, Synchroniser]:
     """The model in DDP, whose buckets a synchroniser sums."""
     bucket_bytes = chosen.bucket_bytes if isinstance(chosen, Plan) else recipe.sync.bucket_bytes
@@ -190,6 +219,7 @@ def _wrap(
         process_group=None if device.type == "cpu" else dist.new_group(backend="nccl"),
         bucket_cap_mb=bucket_bytes / 2**20,
         gradient_as_bucket_view=True,
+        find_unused_parameters=some_unused,
     )
     parallel.broadcast_buffers = False  # every step; ranks share them when someone looks
     sync = recipe.sync
@@ -231,7 +261,7 @@ def _name_gpu(device: torch.device) -> str | None:
 
 
 def _choose_sums(
-    recipe: Recipe, model: nn.Module, example: Tensor, plan: PlanOrAuto
+    recipe: Recipe, model: nn.Module, example: Inputs, plan: PlanOrAuto
 ) -> tuple[Planner | None, str | Plan]:
     """What sums the gradients, and for `auto` the planner that may change it."""
     world_size = dist.get_world_size()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import isfinite
 
 from firetree.commands.pages import report
 from firetree.errors import UserError
@@ -23,14 +24,21 @@ def fragment(run: Run) -> str:
 
 
 def _curve(evaluations: Sequence[Metrics]) -> str:
-    """Accuracy, 0 to 1, against the step."""
-    last = evaluations[-1]
-    points = [(_WIDTH * it.step / last.step, _HEIGHT * (1 - it.accuracy)) for it in evaluations]
+    """Accuracy, 0 to 1, against the step; the test loss where there is none."""
+    last, losses = evaluations[-1], [it.test_loss for it in evaluations]
+    most = 1.0 if last.accuracy is not None else max(filter(isfinite, losses), default=1.0)
+    heights = [
+        min(it.test_loss if it.accuracy is None else it.accuracy, most) / most for it in evaluations
+    ]
+    points = [
+        (_WIDTH * it.step / last.step, _HEIGHT * (1 - height))
+        for it, height in zip(evaluations, heights, strict=True)
+    ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"/>' for x, y in points)
     return (
         f'<figure><svg width="{_WIDTH}" height="{_HEIGHT}" style="border:1px solid #ddd">'
         f'<polyline points="{line}" fill="none" stroke="#4c78a8"/>{dots}</svg>'
-        f"<figcaption>test accuracy, 0 to 1, over {last.step} steps: "
-        f"{last.accuracy:.2%} at the end</figcaption></figure>"
+        f"<figcaption>0 to {most:.3g}, over {last.step} steps: "
+        f"{last.scored} at the end</figcaption></figure>"
     )

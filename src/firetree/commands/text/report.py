@@ -64,11 +64,11 @@ def headline(found: Diagnosis) -> str:
     where = f"{found.world_size} worker{'s' * (found.world_size > 1)}"
     if any(rank.address for rank in found.ranks):
         where += f" on {hosts} host{'s' * (hosts > 1)}"
-    accuracy = "" if found.accuracy is None else f", test accuracy {found.accuracy:.2%}"
+    results = ", ".join(("", *found.evaluation.parts)) if found.evaluation else ""
     script = f"{printable(found.script)}, " if found.script else ""
     return (
         f"{printable(found.run)}: {script}{where}, {printable(found.algorithm)}; {found.steps} steps "
-        f"of {format_duration(found.step_s)}, {found.samples_per_s:,.0f} samples/s{accuracy}"
+        f"of {format_duration(found.step_s)}, {found.samples_per_s:,.0f} samples/s{results}"
     )
 
 

@@ -80,8 +80,8 @@ def _figures(found: Diagnosis) -> str:
         ("of a step spent waiting", f"{waits_s / (found.step_s or 1.0):.0%}"),
         ("gradients summed a step", format_bytes(found.gradient_bytes)),
     ]
-    if found.accuracy is not None:
-        figures.append(("test accuracy", f"{found.accuracy:.2%}"))
+    if found.evaluation:
+        figures += found.evaluation.results.items()
     items = "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in figures)
     return f'<dl class="figures">{items}</dl>'
 

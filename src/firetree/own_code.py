@@ -1,0 +1,163 @@
+"""Code of the user's own, by name: `module:function`, or a class; and live objects, as of a module `live`.
+
+A recipe is data. What it names runs only from a file beside it, or where the user trusts it; what the command
+line names itself runs always. Modules are looked for in one folder first, by default the current one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from firetree.errors import ArgumentError, UserError, nearest
+from firetree.extras import extra
+
+SEPARATOR = ":"
+LIVE = "live"
+"""The module of objects that a Python session has handed to the workers of a run."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is one of the user's own code."""
+    return SEPARATOR in name
+
+
+def look_in(folder: Path) -> None:
+    """Look for modules in this folder too, here and in the processes that this one starts."""
+    text = str(folder.resolve())
+    if text not in sys.path:
+        sys.path.insert(0, text)
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, (text, os.environ.get("PYTHONPATH")))
+        )
+
+
+def check_beside(names: Mapping[str, str], recipe: Path) -> None:
+    """Refuse code that a recipe names and that is in no file beside it (ArgumentError).
+
+    Args:
+        names: names of code by the fields that have them.
+        recipe: the file of the recipe.
+    """
+    for field, name in names.items():
+        above = recipe.parent.joinpath(*_checked(name.partition(SEPARATOR)[0]).split("."))
+        if not above.with_suffix(".py").is_file() and not (above / "__init__.py").is_file():
+            raise ArgumentError(
+                "trust",
+                f"is not given, and {recipe} has {field} = '{name}', code that is not beside it; expected the "
+                f"file {above.with_suffix('.py')}, or to be told that the code can be trusted",
+            )
+
+
+def load(name: str) -> Any:
+    """What a module has by this name.
+
+    Raises:
+        UserError: no such module or name, or the module failed.
+    """
+    module_name, _, own_name = name.partition(SEPARATOR)
+    module = _import(module_name)
+    found = getattr(module, own_name, None)
+    if found is None:
+        known = [name for name, value in vars(module).items() if callable(value)]
+        end = nearest(own_name, known) if known else "; it has no functions at all"
+        raise UserError(f"module '{module_name}' has no function '{own_name}'{end}")
+    return found
+
+
+def make(name: str, arguments: Mapping[str, Any]) -> Any:
+    """What the function or class of this name gives for these arguments.
+
+    Raises:
+        UserError: as `load`, or it fails.
+    """
+    function = load(name)
+    if not callable(function):
+        raise UserError(f"{name} is a value of type {type(function).__name__}; expected a function")
+    return run(name, partial(function, **arguments))
+
+
+def run(name: str, function: Any) -> Any:
+    """What a function of the user's gives (UserError, which names it, where it fails)."""
+    try:
+        return function()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{name} failed: {one_line(error)}") from error
+
+
+def pack(objects: Mapping[str, Any]) -> str:
+    """Live objects as text, for workers to `unpack`; also what a script or a notebook has defined itself.
+
+    Raises:
+        UserError: one of them cannot leave this process.
+    """
+    with extra(LIVE, "hand live objects to workers"):
+        import cloudpickle
+    for name, value in objects.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:  # a user's objects raise anything
+            raise UserError(f"{name} cannot be handed to workers: {one_line(error)}") from error
+    return base64.b64encode(cloudpickle.dumps(dict(objects))).decode()
+
+
+def unpack(text: str) -> None:
+    """Have what the parent process has packed as `live:NAME`."""
+    import cloudpickle  # which the parent process has
+
+    module = ModuleType(LIVE)
+    vars(module).update(cloudpickle.loads(base64.b64decode(text)))
+    sys.modules[LIVE] = module
+
+
+def source_checksum(name: str) -> str:
+    """SHA-256 of the source of the module that has this name; empty where it has no source.
+
+    Raises:
+        UserError: as `load`.
+    """
+    file = getattr(_import(name.partition(SEPARATOR)[0]), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
+def one_line(error: BaseException) -> str:
+    """The kind of an error, and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _checked(module: str) -> str:
+    if not all(map(str.isidentifier, module.split("."))):
+        raise UserError(f"module '{module}' cannot be; expected a name, as in my_network:build")
+    return module
+
+
+def _import(name: str) -> ModuleType:
+    _checked(name)
+    if (directory := os.getcwd()) not in sys.path:
+        sys.path.insert(0, directory)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if name == LIVE:
+            raise UserError(
+                "the run began with live objects of a Python session; go on by firetree.train with the "
+                "same model, data, loss and metric, and resume=True"
+            ) from error
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserError(
+                f"no module '{name}' in {directory} or among the installed packages; expected "
+                "module:function, as in my_network:build"
+            ) from error
+        raise UserError(f"module '{name}' could not be imported: {one_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"module '{name}' could not be imported: {one_line(error)}") from error

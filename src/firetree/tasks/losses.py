@@ -1,0 +1,129 @@
+"""Losses that a recipe names: PyTorch's, or one of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from firetree import own_code
+from firetree.data.batches import NO_ANSWER
+from firetree.errors import UserError, nearest
+from firetree.fields import Arguments
+from firetree.models.inputs import batch_of, shapes_of
+
+Loss = Callable[..., Tensor]
+"""From outputs and targets to the sum of each sample's loss."""
+
+LOSSES: Mapping[str, Callable[..., Tensor]] = {
+    "cross_entropy": F.cross_entropy,
+    "binary_cross_entropy": F.binary_cross_entropy_with_logits,
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "huber": F.huber_loss,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LossRecipe:
+    """What training makes small."""
+
+    name: str | None = None
+    """cross_entropy, binary_cross_entropy (of logits), mse, l1, huber, or one of your own, as in
+    mine:loss; None for the task's own."""
+    arguments: Arguments = field(default_factory=dict)
+    """What the loss takes besides, as in {delta = 0.5}."""
+
+
+def check_loss(recipe: LossRecipe) -> None:
+    """Raise UserError where there is no such loss."""
+    if recipe.name is None:
+        if recipe.arguments:
+            raise UserError("loss.arguments without loss.name; expected both")
+    elif recipe.name not in LOSSES and not own_code.is_own(recipe.name):
+        raise UserError(f"loss.name = '{recipe.name}' is unknown{nearest(recipe.name, LOSSES)}")
+
+
+def build_loss(name: str, **arguments: Any) -> Loss:
+    """The loss of this name.
+
+    A sample's loss is the mean over its numbers. One of the user's own is a function of outputs and targets, or
+    a class whose instance is one; it gives the mean over the samples, or each sample's loss.
+
+    Raises:
+        UserError: it cannot be loaded; later, it fails or does not fit the outputs.
+    """
+    if name in LOSSES:
+        return partial(_named, name, arguments)
+    function = own_code.load(name)
+    if isinstance(function, type):
+        return partial(_own, name, own_code.make(name, arguments))
+    return partial(_own, name, partial(function, **arguments))
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """The tensor that a network gives, alone or as `logits` among others.
+
+    Raises:
+        UserError: there is none.
+    """
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else outputs
+    if not isinstance(logits, Tensor):
+        raise UserError(
+            f"the network gives a value of type {type(outputs).__name__}; expected a tensor, or a mapping "
+            "with logits; name a loss of your own by loss.name, as in mine:loss"
+        )
+    return logits
+
+
+def has_classes(outputs: Tensor, y: Any) -> bool:
+    """Whether outputs are scores of classes, along the last axis, and y numbers them."""
+    return (
+        isinstance(y, Tensor)
+        and not y.is_floating_point()
+        and outputs.is_floating_point()
+        and outputs.shape[:-1] == y.shape
+    )
+
+
+def each_mean(each: Tensor, y: Tensor) -> Tensor:
+    """mean_B: for each sample the mean over the answers that y asks for (all but -100)."""
+    asked = y != NO_ANSWER
+    if y.dim() == 1:
+        return each * asked
+    return (each * asked).flatten(1).sum(1) / asked.flatten(1).sum(1).clamp(min=1)
+
+
+def _named(name: str, arguments: dict[str, Any], outputs: Any, y: Tensor) -> Tensor:
+    logits = logits_of(outputs).float()
+    if name == "cross_entropy" and has_classes(logits, y):
+        each = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none", **arguments)
+        each_B = each_mean(each.view(y.shape), y)
+    elif logits.shape != y.shape:
+        wanted = " and y numbers the classes" if name == "cross_entropy" else ""
+        raise UserError(
+            f"loss.name = {name}: the network gives {shapes_of(logits)}, and y is {shapes_of(y)} of "
+            f"{y.dtype}; expected shapes that are the same{wanted and ', or (…, classes)' + wanted}"
+        )
+    else:
+        target = y.to(logits.dtype)
+        each_B = LOSSES[name](logits, target, reduction="none", **arguments)
+    return _summed(each_B)
+
+
+def _own(name: str, function: Callable[[Any, Any], Any], outputs: Any, y: Any) -> Tensor:
+    value = own_code.run(name, partial(function, outputs, y))
+    if not isinstance(value, Tensor):
+        raise UserError(f"{name} gave a value of type {type(value).__name__}; expected a tensor")
+    if value.dim() == 0:
+        return value * (batch_of(y) or batch_of(outputs))
+    return _summed(value)
+
+
+def _summed(each: Tensor) -> Tensor:
+    """The sum of the samples' means."""
+    return each.flatten(1).mean(1).sum() if each.dim() > 1 else each.sum()
