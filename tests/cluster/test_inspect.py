@@ -20,6 +20,12 @@ def test_a_networks_layers_are_listed_and_add_up() -> None:
     assert "1,248,424 parameters, |W| 5.0 MB" in text.splitlines()[-1]
 
 
+def test_a_resnet_is_inspected_by_its_name() -> None:
+    code, out, err = firetree("inspect", "resnet50")
+    assert (code, err) == (0, "")
+    assert "resnet50: 25,557,032 parameters, |W| 102.2 MB; 8.18 Gflop" in out
+
+
 def test_an_unknown_network_is_refused_in_one_line() -> None:
     code, _, err = firetree("inspect", "squeezenet")
     assert code == 2

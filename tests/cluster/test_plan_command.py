@@ -24,6 +24,13 @@ def test_the_answer_is_json_and_the_plan_a_file(tmp_path: Path) -> None:
     assert load_plan(path) == Plan.from_json(json.dumps(said["plan"]))
 
 
+def test_a_resnet_is_planned_by_its_name() -> None:
+    network = ("--network", "4 x 1gbit", "--compute", "0.5s", "--json")
+    code, out, _ = firetree("plan", "--model", "resnet50", *network)
+    assert code == 0
+    assert json.loads(out)["points"][-1]["world_size"] == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -11,6 +11,7 @@ import torch
 
 from firetree.errors import UserError
 from firetree.modelfiles import load_model
+from firetree.models.families import MobileNetModel, ModelRecipe, ResNetModel
 from firetree.training import Recipe, checkpoint, load_task
 from firetree.training.checkpoint import Checkpoint, TrainingState
 from firetree.training.recipe_file import write_kept_recipe
@@ -19,11 +20,13 @@ RECIPE = Recipe()
 TASK = load_task(RECIPE)
 
 
-def run_of(folder: Path, data: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Path:
+def run_of(
+    folder: Path, data: dict[str, Any], tensors: dict[str, torch.Tensor], recipe: Recipe = RECIPE
+) -> Path:
     """A run's folder, whose checksums are right whatever it says."""
     folder.mkdir()
-    write_kept_recipe(folder / "recipe.toml", RECIPE)
-    model = TASK.build(asdict(RECIPE.model)).state_dict()
+    write_kept_recipe(folder / "recipe.toml", recipe)
+    model = TASK.build(asdict(recipe.model)).state_dict()
     found = Checkpoint(TrainingState(1, {}, {**TASK.about, **data}), {**model, **tensors}, {})
     checkpoint.write(folder / "checkpoints", found, keep=1)
     return folder
@@ -31,6 +34,20 @@ def run_of(folder: Path, data: dict[str, Any], tensors: dict[str, torch.Tensor])
 
 def test_a_run_is_a_model(tmp_path: Path) -> None:
     assert load_model(run_of(tmp_path / "run", {}, {})).class_count == 10
+
+
+@pytest.mark.parametrize(
+    "model", [ResNetModel("resnet18"), MobileNetModel("mobilenet_v2", dropout=0.1)]
+)
+def test_a_run_with_batch_normalisation_of_its_own_is_a_model(
+    tmp_path: Path, model: ModelRecipe
+) -> None:
+    trained = TASK.build(asdict(model))
+    trained(torch.randn(8, 1, 8, 8))
+    folder = run_of(tmp_path / "run", {}, trained.state_dict(), Recipe(model=model))
+    x_BCHW = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(folder).build()(x_BCHW), trained.eval()(x_BCHW))
 
 
 @pytest.mark.parametrize(

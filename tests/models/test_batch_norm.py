@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from firetree import models
-from firetree.models.batch_norm import NormedConv2d, folded
+from firetree.models.batch_norm import BatchNorm2d, NormedConv2d, folded
 
 
 def test_a_normed_convolution_is_a_convolution_and_pytorchs_own_normalisation() -> None:
@@ -31,6 +31,16 @@ def test_too_few_numbers_for_statistics_leave_them_alone(count: int) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
     for name, value in layer.norm.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_a_frozen_layer_leaves_its_statistics_alone() -> None:
+    torch.manual_seed(0)
+    norm = BatchNorm2d(5).requires_grad_(False)
+    norm.running_mean += 1
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    x_BCHW = torch.randn(4, 5, 3, 3)
+    torch.testing.assert_close(norm.train()(x_BCHW), norm.eval()(x_BCHW))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
 
 
 @pytest.mark.parametrize("bypass", ["none", "simple", "complex"])

@@ -13,8 +13,9 @@ from firetree import models
 from firetree.errors import UserError
 from firetree.models import Outputs
 from firetree.models.classic import local_response_norm
+from firetree.models.families import ConvolutionsModel, names
 
-NAMES = tuple(name for name in models.names() if not name.startswith("squeezenet"))
+NAMES = names(ConvolutionsModel)
 
 
 def described(name: str, size: int = 224, classes: int = 1000) -> nn.Module:

@@ -17,7 +17,7 @@ from firetree.data.splits import Splits
 from firetree.errors import UserError
 from firetree.modelfiles.model import Model, metadata
 from firetree.modelfiles.preprocessing import Preprocessing
-from firetree.models.families import SqueezeNetModel
+from firetree.models.families import MobileNetModel, SqueezeNetModel
 from firetree.tasks.pretrained import Pretrained, read_pretrained
 from firetree.training.optimizers import build_optimizer
 from firetree.training.recipe import OptimRecipe, Recipe, check_recipe
@@ -124,6 +124,26 @@ def test_images_are_normalised_as_the_weights_expect_and_it_is_said(tmp_path: Pa
     assert fitted.account.remarks == (
         f"training starts from {tmp_path / 'start.safetensors'}; its last layer stays",
     )
+
+
+def test_published_weights_of_a_network_with_batch_normalisation_start_a_run(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    published = models.build("mobilenet_v3_small", classes=1000, channels=3, size=224)
+    torch.save(published.state_dict(), tmp_path / "start.pth")
+    recipe = MobileNetModel("mobilenet_v3_small", weights=str(tmp_path / "start.pth"))
+    found = read_pretrained(replace(recipe, freeze="features"))
+    assert found is not None
+    assert (found.size, found.mean) == (224, pytest.approx((0.485, 0.456, 0.406)))
+    trained = models.build("mobilenet_v3_small", classes=3, channels=3, size=SIZE)
+    found.load_into(trained, CLASSES)
+    optimizer = build_optimizer(OptimRecipe(lr=0.1), trained)
+    trained(torch.randn(4, 3, SIZE, SIZE)).square().sum().backward()
+    optimizer.step()
+    before = published.state_dict()
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, before[name]) != name.startswith("classifier.3."), name
 
 
 WRONG = {

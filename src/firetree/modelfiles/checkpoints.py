@@ -19,11 +19,12 @@ from firetree import models
 from firetree.errors import UserError
 from firetree.modelfiles.kinds import network_like
 from firetree.modelfiles.layers import as_floats, assumed, recognise, refusal, with_biases
-from firetree.modelfiles.model import Model, shapes
+from firetree.modelfiles.model import Model, kept, shapes
 from firetree.modelfiles.preprocessing import CAFFE, TORCHVISION, Preprocessing, for_channels
 from firetree.modelfiles.pth import Inert
 from firetree.modelfiles.published import TORCHVISION_FIELDS, caffe_layers, torchvision_layers
 from firetree.models.batch_norm import folded
+from firetree.models.families import NORMALISED
 
 _FIRST = ("state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which weights are looked for first."""
@@ -65,7 +66,7 @@ def read_checkpoint(held: object, source: str) -> Model:
             return replace(model, notes=(*notes, *model.notes))
     _, state = states[0]
     layers = with_biases(state, [n.removesuffix(".weight") for n in state if n.endswith(".weight")])
-    raise refusal(layers, source, network_like(state))
+    raise refusal(layers, source, network_like(state), NORMALISED)
 
 
 def _states(key: str, held: object, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -110,7 +111,7 @@ def _read_state(state: Mapping[str, Tensor], source: str) -> Model | None:
         return None
     (prefix, (model, used)), *others = fitting.items()
     notes = [f"took '{prefix}', not '{other}'" for other, _ in others]
-    left_out = [name for name in bare if name not in used]
+    left_out = [name for name in kept(bare) if name not in used]
     if left_out:
         some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
         notes.append(f"left out {len(left_out)} tensors that {model.network} lacks: {some}")
@@ -130,7 +131,7 @@ def _prefixes(names: Mapping[str, Tensor]) -> list[str]:
 
 @cache
 def _first_layers() -> tuple[str, ...]:
-    own_first = {next(iter(shapes(name, {}, 1, 3, 224))) for name in models.names()}
+    own_first = {_tensor_names(name, TORCHVISION.crop)[0] for name in models.names()}
     return ("features.0.weight", *sorted(own_first))
 
 
@@ -140,8 +141,7 @@ def _fit(names: Mapping[str, Tensor], prefix: str, source: str) -> tuple[Model, 
     An unknown tensor within one of the network's own modules means another network. Other unknown tensors
     may belong to a loss or a metric.
     """
-    state = {n.removeprefix(prefix): t for n, t in names.items() if n.startswith(prefix)}
-    state = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    state = kept({n.removeprefix(prefix): t for n, t in names.items() if n.startswith(prefix)})
     try:
         model, used = _recognised(state)
     except UserError as error:
@@ -167,26 +167,36 @@ def _recognised(state: Mapping[str, Tensor]) -> tuple[Model | None, set[str]]:
 def _own(state: Mapping[str, Tensor]) -> Model | None:
     """The model with these tensors, its batch normalisation folded; None for other networks.
 
-    Weights do not determine the image size: it is 224 pixels a side where that fits, else 32.
+    Of two that fit, one is a part of the other, as ResNet-18 is of ResNet-34: the larger one is meant.
 
     Raises:
         UserError: tensors that are not floats, or other channels than 1 or 3.
     """
     plain = folded(state)
-    for network in models.names():
-        for preprocessing in (_SMALL,) if network == "squeezenet_small" else (TORCHVISION, _SMALL):
-            described = Model(network, {}, preprocessing)
-            names = list(shapes(network, {}, 1, 3, preprocessing.crop))
-            if not plain.keys() >= {*names}:
-                break
-            first, last = plain[names[0]], plain[names[-1]]
-            if first.dim() != 4 or last.dim() != 1 or not first.shape[1] or not len(last):
-                break
-            expected = shapes(network, {}, len(last), first.shape[1], preprocessing.crop)
-            if all(tuple(plain[name].shape) == shape for name, shape in expected.items()):
-                prepared = for_channels(preprocessing, first.shape[1])
-                tensors = {name: as_floats(name, plain[name]) for name in names}
-                return replace(
-                    described, state=tensors, preprocessing=prepared, notes=(assumed(prepared),)
-                )
+    fitting = [model for network in models.names() if (model := _as(network, plain))]
+    return max(fitting, key=lambda model: len(model.state), default=None)
+
+
+def _as(network: str, plain: Mapping[str, Tensor]) -> Model | None:
+    """The model of this network.
+
+    Weights do not determine the image size: it is 224 pixels a side where that fits, else 32.
+    """
+    for preprocessing in (_SMALL,) if network == "squeezenet_small" else (TORCHVISION, _SMALL):
+        names = _tensor_names(network, preprocessing.crop)
+        if not plain.keys() >= {*names}:
+            return None
+        first, last = plain[names[0]], plain[names[-1]]
+        if first.dim() != 4 or last.dim() != 1 or not first.shape[1] or not len(last):
+            return None
+        expected = shapes(network, {}, len(last), first.shape[1], preprocessing.crop)
+        if all(tuple(plain[name].shape) == shape for name, shape in expected.items()):
+            prepared = for_channels(preprocessing, first.shape[1])
+            tensors = {name: as_floats(name, plain[name]) for name in names}
+            return Model(network, tensors, prepared, notes=(assumed(prepared),))
     return None
+
+
+@cache
+def _tensor_names(network: str, size: int) -> tuple[str, ...]:
+    return tuple(shapes(network, {}, 1, 3, size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,16 +51,17 @@ def recognise(
     return None
 
 
-def refusal(layers: Layers, source: str, like: str | None) -> UserError:
+def refusal(layers: Layers, source: str, like: str | None, others: Sequence[str] = ()) -> UserError:
     """The error that no network of ours fits, with the nearest one's first shape that differs.
 
     Args:
         source: what to call the file.
         like: what it looks like instead.
+        others: networks that the reader knows besides.
     """
     hint = f"; it looks like {like}" if like else _first_other_shape(layers)
     return UserError(
-        f"{source} holds {len(layers)} layers that are none of {', '.join(_CANDIDATES)}{hint}; "
+        f"{source} holds {len(layers)} layers that are none of {', '.join([*_CANDIDATES, *others])}{hint}; "
         "expected the weights of one of these"
     )
 

@@ -73,8 +73,8 @@ class Model(Shown):
 
     @property
     def parameter_count(self) -> int:
-        """The number of parameters in all tensors."""
-        return sum(tensor.numel() for tensor in self.state.values())
+        """The number of parameters in all tensors, without statistics of batch normalisation."""
+        return sum(it.numel() for name, it in self.state.items() if ".running_" not in name)
 
     @property
     def class_count(self) -> int:
@@ -94,8 +94,7 @@ class Model(Shown):
         """
         channels, size = len(self.preprocessing.mean), self.preprocessing.crop
         hollow = _hollow(self.network, self.fields, self.class_count, channels, size)
-        expected = {name: tuple(tensor.shape) for name, tensor in hollow.state_dict().items()}
-        check_shapes(self.network, self.state, expected)
+        check_shapes(self.network, self.state, _shapes(hollow))
         hollow.load_state_dict(dict(self.state), assign=True)
         return hollow.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -113,8 +112,16 @@ def shapes(
     Raises:
         UserError: no such network.
     """
-    hollow = _hollow(network, fields, classes, channels, size)
-    return {name: tuple(tensor.shape) for name, tensor in hollow.state_dict().items()}
+    return _shapes(_hollow(network, fields, classes, channels, size))
+
+
+def kept(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors that its outputs depend on: all but the counts of batches that were seen."""
+    return {name: it for name, it in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(it.shape) for name, it in kept(network.state_dict()).items()}
 
 
 def shapes_of(described: Model, classes: int) -> dict[str, tuple[int, ...]]:

@@ -24,6 +24,7 @@ from firetree.modelfiles.layers import Layers, recognise, refusal
 from firetree.modelfiles.model import Model, check_shapes, from_metadata, shapes_of
 from firetree.modelfiles.preprocessing import TORCHVISION, Preprocessing
 from firetree.modelfiles.published import TORCHVISION_FIELDS
+from firetree.models.families import NORMALISED
 
 _LARGEST_BYTES = 2 << 30
 _LARGEST_SIDE = 2048
@@ -52,6 +53,10 @@ def read_onnx(path: Path) -> Model:
     properties = {entry.key: entry.value for entry in loaded.metadata_props}
     described = from_metadata(properties, str(path))
     if described is not None:
+        if described.network in NORMALISED:
+            raise UserError(
+                f"{path} is {described.network}, whose ONNX is not read yet; expected what it was made from"
+            )
         return replace(described, state=_state(described, _named(loaded.graph, tensors)))
     layers, fields = _layers(loaded.graph, tensors)
     model = recognise(layers, _prepared(loaded.graph), fields)

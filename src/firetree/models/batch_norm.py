@@ -1,4 +1,6 @@
-"""Convolutions with batch normalisation (Ioffe, Szegedy 2015), which is folded into them after training.
+"""Batch normalisation (Ioffe, Szegedy 2015) that takes any number of samples, alone or in a convolution.
+
+In a `NormedConv2d`, it is folded into the convolution after training.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -15,26 +17,31 @@ from torch import Tensor, nn
 EPSILON = 1e-5
 
 
-class NormedConv2d(nn.Conv2d):
-    """A convolution whose outputs are normalised over the samples that a worker computes at once.
+class BatchNorm2d(nn.BatchNorm2d):
+    """PyTorch's, over the samples that a worker computes at once.
 
     A worker without a share of a batch has at most one value a channel. It uses the running statistics
-    and leaves them unchanged.
+    and leaves them unchanged, as a frozen layer does.
     """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if x_BCHW.numel() > self.num_features and self.weight.requires_grad:
+            return super().forward(x_BCHW)
+        return F.batch_norm(
+            x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+class NormedConv2d(nn.Conv2d):
+    """A convolution whose outputs are normalised."""
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        self.norm = nn.BatchNorm2d(self.out_channels, eps=EPSILON)
+        self.norm = BatchNorm2d(self.out_channels, eps=EPSILON)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        y_BCHW = super().forward(x_BCHW)
-        if y_BCHW.numel() > self.out_channels:
-            normal_BCHW: Tensor = self.norm(y_BCHW)
-            return normal_BCHW
-        norm = self.norm
-        return F.batch_norm(
-            y_BCHW, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=EPSILON
-        )
+        normal_BCHW: Tensor = self.norm(super().forward(x_BCHW))
+        return normal_BCHW
 
 
 def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What AlexNet, GoogLeNet, Network in Network and VGG share: image sizes, first weights, normalisation.
+"""What networks for images share: their sizes, first weights, local normalisation.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -19,6 +19,9 @@ CLASSIC_STEM_SIZE = 100
 
 THREE_POOL_SIZE = 48
 """Smaller images have one pooling less, so that 8x8 still ends in 2x2 cells (VGG: in one)."""
+
+UNSTRIDED_SIZE = 64
+"""ResNets and MobileNets have a stem without strides up to this, as is usual for CIFAR."""
 
 
 @torch.no_grad()

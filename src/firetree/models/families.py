@@ -64,6 +64,22 @@ class ConvolutionsModel(Pretrainable):
 
 
 @dataclass(frozen=True, slots=True)
+class ResNetModel(Pretrainable):
+    """A ResNet."""
+
+    name: Literal["resnet18", "resnet34", "resnet50"]
+
+
+@dataclass(frozen=True, slots=True)
+class MobileNetModel(Pretrainable):
+    """A MobileNet."""
+
+    name: Literal["mobilenet_v2", "mobilenet_v3_small"]
+    dropout: BelowOne | None = None
+    """Dropout probability before the classifier."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Recurrent:
     name: str
     hidden: Positive | None = None
@@ -173,6 +189,8 @@ class OwnModel:
 ModelRecipe = (
     SqueezeNetModel
     | ConvolutionsModel
+    | ResNetModel
+    | MobileNetModel
     | RecurrentModel
     | DeltaModel
     | FastWeightsModel
@@ -200,3 +218,7 @@ def given(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def names(family: type[Any]) -> tuple[str, ...]:
     """The names of a family of networks, or of a kind of data."""
     return get_args(get_type_hints(family)["name"])
+
+
+NORMALISED = (*names(ResNetModel), *names(MobileNetModel))
+"""Networks whose batch normalisation stays after training; their tensors have torchvision's names."""

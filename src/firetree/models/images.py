@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,10 +12,17 @@ from torch import nn
 
 from firetree.errors import UserError, nearest
 from firetree.models.alexnet import AlexNet
-from firetree.models.classic import SMALLEST_SIZE
-from firetree.models.families import given
+from firetree.models.classic import (
+    CLASSIC_STEM_SIZE,
+    SMALLEST_SIZE,
+    THREE_POOL_SIZE,
+    UNSTRIDED_SIZE,
+)
+from firetree.models.families import NORMALISED, given
 from firetree.models.googlenet import GoogLeNet
+from firetree.models.mobilenet import MobileNetV2, MobileNetV3Small
 from firetree.models.nin import NetworkInNetwork
+from firetree.models.resnet import ResNet
 from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
 from firetree.models.vgg import VGG
 
@@ -36,12 +44,17 @@ _SQUEEZENETS = {
     ),
 }
 
-_FIRECAFFES: Mapping[str, Callable[..., nn.Module]] = {
+_OTHERS: Mapping[str, Callable[..., nn.Module]] = {
     "alexnet": AlexNet,
     "alexnet_grouped": partial(AlexNet, grouped=True),
     "alexnet_one_tower": partial(AlexNet, one_tower=True),
     "googlenet": GoogLeNet,
+    "mobilenet_v2": MobileNetV2,
+    "mobilenet_v3_small": MobileNetV3Small,
     "nin": NetworkInNetwork,
+    "resnet18": partial(ResNet, depth=18),
+    "resnet34": partial(ResNet, depth=34),
+    "resnet50": partial(ResNet, depth=50),
     "vgg16": partial(VGG, depth=16),
     "vgg19": partial(VGG, depth=19),
 }
@@ -49,7 +62,7 @@ _FIRECAFFES: Mapping[str, Callable[..., nn.Module]] = {
 
 def names() -> tuple[str, ...]:
     """The names of all networks that `build` knows."""
-    return tuple(sorted([*_SQUEEZENETS, *_FIRECAFFES]))
+    return tuple(sorted([*_SQUEEZENETS, *_OTHERS]))
 
 
 def build(
@@ -63,9 +76,9 @@ def build(
 ) -> nn.Module:
     """A network that turns images (B, channels, size, size) into logits (B, classes).
 
-    From 100 pixels a side every network has its published form, whose number of parameters is in
-    its class's docstring. Below, it gets a stem that keeps small images' detail, and all but the
-    SqueezeNets get fewer filters. GoogLeNet gives `Outputs` in training mode.
+    From 100 pixels a side every network has its published form, whose number of parameters is in its
+    class's docstring; ResNets and MobileNets from 65 on. Below, it gets a stem that keeps small images'
+    detail, and the networks of FireCaffe get fewer filters. GoogLeNet gives `Outputs` in training mode.
 
     Args:
         name: one of `names()`.
@@ -84,11 +97,19 @@ def build(
         raise UserError(f"{classes} classes and {channels} channels; expected at least one of each")
     own = given(name, overrides)
     if name not in _SQUEEZENETS:
-        return _FIRECAFFES[name](classes=classes, channels=channels, size=size, **own)
+        return _OTHERS[name](classes=classes, channels=channels, size=size, **own)
     shape = replace(fit(_SQUEEZENETS[name], size), **own)
     if conv10_padding is not None:
         shape = replace(shape, conv10_padding=conv10_padding)
     return SqueezeNet(shape, classes=classes, channels=channels)
+
+
+def is_of_one_form(name: str, size: int, other_size: int) -> bool:
+    """Whether `build` gives a network of this name the same layers for images of both sizes."""
+    borders = (UNSTRIDED_SIZE + 1,) if name in NORMALISED else (THREE_POOL_SIZE, CLASSIC_STEM_SIZE)
+    is_large_enough = min(size, other_size) >= SMALLEST_SIZE
+    is_one_form = bisect(borders, size) == bisect(borders, other_size)
+    return name in names() and is_large_enough and is_one_form
 
 
 def parameter_count(model: nn.Module) -> int:

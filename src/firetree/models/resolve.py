@@ -12,9 +12,13 @@ from firetree import models, own_code
 from firetree.errors import ArgumentError, UserError, nearest
 from firetree.models import glimpses, recurrent, seq2seq
 from firetree.models.classic import SMALLEST_SIZE
+from firetree.models.families import NORMALISED
 from firetree.models.inputs import Inputs, batch_of
 
-PUBLISHED_SIZES = {"googlenet": 224, "squeezenet_small": 32, "vgg16": 224, "vgg19": 224}
+PUBLISHED_SIZES = {
+    "squeezenet_small": 32,
+    **dict.fromkeys(("googlenet", "vgg16", "vgg19", *NORMALISED), 224),
+}
 """Pixels a side of networks that do not have the usual 227."""
 
 RETRIEVAL = 37, 11

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from firetree.data import Splits
 from firetree.errors import UserError, nearest
 from firetree.modelfiles.loading import load_model
-from firetree.modelfiles.model import Model
+from firetree.modelfiles.model import Model, kept
 from firetree.modelfiles.preprocessing import WHITE
 from firetree.models.families import ModelRecipe, Pretrainable
 from firetree.models.layer_names import backbone
@@ -70,7 +70,7 @@ class Pretrained:
         """
         heads = self._heads(network.state_dict(), len(classes))
         new = frozenset[str]() if self.keeps_head(classes) else heads
-        own, theirs = _without(network.state_dict(), new), _without(self.model.state, new)
+        own, theirs = _without(kept(network.state_dict()), new), _without(self.model.state, new)
         for name in sorted(own.keys() | theirs.keys()):
             expected, found = (
                 tuple(it[name].shape) if name in it else "nothing" for it in (own, theirs)
