@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import get_args
 
@@ -106,6 +107,20 @@ def test_each_name_that_a_recipe_takes_is_one_of_a_kind() -> None:
     ):
         declared = sorted(name for one in get_args(part) for name in names(one))
         assert declared == sorted({name for some in of_kinds for name in some})
+
+
+def test_test_images_may_have_another_size() -> None:
+    task = load_images(replace(DIGITS, test_size=12), seed=0)
+    loader = task.loader(batch_size=4, seed=0, rank=0, world_size=1)
+    sizes = [next(it).x.shape[2:] for it in (loader.training_batches(0), loader.test_batches())]
+    assert sizes == [(8, 8), (12, 12)]
+    assert task.about["size"] == 12
+    same = load_images(DIGITS, seed=0).splits.test
+    assert (task.splits.test.labels == same.labels).all()
+    for size, is_fine in ((12, True), (100, False)):
+        tested = load_images(replace(DIGITS, test_size=size), seed=0)
+        with nullcontext() if is_fine else pytest.raises(UserError, match=r"data\.test_size = 100"):
+            tested.build({"name": "resnet18"})
 
 
 def test_balanced_classes_count_alike_and_the_mean_stays() -> None:

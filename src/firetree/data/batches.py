@@ -12,14 +12,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from firetree.data.augmentation import Augmentation, Draws, changed, draw
+from firetree.data.augmentation import Augmentation, Draws, changed, draw, erase
 from firetree.data.damaged import DamagedImageError, check_damage
 from firetree.data.images import U8, Images
+from firetree.data.mixing import F32, mix
 from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
 from firetree.data.splits import Splits
 from firetree.errors import RunFailedError, UserError
@@ -35,9 +38,10 @@ _WAITING = 2
 class Batch:
     """One rank's part of a step.
 
-    Images are x_BCHW float32 with mean 0 and deviation 1, and y_B int64; in memory the channels of a
-    pixel lie side by side (torch.channels_last) if the loader says so. Sequences are x_BT or x_B2T, and
-    y_B or y_BT, int64. Games are x_BG and their rewards y_B.
+    Images are x_BCHW float32 with mean 0 and deviation 1; in memory the channels of a pixel lie side by
+    side (torch.channels_last) if the loader says so. Their classes are y_B int64, or where images are
+    mixed y_BK float32, each class's share. Sequences are x_BT or x_B2T, and y_B or y_BT, int64. Games are
+    x_BG and their rewards y_B.
 
     `global_count` is the number of samples, or of answers, of the step over all ranks. Damaged images
     count too. A sum of losses divided by it gives one rank's part of the mean.
@@ -50,6 +54,8 @@ class Batch:
     @property
     def count(self) -> int:
         """Samples of this part, or answers that its sequences ask for."""
+        if self.y.is_floating_point():
+            return len(self.y)
         return int((self.y != NO_ANSWER).sum())
 
     def to(self, device: torch.device) -> Batch:
@@ -91,10 +97,8 @@ class Loader:
                 f"images' {self.splits.size} pixels"
             )
         # (x / 255 - mean) / std, as one multiplication and one addition.
-        splits = self.splits
-        mean_C, std_C = np.array(splits.mean, np.float32), np.array(splits.std, np.float32)
-        self._scale_WC = np.tile(1 / (255 * std_C), splits.size)
-        self._shift_WC = np.tile(-mean_C / std_C, splits.size)
+        mean_C, std_C = (np.array(it, np.float32) for it in (self.splits.mean, self.splits.std))
+        self._scale_C, self._shift_C = 1 / (255 * std_C), -mean_C / std_C
 
     def batches(self, step: int) -> Generator[Batch]:
         """This rank's share of every training batch from `step` on, epoch after epoch without end.
@@ -164,18 +168,36 @@ class Loader:
         self, images: Images, order_N: Indices, step: int, draws: Draws | None
     ) -> Prepared:
         indices = batch_indices(order_N, self.batch_size, step)
-        mine = share(indices, self.rank, self.world_size)
-        cuts_B = draws.cuts(mine) if draws is not None else None
+        places = share(np.arange(len(indices)), self.rank, self.world_size)
+        own, mixtures = len(places), draws.mixtures if draws is not None else None
+        if own and mixtures is not None:
+            places = np.append(places, (places[-1] + 1) % len(indices))
+        x_BHWC, row_B, reasons = self._read(images, indices[places], draws)
+        index_B = indices[places[row_B]]
+        y: npt.NDArray[Any] = images.labels[index_B]
+        if mixtures is not None:
+            own = int((row_B < own).sum())
+            is_next_B = np.diff(row_B, append=-1)[:own] == 1
+            y = mix(x_BHWC, y, index_B[:own], is_next_B, mixtures, len(self.splits.classes))
+        return Batch(self._laid_out(x_BHWC[:own]), torch.from_numpy(y), len(indices)), reasons
+
+    def _read(
+        self, images: Images, indices_R: Indices, draws: Draws | None
+    ) -> tuple[F32, Indices, dict[str, str]]:
+        """x_BHWC of those images that are not damaged, their places in R, and why others are, by name."""
         try:
-            x_BHWC, damaged = images.read_batch(mine, cuts_B)
+            x_BHWC, damaged = images.read_batch(
+                indices_R, None if draws is None else draws.cuts(indices_R)
+            )
         except Exception as error:
-            raise self._unread(images, mine, error) from error
-        kept_B = np.delete(mine, list(damaged))
-        if draws is not None:
-            x_BHWC = changed(x_BHWC, kept_B, draws)
-        y_B = torch.from_numpy(images.labels[kept_B])
-        reasons = {images.name(int(mine[k])): why for k, why in damaged.items()}
-        return Batch(self._normalised(x_BHWC), y_B, len(indices)), reasons
+            raise self._unread(images, indices_R, error) from error
+        reasons = {images.name(int(indices_R[k])): why for k, why in damaged.items()}
+        row_B = np.delete(np.arange(len(indices_R)), list(damaged))
+        if draws is None:
+            return self._normalised(x_BHWC), row_B, reasons
+        normal_BHWC = self._normalised(changed(x_BHWC, indices_R[row_B], draws))
+        erase(normal_BHWC, indices_R[row_B], draws)
+        return normal_BHWC, row_B, reasons
 
     def _unread(self, images: Images, mine: Indices, error: Exception) -> RunFailedError:
         """The error for a failure that is not a damaged image: it names the rank and the image."""
@@ -193,13 +215,17 @@ class Loader:
             "changed since the run began?"
         )
 
-    def _normalised(self, x_BHWC: U8) -> Tensor:
+    def _normalised(self, x_BHWC: U8) -> F32:
         normal_BHWC = x_BHWC.astype(np.float32)
         # By whole rows: numpy is slow where the innermost axis has only three numbers.
-        rows = normal_BHWC.reshape(*x_BHWC.shape[:2], len(self._scale_WC))
-        rows *= self._scale_WC
-        rows += self._shift_WC
-        x_BCHW = torch.from_numpy(normal_BHWC).permute(0, 3, 1, 2)
+        height, width = x_BHWC.shape[1:3]
+        rows = normal_BHWC.reshape(len(x_BHWC), height, width * len(self._scale_C))
+        rows *= np.tile(self._scale_C, width)
+        rows += np.tile(self._shift_C, width)
+        return normal_BHWC
+
+    def _laid_out(self, x_BHWC: F32) -> Tensor:
+        x_BCHW = torch.from_numpy(x_BHWC).permute(0, 3, 1, 2)
         if self.channels_last:
             return x_BCHW
         # `contiguous` would leave grey images alone: to it they are in either order.

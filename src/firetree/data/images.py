@@ -115,6 +115,11 @@ class Images:
         """These images of the split, in this order, without copying them."""
         return replace(self, labels=self.labels[indices], rows=self.rows[indices])
 
+    def resized(self, size: int) -> Images:
+        """These images of the split, `size` pixels high and wide."""
+        every = fit_images(self.stored, np.zeros(len(self.known_M), np.int64), size, self.channels)
+        return replace(every, labels=self.labels, rows=self.rows)
+
     def read(self, index: int, cut: RandomCrop | None = None) -> U8:
         """x_HWC: the square at an image's centre, or the part that `cut` names, in the split's size.
 

@@ -13,11 +13,19 @@ from torch import Tensor, nn
 
 from firetree import models
 from firetree.data import Account, Augmentation, ImageReader, Loader, Splits, load
+from firetree.data.augmentation import STRONGEST
 from firetree.documents import Count, Expect, Positive
+from firetree.errors import UserError
 from firetree.fields import BelowOne, Fixed, Part, Share
 from firetree.models import glimpses
 from firetree.models.families import STARTING
 from firetree.tasks.pretrained import Pretrained
+
+_Alpha = Annotated[
+    float, Expect(lambda value: value == 0 or 0.01 <= value <= 100, "0, or 0.01 to 100")
+]
+
+_Magnitude = Annotated[int, Expect(lambda value: 0 <= value <= STRONGEST, f"0 to {STRONGEST}")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +58,25 @@ class ImageData:
         1.3333
     )
     """Most that the width of such a part is of its height, or its height of its width."""
+    rand_augment: Count = 0
+    """Random operations on each training image, as turning or posterising it (RandAugment)."""
+    rand_augment_magnitude: _Magnitude = 9
+    """How strong these are, 0 to 30."""
     brightness: BelowOne = 0.0
     """Multiply the brightness of training images by 1 less to 1 plus this."""
     contrast: BelowOne = 0.0
     """The same for contrast."""
     saturation: BelowOne = 0.0
     """The same for the strength of colours."""
+    erase: Annotated[float, Expect(lambda value: 0 <= value <= 1, "0 to 1")] = 0.0
+    """Probability that a part of a training image, up to a third, gets the mean colour."""
+    mixup: _Alpha = 0.0
+    """Blend each training image, and its label, with another of its batch, by a share drawn from
+    Beta(α, α) with this α."""
+    cutmix: _Alpha = 0.0
+    """Replace a square of each training image by another's, likewise; with mixup, each for one half."""
+    test_size: Positive | None = None
+    """Height and width of test images in pixels; None for those of training images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +98,7 @@ class ImageClassification:
         splits = self.splits
         return {
             "classes": list(splits.classes),
-            "size": splits.size,
+            "size": splits.test.size,
             "channels": splits.channels,
             "mean": list(splits.mean),
             "std": list(splits.std),
@@ -90,6 +111,7 @@ class ImageClassification:
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
         network = glimpses.build if fields["name"] in glimpses.names() else models.build
+        self._check_test_size(fields["name"])
         own = {name: it for name, it in fields.items() if it is not None and name not in STARTING}
         built = network(
             **own,
@@ -100,6 +122,14 @@ class ImageClassification:
         if self.pretrained:
             self.pretrained.load_into(built, self.splits.classes)
         return built
+
+    def _check_test_size(self, network: str) -> None:
+        size, tested = self.splits.size, self.splits.test.size
+        if tested != size and not models.is_of_one_form(network, size, tested):
+            raise UserError(
+                f"data.test_size = {tested}; expected a size for which {network} has the layers that it has for "
+                f"the {size} pixels of training images"
+            )
 
     def balanced(self) -> ImageClassification:
         """The same, where each class counts as much as any other, however many images it has."""
@@ -153,5 +183,7 @@ def load_images(data: ImageData, seed: int) -> ImageClassification:
         image_column=data.image_column,
         label_column=data.label_column,
     )
+    if data.test_size is not None:
+        splits = replace(splits, test=splits.test.resized(data.test_size))
     changes = {field.name: getattr(data, field.name) for field in fields(Augmentation)}
     return ImageClassification(splits, Augmentation(**changes))
