@@ -34,10 +34,10 @@ def _escape(sign: str) -> str:
     return f"\\x{ord(sign):02x}" if sign < " " else f"\\u{ord(sign):04x}"
 
 
-def show(page: str) -> None:
-    """Print a page of lines."""
+def show(page: str, end: str = "\n") -> None:
+    """Print a page of lines, or a part of one."""
     with to_standard_output():
-        print(printable(page, keep="\n\t"), flush=True)
+        print(printable(page, keep="\n\t"), end=end, flush=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What documentation takes for granted: a run, files of weights, images and a plan, made once."""
+"""What documentation takes for granted: a run, files of weights, images, texts and a plan, made once."""
 
 from __future__ import annotations
 
@@ -52,6 +52,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = firetree.Model("squeezenet_v1_1", state, TORCHVISION)
     (folder / "squeezenet_v1_1.safetensors").write_bytes(as_safetensors(whole))
     (folder / "names.txt").write_text("cat\ndog\neel\nfox\n")
+    (folder / "texts").mkdir()
+    for name in ("one", "two"):
+        (folder / "texts" / f"{name}.txt").write_text(f"Once upon a time, {name} was here.\n" * 40)
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (folder / "photographs" / name).mkdir(parents=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from firetree.errors import UserError
-from firetree.models import parameter_count, recurrent, seq2seq
+from firetree.models import language, parameter_count, recurrent, seq2seq
 from firetree.models.cost import cost
 from firetree.models.resolve import resolve
 from firetree.models.timing import measure
@@ -86,6 +86,8 @@ def test_ours_come_with_images_of_their_papers_size(
         ("glimpses_lstm", (2, 1, 28, 28)),
         *((name, (2, 11)) for name in recurrent.names()),
         *((name, (2, 2, 8)) for name in seq2seq.names()),
+        ("gpt", (2, 128)),
+        *(pytest.param(name, (2, 128), marks=pytest.mark.slow) for name in language.names()[1:]),
     ],
 )
 def test_networks_for_sequences_come_with_theirs_and_can_be_weighed_and_timed(

@@ -1,11 +1,11 @@
-"""`firetree predict`: classify images, or turn words into phonemes and lines into translations."""
+"""`firetree predict`: classify images, answer texts line by line, or write on from a prompt."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +16,15 @@ from firetree.commands import tables
 from firetree.commands.arguments import parse
 from firetree.data.texts import split_lines
 from firetree.documents import read_text
-from firetree.errors import UserError
+from firetree.errors import ArgumentError, UserError
 from firetree.prediction import (
     ImagePrediction,
     ImageScores,
+    Sampling,
     TextModel,
     TextPrediction,
     TextScores,
+    TextWriter,
     load_predictor,
     predict,
     score,
@@ -32,7 +34,7 @@ from firetree.prediction.backends import Backend
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Classify images, give phonemes of words, or translate lines; MODEL decides which.
+    """Classify images, answer texts line by line, or write on from --prompt; MODEL decides which.
 
     Texts come from INPUT, from the lines of --file, or else from standard input. Each gives one line.
     """
@@ -49,6 +51,16 @@ class PredictOptions:
     """A file with one text a line."""
     beam: int | None = None
     """Beam width for texts; by default 1, which is greedy."""
+    prompt: str | None = None
+    """The beginning of a text, for a language model; what follows is printed as it comes."""
+    tokens: int | None = None
+    """The most symbols to write; by default 200."""
+    temperature: float | None = None
+    """Below 1 for what is likely, above 1 for more variety; by default 0.8. With 0 it is the likeliest."""
+    top_k: int | None = None
+    """Each symbol is one of so many likeliest ones; by default 40."""
+    seed: int | None = None
+    """Another number, another text; by default 0."""
     labels: bool = False
     """Print only the accuracy and the speed. For images, INPUT is a parquet with labels, or a folder or
     tar of class folders; of several splits, the test images count. For texts, the run's held-out texts
@@ -62,6 +74,14 @@ def run(arguments: list[str]) -> None:
     model = load_predictor(options.model, progress=output.tell)
     how = {name: getattr(options, name) for name in ("classes", "backend", "beam")}
     inputs: Sequence[str] = options.inputs
+    if isinstance(model, TextWriter):
+        _write(model, options)
+        return
+    for name in ("prompt", *_SAMPLING):
+        if (value := getattr(options, name)) is not None:
+            raise ArgumentError(
+                name, f"is {value}, but {options.model} is no language model; leave it out"
+            )
     if isinstance(model, TextModel):
         if options.labels and (inputs or options.file):
             raise UserError("--labels and texts; expected one of them")
@@ -75,11 +95,31 @@ def run(arguments: list[str]) -> None:
         output.show(json.dumps(asdict(scores)) if options.json else _scores_as_text(scores))
         return
     found = predict(model, inputs, **how, progress=output.tell)
+    output.show(_as_json(found) if options.json else _as_text(found))
+
+
+_SAMPLING = tuple(entry.name for entry in fields(Sampling))
+
+
+def _write(model: TextWriter, options: PredictOptions) -> None:
+    """Print the prompt and what follows as it comes, or JSON at the end."""
+    others = ("inputs", "file", "labels", "classes", "backend", "beam")
+    if given := [name for name in others if getattr(options, name)]:
+        what = "INPUT" if given[0] == "inputs" else f"--{given[0]}"
+        raise UserError(
+            f"{what}, but {options.model} is a language model; expected --prompt, the beginning of a text"
+        )
+    if options.prompt is None:
+        raise ArgumentError("prompt", "is missing; expected the beginning of a text")
+    values = {name: getattr(options, name) for name in _SAMPLING}
+    sampling = Sampling(**{name: value for name, value in values.items() if value is not None})
     if options.json:
-        rows = [_as_dict(one) for one in found]
-        output.show(json.dumps(rows, ensure_ascii=False, indent=1))
-    else:
-        output.show(_as_text(found))
+        output.show(_as_json([model.answer(options.prompt, sampling, output.tell)]))
+        return
+    output.show(options.prompt, end="")
+    for part in model.write(options.prompt, sampling, output.tell):
+        output.show(part, end="")
+    output.show("")
 
 
 def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
@@ -96,6 +136,10 @@ def lines_of(texts: Sequence[str], file: Path | None) -> list[str]:
         return split_lines(sys.stdin.read() if file is None else read_text(file, "file"))
     except UnicodeDecodeError as error:
         raise UserError("standard input is not in UTF-8; expected texts in UTF-8") from error
+
+
+def _as_json(found: Sequence[ImagePrediction | TextPrediction]) -> str:
+    return json.dumps([_as_dict(one) for one in found], ensure_ascii=False, indent=1)
 
 
 def _as_dict(one: ImagePrediction | TextPrediction) -> dict[str, object]:

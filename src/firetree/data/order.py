@@ -22,6 +22,7 @@ class RandomStream(IntEnum):
     SEQUENCES = 4
     GAMES = 5
     OWN = 6
+    CUTS = 7
 
 
 def random_stream(stream: RandomStream, seed: int, epoch: int = 0) -> np.random.Generator:

@@ -1,19 +1,19 @@
-"""Which files of a folder to train on and which to test on, where each file holds many images.
+"""Which files of a folder to train on and which to test on: files of many images each, or texts.
 
 A file's name says its split, as in `data/train-00000.parquet`; else a folder's name above it does, as in
-`train/0000.parquet`.
+`train/0000.parquet`. Of texts the folder comes first, as one may be called `testing.md`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from firetree.data.account import HELD_OUT, but, left_alone
 from firetree.data.folders import list_folder
-from firetree.data.listing import Parts, suffix_of
+from firetree.data.listing import Listing, Parts, suffix_of
 from firetree.data.numbered import remarks_on_numbers
 from firetree.data.split_names import Split, named, split_of, tested_on, words_of
 from firetree.errors import UserError
@@ -45,15 +45,9 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
     if path.is_file():
         return SplitFiles([path])
     listing = list_folder(path)
-    by_split: defaultdict[Split | None, list[Parts]] = defaultdict(list)
-    for parts in sorted(listing.files):
-        name = parts[-1].lower()
-        if listing.files[parts].length == 0:
-            listing.passed_over["empty"] += 1
-        elif name.endswith(tuple(suffixes)):
-            by_split[split_of_path(parts)].append(parts)
-        else:
-            listing.passed_over[suffix_of(name)] += 1
+    by_split: _BySplit = defaultdict(list)
+    for parts in _of_kind(listing, suffixes):
+        by_split[split_of_path(parts)].append(parts)
     train = by_split.pop("train", None) or by_split.pop(None, [])
     if not train:
         names = ", ".join(
@@ -64,17 +58,69 @@ def split_files(path: Path, suffixes: Sequence[str], kind: str) -> SplitFiles:
             f"{names or 'none'}{but(listing.passed_over)}"
         )
     _check_one_data_set(path, train)
-    if None in by_split:
-        listing.passed_over[f"{kind} of no split"] += len(by_split.pop(None))
-    split = tested_on(by_split)
-    test = by_split.pop(split) if split else []
+    return _with_tests(path, suffixes, kind, listing, train, by_split)
+
+
+def text_files(path: Path, suffixes: Sequence[str]) -> SplitFiles:
+    """The texts of a folder and below it whose names end in one of `suffixes`; or the one at `path`.
+
+    Where some are of `train` by their names, and others of `val` or `test`, these are the splits. Else all
+    are trained on.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_file():
+        return SplitFiles([path])
+    listing = list_folder(path)
+    by_split: _BySplit = defaultdict(list)
+    for parts in _of_kind(listing, suffixes):
+        by_split[next(filter(None, map(split_of, parts)), None)].append(parts)
+    if not by_split:
+        raise UserError(
+            f"{path} holds no text; expected {' '.join(suffixes)}{but(listing.passed_over)}"
+        )
+    if "train" not in by_split or not tested_on(by_split):
+        every = sorted(parts for files in by_split.values() for parts in files)
+        return _with_tests(path, suffixes, "text", listing, every, {})
+    return _with_tests(path, suffixes, "text", listing, by_split.pop("train"), by_split)
+
+
+_BySplit = dict[Split | None, list[Parts]]
+
+
+def _of_kind(listing: Listing, suffixes: Sequence[str]) -> Iterator[Parts]:
+    """The files that end in one of `suffixes` and are not empty, in order; others are passed over."""
+    for parts in sorted(listing.files):
+        name = parts[-1].lower()
+        if listing.files[parts].length == 0:
+            listing.passed_over["empty"] += 1
+        elif name.endswith(tuple(suffixes)):
+            yield parts
+        else:
+            listing.passed_over[suffix_of(name)] += 1
+
+
+def _with_tests(
+    path: Path,
+    suffixes: Sequence[str],
+    kind: str,
+    listing: Listing,
+    train: Sequence[Parts],
+    others: _BySplit,
+) -> SplitFiles:
+    """The files to train on with those to test on, of the others."""
+    if None in others:
+        listing.passed_over[f"{kind} of no split"] += len(others.pop(None))
+    split = tested_on(others)
+    test = others.pop(split) if split else []
     return SplitFiles(
         [path.joinpath(*parts) for parts in train],
         [path.joinpath(*parts) for parts in test],
         f"from {_shown(test)}" if test else HELD_OUT,
         dict(listing.passed_over),
         tuple(_remarks(train, suffixes) + _remarks(test, suffixes)),
-        tuple(left_alone(_shown(test), _shown(unused)) for unused in by_split.values()),
+        tuple(left_alone(_shown(test), _shown(unused)) for unused in others.values()),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -78,14 +79,7 @@ class Vocabulary:
         known = self._encoded_words.get(word)
         if known is not None:
             return known
-        parts, unknown = list(word), len(self)
-        while len(parts) > 1:
-            ranks = [self._numbers.get(a + b, unknown) for a, b in pairwise(parts)]
-            k = min(range(len(ranks)), key=ranks.__getitem__)
-            if ranks[k] == unknown:
-                break
-            parts[k : k + 2] = [parts[k] + parts[k + 1]]
-        return self._encoded_words.setdefault(word, self._known_of(parts))
+        return self._encoded_words.setdefault(word, self._known_of(cut_word(word, self._numbers)))
 
 
 def letters_of(texts: Iterable[str]) -> Vocabulary:
@@ -99,15 +93,27 @@ def words_of(texts: Iterable[str]) -> Vocabulary:
 
 
 def pieces_of(texts: Iterable[str], count: int) -> Vocabulary:
-    """All letters of the texts, and the most frequent pairs of pieces, up to `count` symbols.
+    """All letters of the texts, and the pieces that `learn_pieces` makes of them, up to `count` symbols."""
+    frequency = Counter(word for text in texts for word in _words(text))
+    letters = sorted({letter for word in frequency for letter in word})
+    return Vocabulary("pieces", learn_pieces(frequency, letters, count))
+
+
+def learn_pieces(
+    frequency: Mapping[str, int], letters: Iterable[str], count: int
+) -> tuple[str, ...]:
+    """The letters, then the most frequent pairs of pieces, up to `count` symbols (byte-pair encoding).
 
     A pair becomes a piece where it occurs at least twice. Of equally frequent pairs, the first in the order
     of letters is taken.
+
+    Args:
+        frequency: how often each word occurs; no piece crosses a border of words.
+        letters: at least all that the words have.
     """
-    frequency = Counter(word for text in texts for word in _words(text))
     words = [list(word) for word in frequency]
     counts = list(frequency.values())
-    symbols = dict.fromkeys(sorted({letter for word in words for letter in word}))
+    symbols = dict.fromkeys(letters)
     pairs: Counter[Neighbours] = Counter()
     words_with: defaultdict[Neighbours, set[int]] = defaultdict(set)
     for k, word in enumerate(words):
@@ -135,7 +141,23 @@ def pieces_of(texts: Iterable[str], count: int) -> Vocabulary:
         for near in changed:
             if pairs[near] > 0:
                 heapq.heappush(heap, (-pairs[near], near))
-    return Vocabulary("pieces", tuple(symbols))
+    return tuple(symbols)
+
+
+def cut_word(word: str, numbers: Mapping[str, int]) -> list[str]:
+    """The word's pieces: its letters, merged by the earliest learned pair first.
+
+    Args:
+        numbers: of the pieces, in the order in which they were learned.
+    """
+    parts = list(word)
+    while len(parts) > 1:
+        ranks = [numbers.get(a + b, math.inf) for a, b in pairwise(parts)]
+        k = min(range(len(ranks)), key=ranks.__getitem__)
+        if ranks[k] == math.inf:
+            break
+        parts[k : k + 2] = [parts[k] + parts[k + 1]]
+    return parts
 
 
 def _merged(

@@ -186,6 +186,46 @@ class OwnModel:
     """What that is called with, as in {width = 64}."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Language:
+    name: str
+    layers: Positive | None = None
+    """Blocks, one after the other."""
+    hidden: Positive | None = None
+    """Width of the whole network."""
+    dropout: BelowOne | None = None
+    """Dropout probability, of embeddings too."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel(_Language):
+    """A language model of recurrent layers."""
+
+    name: Literal["lm_associative_lstm", "lm_gru", "lm_irnn", "lm_lstm"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageHeadsModel(_Language):
+    """A language model with heads: a GPT, or the delta rule."""
+
+    name: Literal["gpt", "lm_delta"]
+    heads: Positive | None = None
+    """Heads of each block."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageFastWeightsModel(_Language):
+    """A language model of recurrent layers with fast weights."""
+
+    name: Literal["lm_fast_weights"]
+    inner_steps: int | None = None
+    """Inner steps of fast weights (S)."""
+    decay: float | None = None
+    """What fast weights keep from step to step (λ)."""
+    rate: float | None = None
+    """How much of a state is written into fast weights (η)."""
+
+
 ModelRecipe = (
     SqueezeNetModel
     | ConvolutionsModel
@@ -199,6 +239,9 @@ ModelRecipe = (
     | Seq2SeqHeadsModel
     | Seq2SeqFastWeightsModel
     | OwnModel
+    | LanguageModel
+    | LanguageHeadsModel
+    | LanguageFastWeightsModel
 )
 """The network of a recipe."""
 

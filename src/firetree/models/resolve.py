@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from firetree import models, own_code
 from firetree.errors import ArgumentError, UserError, nearest
-from firetree.models import glimpses, recurrent, seq2seq
+from firetree.models import glimpses, language, recurrent, seq2seq
 from firetree.models.classic import SMALLEST_SIZE
 from firetree.models.families import NORMALISED
 from firetree.models.inputs import Inputs, batch_of
@@ -27,6 +27,9 @@ RETRIEVAL = 37, 11
 PHONEMES = 31, 41, 8
 """Symbols of words and of phonemes in the CMU Pronouncing Dictionary, and steps of a usual word."""
 
+TEXT = 256, 128
+"""Bytes, and those of a sample of text."""
+
 OWN_SIZE = 224
 """Pixels a side of the images for a user's own network."""
 
@@ -42,9 +45,9 @@ def resolve(
     Args:
         model: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of colour images;
             a network of default size for MNIST's glimpses, for associative retrieval (a recurrent layer's
-            name) or for words and phonemes; a function without arguments that returns the network, or the
-            network and an example batch; that function as `module:function`, looked for in the current
-            directory first; or a network.
+            name), for words and phonemes, or for text in bytes; a function without arguments that returns
+            the network, or the network and an example batch; that function as `module:function`, looked
+            for in the current directory first; or a network.
         batch: samples in the batch.
         size: pixels a side; None for those of the network's paper (squeezenet_small: 32), and 224 for a
             network of the user's own.
@@ -89,7 +92,8 @@ def name_of(model: str | Callable[[], Any] | nn.Module) -> str:
 def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
     if name in models.names():
         return _for_images(name, batch, size)
-    known = (*models.names(), *glimpses.names(), *recurrent.names(), *seq2seq.names())
+    families = (models, glimpses, recurrent, seq2seq, language)
+    known = [each for family in families for each in family.names()]
     if name not in known:
         raise UserError(
             f"no network '{name}'{nearest(name, known)} (one of your own is module:function)"
@@ -103,6 +107,10 @@ def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
         symbols, steps = RETRIEVAL
         network = recurrent.build(name, symbols=symbols, classes=10, each_step=False)
         return network, torch.zeros(batch, steps, dtype=torch.int64)
+    if name in language.names():
+        symbols, length = TEXT
+        network = language.build(name, symbols=symbols, length=length)
+        return network, torch.zeros(batch, length, dtype=torch.int64)
     sources, targets, steps = PHONEMES
     network = seq2seq.build(name, sources=sources, targets=targets)
     return network, torch.ones(batch, 2, steps, dtype=torch.int64)

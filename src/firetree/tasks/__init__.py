@@ -8,7 +8,7 @@ from typing import Any
 
 from firetree import models, own_code
 from firetree.errors import UserError, nearest
-from firetree.models import glimpses, recurrent, seq2seq
+from firetree.models import glimpses, language, recurrent, seq2seq
 from firetree.models.families import names
 from firetree.tasks.catch import CatchData, Catching, load_catch
 from firetree.tasks.images import ImageClassification, ImageData, load_images
@@ -16,6 +16,7 @@ from firetree.tasks.losses import Loss, LossRecipe, build_loss, check_loss
 from firetree.tasks.measures import Measure, MetricRecipe, build_measure, check_metric
 from firetree.tasks.own import OwnData, OwnTask, load_own
 from firetree.tasks.recall import Recall, RecallData, load_recall
+from firetree.tasks.running_text import Language, LanguageData, load_language
 from firetree.tasks.task import Task, TaskBatch, TaskLoader
 from firetree.tasks.texts import PhonemeData, Texts, TranslationData, load_texts
 
@@ -26,6 +27,8 @@ __all__ = [
     "DataRecipe",
     "ImageClassification",
     "ImageData",
+    "Language",
+    "LanguageData",
     "Loss",
     "LossRecipe",
     "Measure",
@@ -48,12 +51,15 @@ __all__ = [
     "kind_of",
     "load_catch",
     "load_images",
+    "load_language",
     "load_recall",
     "load_texts",
 ]
 
 
-DataRecipe = ImageData | RecallData | CatchData | PhonemeData | TranslationData | OwnData
+DataRecipe = (
+    ImageData | RecallData | CatchData | PhonemeData | TranslationData | LanguageData | OwnData
+)
 """The data of a recipe."""
 
 
@@ -73,6 +79,7 @@ KINDS = (
     TaskKind("sequences made by seed", names(RecallData), recurrent.names(), load_recall),
     TaskKind("games", names(CatchData), recurrent.names(), load_catch),
     TaskKind("texts", (*names(PhonemeData), *names(TranslationData)), seq2seq.names(), load_texts),
+    TaskKind("running text", names(LanguageData), language.names(), load_language),
 )
 
 
