@@ -165,13 +165,14 @@ def nothing():
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "base.toml").write_text("[optim]\nrule = 'constant'\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def run(run_dir: Path, *more: object, steps: int = 12, ranks: int = 1) -> tuple[int, str, str]:
-    small = ("--optim.batch-size", 10, "--optim.steps", steps, "--optim.rule", "constant")
-    return firetree("train", "digits", *small, *more, "--run-dir", run_dir, ranks=ranks)
+    small = ("--optim.batch-size", 10, "--optim.steps", steps)
+    return firetree("train", "base.toml", *small, *more, "--run-dir", run_dir, ranks=ranks)
 
 
 def named(data: str, net: str = "mine:net") -> tuple[object, ...]:

@@ -9,7 +9,8 @@ from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -147,8 +148,12 @@ def _value(field_path: str, text: str) -> Any:
     kinds: list[Any] = [Recipe]
     for part in field_path.split("."):
         hints = [get_type_hints(kind).get(part) for kind in kinds if is_dataclass(kind)]
-        kinds = [kind for hint in hints for kind in (get_args(hint) or (hint,))]
+        kinds = [kind for hint in hints for kind in _alternatives(hint)]
     return value if isinstance(value, str) or str not in kinds else text
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def recipe_toml(recipe: Recipe) -> str:
