@@ -103,14 +103,16 @@ def test_a_run_begins_by_saying_what_it_takes_and_passes_over(tmp_path: Path) ->
     options = ("--data.name", "folder", "--data.path", tmp_path / "data", "--optim.steps", 1)
     code, out, err = firetree("train", "digits", "--run-dir", tmp_path / "run", *options)
     assert (code, err) == (0, "")
-    folder, account, *remarks = out.splitlines()[:4]
+    folder, account, *remarks = out.splitlines()[:6]
     assert folder == f"run folder: {tmp_path}/run"
     assert account == (
         "9 images of 2 classes to train on, 3 to test (from valid/); passed over: 1 .txt, 1 broken link"
     )
     assert remarks == [
+        "images to train on by class: a: 6, b: 3",
         "no images to test on in 1 of 2 classes: a",
         "3 images to test on: each is 33.3 % of the accuracy",
+        "100.0% of the test images are of the class b: who always says so has that accuracy",
     ]
     kept = json.loads((tmp_path / "run/data.json").read_text())
     assert (kept["train"], kept["test"], kept["test_from"]) == (9, 3, "from valid/")

@@ -29,15 +29,51 @@ def test_an_account_is_one_line_and_its_tail_is_what_was_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ([5, 9_000], "images to train on by class: 1: 9,000, 0: 5"),
+        ([7] * 12, "images to train on by class: 7 each"),
+        ([0, *range(20, 30)], "images to train on by class: 29 (10) to 0 (0)"),
+    ],
+)
+def test_a_line_counts_the_images_of_each_class_or_of_the_extremes(
+    counts: list[int], line: str
+) -> None:
+    per_class = {str(number): count for number, count in enumerate(counts)}
+    account = Account("images", sum(counts), 9, classes=len(counts), per_class=per_class)
+    assert account.lines()[1:] == (line,)
+
+
+@pytest.mark.parametrize(
     ("train", "test", "expected"),
     [
         ([20] * 5, [20] * 5, []),
-        ([20] * 5, [90, 0, 20, 20, 20], ["no images to test on in 1 of 5 classes: rose"]),
+        (
+            [20] * 5,
+            [90, 0, 20, 20, 20],
+            [
+                "no images to test on in 1 of 5 classes: rose",
+                "60.0% of the test images are of the class daisy: "
+                "who always says so has that accuracy",
+            ],
+        ),
         ([20, 20, 20, 0, 20], [20] * 5, ["no images to train on in 1 of 5 classes: violet"]),
         (
             [20, 1, 1, 1, 1],
             [20] * 5,
-            ["one image to train on in 4 of 5 classes: rose, tulip, violet and 1 more"],
+            [
+                "one image to train on in 4 of 5 classes: rose, tulip, violet and 1 more",
+                "the class daisy has 20 times the images to train on that rose has; "
+                "with optim.class_weights = balanced each class counts alike",
+            ],
+        ),
+        ([90, 10, 10, 10, 10], [20] * 5, []),
+        (
+            [20] * 5,
+            [31, 17, 17, 17, 18],
+            [
+                "31.0% of the test images are of the class daisy: who always says so has that accuracy"
+            ],
         ),
         ([1000] * 5, [8] * 5, ["40 images to test on: each is 2.5 % of the accuracy"]),
         (
@@ -45,7 +81,9 @@ def test_an_account_is_one_line_and_its_tail_is_what_was_passed_over() -> None:
             [96, 1, 1, 1, 1],
             [
                 "96.0% of the test images are of the class daisy: "
-                "who always says so has that accuracy"
+                "who always says so has that accuracy",
+                "the class daisy has 111 times the images to train on that rose has; "
+                "with optim.class_weights = balanced each class counts alike",
             ],
         ),
     ],

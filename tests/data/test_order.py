@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,15 +40,70 @@ def test_shares_are_the_batch_cut_in_pieces_that_differ_by_one_at_most(
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@given(st.integers(2, 200), st.floats(0.001, 0.999), seeds)
+class_sizes = st.lists(st.integers(1, 60), min_size=1, max_size=30).filter(lambda it: sum(it) > 1)
+fractions = st.floats(0.001, 0.999)
+
+
+def labels_of(sizes: list[int], seed: int) -> np.ndarray:
+    """So many images of each class, in any order."""
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+
+
+@given(class_sizes, fractions, seeds)
 def test_a_held_out_set_and_the_rest_are_all_images_once(
+    sizes: list[int], fraction: float, seed: int
+) -> None:
+    labels_N = labels_of(sizes, seed)
+    train, test = hold_out(labels_N, fraction, seed)
+    assert sorted([*train, *test]) == list(range(len(labels_N)))
+    assert min(len(train), len(test)) >= 1
+    assert np.array_equal(test, hold_out(labels_N, fraction, seed)[1])
+
+
+@given(class_sizes.filter(lambda sizes: max(sizes) > 1), fractions, seeds)
+def test_each_class_gives_its_share_and_keeps_an_image_to_train_on(
+    sizes: list[int], fraction: float, seed: int
+) -> None:
+    labels_N = labels_of(sizes, seed)
+    _, test = hold_out(labels_N, fraction, seed)
+    counts, count = np.array(sizes), sum(sizes)
+    held_out = min(max(1, round(count * fraction)), count - 1)
+    tests = np.bincount(labels_N[test], minlength=len(sizes))
+    exact = counts * held_out / count
+    assert (np.abs(tests - exact) < 1).all()
+    assert (tests < counts).all()
+    most = np.minimum(-(-counts * held_out // count), counts - 1).sum()
+    assert len(test) == min(held_out, most)
+    if (tests[counts > 1] == 0).any():
+        assert (tests[tests > counts * held_out // count] == 1).all()
+
+
+@given(st.integers(2, 200), fractions, seeds)
+def test_classes_of_one_image_each_are_divided_as_one(
     count: int, fraction: float, seed: int
 ) -> None:
-    train, test = hold_out(count, fraction, seed)
-    assert sorted([*train, *test]) == list(range(count))
-    assert len(train) >= 1
-    assert len(test) >= 1
-    assert abs(len(test) - count * fraction) <= 1
+    train, test = hold_out(np.arange(count), fraction, seed)
+    assert len(test) == min(max(1, round(count * fraction)), count - 1)
+    assert len(train) + len(test) == count
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "tests"),
+    [
+        ([200, 80, 20, 5, 1], 0.2, [40, 16, 4, 1, 0]),
+        ([1000, 3, 3], 0.2, [199, 1, 1]),
+        ([10, *[1] * 50], 0.2, [2, *[0] * 50]),
+        ([2, 2], 0.9, [1, 1]),
+        ([600] * 10, 0.2, [120] * 10),
+    ],
+)
+def test_rare_classes_are_tested_where_they_can_spare_an_image(
+    sizes: list[int], fraction: float, tests: list[int]
+) -> None:
+    for seed in range(3):
+        labels_N = labels_of(sizes, seed)
+        _, test = hold_out(labels_N, fraction, seed)
+        assert np.bincount(labels_N[test], minlength=len(sizes)).tolist() == tests
 
 
 def test_order_depends_on_seed_and_on_epoch() -> None:
@@ -57,4 +113,4 @@ def test_order_depends_on_seed_and_on_epoch() -> None:
 
 
 def test_the_held_out_set_depends_on_the_seed() -> None:
-    assert len({tuple(hold_out(50, 0.2, seed)[1]) for seed in range(5)}) == 5
+    assert len({tuple(hold_out(np.zeros(50, np.int64), 0.2, seed)[1]) for seed in range(5)}) == 5

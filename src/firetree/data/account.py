@@ -21,9 +21,16 @@ HELD_OUT = "held out"
 
 _NAMED = 3
 """Names that a remark gives before it only counts."""
+_FEW_CLASSES = 10
+"""Classes whose counts are all given."""
 _FEW_TESTS = 50
-_EXTREME = 0.5
-_PLURAL = re.compile(r"(link|folder|file|array|line|comment|pair)\b")
+_UNEVEN = 1.5
+"""Times the equal share at which a class has so much of the test set that it is said."""
+_LEAST_MAJORITY = 0.1
+"""Of the test set; less is no accuracy worth a remark."""
+_IMBALANCED = 10
+"""Times the smallest class at which the largest is said to be large."""
+_PLURAL = re.compile(r"(link|folder|file|array|line|comment|pair|row)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Account:
     """How many were read."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files, or other things, by the reason."""
+    per_class: Mapping[str, int] = field(default_factory=dict)
+    """How many samples to train on, by the class."""
     remarks: tuple[str, ...] = ()
     checksum: int = 0
     """CRC-32 of the names, labels and (of all but huge data) sizes of the samples."""
@@ -61,7 +70,21 @@ class Account:
             f"{_counted(self.train, self.samples.removesuffix('s'), self.samples)}{of_classes} "
             f"to train on, {self.test:,} to test ({self.test_from})"
         )
-        return (sentence + but(self.passed_over), *self.remarks)
+        return (sentence + but(self.passed_over), *self._counts_per_class(), *self.remarks)
+
+    def _counts_per_class(self) -> tuple[str, ...]:
+        """A line with each class's count, or with the extremes of many; none for one class."""
+        counts = sorted(self.per_class.items(), key=lambda item: -item[1])
+        if len(counts) < 2:
+            return ()
+        (largest, most), (smallest, least) = counts[0], counts[-1]
+        if least == most:
+            each = f"{least:,} each"
+        elif len(counts) <= _FEW_CLASSES:
+            each = ", ".join(f"{name}: {count:,}" for name, count in counts)
+        else:
+            each = f"{most:,} ({largest}) to {least:,} ({smallest})"
+        return (f"{self.samples} to train on by class: {each}",)
 
 
 def left_alone(tested_on: str, unused: str) -> str:
@@ -107,7 +130,8 @@ def remarks_on_labels(
             _which((train_K > 0) & (test_K == 0), classes, f"no {samples} to test on"),
             _which(train_K == 1, classes, f"one {samples.removesuffix('s')} to train on"),
             _few(len(test_labels_N), samples),
-            _majority(train_K, test_K, classes, samples),
+            _majority(test_K, classes, samples),
+            _imbalance(train_K, classes, samples),
             _alike(classes),
         )
         if remark
@@ -131,16 +155,28 @@ def _few(tests: int, samples: str) -> str | None:
     return f"{each} to test on: each is {100 / tests:.1f} % of the accuracy"
 
 
-def _majority(train_K: Any, test_K: Any, classes: Sequence[str], samples: str) -> str | None:
-    largest = int(train_K.argmax())
+def _majority(test_K: Any, classes: Sequence[str], samples: str) -> str | None:
+    largest = int(test_K.argmax())
     share = test_K[largest] / test_K.sum()
-    # "Extreme" is halfway between an equal share and everything.
-    if len(classes) > 1 and share > _EXTREME + _EXTREME / len(classes):
-        return (
-            f"{share:.1%} of the test {samples} are of the class {classes[largest]}: "
-            "who always says so has that accuracy"
-        )
-    return None
+    if len(classes) == 1 or share <= max(_UNEVEN / len(classes), _LEAST_MAJORITY):
+        return None
+    return (
+        f"{share:.1%} of the test {samples} are of the class {classes[largest]}: "
+        "who always says so has that accuracy"
+    )
+
+
+def _imbalance(train_K: Any, classes: Sequence[str], samples: str) -> str | None:
+    largest = int(train_K.argmax())
+    present = np.flatnonzero(train_K)
+    smallest = int(present[train_K[present].argmin()])
+    times = train_K[largest] / train_K[smallest]
+    if times < _IMBALANCED:
+        return None
+    return (
+        f"the class {classes[largest]} has {times:,.0f} times the {samples} to train on that "
+        f"{classes[smallest]} has; with optim.class_weights = balanced each class counts alike"
+    )
 
 
 def _alike(classes: Sequence[str]) -> str | None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from firetree.data.account import HELD_OUT
 from firetree.data.crops import Crop, RandomCrop
 from firetree.data.damaged import DamagedImageError
+from firetree.data.listing import StoredFile, checksum_of
 from firetree.data.order import Indices
 
 if TYPE_CHECKING:
@@ -40,8 +41,14 @@ class Stored:
     labels: npt.NDArray[Any]
     name: Callable[[int], str]
     image: Callable[[int, Crop | None], Image.Image]
+    content: Callable[[int], bytes]
+    """The bytes of one as they are stored; may raise DamagedImageError."""
     checksum: int = 0
     """Of the names and sizes of the images, without their labels."""
+    sizes_N: Indices | None = None
+    """Of each in bytes, where that is known before they are read."""
+    size_bytes: int | None = None
+    """Of all together, where that alone is known."""
     array_NHWC: U8 | None = None
 
 
@@ -65,7 +72,29 @@ def in_array(
     array_NHWC: U8, labels: npt.NDArray[Any], name: Callable[[int], str], checksum: int = 0
 ) -> Stored:
     """Images that lie in one array with C 1 or 3."""
-    return Stored(labels, name, lambda index, _: _image(array_NHWC[index]), checksum, array_NHWC)
+    return Stored(
+        labels,
+        name,
+        lambda index, _: _image(array_NHWC[index]),
+        lambda index: array_NHWC[index].tobytes(),
+        checksum,
+        sizes_N=np.full(len(array_NHWC), array_NHWC[:1].nbytes),
+        array_NHWC=array_NHWC,
+    )
+
+
+def in_files(
+    labels: npt.NDArray[Any], name: Callable[[int], str], files: Sequence[StoredFile]
+) -> Stored:
+    """Images that are files, in a folder or a tar."""
+    sizes = [file.length for file in files]
+    return encoded(
+        labels,
+        name,
+        lambda index: files[index].content(),
+        checksum_of(files),
+        sizes_N=None if None in sizes else np.array(sizes, np.int64),
+    )
 
 
 def encoded(
@@ -73,11 +102,17 @@ def encoded(
     name: Callable[[int], str],
     content: Callable[[int], bytes],
     checksum: int,
+    *,
+    sizes_N: Indices | None = None,
+    size_bytes: int | None = None,
 ) -> Stored:
     """Images that are decoded from `content` whenever one is read."""
     from firetree.data.decoding import decode
 
-    return Stored(labels, name, lambda index, crop: decode(content(index), crop), checksum)
+    def image(index: int, crop: Crop | None) -> Image.Image:
+        return decode(content(index), crop)
+
+    return Stored(labels, name, image, content, checksum, sizes_N, size_bytes)
 
 
 def _image(x_HWC: U8) -> Image.Image:

@@ -30,14 +30,36 @@ def random_stream(stream: RandomStream, seed: int, epoch: int = 0) -> np.random.
     return np.random.default_rng([stream, seed, epoch])
 
 
-def hold_out(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Ascending indices of the images to train on and to test on, at least one of each.
+def hold_out(labels_N: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Ascending indices of the images to train on and to test on, drawn from each class alike.
 
-    `count` is at least 2.
+    A class gives its exact share of all that are held out, rounded down or up. It is rounded up first
+    where the class would have no test image, then by the largest remainder. Each class keeps an image to
+    train on; where classes of one image leave no other way, fewer are held out. If every class has one
+    image, some of these are. There are at least 2 images, and at least one comes out on either side.
     """
+    count = len(labels_N)
     held_out = min(max(1, round(count * fraction)), count - 1)
     shuffled = random_stream(RandomStream.HOLD_OUT, seed).permutation(count)
-    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
+    classes_N = labels_N[shuffled]
+    if len(np.unique(classes_N)) == count:
+        classes_N = np.zeros_like(classes_N)
+    _, first_K, counts_K = np.unique(classes_N, return_index=True, return_counts=True)
+    by_class = np.split(shuffled[np.argsort(classes_N, kind="stable")], np.cumsum(counts_K)[:-1])
+    tests_K = _tests_of_classes(counts_K, first_K, held_out).tolist()
+    parts = [np.split(rows, [tests]) for rows, tests in zip(by_class, tests_K, strict=True)]
+    test, train = (np.sort(np.concatenate(part)) for part in zip(*parts, strict=True))
+    return train, test
+
+
+def _tests_of_classes(counts_K: Indices, ties_K: Indices, held_out: int) -> Indices:
+    """How many images of each class are held out; among equal remainders, the lower of `ties_K` wins."""
+    tests_K, remainders_K = np.divmod(counts_K * held_out, counts_K.sum())
+    order_K = np.lexsort((ties_K, -remainders_K, tests_K > 0))
+    may_grow_K = (remainders_K > 0) & (tests_K + 1 < counts_K)
+    growing = order_K[may_grow_K[order_K]][: held_out - tests_K.sum()]
+    tests_K[growing] += 1
+    return tests_K
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Indices:

@@ -17,9 +17,9 @@ import numpy as np
 
 from firetree.data.damaged import DamagedImageError
 from firetree.data.decoding import SUFFIXES
-from firetree.data.images import Dataset, Stored, encoded
+from firetree.data.images import Dataset, Stored, in_files
 from firetree.data.labels import labels_of
-from firetree.data.listing import StoredFile, checksum_of, suffix_of
+from firetree.data.listing import StoredFile, suffix_of
 from firetree.data.split_files import split_files
 from firetree.data.tars import TARS, list_tar
 from firetree.errors import UserError
@@ -65,11 +65,10 @@ class _Sample(NamedTuple):
 
 def _stored(shards: list[Path], passed_over: Counter[str]) -> Stored:
     samples = [sample for shard in shards for sample in _samples(shard, passed_over)]
-    return encoded(
+    return in_files(
         labels_of([sample.label for sample in samples]),
         lambda i: f"{printable(samples[i].image.name)} of {printable(samples[i].shard.name)}",
-        lambda i: samples[i].image.content(),
-        checksum_of(sample.image for sample in samples),
+        [sample.image for sample in samples],
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from firetree.data.account import Account, but, checksum, remarks_on_labels
 from firetree.data.damaged import DamagedImageError
 from firetree.data.images import Dataset, Images, Stored, fit_images
+from firetree.data.leaks import remarks_on_leaks
 from firetree.data.order import Indices, hold_out
 from firetree.errors import UserError
 
@@ -66,7 +67,7 @@ def make_splits(
         test_labels = _checked_labels(dataset.test, len(class_names), expected)
         test = fit_images(dataset.test, test_labels, size, channels)
     elif len(train) > 1:
-        train_rows, test_rows = hold_out(len(train), test_fraction, seed)
+        train_rows, test_rows = hold_out(train.labels, test_fraction, seed)
         train, test = train.subset(train_rows), train.subset(test_rows)
     else:
         raise UserError("1 image and no test set; expected at least 2 to hold one out")
@@ -79,6 +80,7 @@ def _account(dataset: Dataset, train: Images, test: Images, classes: tuple[str, 
     stored = [dataset.train, *([dataset.test] if dataset.test else [])]
     sums = [str(part.checksum).encode() for part in stored]
     labels = [part.labels.astype("<i8").tobytes() for part in (train, test)]
+    counts_K = np.bincount(train.labels, minlength=len(classes))
     return Account(
         samples="images",
         train=len(train),
@@ -87,9 +89,11 @@ def _account(dataset: Dataset, train: Images, test: Images, classes: tuple[str, 
         classes=len(classes),
         files=dataset.files,
         passed_over={reason: count for reason, count in dataset.passed_over.items() if count},
+        per_class=dict(zip(classes, counts_K.tolist(), strict=True)),
         remarks=(
             *dataset.remarks,
             *remarks_on_labels(train.labels, test.labels, classes, "images"),
+            *remarks_on_leaks(train, test),
         ),
         checksum=checksum([*sums, *labels]),
     )

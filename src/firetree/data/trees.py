@@ -15,8 +15,8 @@ import numpy as np
 from firetree.data.account import HELD_OUT, but, left_alone
 from firetree.data.decoding import SUFFIXES
 from firetree.data.folders import list_folder
-from firetree.data.images import Dataset, Stored, encoded
-from firetree.data.listing import Listing, Parts, StoredFile, checksum_of, suffix_of
+from firetree.data.images import Dataset, Stored, in_files
+from firetree.data.listing import Listing, Parts, StoredFile, suffix_of
 from firetree.data.look_alikes import hint
 from firetree.data.split_names import Split, named, says_nothing, tested_on, words_of
 from firetree.data.tars import list_tar
@@ -257,6 +257,7 @@ def _inner(tree: _Tree) -> _Tree:
 def _classes(tree: _Tree, passed_over: Counter[str]) -> list[str]:
     """The names of the class folders as they are on disk."""
     if not tree.tops:
+        _pass_over_loose(tree, passed_over)
         raise UserError(
             f"{tree.name} holds no images in class folders; expected CLASS/IMAGE with one of "
             f"{' '.join(SUFFIXES)}{but(passed_over)}"
@@ -305,9 +306,4 @@ def _stored(tree: _Tree, classes: Sequence[str], passed_over: Counter[str]) -> S
     entries = sorted((parts, member) for parts, member in tree.images.items() if len(parts) > 1)
     members = [member for _, member in entries]
     labels = np.array([number[parts[0]] for parts, _ in entries], np.int64)
-    return encoded(
-        labels,
-        lambda index: printable(members[index].name),
-        lambda index: members[index].content(),
-        checksum_of(members),
-    )
+    return in_files(labels, lambda index: printable(members[index].name), members)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
@@ -157,6 +158,7 @@ def _held_out(dataset: Any, data: OwnData, seed: int) -> tuple[Any, Any]:
             f"{data.name} gave one dataset of which no share can be held out; expected a pair, to train on "
             "and to test on"
         )
-    rows = hold_out(len(dataset), data.test_fraction, seed)
+    one_class_N = np.zeros(len(dataset), np.int64)  # as labels are known only once samples are read
+    rows = hold_out(one_class_N, data.test_fraction, seed)
     train, test = (Subset(dataset, part.tolist()) for part in rows)
     return train, test
