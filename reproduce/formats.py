@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import sys
 import tarfile
@@ -252,6 +253,29 @@ def _parquet() -> list[Case]:
     return cases
 
 
+def _arrow() -> list[Case]:
+    images = [{"bytes": _image(k), "path": f"{k}.png"} for k in range(12)]
+    table = pa.table({"image": images, "label": [k % 3 for k in range(12)]})
+    page = pa.BufferOutputStream()
+    with pa.ipc.new_stream(page, table.schema) as stream:
+        stream.write_table(table, max_chunksize=5)
+    features = {"label": {"names": ["ant", "bee", "cat"], "_type": "ClassLabel"}}
+    return [
+        {
+            "x.arrow": page.getvalue().to_pybytes(),
+            "state.json": json.dumps({"_data_files": [{"filename": "x.arrow"}]}).encode(),
+            "dataset_info.json": json.dumps({"features": features}).encode(),
+        }
+    ]
+
+
+def _csv() -> list[Case]:
+    images = _images()
+    rows = [f"{name},{name[0]},{('train', 'val')[k % 4 == 3]}" for k, name in enumerate(images)]
+    whole = "\n".join(["path,label,split", *rows])
+    return [{**images, "d.csv": table.encode()} for table in (whole, whole.replace(",", ";"))]
+
+
 def _tar(files: Mapping[str, bytes]) -> bytes:
     page = io.BytesIO()
     with tarfile.open(fileobj=page, mode="w") as archive:
@@ -456,6 +480,8 @@ FORMATS: dict[str, Format] = {
     "images": Format(_image_cases, damaged, _read_image),
     "npz": Format(_npz, mutations.zipped, reading("npz", "d.npz")),
     "parquet": Format(_parquet, damaged, reading("parquet", "train.parquet")),
+    "arrow": Format(_arrow, None, reading("arrow", ".")),
+    "csv": Format(_csv, text, reading("csv", "d.csv"), changed="d.csv"),
     "folder": Format(lambda: [_images("d/")], None, reading("folder", "d")),
     "tar": Format(lambda: [{"d.tar": _tar(_images())}], _members, reading("tar", "d.tar")),
     "webdataset": Format(_shards, _members, reading("webdataset", ".")),

@@ -49,7 +49,7 @@ def foreign(start: bytes, *own: str) -> str | None:
 
 def foreign_file(path: Path, *own: str) -> str | None:
     """`foreign` of the file's first bytes; None where it cannot be read."""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError, ValueError), path.open("rb") as file:  # a name may have a NUL
         return foreign(file.read(ENOUGH_BYTES), *own)
     return None
 

@@ -167,7 +167,7 @@ def test_parquet_files_of_a_folder_are_one_data_set(write_parquet: Write, encode
 def test_a_large_parquet_file_is_read_in_parts(
     tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firetree.data.parquet.CACHE_BYTES", 1)
+    monkeypatch.setattr("firetree.data.tables.CACHE_BYTES", 1)
     contents = [encode(value, 64, 64) for value in range(200)]
     images = pa.array([{"bytes": content, "path": None} for content in contents])
     table = pa.table({"image": images, "label": pa.array([0, 1] * 100)})

@@ -136,7 +136,7 @@ def test_an_empty_folder_beside_classes_is_refused_with_what_to_do(
     assert "or give data.path of a folder with class folders alone" in complaint("folder", root)
 
 
-@pytest.mark.parametrize("name", ["folder", "npz", "parquet", "tar", "webdataset"])
+@pytest.mark.parametrize("name", ["arrow", "csv", "folder", "npz", "parquet", "tar", "webdataset"])
 def test_pipes_devices_and_sockets_are_never_opened(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as bound:
@@ -177,7 +177,7 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", ["npz", "parquet", "tar", "webdataset"])
+@pytest.mark.parametrize("name", ["arrow", "npz", "parquet", "tar", "webdataset"])
 @pytest.mark.parametrize("what", FOREIGN)
 def test_a_file_is_named_by_what_it_is(tmp_path: Path, name: str, what: str) -> None:
     path = tmp_path / "train"

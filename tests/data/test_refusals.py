@@ -26,7 +26,7 @@ def complaint(name: str, path: Path | None = None, **options: Any) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", ["folder", "npz", "parquet", "tar", "webdataset"])
+@pytest.mark.parametrize("name", ["arrow", "csv", "folder", "npz", "parquet", "tar", "webdataset"])
 def test_a_reader_of_files_asks_for_data_path(name: str, tmp_path: Path) -> None:
     assert "data.path is missing" in complaint(name)
     missing = tmp_path / "nothing"

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-ImageReader = Literal["digits", "folder", "npz", "parquet", "tar", "webdataset"]
+ImageReader = Literal["arrow", "csv", "digits", "folder", "npz", "parquet", "tar", "webdataset"]
 """The name of what `load` reads images with."""
 
 
@@ -79,9 +79,10 @@ def load(
         classes: number of classes; None for as many as the training images show.
         size: height and width in pixels; None for the images' own.
         channels: 1 for grey, 3 for colour; None for grey if the data are grey arrays, else colour.
-        test_fraction: the share held out, by `seed`, where the data have no test set.
+        test_fraction: the share of each class held out, by `seed`, where the data have no test set.
         seed: 0 or more.
-        image_column: the column of parquet files with the images; None for the only possible one.
+        image_column: the column with the images or their paths, where there are columns; None for the only
+            possible one.
         label_column: the same for the labels.
 
     Raises:
@@ -101,7 +102,7 @@ def load(
 
 def _check_path(name: str, path: Path) -> None:
     """Refuse pipes and devices before they are opened, since reading from them may never end."""
-    kinds = {"folder": ("a folder",), "npz": ("a file",), "tar": ("a file",)}.get(name, _ANY)
+    kinds = _KINDS.get(name, _ANY)
     expected = " or ".join(kinds)
     try:
         mode = path.stat().st_mode
@@ -125,6 +126,8 @@ def _check_path(name: str, path: Path) -> None:
 
 
 _ANY = ("a file", "a folder")
+_KINDS = {"folder": ("a folder",), **dict.fromkeys(("csv", "npz", "tar"), ("a file",))}
+_WITH_COLUMNS = ("arrow", "csv", "parquet")
 _PATTERN = re.compile(r"[*?{\[]")
 
 
@@ -132,8 +135,10 @@ def _read(
     name: str, path: Path | None, image_column: str | None, label_column: str | None
 ) -> Dataset:
     for option, column in (("image_column", image_column), ("label_column", label_column)):
-        if column is not None and name != "parquet":
-            raise UserError(f"data.{option} = {column}; only parquet has columns, leave it out")
+        if column is not None and name not in _WITH_COLUMNS:
+            raise UserError(
+                f"data.{option} = {column}; only {', '.join(_WITH_COLUMNS)} have columns, leave it out"
+            )
     if name == "digits":
         if path is not None:
             raise UserError(f"data.path = {path}; expected none, as digits need no file")
@@ -156,6 +161,15 @@ def _read(
             from firetree.data.shards import read_shards
 
             return read_shards(path)
+        case "csv":
+            from firetree.data.csv_files import read_csv
+
+            return read_csv(path, image_column, label_column)
+        case "arrow":
+            with extra("parquet", "read Arrow files"):
+                from firetree.data.arrow_files import read_arrow
+
+            return read_arrow(path, image_column, label_column)
         case _:
             with extra("parquet", "read parquet files"):
                 from firetree.data.parquet import read_parquet

@@ -36,9 +36,10 @@ class ImageData:
     path: str | None = None
     """The file or folder it reads."""
     image_column: Fixed[str | None] = None
-    """Column of a parquet file with the images; None for the only one that there can be."""
+    """Column with the images of parquet or Arrow, or with a CSV's paths; None for the only one that there
+    can be."""
     label_column: Fixed[str | None] = None
-    """Column of a parquet file with the labels; None for the only one that there can be."""
+    """Column with their labels; None for the only one that there can be."""
     size: Fixed[Positive | None] = None
     """Height and width in pixels; None keeps the images' own."""
     channels: Fixed[Annotated[int, Expect(lambda value: value in (1, 3), "1 or 3")] | None] = None
@@ -46,7 +47,7 @@ class ImageData:
     classes: Fixed[Annotated[int, Expect(lambda value: value >= 2, "2 or more")] | None] = None
     """Number of classes; None counts those in the data."""
     test_fraction: Fixed[Part] = 0.2
-    """Share held out where the data come without a test set."""
+    """Share of each class held out where the data come without a test set."""
     flip: bool = False
     """Mirror half of the training images."""
     crop_padding: Count = 0
@@ -183,6 +184,10 @@ def load_images(data: ImageData, seed: int) -> ImageClassification:
         image_column=data.image_column,
         label_column=data.label_column,
     )
+    if data.classes is None and len(splits.classes) == 1:
+        raise UserError(
+            f"all images are of one class, {splits.classes[0]}; expected two or more to tell apart"
+        )
     if data.test_size is not None:
         splits = replace(splits, test=splits.test.resized(data.test_size))
     changes = {field.name: getattr(data, field.name) for field in fields(Augmentation)}

@@ -1,21 +1,27 @@
-"""Find a parquet file's columns of images and labels: the requested ones, or by name and type."""
+"""Find the columns of images and labels in the schema of Arrow or parquet: by type, and by `columns`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from firetree.data.columns import (
+    IMAGE_OPTION,
+    LABEL_OPTION,
+    Sought,
+    choose,
+    is_key,
+    is_label,
+    is_like_label,
+    remarks_on_image,
+    remarks_on_label,
+)
 from firetree.errors import UserError
 from firetree.output import printable
 
 _IMAGES = ("image", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
-_LABELS = ("labels", "class", "target", "targets", "category", "y")
-
-Test = Callable[[pa.Field], bool]
 
 
 class Columns(NamedTuple):
@@ -33,17 +39,6 @@ class Columns(NamedTuple):
         return self.image if self.plain else f"{self.image}.bytes"
 
 
-class _Sought(NamedTuple):
-    """A column to find: the option that names it, what is expected, and tests of its field.
-
-    The first test that any field passes decides.
-    """
-
-    option: str
-    expected: str
-    tests: tuple[Test, ...]
-
-
 def find_columns(
     schema: pa.Schema,
     path: Path,
@@ -56,13 +51,13 @@ def find_columns(
     Raises:
         UserError: there are none or several, or a column has a wrong type.
     """
-    image = _column(_IMAGE, list(schema), path, image_column)
+    image = choose(_IMAGE, list(schema), path, image_column)
     if not _holds_bytes(image):
         raise _wrong_type(image, path, "encoded images: binary, or a struct with bytes")
     plain = not pa.types.is_struct(image.type)
     others = [field for field in schema if field.name != image.name]
     try:
-        label = _column(_LABEL, others, path, label_column)
+        label = choose(_LABEL, others, path, label_column)
         if not _holds_labels(label):
             raise _wrong_type(
                 label, path, "one label for each image: a whole number or a class's name"
@@ -71,31 +66,17 @@ def find_columns(
         if needs_labels:
             raise
         return Columns(image.name, None, plain)
-    assumed = label_column is None and not (_is_label(label) or _is_like_label(label))
-    remark = f"labels are those of the column {printable(label.name)} (data.label_column)"
-    return Columns(image.name, label.name, plain, (remark,) if assumed else ())
-
-
-def _column(
-    sought: _Sought, fields: Sequence[pa.Field], path: Path, wanted: str | None
-) -> pa.Field:
-    if wanted is not None:
-        fitting = [field for field in fields if field.name == wanted]
-    else:
-        passing = ([field for field in fields if test(field)] for test in sought.tests)
-        fitting = next((some for some in passing if some), [])
-    if len(fitting) == 1:
-        return fitting[0]
-    columns = ", ".join(f"{printable(field.name)}: {field.type}" for field in fields)
-    which = f"{sought.option} = {wanted}" if wanted else sought.expected
-    names = ", ".join(printable(field.name) for field in fitting)
-    hint = f"; choose by {sought.option} among {names}" if fitting else ""
-    raise UserError(f"{path} has the columns {columns}; expected {which}{hint}")
+    remarks = (
+        *remarks_on_image(image.name, [it.name for it in others if _holds_bytes(it)], image_column),
+        *remarks_on_label(label.name, label_column),
+    )
+    return Columns(image.name, label.name, plain, remarks)
 
 
 def _wrong_type(field: pa.Field, path: Path, expected: str) -> UserError:
+    several = ", several values an image" if pa.types.is_nested(field.type) else ""
     return UserError(
-        f"the column {printable(field.name)} of {path} is {field.type}; expected {expected}"
+        f"the column {printable(field.name)} of {path} is {field.type}{several}; expected {expected}"
     )
 
 
@@ -114,42 +95,30 @@ def _holds_labels(field: pa.Field) -> bool:
     return any(fits(kind) for fits in (*numbers, *texts))
 
 
-def _is_label(field: pa.Field) -> bool:
-    return bool(field.name.lower() == "label")
+def _shown(field: pa.Field) -> str:
+    return f"{printable(field.name)}: {field.type}"
 
 
-def _is_like_label(field: pa.Field) -> bool:
-    name = field.name.lower()
-    return name in _LABELS or name.endswith(("label", "labels", "class"))
-
-
-def _is_key(field: pa.Field) -> bool:
-    """Whether its name says that it numbers the images, as `image_id` does."""
-    return bool(_KEY.fullmatch(field.name.lower()))
-
-
-_KEY = re.compile(
-    r"((image|img|file|sample|row|example|__index_level)_?)?(id|idx|index|uid|uuid|\d+__)"
-)
-
-_IMAGE = _Sought(
-    "data.image_column",
+_IMAGE = Sought[Any](
+    IMAGE_OPTION,
     "one column image: struct<bytes: binary, path: string>",
     (
         lambda field: field.name in ("image", "img") and _holds_bytes(field),
         lambda field: field.name.lower() in _IMAGES and _holds_bytes(field),
         _holds_bytes,
     ),
+    _shown,
 )
-_LABEL = _Sought(
-    "data.label_column",
+_LABEL = Sought[Any](
+    LABEL_OPTION,
     "a column label: int64 or string",
     (
-        _is_label,
-        _is_like_label,
-        lambda field: pa.types.is_integer(field.type) and not _is_key(field),
+        lambda field: is_label(field.name),
+        lambda field: is_like_label(field.name),
+        lambda field: pa.types.is_integer(field.type) and not is_key(field.name),
         lambda field: (
-            _holds_labels(field) and not pa.types.is_floating(field.type) and not _is_key(field)
+            _holds_labels(field) and not pa.types.is_floating(field.type) and not is_key(field.name)
         ),
     ),
+    _shown,
 )
