@@ -18,6 +18,7 @@ PACKAGES = {
     "tensorboard": {"tensorboard"},
     "onnx": {"onnx", "onnxscript", "onnxruntime"},
     "fast": {"simplejpeg", "numba"},
+    "timm": {"timm"},
     "mpi": {"mpi4py"},
     "live": {"cloudpickle"},
     "private": {"cryptography"},
@@ -97,6 +98,10 @@ NEEDS = {
     "parquet": ("load('parquet')", "cannot read parquet files: No module named 'pyarrow'"),
     "pages": ("pages.check(Path('page.html'))", "cannot make pages: No module named 'plotly'"),
     "onnx": ("read_onnx(Path())", "cannot read ONNX: No module named 'onnx'"),
+    "timm": (
+        "models.build('timm:resnet18', classes=2, channels=3, size=32)",
+        "cannot build networks of timm: No module named 'timm'",
+    ),
     "lightning": (
         "import firetree.lightning",
         "cannot train with Lightning: No module named 'lightning'",
@@ -113,7 +118,7 @@ def told() -> list[str]:
     code = f"""
 from functools import partial
 from pathlib import Path
-from firetree import data
+from firetree import data, models
 from firetree.commands import pages
 from firetree.errors import UserError
 from firetree.modelfiles.onnx import read_onnx

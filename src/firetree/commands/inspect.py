@@ -20,8 +20,8 @@ class InspectOptions:
     """Parameters, operations and activations of a network and of each of its layers."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = "squeezenet_v1_1"
-    """A network's name, module:function that returns a torch module, a .fire, a file of weights or a
-    run's folder."""
+    """A network's name, timm:NAME, module:function that returns a torch module, a .fire, a file of weights
+    or a run's folder."""
     size: int | None = None
     """Height and width of the images; by default the model's."""
     batch: int = 1

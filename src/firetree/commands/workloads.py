@@ -13,7 +13,7 @@ class WorkloadOptions:
     """The model, its batch, and the computing time of its step."""
 
     model: str = "squeezenet_v1_1"
-    """A network's name, or module:function that returns a torch module."""
+    """A network's name, timm:NAME, or module:function that returns a torch module."""
     batch: int = 32
     """Samples a step on each machine."""
     size: int | None = None

@@ -178,10 +178,10 @@ class Seq2SeqFastWeightsModel(_Seq2Seq):
 
 @dataclass(frozen=True, slots=True)
 class OwnModel:
-    """A network of the user's own."""
+    """A network of the user's own, or one of timm's."""
 
     name: OwnName
-    """The function or class that gives it, as in mine:net."""
+    """The function or class that gives it, as in mine:net; or timm:NAME."""
     arguments: Arguments = field(default_factory=dict)
     """What that is called with, as in {width = 64}."""
 

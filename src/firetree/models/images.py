@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from firetree.errors import UserError, nearest
+from firetree.models import timm_networks
 from firetree.models.alexnet import AlexNet
 from firetree.models.classic import (
     CLASSIC_STEM_SIZE,
@@ -24,6 +25,7 @@ from firetree.models.mobilenet import MobileNetV2, MobileNetV3Small
 from firetree.models.nin import NetworkInNetwork
 from firetree.models.resnet import ResNet
 from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
+from firetree.models.timm_networks import is_timm
 from firetree.models.vgg import VGG
 
 _SQUEEZENETS = {
@@ -81,14 +83,16 @@ def build(
     detail, and the networks of FireCaffe get fewer filters. GoogLeNet gives `Outputs` in training mode.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or `timm:NAME`.
         conv10_padding: of a SqueezeNet's last convolution; None keeps the named network's own.
         overrides: the fields that a recipe with this network has; None likewise.
 
     Raises:
-        UserError: an unknown name, images below 8 pixels, a field outside its range, or one that
+        UserError: timm is not installed, an unknown name, images below 8 pixels, a field outside its range, or one that
             the network does not have.
     """
+    if is_timm(name):
+        return timm_networks.build(name, classes=classes, channels=channels, **overrides)
     if name not in names():
         raise UserError(f"no network '{name}'{nearest(name, names())}")
     if size < SMALLEST_SIZE:

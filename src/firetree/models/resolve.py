@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from firetree import models, own_code
 from firetree.errors import ArgumentError, UserError, nearest
-from firetree.models import glimpses, language, recurrent, seq2seq
+from firetree.models import glimpses, language, recurrent, seq2seq, timm_networks
 from firetree.models.classic import SMALLEST_SIZE
 from firetree.models.families import NORMALISED
 from firetree.models.inputs import Inputs, batch_of
+from firetree.models.timm_networks import is_timm
 
 PUBLISHED_SIZES = {
     "squeezenet_small": 32,
@@ -43,11 +44,11 @@ def resolve(
     """The network, and a batch for it; one that is built here is in training mode.
 
     Args:
-        model: one of `models.names()`, built for 1,000 classes (squeezenet_small: 10) of colour images;
-            a network of default size for MNIST's glimpses, for associative retrieval (a recurrent layer's
-            name), for words and phonemes, or for text in bytes; a function without arguments that returns
-            the network, or the network and an example batch; that function as `module:function`, looked
-            for in the current directory first; or a network.
+        model: one of `models.names()`, or `timm:NAME`, built for 1,000 classes (squeezenet_small: 10) of
+            colour images; a network of default size for MNIST's glimpses, for associative retrieval (a
+            recurrent layer's name), for words and phonemes, or for text in bytes; a function without
+            arguments that returns the network, or the network and an example batch; that function as
+            `module:function`, looked for in the current directory first; or a network.
         batch: samples in the batch.
         size: pixels a side; None for those of the network's paper (squeezenet_small: 32), and 224 for a
             network of the user's own.
@@ -64,7 +65,7 @@ def resolve(
         raise ArgumentError("batch", f"is {batch}; expected 1 or more")
     if size is not None and size < SMALLEST_SIZE:
         raise ArgumentError("size", f"is {size}; expected at least {SMALLEST_SIZE} pixels a side")
-    if isinstance(model, str) and ":" not in model:
+    if isinstance(model, str) and (is_timm(model) or not own_code.is_own(model)):
         made: object = _ours(model, batch, size)
     else:
         made = model if isinstance(model, nn.Module) else _called(model)
@@ -90,6 +91,9 @@ def name_of(model: str | Callable[[], Any] | nn.Module) -> str:
 
 
 def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
+    if is_timm(name):
+        network = timm_networks.build(name, classes=1000, channels=3)
+        return network, _images(batch, size or timm_networks.usual_size(network))
     if name in models.names():
         return _for_images(name, batch, size)
     families = (models, glimpses, recurrent, seq2seq, language)
@@ -101,7 +105,7 @@ def _ours(name: str, batch: int, size: int | None) -> tuple[nn.Module, Tensor]:
     if size is not None:
         raise ArgumentError("size", f"is {size}, but {name} has one size of input; leave it out")
     if name in glimpses.names():
-        network: nn.Module = glimpses.build(name, classes=10, channels=1, size=glimpses.SIZE)
+        network = glimpses.build(name, classes=10, channels=1, size=glimpses.SIZE)
         return network, torch.zeros(batch, 1, glimpses.SIZE, glimpses.SIZE)
     if name in recurrent.names():
         symbols, steps = RETRIEVAL

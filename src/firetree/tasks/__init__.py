@@ -52,6 +52,7 @@ __all__ = [
     "load_catch",
     "load_images",
     "load_language",
+    "load_own",
     "load_recall",
     "load_texts",
 ]

@@ -14,6 +14,7 @@ from firetree.models.cost import kept_buffers
 from firetree.models.families import ModelRecipe, OwnModel
 from firetree.models.inputs import Inputs, call, mapped, shapes_of
 from firetree.models.outputs import tensors
+from firetree.models.timm_networks import is_timm
 from firetree.tasks import Task
 
 TRIED = 2
@@ -26,7 +27,7 @@ def build_network(recipe: ModelRecipe, task: Task) -> nn.Module:
     Raises:
         UserError: a name or field that no network for this task has, or code that fails or gives none.
     """
-    if not isinstance(recipe, OwnModel):
+    if not isinstance(recipe, OwnModel) or is_timm(recipe.name):
         return task.build(asdict(recipe))
     made = own_code.make(recipe.name, recipe.arguments)
     network = made[0] if isinstance(made, tuple) and made else made  # an example may be beside it

@@ -18,6 +18,7 @@ from firetree.fields import FIXED, AboveZero, BelowOne, Fixed, NotNegative, Shar
 from firetree.launch.device import Wanted
 from firetree.models.families import ModelRecipe, Pretrainable, SqueezeNetModel
 from firetree.models.pruning import Scope
+from firetree.models.timm_networks import is_timm
 from firetree.planning.compressions import parse_compression
 from firetree.sync import check_algorithm
 from firetree.tasks import (
@@ -30,6 +31,8 @@ from firetree.tasks import (
     check_metric,
     kind_of,
     load_catch,
+    load_images,
+    load_own,
 )
 
 
@@ -201,15 +204,23 @@ def own_names(recipe: Recipe) -> dict[str, str]:
     names = {
         f"{part}.name": getattr(recipe, part).name for part in ("model", "data", "loss", "metric")
     }
-    return {field: name for field, name in names.items() if name and own_code.is_own(name)}
+    return {
+        field: name
+        for field, name in names.items()
+        if name and own_code.is_own(name) and not is_timm(name)
+    }
 
 
 def check_kind(data_name: str, model_name: str) -> None:
     """Raise UserError where there are no such data, or no such network for their kind."""
     kind = kind_of(data_name)
-    if own_code.is_own(model_name) and kind.load is not load_catch:
-        return
-    if model_name not in kind.networks:
+    if is_timm(model_name):
+        fits = kind.load in (load_images, load_own)
+    elif own_code.is_own(model_name):
+        fits = kind.load is not load_catch
+    else:
+        fits = model_name in kind.networks
+    if not fits:
         close = nearest(model_name, kind.networks)
         raise UserError(f"model.name = '{model_name}' is unknown for {kind.what}{close}")
 
