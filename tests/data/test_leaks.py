@@ -23,7 +23,7 @@ def test_copies_by_other_names_are_counted(tmp_path: Path) -> None:
     copied = {name.replace("train", "val") + ".png": TRAIN[name] for name in [*TRAIN][:5]}
     assert leaks("folder", tree(TRAIN, copied, images({"val/b": 3}))(tmp_path)) == [
         "5 of 8 test images are training images too, byte for byte, such as val/a/0.png.png "
-        "(train/a/0.png): the accuracy flatters"
+        "(train/a/0.png); right answers to them show nothing"
     ]
 
 

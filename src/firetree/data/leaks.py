@@ -33,7 +33,7 @@ def remarks_on_leaks(train: Images, test: Images) -> tuple[str, ...]:
     row, training_row = leaks[0]
     return (
         f"{len(leaks):,} of {compared} are training images too, byte for byte, such as "
-        f"{test.name(row)} ({train.name(training_row)}): the accuracy flatters",
+        f"{test.name(row)} ({train.name(training_row)}); right answers to them show nothing",
     )
 
 
