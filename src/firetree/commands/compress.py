@@ -38,7 +38,8 @@ class CompressOptions:
     scope: Scope = "layer"
     """With --density: prune each layer to that fraction, or all layers together."""
     images: Path | None = None
-    """Images like those the model will see; labels are ignored. A tar or folder of classes, or a parquet."""
+    """Images like those the model will see; labels are ignored. A tar or folder of classes, a parquet,
+    a CSV, or a saved Hugging Face dataset."""
     retrain: int = 0
     """Steps that train the shared values on --images to match the uncompressed model's output."""
     retrain_images: int = 1024

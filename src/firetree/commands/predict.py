@@ -62,9 +62,9 @@ class PredictOptions:
     seed: int | None = None
     """Another number, another text; by default 0."""
     labels: bool = False
-    """Print only the accuracy and the speed. For images, INPUT is a parquet with labels, or a folder or
-    tar of class folders; of several splits, the test images count. For texts, the run's held-out texts
-    are used, without INPUT."""
+    """Print only the accuracy and the speed. For images, INPUT is a parquet, a CSV or a saved Hugging Face
+    dataset with labels, or a folder or tar of class folders; of several splits, the test images count.
+    For texts, the run's held-out texts are used, without INPUT."""
     json: bool = False
     """Print JSON."""
 

@@ -21,7 +21,8 @@ class ScanOptions:
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """The folder of a run, or a file: .safetensors, .net, .pth, .onnx or .fire."""
     images: Path
-    """Images like those the model will see; labels are ignored. A tar or folder of classes, or a parquet."""
+    """Images like those the model will see; labels are ignored. A tar or folder of classes, a parquet,
+    a CSV, or a saved Hugging Face dataset."""
     html: Path | None = None
     """Write an HTML page with a plot."""
 

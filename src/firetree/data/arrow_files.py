@@ -29,7 +29,9 @@ _KIND = "Arrow file"
 _SPLITS, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 
 
-def read_arrow(path: Path, image_column: str | None, label_column: str | None) -> Dataset:
+def read_arrow(
+    path: Path, image_column: str | None = None, label_column: str | None = None
+) -> Dataset:
     """Read the folder of a Dataset or DatasetDict, or other streams whose names say their split.
 
     Labels are numbers or names; the description of the columns may name the numbers. A test set without

@@ -53,7 +53,9 @@ _WHOLE = re.compile(r"([+-]?\d{1,18})(\.0*)?")
 _LIST = re.compile(r"\[.*\]|.*[;|].*|[+-]?\d+([\s,]+[+-]?\d+)+")
 
 
-def read_csv(path: Path, image_column: str | None, label_column: str | None) -> Dataset:
+def read_csv(
+    path: Path, image_column: str | None = None, label_column: str | None = None
+) -> Dataset:
     """Read a table with a header in UTF-8; commas, semicolons, tabs or bars part its cells.
 
     Labels are whole numbers throughout, or else names. A column `split` has names such as train and val;

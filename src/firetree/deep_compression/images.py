@@ -9,6 +9,7 @@ from torch import Tensor
 
 from firetree.data import trees
 from firetree.data.account import counts_as_text
+from firetree.data.by_path import table_at
 from firetree.data.damaged import DamagedImageError
 from firetree.data.images import Stored
 from firetree.data.tars import TARS
@@ -20,7 +21,7 @@ CALIBRATION_IMAGES = 48
 
 
 def read_images(path: str | Path, progress: Progress) -> Stored:
-    """The training images of a folder or tar of classes, or of a parquet.
+    """The training images of a folder or tar of classes, of a table (`table_at`), or of a parquet.
 
     Raises:
         UserError: no such path, or no images there.
@@ -28,7 +29,9 @@ def read_images(path: str | Path, progress: Progress) -> Stored:
     path = Path(path)
     if not (path.is_dir() or path.is_file()):
         raise UserError(f"no file or folder {path}; expected images")
-    if path.is_dir():
+    if (table := table_at(path)) is not None:
+        dataset = table
+    elif path.is_dir():
         dataset = trees.read_folder(path)
     elif path.name.lower().endswith(TARS):
         dataset = trees.read_tar(path)

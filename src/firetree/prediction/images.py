@@ -1,4 +1,4 @@
-"""Find the images to predict for: files, folders of them, tars and parquets."""
+"""Find the images to predict for: files, folders of them, tars and parquets, and tables with labels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from firetree.data import trees
 from firetree.data.account import but, counts_as_text
+from firetree.data.by_path import table_at
 from firetree.data.damaged import DamagedImageError
 from firetree.data.decoding import SUFFIXES, decode
 from firetree.data.folders import list_folder
@@ -40,7 +41,8 @@ def find_images(
 ) -> list[ImageInput]:
     """All images of files, folders and what lies below them, tars and parquets, in order.
 
-    Labels of a parquet's images are matched with the model's classes by name, or else by number.
+    Labels of a parquet's images, or of a table's (`table_at`), are matched with the model's classes by name,
+    or else by number. A table is read only where labels are needed.
 
     Args:
         class_names: the model's; given where images in class folders need labels too. Of data with several
@@ -75,6 +77,8 @@ class _Part(NamedTuple):
 
 
 def _below(path: Path, class_names: Sequence[str] | None) -> _Part:
+    if class_names is not None and (table := table_at(path)) is not None:
+        return _labelled(path, table, class_names)
     if path.is_dir():
         return _of_folder(path, class_names)
     if not path.is_file():
