@@ -29,7 +29,7 @@ def main() -> None:
         network=NETWORK,
         seeds=asked.seeds,
         runs=asked.runs,
-        fields={"checkpoint_steps": 100_000},
+        fields={"checkpoint_steps": 100_000, "keep_best": False},
         progress=tell,
     )
     write_section(

@@ -454,6 +454,9 @@ FORMATS: dict[str, Format] = {
         ("report", "run"),
         changed=".jsonl",
     ),
+    "confusion of a run's classes": Format(
+        lambda: [_run()], json_text, _read_report, ("report", "run"), changed="confusion.json"
+    ),
     "run's folder, sums made anew": Format(
         lambda: [_run()],
         None,

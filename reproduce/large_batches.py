@@ -153,6 +153,7 @@ def trial(
         "seed": seed,
         "evaluate_epochs": epochs,
         "checkpoint_steps": 1_000_000,
+        "keep_best": False,
     }
     texts = {field: str(value) for field, value in values.items()}
     recipe = with_fields(load_recipe(case.recipe), texts | {"data.path": str(data / case.data)})

@@ -32,6 +32,17 @@ def write_durably(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
 
 
+def link_durably(link: Path, target: str) -> None:
+    """Let a link lead to `target`; a crash at any moment leaves the old one or the new one (OSError)."""
+    if link.is_symlink() and os.readlink(link) == target:
+        return
+    aside = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    aside.replace(link)
+    sync_folder(link.parent)
+
+
 def check_writable(*paths: Path | None) -> None:
     """Check before long work that `write_durably` can write each path; None is skipped.
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from firetree.documents import Count, Finite, from_document
 from firetree.durable import read_json_lines
@@ -63,6 +64,9 @@ class Metrics(Evaluation):
     samples_per_s: Finite
 
 
+Found = TypeVar("Found", bound=Evaluation)
+
+
 def metrics_file(run_dir: Path) -> Path:
     """The path of a run's metrics."""
     return run_dir / "metrics.jsonl"
@@ -79,3 +83,9 @@ def read_metrics(run_dir: Path) -> list[Metrics]:
         from_document(Metrics, line, f"{path}: line {number}")
         for number, line in enumerate(read_json_lines(path), 1)
     ]
+
+
+def best_of(evaluations: Iterable[Found]) -> Found | None:
+    """The first of those with the highest score; None where none has one."""
+    scored = [it for it in evaluations if it.score > -math.inf]
+    return max(scored, key=lambda it: it.score, default=None)

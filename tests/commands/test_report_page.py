@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -21,27 +21,6 @@ MOST_BYTES = 1_000_000
 CSS = (Path(report_page.__file__).parent / "report.css").read_text(encoding="utf-8")
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page of this width, light or dark, and gives the browser."""
-
-    def open_page(page: str, width: int = 1400, scheme: str = "light") -> Any:
-        path = tmp_path / "page.html"
-        path.write_text(page, encoding="utf-8")
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        browser.get_log("browser")
-        browser.get(path.as_uri())
-        browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
-        return browser
-
-    yield open_page
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def slow() -> Trace:

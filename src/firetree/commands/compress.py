@@ -24,7 +24,7 @@ class CompressOptions:
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """The folder of a run, or a file: .safetensors, .net, .pth, .onnx or .fire."""
+    """The folder of a run, or RUN/checkpoints/best, or a file: .safetensors, .net, .pth, .onnx or .fire."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.fire")]
     """The file to write."""
     lossless: bool = False

@@ -18,7 +18,7 @@ class ExportOptions:
     """Write a model as ONNX, with its preprocessing and class names in the file's metadata."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """The folder of a run, or a file: .fire, .safetensors, .net, .pth or .onnx."""
+    """The folder of a run, or RUN/checkpoints/best, or a file: .fire, .safetensors, .net, .pth or .onnx."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.onnx")]
     """The file to write."""
 

@@ -40,7 +40,7 @@ class PredictOptions:
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """The folder of a run, or a file: .fire, .safetensors, .net, .pth or .onnx."""
+    """The folder of a run, or RUN/checkpoints/best, or a file: .fire, .safetensors, .net, .pth or .onnx."""
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT")]
     """Images, folders of images, a tar or a parquet; or words, or lines to translate."""
     classes: Path | None = None

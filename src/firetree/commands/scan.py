@@ -19,7 +19,7 @@ class ScanOptions:
     """Prune one layer at a time, and print how far the output moves from the unpruned network's."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """The folder of a run, or a file: .safetensors, .net, .pth, .onnx or .fire."""
+    """The folder of a run, or RUN/checkpoints/best, or a file: .safetensors, .net, .pth, .onnx or .fire."""
     images: Path
     """Images like those the model will see; labels are ignored. A tar or folder of classes, a parquet,
     a CSV, or a saved Hugging Face dataset."""

@@ -45,11 +45,13 @@ class Batch:
 
     `global_count` is the number of samples, or of answers, of the step over all ranks. Damaged images
     count too. A sum of losses divided by it gives one rank's part of the mean.
+    `places` are the images' indices in their split.
     """
 
     x: Tensor
     y: Tensor
     global_count: int
+    places: Indices | None = None
 
     @property
     def count(self) -> int:
@@ -179,7 +181,8 @@ class Loader:
             own = int((row_B < own).sum())
             is_next_B = np.diff(row_B, append=-1)[:own] == 1
             y = mix(x_BHWC, y, index_B[:own], is_next_B, mixtures, len(self.splits.classes))
-        return Batch(self._laid_out(x_BHWC[:own]), torch.from_numpy(y), len(indices)), reasons
+        x_BCHW, y_B = self._laid_out(x_BHWC[:own]), torch.from_numpy(y)
+        return Batch(x_BCHW, y_B, len(indices), index_B[:own]), reasons
 
     def _read(
         self, images: Images, indices_R: Indices, draws: Draws | None

@@ -27,7 +27,8 @@ def load_model(path: str | Path, *, progress: Progress = log) -> Model:
     """Read a model from a file of any format, or the newest one from a run's folder.
 
     Args:
-        path: a `.fire`, weights as `.safetensors`, `.net`, `.pth` or `.onnx`, or the folder of a run.
+        path: a `.fire`, weights as `.safetensors`, `.net`, `.pth` or `.onnx`, or the folder of a run
+            or of one of its checkpoints, as `RUN/checkpoints/best`.
         progress: is told what the reader assumed, chose or left out; `Model.notes` has it too.
 
     Raises:

@@ -10,14 +10,17 @@ from typing import overload
 
 import numpy as np
 
+from firetree.confusion import read_confusions
 from firetree.errors import UserError
 from firetree.metrics import read_metrics
 from firetree.reporting.again import command_of
 from firetree.reporting.buckets import bucket_reports, buffers_share, heavy_in_time
 from firetree.reporting.causes import WORK, Suspect, suspects
+from firetree.reporting.classes import class_reports
 from firetree.reporting.gains import gain_for, gains_of
 from firetree.reporting.gaps import gaps_of
 from firetree.reporting.hosts import hosts_of
+from firetree.reporting.learning import learning_of
 from firetree.reporting.linkage import (
     Linkage,
     earlier_rate,
@@ -133,7 +136,8 @@ class _Case:
         standstill = standstill_of(self._trace, self._hosts, current.median_s)
         if standstill:
             verdict = standstill_verdict(standstill, self._hosts)
-        metrics = read_metrics(self._run_dir)
+        metrics, confusions = read_metrics(self._run_dir), read_confusions(self._run_dir)
+        confusion = confusions.newest if confusions else None
         sent_bytes = [sum_ / now.count for sum_ in _sent(now)]
         busiest = sent_bytes.index(max(sent_bytes))
         samples = sum(sum(step.samples for step in one) * one[0].count for one in now.steps)
@@ -154,6 +158,9 @@ class _Case:
             gradient_bytes=header.gradient_bytes,
             formula_bytes=header.formula_bytes,
             verdict=verdict,
+            learning=learning_of(self._run_dir, metrics, confusion, self._trace.events),
+            classes=class_reports(confusions.classes, confusions.newest) if confusions else (),
+            macro_recall=confusion.macro_recall if confusion else None,
             judged=self._judged,
             stretches=self._stretches,
             gaps=tuple(self._gaps),

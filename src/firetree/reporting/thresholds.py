@@ -114,3 +114,36 @@ SURE_LINK_S = 0.02
 SWING = 0.5
 """The mean deviation of waits in a queue that empties and fills again, as a part of their mean. Before a port
 of its own a kernel keeps the queue as it is."""
+
+LEAST_EVALUATIONS = 3
+"""Of learning nothing is told from fewer: two points make no curve."""
+
+LOSS_JUMP = 0.2
+"""The training loss of an epoch rises by this part of the first epoch's only where steps are too long. Means over
+an epoch differ by less by chance, and by much less where the loss has fallen."""
+
+OVER_FITTED, SINCE = 1.15, 1.05
+"""The test loss has risen where it is this many times its least, in all of the last `RISEN_EVALUATIONS`; so since it
+last came near the least. Evaluations that differ by 5 % either way by chance, as those of a few hundred images do,
+never rise so far."""
+
+RISEN_EVALUATIONS = 3
+"""One high evaluation is chance, and so may be two."""
+
+ABOVE_NOISE = 3.0
+"""A rise counts, too, only if it is so many times what the test loss typically strays from its neighbours' line:
+some five standard deviations of one evaluation."""
+
+STILL_FALLING, LAST_PART = 0.10, 4
+"""A run would learn more where its test loss fell by this part from the last but one to the last of so many equal
+parts of the run. Chance of 5 % either way makes less of it."""
+
+LEARNED_ALL = 0.99
+"""From this accuracy on more epochs are not worth telling."""
+
+BY_CHANCE = 3.0
+"""Standard deviations: an accuracy within so many of what guessing brings is that of guessing."""
+
+ABOVE_GUESSING = 1.02
+"""A network that has come to guess, with a loss within this of guessing's, after one above it: long steps have spoiled
+its weights. Where a rate is too low, or labels are wrong, the loss stays where it began."""

@@ -44,6 +44,14 @@ steps. `hang` and `death`: the run does not go on.
 
 Unit = Literal["", "bytes/s", "s", "share"]
 
+LearningKind = Literal["steady", "still_learning", "over_fitted", "rate_too_high", "nothing"]
+"""How a run learned.
+
+`steady`: until its best evaluation, and was no worse later. `still_learning`: until its last step, and would learn
+more. `over_fitted`: by heart, as test loss rose while training loss fell. `rate_too_high`: its loss rose or was not
+finite. `nothing`: its answers are those of guessing.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
@@ -276,14 +284,51 @@ class Standstill:
     """What the rank raised that had not arrived; empty where it ended without a word."""
 
 
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How the run learned, in a sentence, and what to do.
+
+    `since_epoch` is the first epoch of which it is so. `best_epoch` and `best_step` are of the evaluation with the
+    highest accuracy, or the least loss where there is none; None before the first evaluation.
+    """
+
+    kind: LearningKind
+    sentence: str
+    advice: str = ""
+    command: str = ""
+    since_epoch: int | None = None
+    best_epoch: int | None = None
+    best_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """A class of the newest evaluation: of `total` test images `right` were recognised.
+
+    It is taken for the class `taken_for` most often, `taken` times; empty where that is not known.
+    """
+
+    name: str
+    right: int
+    total: int
+    taken_for: str = ""
+    taken: int = 0
+
+    @property
+    def recall(self) -> float | None:
+        """The share that was recognised (0 to 1); None without test images."""
+        return self.right / self.total if self.total else None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Diagnosis(Shown):
     """A run, and what holds it back. All but `stretches` and `gaps` is of the stretch that was judged.
 
     `judged` is that stretch's index: the last one that is long enough. `samples_per_s` counts the samples of all
     ranks. `evaluation` is the last one on the test set, None before the first. `formula_bytes` is
-    what the busiest rank sends by the algorithm's closed form, None where it has none. `notes` say what was left
-    out or could not be told.
+    what the busiest rank sends by the algorithm's closed form, None where it has none. `learning` is None where
+    nothing can be told of it. `classes` are in the data's order, empty where there are none; `macro_recall` is the
+    mean of their recalls. `notes` say what was left out or could not be told.
     """
 
     run: str
@@ -301,6 +346,9 @@ class Diagnosis(Shown):
     gradient_bytes: int
     formula_bytes: float | None
     verdict: Verdict
+    learning: Learning | None
+    classes: tuple[ClassReport, ...]
+    macro_recall: float | None
     judged: int
     stretches: tuple[Stretch, ...]
     gaps: tuple[Gap, ...]

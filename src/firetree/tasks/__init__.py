@@ -14,6 +14,7 @@ from firetree.tasks.catch import CatchData, Catching, load_catch
 from firetree.tasks.images import ImageClassification, ImageData, load_images
 from firetree.tasks.losses import Loss, LossRecipe, build_loss, check_loss
 from firetree.tasks.measures import Measure, MetricRecipe, build_measure, check_metric
+from firetree.tasks.outcomes import Outcomes
 from firetree.tasks.own import OwnData, OwnTask, load_own
 from firetree.tasks.recall import Recall, RecallData, load_recall
 from firetree.tasks.running_text import Language, LanguageData, load_language
@@ -33,6 +34,7 @@ __all__ = [
     "LossRecipe",
     "Measure",
     "MetricRecipe",
+    "Outcomes",
     "OwnData",
     "OwnTask",
     "PhonemeData",

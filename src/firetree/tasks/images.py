@@ -19,6 +19,7 @@ from firetree.errors import UserError
 from firetree.fields import BelowOne, Fixed, Part, Share
 from firetree.models import glimpses
 from firetree.models.families import STARTING
+from firetree.tasks.outcomes import Outcomes
 from firetree.tasks.pretrained import Pretrained
 
 _Alpha = Annotated[
@@ -169,6 +170,10 @@ class ImageClassification:
 
     def figures(self, loss: float) -> dict[str, float]:
         return {}
+
+    def outcomes(self) -> Outcomes:
+        """Gathers what becomes of each test image."""
+        return Outcomes(self.splits)
 
 
 def load_images(data: ImageData, seed: int) -> ImageClassification:

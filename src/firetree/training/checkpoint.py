@@ -3,7 +3,8 @@
 A folder holds `model.safetensors`, `optimizer.safetensors`, `state.json`, and `SHA256SUMS`, which
 `sha256sum -c` can check too. Where a run was stopped off its schedule, `rank-0000.safetensors` and so
 on hold each rank's own state, and the other files its mean. A folder that does not match its sums is
-neither used nor removed: only whole checkpoints make room for newer ones.
+neither used nor removed: only whole checkpoints make room for newer ones. The link `best`
+leads to the folder of the best evaluation, which stays however old it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,13 +28,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from firetree.documents import parse_json
-from firetree.durable import new_folder, sync_folder, write_synced
+from firetree.durable import link_durably, new_folder, sync_folder, write_synced
 from firetree.errors import UserError
 
 STATE_VERSION = 2
 """Version 1, which is read too, has no own state of ranks."""
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _SUMS = "SHA256SUMS"
+BEST = "best"
+"""A link to the checkpoint of the best evaluation."""
 _TRAINED, _AVERAGED, _SYNC = "trained", "averaged", "sync"
 
 
@@ -161,8 +165,10 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     return [name_of[p] for group in optimizer.param_groups for p in group["params"]]
 
 
-def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write one step's folder into `folder`, then remove older whole ones: the last `keep` stay.
+def write(folder: Path, checkpoint: Checkpoint, keep: int, best: int | None = None) -> Path:
+    """Write one step's folder into `folder`, then remove older whole ones.
+
+    The last `keep` stay, and so does that of the step `best`, to which `mark_best` then leads.
 
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched.
@@ -170,7 +176,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     new_folder(folder)
     for left_over in folder.glob(".step-*"):  # from a death while one was written or removed
         shutil.rmtree(left_over)
-    target = folder / f"step-{checkpoint.state.step:08d}"
+    target = folder_of(folder, checkpoint.state.step)
     aside = _aside(target)
     try:
         aside.mkdir()
@@ -185,10 +191,39 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    mark_best(folder, best)
     for other in step_folders(folder, upto=checkpoint.state.step)[keep:]:
-        if _is_whole(other):
+        if _step(other) != best and _is_whole(other):
             shutil.rmtree(other.rename(_aside(other)))
     return target
+
+
+def mark_best(folder: Path, step: int | None) -> None:
+    """Let the link `best` lead to the checkpoint of this step; to none where there is no such one.
+
+    A file system without links has none: readers take the checkpoint's own folder too.
+    """
+    link = folder / BEST
+    with suppress(OSError):
+        if link.is_dir() and not link.is_symlink():  # of a copy that followed the link
+            shutil.rmtree(link)
+        if step is not None and (target := folder_of(folder, step)).is_dir():
+            link_durably(link, target.name)
+        else:
+            link.unlink(missing_ok=True)
+
+
+def find(folder: Path, step: int) -> Path | None:
+    """A step's checkpoint, by the link that leads there if one does; None where there is none."""
+    own, link = folder_of(folder, step), folder / BEST
+    if not own.is_dir():
+        return None
+    return link if link.is_symlink() and link.resolve() == own.resolve() else own
+
+
+def folder_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies, or would."""
+    return folder / f"step-{step:08d}"
 
 
 def _aside(target: Path) -> Path:
@@ -265,7 +300,7 @@ def _state(folder: Path, text: bytes) -> TrainingState:
         state = parse_json(TrainingState, text, _STATE)
     except UserError as error:
         raise DamagedError(f"checkpoint {folder.name} is damaged: {error}") from error
-    if state.step != _step(folder):
+    if folder.name != BEST and state.step != _step(folder):
         raise DamagedError(f"checkpoint {folder.name} is damaged: it says step {state.step}")
     return state
 
@@ -330,6 +365,11 @@ def step_folders(folder: Path, after: int = -1, upto: int | None = None) -> list
 
 
 _STEP = re.compile(r"step-(\d{8,})")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it has the name of a checkpoint's folder."""
+    return path.name == BEST or _STEP.fullmatch(path.name) is not None
 
 
 def _step(folder: Path) -> int:

@@ -6,15 +6,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from firetree.data import Batch
 from firetree.metrics import Evaluation
 from firetree.models.inputs import call, mapped
 from firetree.peers import waiting
+from firetree.tasks import Outcomes
 from firetree.training.worker import Worker
 
 
 @torch.no_grad()
-def evaluate(worker: Worker) -> Evaluation:
-    """Every rank tries its share of the test set; all get the result over all of it."""
+def evaluate(worker: Worker, outcomes: Outcomes | None = None) -> Evaluation:
+    """Every rank tries its share of the test set; all get the result over all of it.
+
+    `outcomes` is told what becomes of this rank's samples.
+    """
     totals = torch.zeros(4, dtype=torch.float64)
     model = worker.evaluated
     model.eval()
@@ -30,6 +35,8 @@ def evaluate(worker: Worker) -> Evaluation:
         totals += torch.tensor([loss.item(), batch.count, right_count, judged], dtype=totals.dtype)
         if worker.measure:
             worker.measure.add(outputs, batch.y)
+        if outcomes and isinstance(batch, Batch) and batch.places is not None:
+            outcomes.add(batch.places, batch.y, outputs)
     model.train()
     with waiting():
         dist.all_reduce(totals)

@@ -32,6 +32,7 @@ from firetree.peers import (
 )
 from firetree.peers.reach import host_name
 from firetree.sync import gradient_bytes
+from firetree.tasks import Outcomes
 from firetree.trace import Event, EventKind, StepTrace, TraceHeader, shift
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
@@ -167,9 +168,11 @@ class Journal:
                 )
 
     def end(self) -> None:
-        """Say once more where the run is."""
+        """Say which evaluation was the best, if not the last one, and once more where the run is."""
         self.note("ended", f"after {self._step} steps")
         if self._folder:
+            if best := self._folder.earlier_best:
+                self.say(best)
             self.say(f"run folder: {self._folder.path}")
 
     @contextmanager
@@ -203,9 +206,17 @@ class Journal:
             loss = loss_sum / max(1, step.samples)
             self._watcher.step(step.step + 1, self._total_steps, loss)
 
-    def add_evaluation(self, step: int, epoch: int, rate: float, evaluation: Evaluation) -> None:
+    def add_evaluation(
+        self,
+        step: int,
+        epoch: int,
+        rate: float,
+        evaluation: Evaluation,
+        outcomes: Outcomes | None = None,
+    ) -> None:
         """The result after `step` steps, which ended epoch `epoch`, counted from 1."""
         everyone = self._gather()
+        confusion = outcomes.gathered(step, epoch) if outcomes else None
 
         def write(folder: RunFolder) -> None:
             self._write_measured(folder, everyone)
@@ -219,6 +230,8 @@ class Journal:
                 **asdict(evaluation),
             )
             folder.add_metrics(metrics)
+            if outcomes and confusion:
+                folder.add_confusion(outcomes.classes, confusion)
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}"
                 f"  train loss {metrics.train_loss:.3f}  {'  '.join(evaluation.parts)}"

@@ -14,7 +14,7 @@ from signal import Signals
 from firetree.data import epoch_steps
 from firetree.errors import Interrupted, UserError
 from firetree.launch import RankInfo, joined
-from firetree.metrics import Evaluation
+from firetree.metrics import Evaluation, best_of
 from firetree.observing.layers import BucketLayers
 from firetree.peers import at, current, together
 from firetree.tasks import Task, TaskBatch
@@ -182,7 +182,7 @@ def _follow(
             if worker.planner and (news := worker.planner.look(trace)):
                 worker.synchroniser.follow(worker.planner.plan)
                 journal.add_news(news)
-        step += 1
+        step, is_best = step + 1, False
         if looked_at:
             with between.doing("evaluation"):
                 worker.share()
@@ -190,10 +190,12 @@ def _follow(
             journal.say(differed)
         if course.is_evaluated(step):
             with between.doing("evaluation"):
-                epoch, found = -(-step // course.epoch_steps), evaluate(worker)
+                epoch, outcomes = -(-step // course.epoch_steps), worker.outcomes()
+                found = evaluate(worker, outcomes)
                 evaluated.append(found)
-                journal.add_evaluation(step, epoch, rate, found)
-        if course.is_over(step, evaluated) or step % recipe.checkpoint_steps == 0:
+                journal.add_evaluation(step, epoch, rate, found, outcomes)
+            is_best = recipe.keep_best and best_of(evaluated) is found
+        if is_best or course.is_over(step, evaluated) or step % recipe.checkpoint_steps == 0:
             with between.doing("saving"):
                 journal.add_checkpoint(step)
             saved = step

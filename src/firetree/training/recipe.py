@@ -152,6 +152,8 @@ class Recipe:
     """Steps between two checkpoints; the last step always has one."""
     keep_checkpoints: Positive = 3
     """Checkpoints kept on disk."""
+    keep_best: bool = True
+    """Write a checkpoint after an evaluation that is better than all before, and keep the best one too."""
     on_nan: Literal["stop", "skip"] = "stop"
     """When a loss or gradient is no finite number: end the run, or leave the step out."""
 

@@ -15,6 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firetree import trace
+from firetree.confusion import (
+    CONFUSION_VERSION,
+    Confusion,
+    Confusions,
+    confusion_file,
+    read_confusions,
+)
 from firetree.data import Account
 from firetree.documents import parse_json
 from firetree.durable import (
@@ -29,7 +36,7 @@ from firetree.durable import (
 from firetree.environment import describe_environment
 from firetree.errors import UserError
 from firetree.extras import extra
-from firetree.metrics import Metrics, metrics_file, read_metrics
+from firetree.metrics import Metrics, best_of, metrics_file, read_metrics
 from firetree.own_code import source_checksum
 from firetree.probing import Probe
 from firetree.training import checkpoint
@@ -60,6 +67,9 @@ class RunFolder:
         self._recipe = recipe
         self.remarks: list[str] = []
         """Lines for the user about how the run goes on."""
+        self._evaluated: list[Metrics] = []
+        self._confusions: tuple[Confusion, ...] = ()
+        """Of the newest evaluation and the best one."""
         self._board: SummaryWriter | None = None
         self._folder: int | None = None
         """A descriptor: the folder is locked while it is open."""
@@ -138,9 +148,14 @@ class RunFolder:
         with self._using():
             with _undamaged():
                 kept = [it for it in read_metrics(self.path) if it.step <= first_step]
+                confusions = read_confusions(self.path)
                 goes_on = trace.is_of_this_run(self.path, headers)
             self._set_aside(first_step, goes_on)
             self._keep_sources()
+            self._evaluated = [*kept]
+            told = (confusions.newest, confusions.best) if confusions else ()
+            self._confusions = tuple(it for it in told if it and it.step <= first_step)
+            checkpoint.mark_best(self._checkpoints, self._best_step())
             write_kept_recipe(self.path / "recipe.toml", self._recipe)
             write_durably(
                 self.path / "environment.json", json.dumps(environment, indent=1).encode()
@@ -222,6 +237,7 @@ class RunFolder:
     def add_metrics(self, metrics: Metrics) -> None:
         """Write a line of metrics.jsonl, and the same values as TensorBoard events."""
         with self._using():
+            self._evaluated.append(metrics)
             values = asdict(metrics)
             append_json_lines(self._metrics, [values])
             if self._board:
@@ -230,6 +246,31 @@ class RunFolder:
                     if value is not None:
                         self._board.add_scalar(name, value, step)
                 self._board.flush()
+
+    def add_confusion(self, classes: Sequence[str], newest: Confusion) -> None:
+        """Write confusion.json: that of the newest evaluation, and of the best one where that is another."""
+        best = best_of(self._evaluated)
+        known = (newest, *self._confusions)
+        found = next((it for it in known if best and it.step == best.step), None)
+        told = Confusions(tuple(classes), newest, None if found is newest else found)
+        self._confusions = tuple(filter(None, (newest, told.best)))
+        content = json.dumps({"version": CONFUSION_VERSION, **asdict(told)})
+        with self._using():
+            write_durably(confusion_file(self.path), content.encode())
+
+    def _best_step(self) -> int | None:
+        best = best_of(self._evaluated) if self._recipe.keep_best else None
+        return best.step if best else None
+
+    @property
+    def earlier_best(self) -> str:
+        """Which evaluation was better than the last one, and where its checkpoint is; empty where none was."""
+        best = best_of(self._evaluated)
+        if not best or best is self._evaluated[-1]:
+            return ""
+        told = f"best: epoch {best.epoch}, step {best.step}, {best.scored}"
+        found = checkpoint.find(self._checkpoints, best.step)
+        return f"{told}: {found}" if found else told
 
     def add_trace(self, rank: int, steps: Iterable[trace.StepTrace]) -> None:
         """Write steps of one rank, which are on rank 0's clock."""
@@ -247,9 +288,9 @@ class RunFolder:
             write_durably(self.path / "network.json", found.to_json().encode())
 
     def add_checkpoint(self, captured: Checkpoint, keep: int) -> None:
-        """Write a checkpoint durably, and keep only the last `keep`."""
+        """Write a checkpoint durably, and keep only the last `keep` and the best one."""
         with self._using():
-            checkpoint.write(self._checkpoints, captured, keep)
+            checkpoint.write(self._checkpoints, captured, keep, self._best_step())
 
     def close(self) -> None:
         """Close the folder and release its lock."""

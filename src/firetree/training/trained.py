@@ -11,13 +11,14 @@ from torch import Tensor
 
 from firetree.errors import UserError
 from firetree.training import checkpoint
+from firetree.training.checkpoint import Checkpoint
 from firetree.training.recipe import Recipe
 from firetree.training.recipe_file import read_kept_recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A run's newest whole checkpoint, with its recipe."""
+    """A checkpoint of a run, with the run's recipe."""
 
     recipe: Recipe
     data: Mapping[str, Any]
@@ -26,18 +27,29 @@ class Trained:
 
 
 def read_run(folder: Path) -> Trained:
-    """Read the folder of a run, which may still go on.
+    """Read the newest whole checkpoint of a run, which may still go on; or the one whose folder it is.
 
     Raises:
-        UserError: no run's folder, or one without a whole checkpoint.
+        UserError: no run's folder, or one without a whole checkpoint; or a checkpoint that is damaged.
     """
-    path = folder / "recipe.toml"
-    if not path.is_file():
-        raise UserError(
-            f"{folder} is no run's folder; expected one that firetree train has written"
-        )
-    recipe = read_kept_recipe(path)
+    if (folder / "recipe.toml").is_file():
+        recipe = read_kept_recipe(folder / "recipe.toml")
+        found = _newest(folder)
+    else:
+        step = folder.resolve()  # `best` is a link to it
+        path = step.parent.parent / "recipe.toml"
+        if not checkpoint.is_folder(step) or not path.is_file():
+            raise UserError(
+                f"{folder} is no run's folder; expected one that firetree train has written, or a "
+                "checkpoint in it"
+            )
+        recipe = read_kept_recipe(path)
+        found = checkpoint.read(step)
+    return Trained(recipe, found.state.data, found.model)
+
+
+def _newest(folder: Path) -> Checkpoint:
     newest, _ = checkpoint.newest(folder / "checkpoints")
     if newest is None:
         raise UserError(f"{folder} has no whole checkpoint; expected a run that has one")
-    return Trained(recipe, newest.state.data, newest.model)
+    return newest

@@ -27,6 +27,7 @@ from firetree.tasks import (
     ImageData,
     Loss,
     Measure,
+    Outcomes,
     Task,
     TaskLoader,
     build_loss,
@@ -80,6 +81,10 @@ class Worker:
     def evaluated(self) -> nn.Module:
         """The network that is evaluated: the moving average's, where there is one."""
         return self.model if self.average is None else self.average.module
+
+    def outcomes(self) -> Outcomes | None:
+        """Gathers what becomes of each test sample, where these are images with classes."""
+        return self.task.outcomes() if isinstance(self.task, ImageClassification) else None
 
     def share(self) -> None:
         """Make what is evaluated the same on all ranks, which call it together."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from textwrap import wrap
 
 from firetree.commands import tables
+from firetree.commands.text.classes import classes
 from firetree.network.units import format_bytes, format_duration, format_rate
 from firetree.output import printable
 from firetree.reporting import BucketReport, Diagnosis, Gain, LinkReport, RankReport, Stretch
@@ -49,6 +50,8 @@ def _lines(found: Diagnosis) -> str:
     blocks = [
         [headline(found)],
         [*_verdict(found)],
+        [*learning(found)],
+        classes(found),
         [f"Milliseconds of a step, by rank ({_judged(found)}):", ranks_table(found)],
         _stretches(found),
         _network(found),
@@ -85,6 +88,14 @@ def _verdict(found: Diagnosis) -> Iterator[str]:
             yield from _indented("" if k else name, sentence)
         if name == "next" and verdict.command:
             yield from _indented("", f"$ {verdict.command}", wrapped=False)
+
+
+def learning(found: Diagnosis) -> Iterator[str]:
+    """How the run learned, and what to do."""
+    if told := found.learning:
+        yield from wrap(printable(told.sentence), _WIDTH)
+        yield from _indented("next", told.advice) if told.advice else ()
+        yield from _indented("", f"$ {told.command}", wrapped=False) if told.command else ()
 
 
 def _indented(name: str, sentence: str, wrapped: bool = True) -> Iterator[str]:

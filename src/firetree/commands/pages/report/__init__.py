@@ -1,25 +1,28 @@
 """A run's report as a page: the verdict first, then pictures of its steps and links, then tables.
 
-Words and tables are HTML from here. The two pictures are drawn by `timeline.js` and `curve.js` in the
+Words and tables are HTML from here. Pictures are drawn by `timeline.js`, `curve.js` and `learning.js` in the
 page's width, from data beside them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from firetree.commands.pages import page
-from firetree.commands.pages.report import sections
+from firetree.commands.pages.report import learned, sections
+from firetree.commands.pages.report.classes import classes
 from firetree.commands.pages.report.curve import PARTS, curve
 from firetree.commands.pages.report.links import links
 from firetree.commands.pages.report.marks import legend, text
 from firetree.commands.pages.report.moments import PHASES, Moments, moments
+from firetree.confusion import read_confusions
 from firetree.errors import UserError
+from firetree.metrics import read_metrics
 from firetree.reporting import Diagnosis
 from firetree.reporting.probed import read_probe
 from firetree.reporting.rounds import rounds_of
@@ -50,16 +53,26 @@ def _file(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
+_SCRIPTS = (
+    "draw.js",
+    "timeline.js",
+    "curve.js",
+    "learning.js",
+    "confusion.js",
+    "report.js",
+)
+
+
 @cache
 def _script() -> str:
-    parts = map(_file, ("draw.js", "timeline.js", "curve.js", "report.js"))
+    parts = map(_file, _SCRIPTS)
     return f'"use strict";\n(() => {{\n{"".join(parts)}}})();'
 
 
 def _article(found: Diagnosis, trace: Trace | None) -> str:
     rounds = rounds_of(trace.ranks) if trace else None
     events = sections.happenings(found, trace.events if trace else ())
-    parts = [sections.verdict(found)]
+    parts = [sections.verdict(found), *_learned(found)]
     if found.gains:
         parts.append(_section("What a change would bring", sections.gains(found)))
     if trace:
@@ -79,6 +92,18 @@ def _article(found: Diagnosis, trace: Trace | None) -> str:
     notes = "".join(f"<li>{text(note)}</li>" for note in found.notes)
     footer = f"<footer><h2>Notes</h2><ul>{notes}</ul></footer>" if notes else ""
     return f'<article class="report is-{sections.tone(found)}">{"".join(parts)}{footer}</article>'
+
+
+def _learned(found: Diagnosis) -> Iterator[str]:
+    """How it learned and what became of each class, from its folder while that is there."""
+    evaluated, confusions = read_metrics(Path(found.run)), read_confusions(Path(found.run))
+    told = learned.verdict(found.learning) if found.learning else ""
+    if len(evaluated) > 1:
+        course = learned.course(evaluated, found.learning)
+        kinds = {name: it for name, it in learned.LINES.items() if any(course[name])}
+        told += _picture("learning", "Losses and accuracy by epoch", course, legend(kinds))
+    yield _section("How it learned", told)
+    yield _section("Classes", classes(confusions) if confusions else "")
 
 
 def _curve_kinds(told: Mapping[str, Any]) -> dict[str, str]:

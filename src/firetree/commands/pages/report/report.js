@@ -1,7 +1,8 @@
 for (const box of document.querySelectorAll(".picture")) {
   const data = JSON.parse(box.querySelector("script").textContent);
-  (box.classList.contains("timeline") ? timeline : curve)(box, data);
+  ({ timeline, curve, learning })[box.classList[1]](box, data);
 }
+for (const figure of document.querySelectorAll(".confusion")) confusion(figure);
 for (const button of document.querySelectorAll(".command button")) {
   if (!navigator.clipboard) continue;
   button.hidden = false;

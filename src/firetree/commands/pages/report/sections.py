@@ -52,15 +52,21 @@ def _next(found: Diagnosis) -> str:
     told = found.verdict
     if not (told.advice or told.command or told.gain):
         return ""
-    command = (
-        f'<div class="command"><code dir="ltr">{text(told.command)}</code>'
-        '<button type="button" hidden>Copy</button></div>'
-        if told.command
-        else ""
-    )
-    advice = f"<p>{text(told.advice)}</p>" if told.advice else ""
     gain = _gain(told.gain) if told.gain else ""
-    return f'<section class="next"><h2>Do next</h2>{advice}{command}{gain}</section>'
+    return (
+        f'<section class="next"><h2>Do next</h2>{to_do(told.advice, told.command)}{gain}</section>'
+    )
+
+
+def to_do(advice: str, command: str) -> str:
+    """What to do, and a command to copy; either may be empty."""
+    told = f"<p>{text(advice)}</p>" if advice else ""
+    if not command:
+        return told
+    return (
+        f'{told}<div class="command"><code dir="ltr">{text(command)}</code>'
+        '<button type="button" hidden>Copy</button></div>'
+    )
 
 
 def _gain(told: Gain) -> str:
