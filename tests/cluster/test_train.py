@@ -57,7 +57,7 @@ def test_four_workers_learn_the_digits_along_the_tree_and_the_report_says_how(
 
     assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 4
     assert len(list((run_dir / "trace").glob("rank-*.jsonl"))) == 4
-    assert len(list((run_dir / "checkpoints").iterdir())) == 3
+    assert len(list((run_dir / "checkpoints").glob("step-*"))) == 3
     assert list((run_dir / "tensorboard").iterdir())
 
     code, _, _ = firetree(*asked, "--resume")

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -99,9 +100,10 @@ def test_the_text_has_learning_and_classes_after_the_verdict_on_time(tmp_path: P
     marks = ["The work itself", "Over-fitted since epoch 6: the test loss rose from 0.61 to 0.94"]
     marks += ["the best was epoch 5", f"$ firetree train {tmp_path}/recipe.toml --optim.patience 3"]
     marks += ["Classes, the least recognised first", "sunflower", "Milliseconds of a step"]
-    places = [text.index(mark) for mark in marks]
+    words = " ".join(text.split())
+    places = [words.index(mark) for mark in marks]
     assert places == sorted(places)
-    assert "tulip      55%  80  dandelion, 18 of 80" in text
+    assert re.search(r"tulip +55% +80 +daisy, 18 of 80\n", text)
 
 
 def test_of_many_classes_only_the_worst_are_told(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_json_has_both(tmp_path: Path) -> None:
         "name": "tulip",
         "right": 44,
         "total": 80,
-        "taken_for": "dandelion",
+        "taken_for": "daisy",
         "taken": 18,
     }
     assert told["macro_recall"] == pytest.approx(310 / 400)
@@ -168,7 +170,7 @@ def test_a_cell_tells_its_count_to_a_finger_and_the_curve_its_losses_to_keys(
     opened: Open, tmp_path: Path
 ) -> None:
     browser = opened(page_of(trained(tmp_path)), 390)
-    assert browser.execute_script(TAP) == "sunflower, taken for daisy\n14 of 80 (17.5%)"
+    assert browser.execute_script(TAP) == "tulip, taken for daisy\n18 of 80 (22.5%)"
     told = browser.execute_script(
         "const canvas = document.querySelector('.learning .canvas'); canvas.focus();"
         "canvas.dispatchEvent(new KeyboardEvent('keydown', {key: 'Home'}));"

@@ -139,9 +139,7 @@ def _over_fitted(run: _Run, found: Course) -> str:
         return (
             f"{told}; the answers are right as often as before, and too sure ({run.last.scored})."
         )
-    return (
-        f"{told}; the best was epoch {run.best.epoch} ({run.best.scored}; last {run.last.scored})."
-    )
+    return f"{told}; the best was epoch {run.best.epoch} ({run.best.scored}; at the end {run.last.scored})."
 
 
 def _still(run: _Run, found: Course) -> str:

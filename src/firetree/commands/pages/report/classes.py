@@ -13,6 +13,8 @@ from firetree.reporting.classes import class_reports
 MOST_BARS, MOST_CELLS = 20, 30
 _MANY = 12
 """With more classes, a phone shows colours without counts."""
+_SHORT = 3
+"""Names of so many letters stand upright above their columns."""
 _SHADES_RIGHT = ((0.9, 6), (0.7, 5), (0.0, 4))
 _SHADES_WRONG = ((0.2, 0), (0.05, 1), (0.0, 2))
 """From which share of a row on a cell has which colour."""
@@ -54,7 +56,7 @@ def _bars(reports: Sequence[ClassReport]) -> str:
 def _bar(recall: float) -> str:
     return (
         f'<span class="recall"><span class="bar" role="img" aria-label="{recall:.0%}">'
-        f'<i class="k-accuracy" style="width:{100 * recall:.1f}%"></i></span> {recall:.0%}</span>'
+        f'<i class="k-accuracy" style="width:{100 * recall:.1f}%"></i></span><b>{recall:.0%}</b></span>'
     )
 
 
@@ -70,7 +72,7 @@ def _matrix(names: Sequence[str], found: Confusion) -> str:
     counts = {(label, other): count for label, other, count in found.confused}
     counts |= {(label, label): right for label, right in enumerate(found.right)}
     heads = "".join(
-        f'<th scope="col" title="{text(names[it])}">{name(names[it])}</th>' for it in shown
+        f'<th scope="col" title="{text(names[it])}"><b>{name(names[it])}</b></th>' for it in shown
     )
     rows = "".join(
         f'<tr><th scope="row" title="{text(names[a])}">{name(names[a])}</th>'
@@ -78,9 +80,11 @@ def _matrix(names: Sequence[str], found: Confusion) -> str:
         + "</tr>"
         for a in shown
     )
+    kind = " many" if len(shown) > _MANY else ""
+    kind += " short" if max(map(len, names)) <= _SHORT else ""
     of = "" if len(shown) == len(names) else f"The {len(shown)} classes with the most mistakes. "
     return (
-        f'<figure class="matrix confusion{" many" if len(shown) > _MANY else ""}">'
+        f'<figure class="matrix confusion{kind}" style="max-width:{12 + 3 * len(shown)}rem">'
         f"<figcaption>{of}Rows are what images show, columns what they are taken for.</figcaption>"
         f'<table><thead><tr><th scope="col"><span class="hidden">shown, taken for</span></th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></figure>"

@@ -41,7 +41,7 @@ function learning(box, data) {
     const [least, most] = range(names);
     const y = (value) => (top + tall * (1 - (Math.min(value, most) - least) / (most - least || 1))).toFixed(1);
     const grid = make(svg, "g", { class: "grid" });
-    for (const value of ticks(least, most, tall / 40)) {
+    for (const value of ticks(least, most, tall / 22)) {
       make(grid, "line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) });
       make(grid, "text", { x: LEFT - 6, y: Number(y(value)) + 4, "text-anchor": "end" }, told(names[0], value));
     }
