@@ -107,7 +107,7 @@ def state(run_dir: Path) -> tuple[bytes, str, Any, list[str]]:
     )
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_broken_off_after_any_checkpoint_a_run_ends_with_the_same_best(
     tmp_path: Path, ranks: int
 ) -> None:
@@ -119,7 +119,7 @@ def test_broken_off_after_any_checkpoint_a_run_ends_with_the_same_best(
         checkpoint.read(it).state.step for it in checkpoint.step_folders(broken / "checkpoints")
     ]
     assert len(steps) > 4
-    for step in steps[1:-1]:
+    for step in (steps[1], steps[-2]):
         again = shutil.copytree(broken, tmp_path / f"after-{step}", symlinks=True)
         forget_after(again, step)
         assert "resumed at step" in trained(again, *options, "--resume", ranks=ranks)

@@ -56,7 +56,8 @@ class Outcomes:
 
     def add(self, places_B: Indices, y_B: Tensor, logits_BK: Tensor) -> None:
         """A batch of this rank: where its images lie in the test split, their labels, and the answers."""
-        log_p_BK = logits_BK.log_softmax(1)
+        # A network of one's own may have more outputs than the data have classes.
+        log_p_BK = logits_BK[:, : len(self._splits.classes)].log_softmax(1)
         most_B, predicted_B = log_p_BK.max(1)
         loss_B = -log_p_BK.gather(1, y_B[:, None])[:, 0]
         columns_B = y_B, predicted_B, loss_B, most_B.exp()
@@ -110,7 +111,7 @@ class Outcomes:
         test = self._splits.test
         try:
             content = thumbnail(test.read(mistake.place))
-        except DamagedImageError:
+        except (DamagedImageError, OSError):
             content = b""
         return WorstImage(
             printable(test.name(mistake.place)),
