@@ -47,6 +47,7 @@ def build(
         length: the most symbols that a GPT can see.
         layers: blocks.
         hidden: width of the whole network.
+        dropout: probability, of embeddings too.
         fields: others that a recipe has; None keeps the default.
 
     Raises:
