@@ -17,6 +17,7 @@ from firetree.metrics import Metrics, best_of
 from firetree.reporting.thresholds import (
     ABOVE_GUESSING,
     ABOVE_NOISE,
+    BELOW_GUESSING,
     BY_CHANCE,
     LAST_PART,
     LEARNED_ALL,
@@ -78,10 +79,13 @@ def course_of(
 
 
 def _guesses(evaluated: Sequence[Metrics], confusion: Confusion) -> bool:
-    """Whether no accuracy was better than always telling one class, and none is told better than by chance."""
+    """Whether neither test images nor the training loss show more than guessing by the classes' shares does."""
     totals = [it for it in confusion.total if it]
     images, classes = sum(totals), len(totals)
     if classes < 2:
+        return False
+    guessing = -sum(it / images * math.log(it / images) for it in totals)
+    if evaluated[-1].train_loss < BELOW_GUESSING * guessing:
         return False
     accuracy = max(it.accuracy or 0.0 for it in evaluated)
     return accuracy <= _by_chance(max(totals) / images, images) and (

@@ -125,7 +125,7 @@ def _above_guessing(run: _Run, found: Course) -> str:
 
 def _nothing(run: _Run, found: Course) -> str:
     return (
-        f"Learns nothing: at best {run.best.scored}, where always telling the most frequent class has "
+        f"Learned nothing so far: at best {run.best.scored}, where always telling the most frequent class has "
         f"{found.before:.2%}."
     )
 

@@ -147,3 +147,7 @@ BY_CHANCE = 3.0
 ABOVE_GUESSING = 1.02
 """A network that has come to guess, with a loss within this of guessing's, after one above it: long steps have spoiled
 its weights. Where a rate is too low, or labels are wrong, the loss stays where it began."""
+
+BELOW_GUESSING = 0.95
+"""A network whose training loss is below this part of guessing's has learned something, if only by heart. Few test
+images may not show it."""
