@@ -12,6 +12,7 @@ from layouts import fresh
 from safetensors.torch import save_file
 from torch import Tensor
 
+from firetree.deep_compression.share import prune_and_share
 from firetree.errors import UserError
 from firetree.modelfiles import TORCHVISION, Model, as_safetensors, load_model
 from firetree.modelfiles.fire.fire import read, write
@@ -81,11 +82,16 @@ def test_a_model_survives_its_own_safetensors(tmp_path: Path) -> None:
     assert torch.equal(again.build()(x_BCHW), model.build()(x_BCHW))
 
 
-def test_a_fire_without_loss_gives_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [None, 6])
+def test_a_model_survives_a_fire(tmp_path: Path, bits: int | None) -> None:
     model = loaded(tmp_path, published("mobilenet_v3_small"))
-    again = read(write(keep_exactly(model))).expand()
+    compressed = keep_exactly(model) if bits is None else prune_and_share(model, 1.0, bits)
+    expected, again = compressed.expand(), read(write(compressed)).expand()
     assert list(again.state) == list(model.state)
-    assert all(torch.equal(again.state[name], tensor) for name, tensor in model.state.items())
+    assert all(torch.equal(again.state[name], it) for name, it in expected.state.items())
+    x_BCHW = torch.randn(2, 3, 224, 224)
+    error = again.build()(x_BCHW) - model.build()(x_BCHW)
+    assert float(error.norm()) <= (0.2 if bits else 0) * float(model.build()(x_BCHW).norm())
 
 
 @pytest.mark.parametrize("network", ["resnet18", "mobilenet_v3_small"])
