@@ -37,7 +37,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def options(name: str, run_dir: Path, steps: int) -> tuple[object, ...]:
     data = ("--data.path", "cifar10.npz") if name == "resnet" else ()
-    rate = ("--optim.rule", "constant", "--optim.lr", 0.002)
+    rate = ("--optim.rule", "constant", "--optim.lr", 5e-4)
     small = ("--optim.batch-size", 16, "--optim.steps", steps, *rate)
     return ("train", f"{name}.toml", *data, *small, "--run-dir", run_dir)
 
@@ -333,3 +333,11 @@ def test_live_objects_of_a_script_train_as_named_ones_do(mine: Path) -> None:
     code, _, err = firetree("train", mine / "one" / "recipe.toml", *resume, "--trust")
     assert code == 2
     assert "the run began with live objects of a Python session; go on by firetree.train" in err
+
+
+def test_a_run_is_not_resumed_on_other_samples(mine: Path) -> None:
+    assert run(mine / "run", *named("mine:Noisy"), steps=2)[0] == 0
+    (mine / "mine.py").write_text(OWN.replace("return 64", "return 65"))
+    code, _, err = run(mine / "run", *named("mine:Noisy"), "--resume", steps=3)
+    assert code == 2
+    assert "cannot resume: the run's data had training samples 51, these 52" in err

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from textwrap import shorten
+from typing import Any
 
 from safetensors.torch import save
 
@@ -32,7 +33,7 @@ from firetree.peers import (
 )
 from firetree.peers.reach import host_name
 from firetree.sync import gradient_bytes
-from firetree.tasks import Outcomes
+from firetree.tasks import Outcomes, Task
 from firetree.trace import Event, EventKind, StepTrace, TraceHeader, shift
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
@@ -158,7 +159,7 @@ class Journal:
             self._on_rank_0(lambda folder: folder.add_network(found))
 
     def _check_data(self, state: checkpoint.TrainingState) -> None:
-        for name, now in self._worker.task.about.items():
+        for name, now in _data(self._worker.task).items():
             if name in state.data and state.data[name] != now:
                 before = shorten(str(state.data[name]), _SHOWN, placeholder=" …")
                 raise UserError(
@@ -262,7 +263,7 @@ class Journal:
             try:
                 self._write_measured(folder, everyone)
                 state = checkpoint.TrainingState(
-                    step, asdict(self._recipe.model), worker.task.about, ranks
+                    step, asdict(self._recipe.model), _data(worker.task), ranks
                 )
                 captured = checkpoint.capture(
                     worker.model, worker.optimizer, state, worker.average, sync, parts
@@ -318,6 +319,11 @@ class _Progress:
         self.loss_sum += sum(measured.loss_sum for measured in everyone)
         self.samples += sum(step.samples for measured in everyone for step in measured.steps)
         self.duration_s += sum(step.training_s for step in everyone[0].steps)
+
+
+def _data(task: Task) -> dict[str, Any]:
+    """What a resumed run must have as before."""
+    return {**task.about, **task.account.fingerprint}
 
 
 def _reason(error: BaseException) -> str:
