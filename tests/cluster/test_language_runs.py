@@ -85,6 +85,7 @@ def test_a_resumed_run_ends_with_the_bits_of_one_never_stopped(text: Path, tmp_p
     folder = tmp_path / "run"
     asked = (*SMALL, "--data.path", text, "--run-dir", folder, "--checkpoint-steps", 7)
     asked = (*asked, "--model.dropout", 0.1, "--data.pieces", 280, "--optim.steps", 14)
+    asked = (*asked, "--evaluate-epochs", 9)  # the best evaluation has a checkpoint, too
     resumed_weights(asked, folder, step=7, steps=14, ranks=2)
 
 
