@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from safetensors.torch import load
 
 from firetree.collectives import Schedule, prove
 from firetree.collectives.schedule import SCHEDULE_VERSION
+from firetree.confusion import CONFUSION_VERSION, confusion_file, read_confusions
 from firetree.metrics import read_metrics
 from firetree.modelfiles import Preprocessing, load_model
 from firetree.modelfiles.fire.coders import CODERS
@@ -51,6 +53,7 @@ def test_todays_version_of_each_format_is_among_them() -> None:
     assert {f"{kind}-{coder}-v{VERSION}.fire" for kind, coder in fires} <= set(KNOWN)
     versions = {
         "checkpoint": STATE_VERSION,
+        "confusion": CONFUSION_VERSION,
         "network": NETWORK_VERSION,
         "plan": PLAN_VERSION,
         "probe": PROBE_VERSION,
@@ -178,6 +181,16 @@ def test_the_trace_of_version_3() -> None:
 def test_the_metrics_of_a_run() -> None:
     (metrics,) = read_metrics(RUN)
     assert (metrics.step, metrics.epoch, metrics.accuracy) == (6, 1, 0.10863509749303621)
+
+
+def test_a_confusion_of_version_1(tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "confusion-v1.json", confusion_file(tmp_path))
+    found = read_confusions(tmp_path)
+    assert found is not None
+    assert found.best is not None
+    assert found.classes == ("daisy", "dandelion", "rose", "sunflower", "tulip")
+    assert (found.newest.step, found.best.step, found.newest.confused[0]) == (12, 6, (3, 1, 5))
+    assert base64.b64decode(found.newest.worst[0].jpeg).startswith(b"\xff\xd8")
 
 
 def test_the_checkpoint_of_version_1_of_a_run() -> None:
