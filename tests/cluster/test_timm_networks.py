@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from safetensors.torch import load
 
 from firetree import models
 from firetree.errors import UserError
+from firetree.models.families import OwnModel
+from firetree.tasks import ImageData, load_images
 from firetree.training import Recipe, with_fields
+from firetree.training.own_network import build_network
 from firetree.training.recipe import check_recipe, own_names
 
 NAME = "timm:mobilenetv3_small_050"
@@ -64,6 +68,14 @@ def test_two_workers_train_it(tmp_path: Path) -> None:
     code, _, err = firetree("predict", run_dir, "nothing")
     assert code == 2
     assert f"is a run of {NAME}; expected one of" in err
+
+
+@pytest.mark.parametrize(("name", "takes"), [("resnet18", True), ("vit_tiny_patch16_224", False)])
+def test_test_images_have_another_size_where_the_network_takes_it(name: str, takes: bool) -> None:
+    task = load_images(ImageData(size=224, test_size=96), seed=0)
+    recipe = OwnModel(f"timm:{name}")
+    with nullcontext() if takes else pytest.raises(UserError, match=r"data\.test_size = 96, which"):
+        assert build_network(recipe, task).training
 
 
 def test_plan_and_inspect_know_it() -> None:

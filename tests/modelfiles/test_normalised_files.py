@@ -94,19 +94,18 @@ def test_a_model_survives_a_fire(tmp_path: Path, bits: int | None) -> None:
     assert float(error.norm()) <= (0.2 if bits else 0) * float(model.build()(x_BCHW).norm())
 
 
-@pytest.mark.parametrize("network", ["resnet18", "mobilenet_v3_small"])
-def test_onnx_answers_as_torch_does_and_is_refused_as_a_model(tmp_path: Path, network: str) -> None:
+def test_onnx_answers_as_torch_does_and_is_refused_as_a_model(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     from firetree.modelfiles.onnx_export import as_onnx
     from firetree.prediction.backends import start
 
-    model = loaded(tmp_path, published(network, size=32))
+    model = loaded(tmp_path, published("resnet18", size=32))
     small = replace(TORCHVISION, resize=32, crop=32)
     model = replace(model, preprocessing=small)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     answers = [start(it, model)(small.normalise(pixels)) for it in ("torch", "onnxruntime")]
     torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)
     (tmp_path / "model.onnx").write_bytes(as_onnx(model))
-    with pytest.raises(UserError, match=f"is {network}, whose ONNX is not read yet; expected"):
+    with pytest.raises(UserError, match="is resnet18, whose ONNX is not read yet; expected"):
         load_model(tmp_path / "model.onnx")

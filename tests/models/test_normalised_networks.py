@@ -116,14 +116,14 @@ def test_a_bottlenecks_stride_is_in_its_3x3_convolution() -> None:
 
 
 @pytest.mark.parametrize("name", NORMALISED)
-@pytest.mark.parametrize("size", [8, 31, 32, 64, 65, 224])
+@pytest.mark.parametrize("size", [8, 33, 65])
 def test_any_size_of_images_gives_logits(name: str, size: int) -> None:
     network = described(name, size, classes=7)
     assert network(torch.empty(2, 3, size, size, device="meta")).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", NORMALISED)
-@pytest.mark.parametrize(("size", "cells"), [(32, 4), (64, 8), (96, 3), (224, 7)])
+@pytest.mark.parametrize(("size", "cells"), [(32, 4), (64, 8), (96, 3)])
 def test_small_images_end_in_more_cells(name: str, size: int, cells: int) -> None:
     network = described(name, size)
     sides: list[int] = []

@@ -110,6 +110,8 @@ def build(
 
 def is_of_one_form(name: str, size: int, other_size: int) -> bool:
     """Whether `build` gives a network of this name the same layers for images of both sizes."""
+    if is_timm(name):
+        return True
     borders = (UNSTRIDED_SIZE + 1,) if name in NORMALISED else (THREE_POOL_SIZE, CLASSIC_STEM_SIZE)
     is_large_enough = min(size, other_size) >= SMALLEST_SIZE
     is_one_form = bisect(borders, size) == bisect(borders, other_size)

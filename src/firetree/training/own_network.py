@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from firetree import own_code
+from firetree.data import Splits
 from firetree.errors import UserError
 from firetree.models import total
 from firetree.models.cost import kept_buffers
@@ -15,7 +16,7 @@ from firetree.models.families import ModelRecipe, OwnModel
 from firetree.models.inputs import Inputs, call, mapped, shapes_of
 from firetree.models.outputs import tensors
 from firetree.models.timm_networks import is_timm
-from firetree.tasks import Task
+from firetree.tasks import ImageClassification, Task
 
 TRIED = 2
 """Samples with which a network is tried: batch normalisation may need more than one."""
@@ -27,8 +28,15 @@ def build_network(recipe: ModelRecipe, task: Task) -> nn.Module:
     Raises:
         UserError: a name or field that no network for this task has, or code that fails or gives none.
     """
-    if not isinstance(recipe, OwnModel) or is_timm(recipe.name):
+    if not isinstance(recipe, OwnModel):
         return task.build(asdict(recipe))
+    network = task.build(asdict(recipe)) if is_timm(recipe.name) else _own(recipe)
+    if isinstance(task, ImageClassification):
+        _check_test_size(recipe.name, network, task.splits)
+    return network
+
+
+def _own(recipe: OwnModel) -> nn.Module:
     made = own_code.make(recipe.name, recipe.arguments)
     network = made[0] if isinstance(made, tuple) and made else made  # an example may be beside it
     if not isinstance(network, nn.Module):
@@ -36,6 +44,21 @@ def build_network(recipe: ModelRecipe, task: Task) -> nn.Module:
             f"{recipe.name} gave a value of type {type(network).__name__}; expected a torch.nn.Module"
         )
     return network
+
+
+@torch.no_grad()
+def _check_test_size(name: str, network: nn.Module, splits: Splits) -> None:
+    """Refuse test images of another size than the training images' where the network does not take them."""
+    size = splits.test.size
+    if size == splits.size:
+        return
+    try:
+        network.eval()(torch.zeros(1, splits.channels, size, size))
+    except Exception as error:
+        raise UserError(
+            f"data.test_size = {size}, which {name} does not take: {own_code.one_line(error)}"
+        ) from error
+    network.train()
 
 
 @dataclass(frozen=True, slots=True)
