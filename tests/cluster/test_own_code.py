@@ -159,6 +159,9 @@ class Viewing(nn.Module):
 def wrong():
     return nn.Linear(5, 2)
 
+def few():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
+
 def nothing():
     return 7
 """
@@ -238,6 +241,16 @@ def test_a_few_more_workers_than_samples_of_the_last_step_still_agree(mine: Path
             named("mine:Noisy", "mine:wrong"),
             2,
             "mine:wrong does not take a batch of shape (2, 3): ",
+        ),
+        (
+            ("--model.name", "mine:net", "--data.name", "digits"),
+            2,
+            "does not take a batch of shape",
+        ),
+        (
+            ("--model.name", "mine:few", "--data.name", "digits"),
+            2,
+            "expected (10, 10), a score for",
         ),
         (named("mine:Noisy", "mine:nett"), 2, "has no function 'nett'; did you mean 'net'?"),
         (

@@ -19,6 +19,7 @@ from firetree.errors import UserError
 from firetree.fields import BelowOne, Fixed, Part, Share
 from firetree.models import glimpses
 from firetree.models.families import STARTING
+from firetree.tasks.losses import logits_of
 from firetree.tasks.outcomes import Outcomes
 from firetree.tasks.pretrained import Pretrained
 
@@ -163,10 +164,21 @@ class ImageClassification:
 
     def loss(self, outputs: Any, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
         weights_K = None if self.weights_K is None else self.weights_K.to(y.device)
+        if not isinstance(outputs, models.Outputs):
+            outputs = self._checked(logits_of(outputs))
         return models.summed_loss(outputs, y, label_smoothing, weights_K)
 
-    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return (outputs.argmax(1) == y).sum()
+    def _checked(self, logits: Tensor) -> Tensor:
+        """The logits of a network that may be the user's own (UserError where they lack a class)."""
+        if logits.dim() != 2 or logits.shape[1] < len(self.splits.classes):
+            raise UserError(
+                f"the network gives {tuple(logits.shape)}; expected ({len(logits)}, {len(self.splits.classes)}), a "
+                "score for each class"
+            )
+        return logits
+
+    def right(self, outputs: Any, y: Tensor) -> Tensor:
+        return (logits_of(outputs).argmax(1) == y).sum()
 
     def figures(self, loss: float) -> dict[str, float]:
         return {}

@@ -80,14 +80,18 @@ def logits_of(outputs: Any) -> Tensor:
     return logits
 
 
-def has_classes(outputs: Tensor, y: Any) -> bool:
-    """Whether outputs are scores of classes, along the last axis, and y numbers them."""
-    return (
-        isinstance(y, Tensor)
-        and not y.is_floating_point()
-        and outputs.is_floating_point()
-        and outputs.shape[:-1] == y.shape
-    )
+def scores(outputs: Tensor, y: Any) -> Tensor | None:
+    """Scores of the classes that y numbers, along the last axis; None where outputs are no such scores.
+
+    Outputs have them along the last axis, or, as PyTorch's cross-entropy has it, along the second.
+    """
+    if not isinstance(y, Tensor) or y.is_floating_point() or not outputs.is_floating_point():
+        return None
+    if outputs.shape[:-1] == y.shape:
+        return outputs
+    if outputs.dim() == y.dim() + 1 and outputs.shape[:1] + outputs.shape[2:] == y.shape:
+        return outputs.movedim(1, -1)
+    return None
 
 
 def each_mean(each: Tensor, y: Tensor) -> Tensor:
@@ -100,19 +104,15 @@ def each_mean(each: Tensor, y: Tensor) -> Tensor:
 
 def _named(name: str, arguments: dict[str, Any], outputs: Any, y: Tensor) -> Tensor:
     logits = logits_of(outputs).float()
-    if name == "cross_entropy" and has_classes(logits, y):
-        each = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none", **arguments)
-        each_B = each_mean(each.view(y.shape), y)
-    elif logits.shape != y.shape:
-        wanted = " and y numbers the classes" if name == "cross_entropy" else ""
+    if name == "cross_entropy" and (classes := scores(logits, y)) is not None:
+        each = F.cross_entropy(classes.flatten(0, -2), y.flatten(), reduction="none", **arguments)
+        return each_mean(each.view(y.shape), y).sum()
+    if logits.shape != y.shape:
         raise UserError(
             f"loss.name = {name}: the network gives {shapes_of(logits)}, and y is {shapes_of(y)} of "
-            f"{y.dtype}; expected shapes that are the same{wanted and ', or (…, classes)' + wanted}"
+            f"{y.dtype}; expected shapes that are the same"
         )
-    else:
-        target = y.to(logits.dtype)
-        each_B = LOSSES[name](logits, target, reduction="none", **arguments)
-    return _summed(each_B)
+    return _summed(LOSSES[name](logits, y.to(logits.dtype), reduction="none", **arguments))
 
 
 def _own(name: str, function: Callable[[Any, Any], Any], outputs: Any, y: Any) -> Tensor:

@@ -19,9 +19,9 @@ from firetree.documents import Count, Expect
 from firetree.errors import UserError
 from firetree.fields import Arguments, Fixed, OwnName, Part
 from firetree.models.families import STARTING
-from firetree.models.inputs import Inputs
+from firetree.models.inputs import Inputs, shapes_of
 from firetree.models.outputs import summed_loss, tensors
-from firetree.tasks.losses import build_loss, each_mean, has_classes, logits_of
+from firetree.tasks.losses import build_loss, each_mean, logits_of, scores
 from firetree.tasks.own_loader import OwnLoader, OwnSplits, example, is_iterable
 
 
@@ -95,22 +95,20 @@ class OwnTask:
     def loss(self, outputs: Any, y: Any, label_smoothing: float = 0.0) -> Tensor:
         if isinstance(outputs, models.Outputs):
             return summed_loss(outputs, y, label_smoothing)
-        if not has_classes(logits_of(outputs), y):
+        if scores(logits := logits_of(outputs), y) is None:
             raise UserError(
-                "the targets do not number classes along the last axis of what the network gives; name a "
-                "loss by loss.name, as in mse or mine:loss"
+                f"the network gives {shapes_of(logits)}, and y is {shapes_of(y)}, which numbers no classes of "
+                "it; name a loss by loss.name, as in mse or mine:loss"
             )
         return build_loss("cross_entropy", label_smoothing=label_smoothing)(outputs, y)
 
     def right(self, outputs: Any, y: Any) -> Tensor | None:
         """How many samples, or parts of them, have the right class; None where there are no classes."""
         try:
-            logits = logits_of(outputs)
+            classes = scores(logits_of(outputs), y)
         except UserError:
             return None
-        return (
-            each_mean((logits.argmax(-1) == y).float(), y).sum() if has_classes(logits, y) else None
-        )
+        return None if classes is None else each_mean((classes.argmax(-1) == y).float(), y).sum()
 
     def figures(self, loss: float) -> dict[str, float]:
         return {}

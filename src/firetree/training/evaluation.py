@@ -11,6 +11,7 @@ from firetree.metrics import Evaluation
 from firetree.models.inputs import call, mapped
 from firetree.peers import waiting
 from firetree.tasks import Outcomes
+from firetree.tasks.losses import logits_of
 from firetree.training.worker import Worker
 
 
@@ -36,7 +37,7 @@ def evaluate(worker: Worker, outcomes: Outcomes | None = None) -> Evaluation:
         if worker.measure:
             worker.measure.add(outputs, batch.y)
         if outcomes and isinstance(batch, Batch) and batch.places is not None:
-            outcomes.add(batch.places, batch.y, outputs)
+            outcomes.add(batch.places, batch.y, logits_of(outputs))
     model.train()
     with waiting():
         dist.all_reduce(totals)
