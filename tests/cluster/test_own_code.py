@@ -17,7 +17,8 @@ from safetensors.torch import load
 from firetree.metrics import read_metrics
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "own"
-NAMES = ("resnet", "gpt", "prices")
+SLOW = pytest.mark.slow
+NAMES = ("prices", pytest.param("resnet", marks=SLOW), pytest.param("gpt", marks=SLOW))
 
 
 @pytest.fixture
@@ -73,7 +74,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(own: Path, name: str) -> None:
     assert trained(name, own / "run", 30, "--workers", 2, "--resume") == whole
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", ["resnet", *(pytest.param(it, marks=SLOW) for it in ("gpt", "prices"))]
+)
 def test_plan_and_report_know_it_as_they_know_ours(own: Path, name: str) -> None:
     trained(name, own / "run", 6, "--workers", 2, "--plan", "auto")
     code, out, _ = firetree("report", own / "run", "--json")

@@ -212,11 +212,21 @@ def test_the_checkpoint_of_version_2_has_each_ranks_own_state() -> None:
         assert torch.allclose((own[0][name] + own[1][name]) / 2, mean, atol=1e-6)
 
 
-def test_a_run_goes_on(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(RUN, run)
+def resumed(name: str, folder: Path) -> tuple[int, str, str]:
+    run = folder / "run"
+    shutil.copytree(FOLDER / name, run)
     asked = ("train", str(run / "recipe.toml"), "--optim.steps", 8, "--run-dir", run, "--resume")
-    code, out, err = firetree(*asked)
+    return firetree(*asked)
+
+
+def test_a_run_goes_on(tmp_path: Path) -> None:
+    code, out, err = resumed("run-2", tmp_path)
     assert code == 0, err
     assert "resumed at step 6 of 8" in out
-    assert [metrics.step for metrics in read_metrics(run)] == [6, 8]
+    assert [metrics.step for metrics in read_metrics(tmp_path / "run")] == [6, 8]
+
+
+def test_a_run_that_held_out_other_images_than_today_is_refused(tmp_path: Path) -> None:
+    code, _, err = resumed("run", tmp_path)
+    assert code == 2
+    assert "cannot resume: the run's data had mean [0.304" in err

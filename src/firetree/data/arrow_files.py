@@ -20,7 +20,14 @@ from firetree.data.arrow_columns import Columns, find_columns
 from firetree.data.images import Dataset
 from firetree.data.split_files import SplitFiles, split_files
 from firetree.data.split_names import Split, split_of, tested_on
-from firetree.data.tables import Group, Table, dataset_of, encoded_images, features_of, table_of
+from firetree.data.tables import (
+    ImageTable,
+    RowGroup,
+    dataset_of,
+    encoded_images,
+    features_of,
+    table_of,
+)
 from firetree.errors import UserError
 from firetree.foreign import reading
 from firetree.output import printable
@@ -42,7 +49,7 @@ def read_arrow(
             chosen among by `image_column` and `label_column`.
     """
 
-    def opened(file: Path) -> Table:
+    def opened(file: Path) -> ImageTable:
         return _opened(file, image_column, label_column)
 
     return dataset_of(path, _files(path), _KIND, opened)
@@ -106,7 +113,7 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
-def _opened(path: Path, image_column: str | None, label_column: str | None) -> Table:
+def _opened(path: Path, image_column: str | None, label_column: str | None) -> ImageTable:
     with _reading(path):
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
         columns = find_columns(table.schema, path, image_column, label_column, True)
@@ -116,9 +123,9 @@ def _opened(path: Path, image_column: str | None, label_column: str | None) -> T
         return table_of(path, groups, columns, table[columns.label], features, True)
 
 
-def _group(column: pa.Array, columns: Columns) -> Group:
+def _group(column: pa.Array, columns: Columns) -> RowGroup:
     sizes = pc.fill_null(pc.binary_length(encoded_images(column, columns)), 0)
-    return Group(
+    return RowGroup(
         len(column),
         column.nbytes,
         partial(encoded_images, column, columns),

@@ -18,14 +18,14 @@ _KEY = re.compile(
 )
 
 
-class Named(Protocol):
+class NamedColumn(Protocol):
     """A column of any table."""
 
     @property
     def name(self) -> str: ...
 
 
-Column = TypeVar("Column", bound=Named)
+Column = TypeVar("Column", bound=NamedColumn)
 
 
 @dataclass(frozen=True)

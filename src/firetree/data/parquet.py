@@ -14,7 +14,14 @@ import pyarrow.parquet as pq
 from firetree.data.arrow_columns import Columns, find_columns
 from firetree.data.images import Dataset
 from firetree.data.split_files import split_files
-from firetree.data.tables import Group, Table, dataset_of, encoded_images, features_of, table_of
+from firetree.data.tables import (
+    ImageTable,
+    RowGroup,
+    dataset_of,
+    encoded_images,
+    features_of,
+    table_of,
+)
 from firetree.foreign import reading
 
 
@@ -34,7 +41,7 @@ def read_parquet(
             chosen among by `image_column` and `label_column`.
     """
 
-    def opened(file: Path) -> Table:
+    def opened(file: Path) -> ImageTable:
         return _opened(file, image_column, label_column, needs_labels)
 
     kind = "parquet file"
@@ -47,12 +54,12 @@ def _reading(path: Path) -> AbstractContextManager[None]:
 
 def _opened(
     path: Path, image_column: str | None, label_column: str | None, needs_labels: bool
-) -> Table:
+) -> ImageTable:
     with _reading(path), pq.ParquetFile(path) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
         columns = find_columns(schema, path, image_column, label_column, needs_labels)
         groups = [
-            Group(
+            RowGroup(
                 *_extent(metadata.row_group(number), columns),
                 partial(_read_group, path, number, columns, metadata),
             )

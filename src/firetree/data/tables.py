@@ -34,7 +34,7 @@ _NO_LABEL = -1
 """The label of each image in Hugging Face's test sets without labels."""
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """Rows that are read together."""
 
     rows: int
@@ -45,11 +45,11 @@ class Group(NamedTuple):
     """Bytes of each, where that is known before they are read."""
 
 
-class Table(NamedTuple):
+class ImageTable(NamedTuple):
     """A file's groups, labels and, where it has them, the names of its classes."""
 
     path: Path
-    groups: Sequence[Group]
+    groups: Sequence[RowGroup]
     labels: npt.NDArray[Any]
     class_names: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -57,12 +57,12 @@ class Table(NamedTuple):
 
 def table_of(
     path: Path,
-    groups: Sequence[Group],
+    groups: Sequence[RowGroup],
     columns: Columns,
     labels: pa.ChunkedArray | None,
     features: Any,
     needs_labels: bool,
-) -> Table:
+) -> ImageTable:
     """The table of a file.
 
     Args:
@@ -75,7 +75,7 @@ def table_of(
     """
     count = sum(group.rows for group in groups)
     if labels is None or (labels.null_count and not needs_labels):
-        return Table(path, groups, np.full(count, _NO_LABEL), (), columns.remarks)
+        return ImageTable(path, groups, np.full(count, _NO_LABEL), (), columns.remarks)
     if labels.null_count:
         index = int(np.argmax(labels.is_null().to_numpy()))
         raise UserError(f"image {index} of {path} has no label; expected one")
@@ -84,7 +84,7 @@ def table_of(
     if pa.types.is_dictionary(labels.type):
         labels = labels.cast(labels.type.value_type)
     names = _class_names(features, columns.label)
-    return Table(path, groups, labels.to_numpy(), names, columns.remarks)
+    return ImageTable(path, groups, labels.to_numpy(), names, columns.remarks)
 
 
 def encoded_images(column: pa.Array, columns: Columns) -> pa.Array:
@@ -115,7 +115,7 @@ def dataset_of(
     root: Path,
     files: SplitFiles,
     kind: str,
-    opened: Callable[[Path], Table],
+    opened: Callable[[Path], ImageTable],
     needs_labels: bool = True,
 ) -> Dataset:
     """The images of all files. A test set without labels is passed over.
@@ -152,7 +152,7 @@ def dataset_of(
     )
 
 
-def _in_order(table: Table, names: tuple[str, ...]) -> Table:
+def _in_order(table: ImageTable, names: tuple[str, ...]) -> ImageTable:
     """The table with labels that index `names`, where its own metadata have another order."""
     if not names or table.class_names in ((), names) or table.labels.dtype.kind not in "iu":
         return table
@@ -168,13 +168,13 @@ def _in_order(table: Table, names: tuple[str, ...]) -> Table:
     return table._replace(labels=labels_N)
 
 
-def _with_rows(tables: list[Table], kind: str, passed_over: Counter[str]) -> list[Table]:
+def _with_rows(tables: list[ImageTable], kind: str, passed_over: Counter[str]) -> list[ImageTable]:
     with_rows = [table for table in tables if len(table.labels)]
     passed_over[f"{kind} without rows"] += len(tables) - len(with_rows)
     return with_rows
 
 
-def _stored(root: Path, tables: list[Table]) -> Stored:
+def _stored(root: Path, tables: list[ImageTable]) -> Stored:
     groups = [group for table in tables for group in table.groups]
     group_starts = np.cumsum([0, *(group.rows for group in groups)])
     table_starts = np.cumsum([0, *(len(table.labels) for table in tables)])
