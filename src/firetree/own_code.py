@@ -1,7 +1,7 @@
 """Code of the user's own, by name: `module:function`, or a class; and live objects, as of a module `live`.
 
 A recipe is data. What it names runs only from a file beside it, or where the user trusts it; what the command
-line names itself runs always. Modules are looked for in one folder first, by default the current one.
+line names itself runs always. Modules are looked for beside the recipe, then in the current folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,9 @@ from firetree.errors import ArgumentError, UserError, nearest
 from firetree.extras import extra
 
 SEPARATOR = ":"
-LIVE = "live"
+FOLDER = "FIRETREE_CODE"
+"""The environment variable with the folder to look in first."""
+LIVE = "firetree.live"
 """The module of objects that a Python session has handed to the workers of a run."""
 
 
@@ -31,13 +34,8 @@ def is_own(name: str) -> bool:
 
 
 def look_in(folder: Path) -> None:
-    """Look for modules in this folder too, here and in the processes that this one starts."""
-    text = str(folder.resolve())
-    if text not in sys.path:
-        sys.path.insert(0, text)
-        os.environ["PYTHONPATH"] = os.pathsep.join(
-            filter(None, (text, os.environ.get("PYTHONPATH")))
-        )
+    """Look for modules in this folder first, here and in the processes that this one starts."""
+    os.environ[FOLDER] = str(folder.resolve())
 
 
 def check_beside(names: Mapping[str, str], recipe: Path) -> None:
@@ -67,9 +65,14 @@ def load(name: str) -> Any:
     module = _import(module_name)
     found = getattr(module, own_name, None)
     if found is None:
-        known = [name for name, value in vars(module).items() if callable(value)]
+        known = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", "") == module_name
+        ]
         end = nearest(own_name, known) if known else "; it has no functions at all"
-        raise UserError(f"module '{module_name}' has no function '{own_name}'{end}")
+        where = getattr(module, "__file__", None)
+        raise UserError(f"module '{module_name}' has no function '{own_name}'{end} ({where})")
     return found
 
 
@@ -101,7 +104,7 @@ def pack(objects: Mapping[str, Any]) -> str:
     Raises:
         UserError: one of them cannot leave this process.
     """
-    with extra(LIVE, "hand live objects to workers"):
+    with extra("live", "hand live objects to workers"):
         import cloudpickle
     for name, value in objects.items():
         try:
@@ -112,7 +115,7 @@ def pack(objects: Mapping[str, Any]) -> str:
 
 
 def unpack(text: str) -> None:
-    """Have what the parent process has packed as `live:NAME`."""
+    """Have what the parent process has packed as `firetree.live:NAME`."""
     import cloudpickle  # which the parent process has
 
     module = ModuleType(LIVE)
@@ -131,8 +134,17 @@ def source_checksum(name: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The kind of an error, and what it says."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """The kind of an error, what it says, and where in the user's own files it was raised."""
+    own = [it for it in traceback.extract_tb(error.__traceback__) if _is_users(it.filename)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither a library's nor ours."""
+    path = Path(file)
+    libraries = (Path(__file__).parent, Path(os.__file__).parent, Path(sys.prefix))
+    return path.is_absolute() and not any(path.is_relative_to(it) for it in libraries)
 
 
 def _checked(module: str) -> str:
@@ -143,10 +155,12 @@ def _checked(module: str) -> str:
 
 def _import(name: str) -> ModuleType:
     _checked(name)
-    if (directory := os.getcwd()) not in sys.path:
-        sys.path.insert(0, directory)
+    folders = [folder for folder in (os.environ.get(FOLDER), os.getcwd()) if folder]
+    for folder in reversed(folders):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if name == LIVE:
             raise UserError(
@@ -155,9 +169,22 @@ def _import(name: str) -> ModuleType:
             ) from error
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UserError(
-                f"no module '{name}' in {directory} or among the installed packages; expected "
+                f"no module '{name}' in {' or '.join(folders)} or among the installed packages; expected "
                 "module:function, as in my_network:build"
             ) from error
         raise UserError(f"module '{name}' could not be imported: {one_line(error)}") from error
     except (Exception, SystemExit) as error:
         raise UserError(f"module '{name}' could not be imported: {one_line(error)}") from error
+    _check_file(module, name, folders)
+    return module
+
+
+def _check_file(module: ModuleType, name: str, folders: Sequence[str]) -> None:
+    """Refuse another module than the one in the first folder that has one of this name."""
+    files = [Path(folder, *name.split(".")).with_suffix(".py") for folder in folders]
+    own = next((file for file in files if file.is_file()), None)
+    found = getattr(module, "__file__", None)
+    if own and (found is None or not own.samefile(found)):
+        raise UserError(
+            f"'{name}' is the module {found or 'of Python itself'}, not {own}; rename the file"
+        )

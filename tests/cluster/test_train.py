@@ -70,6 +70,7 @@ def steps_recipe(algorithm: str) -> Recipe:
     return replace(
         recipe,
         model=replace(recipe.model, dropout=0.0),
+        optim=replace(recipe.optim, lr=0.05),
         sync=replace(recipe.sync, algorithm=algorithm),
     )
 

@@ -149,6 +149,7 @@ def test_weights_for_other_images_than_the_input_has_are_refused(
         load(tmp_path, squeezenet_v1_1(state, side=64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("node", "told", "message"),
     [

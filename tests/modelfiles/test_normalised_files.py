@@ -94,6 +94,7 @@ def test_a_model_survives_a_fire(tmp_path: Path, bits: int | None) -> None:
     assert float(error.norm()) <= (0.2 if bits else 0) * float(model.build()(x_BCHW).norm())
 
 
+@pytest.mark.slow
 def test_onnx_answers_as_torch_does_and_is_refused_as_a_model(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")

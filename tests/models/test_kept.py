@@ -14,6 +14,7 @@ from firetree.models.timing import measure
 from firetree.models.workload import kept_workload, load_workload
 
 
+@pytest.mark.slow
 def test_each_network_is_kept_as_torch_builds_it() -> None:
     kept = json.loads(FILE.read_text(encoding="utf-8"))
     assert tuple(kept) == models.names()

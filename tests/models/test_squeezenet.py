@@ -230,6 +230,7 @@ def test_what_no_network_can_have_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_the_small_network_learns_digits_from_scratch() -> None:
     digits = read_digits().train
     x_BCHW = torch.tensor(digits.array_NHWC).float().view(-1, 1, 8, 8)

@@ -126,9 +126,13 @@ def once_imported(name: str, then: Callable[[], object]) -> None:
 
 
 def failure_of(error: BaseException) -> str | None:
-    """What a trace says of the error that ends a script; None where it ends as it should."""
+    """What a trace says of the error that ends a script; None where it ends as it should, or was interrupted."""
+    if isinstance(error, KeyboardInterrupt):
+        return None
     if not isinstance(error, SystemExit):
-        return f"{type(error).__name__}: {error}"
+        # torch adds the stack of a callback in Python.
+        said = str(error).partition("\n\nAt:\n")[0]
+        return f"{type(error).__name__}: {' '.join(said.split())}"
     if error.code and error.__context__:  # as where torch.multiprocessing has passed an error on
         return failure_of(error.__context__)
     return f"it exited with {error.code}" if error.code else None

@@ -36,7 +36,7 @@ from firetree.reporting.stretches import Segment, judged, segments_of, stretch, 
 from firetree.reporting.thresholds import FAULT_FIRST, PAUSE_SHARE, SPECIFIC_SHARE
 from firetree.reporting.values import Diagnosis, RankReport, Verdict
 from firetree.reporting.words import Scene, percent, verdict_of
-from firetree.trace import RankTrace, Trace, read_trace
+from firetree.trace import SHARDED, RankTrace, Trace, read_trace
 
 
 @overload
@@ -283,7 +283,8 @@ class _Case:
         recorded = {len(traced.steps) for traced in self._trace.ranks}
         if len(recorded) > 1:
             yield f"steps that not all ranks recorded are left out: {max(recorded) - len(self._rounds.steps)}"
-        if (share := buffers_share(self._now)) >= SPECIFIC_SHARE:
+        of_ddp = self._stretches[self._judged].algorithm != SHARDED
+        if of_ddp and (share := buffers_share(self._now)) >= SPECIFIC_SHARE:
             yield (
                 f"ranks wait {percent(share)} of a step for rank 0's buffers, before each forward pass; where "
                 "they may differ: DistributedDataParallel(…, broadcast_buffers=False)"

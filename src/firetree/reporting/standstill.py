@@ -137,13 +137,14 @@ def standstill_verdict(found: Standstill, hosts: Hosts) -> Verdict:
             f"The run ended at step {found.step}: {hosts.all_called(ranks)} failed: {found.error}."
         )
         return Verdict(kind, culprit, begun(sentence), 1.0, tuple(why), _ON_ERROR)
-    elif kind == "death":
-        sentence = f"The run ended at step {found.step}: {hosts.all_called(ranks)} did not arrive."
     else:
-        sentence = (
-            f"The run stands at step {found.step}: {hosts.all_called(ranks)} did not arrive, "
-            f"{_DOING[found.missing[0].doing]}{_since(found.missing[0])}."
-        )
+        ends = "ended" if found.failed else "stands"
+        sentence = f"The run {ends} at step {found.step}: {hosts.all_called(ranks)} did not arrive"
+        # One that was seen to be somewhere for so long was alive, whatever ended the others' wait.
+        if kind == "hang" or found.missing[0].since_s >= HANG_S:
+            kind, doing = "hang", f"{_DOING[found.missing[0].doing]}{_since(found.missing[0])}"
+            sentence += f", {doing}"
+        sentence += "."
     return Verdict(kind, culprit, begun(sentence), 1.0, tuple(why), _ADVICE[kind], _COMMAND[kind])
 
 

@@ -38,7 +38,7 @@ from firetree.training.progress import Lines, Watcher, relayed
 
 
 def train(
-    recipe: Recipe | str | PathLike[str],
+    recipe: Recipe | str | PathLike[str] | None = None,
     *,
     workers: int = 1,
     run_dir: str | PathLike[str] | None = None,
@@ -62,7 +62,8 @@ def train(
     several machines, start the command `firetree train` by torchrun, srun or mpirun.
 
     Args:
-        recipe: a ready recipe's name, a TOML file, or a `Recipe`.
+        recipe: a ready recipe's name, a TOML file, or a `Recipe`; by default one whose fields have their
+            defaults, for live objects.
         workers: how many processes train.
         run_dir: the run's folder; by default `runs/RECIPE-TIME`.
         plan: a `Plan`, its file, or `"auto"` to probe, plan, and plan anew when links change. Replaces
@@ -102,6 +103,7 @@ def train(
             f"this process is rank {rank_info.rank} of {rank_info.world_size} that others started; start the "
             "command firetree train so, or call firetree.train in a process of its own"
         )
+    recipe = recipe or Recipe()
     name = "run" if isinstance(recipe, Recipe) else Path(recipe).stem
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust)
     found = with_fields(found, fields or {})

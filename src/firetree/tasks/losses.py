@@ -83,15 +83,16 @@ def logits_of(outputs: Any) -> Tensor:
 def scores(outputs: Tensor, y: Any) -> Tensor | None:
     """Scores of the classes that y numbers, along the last axis; None where outputs are no such scores.
 
-    Outputs have them along the last axis, or, as PyTorch's cross-entropy has it, along the second.
+    Outputs have them along the last axis, or, as PyTorch's cross-entropy has it, along the second. Where both
+    may be, images have them along the second, and sequences along the last.
     """
     if not isinstance(y, Tensor) or y.is_floating_point() or not outputs.is_floating_point():
         return None
-    if outputs.shape[:-1] == y.shape:
-        return outputs
-    if outputs.dim() == y.dim() + 1 and outputs.shape[:1] + outputs.shape[2:] == y.shape:
+    last = outputs.shape[:-1] == y.shape
+    second = outputs.dim() == y.dim() + 1 and outputs.shape[:1] + outputs.shape[2:] == y.shape
+    if second and (outputs.dim() > 3 or not last):
         return outputs.movedim(1, -1)
-    return None
+    return outputs if last else None
 
 
 def each_mean(each: Tensor, y: Tensor) -> Tensor:
@@ -105,12 +106,18 @@ def each_mean(each: Tensor, y: Tensor) -> Tensor:
 def _named(name: str, arguments: dict[str, Any], outputs: Any, y: Tensor) -> Tensor:
     logits = logits_of(outputs).float()
     if name == "cross_entropy" and (classes := scores(logits, y)) is not None:
+        most = int(y.max()) if y.numel() else 0
+        if most >= classes.shape[-1]:
+            raise UserError(
+                f"the network gives {classes.shape[-1]} scores, and y has class {most}; expected classes from 0 "
+                f"to {classes.shape[-1] - 1}"
+            )
         each = F.cross_entropy(classes.flatten(0, -2), y.flatten(), reduction="none", **arguments)
         return each_mean(each.view(y.shape), y).sum()
     if logits.shape != y.shape:
         raise UserError(
             f"loss.name = {name}: the network gives {shapes_of(logits)}, and y is {shapes_of(y)} of "
-            f"{y.dtype}; expected shapes that are the same"
+            f"{y.dtype}; expected shapes that are the same, as by outputs[:, 0] or y[:, None]"
         )
     return _summed(LOSSES[name](logits, y.to(logits.dtype), reduction="none", **arguments))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from heapq import nsmallest
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,7 +70,7 @@ class Outcomes:
         columns = -losses_B, places_B, labels_B, answers_B, np.nan_to_num(told[3])
         wrong_B = labels_B != answers_B
         mistakes = zip(*(column[wrong_B].tolist() for column in columns), strict=True)
-        self._worst = nsmallest(MOST_WORST, [*self._worst, *map(_Mistake._make, mistakes)])
+        self._worst = nsmallest(MOST_WORST, [*self._worst, *starmap(_Mistake, mistakes)])
 
     def gathered(self, step: int, epoch: int) -> Confusion | None:
         """The outcomes of all ranks, on rank 0; all call it together. Elsewhere None.
@@ -88,7 +89,7 @@ class Outcomes:
             tuple(right_K.tolist()),
             tuple(total_K.tolist()),
             _pairs(confused_MK, rows_M),
-            tuple(self._shown(_Mistake._make(it)) for it in worst),
+            tuple(self._shown(_Mistake(*it)) for it in worst),
         )
 
     def _counts(self) -> Indices:

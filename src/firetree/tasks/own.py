@@ -96,9 +96,10 @@ class OwnTask:
         if isinstance(outputs, models.Outputs):
             return summed_loss(outputs, y, label_smoothing)
         if scores(logits := logits_of(outputs), y) is None:
+            kind = shapes_of(y) or f"a value of type {type(y).__name__}"
             raise UserError(
-                f"the network gives {shapes_of(logits)}, and y is {shapes_of(y)}, which numbers no classes of "
-                "it; name a loss by loss.name, as in mse or mine:loss"
+                f"the network gives {shapes_of(logits)}, and y is {kind}, which numbers no classes of it; name a "
+                "loss by loss.name, as in mse or mine:loss"
             )
         return build_loss("cross_entropy", label_smoothing=label_smoothing)(outputs, y)
 

@@ -298,7 +298,9 @@ class Journal:
     def _add_damaged(self, damaged: dict[str, str]) -> None:
         for name in damaged.keys() - self._damaged:
             self._damaged.add(name)
-            self.say(f"skipped damaged image {name}: {damaged[name]} ({len(self._damaged)} so far)")
+            kind = self._worker.task.account.samples.removesuffix("s")
+            what = name if kind in name else f"{kind} {name}"
+            self.say(f"skipped damaged {what}: {damaged[name]} ({len(self._damaged)} so far)")
         self._worker.loader.note_damaged(damaged)
 
     def say(self, text: str) -> None:

@@ -92,7 +92,7 @@ def try_out(name: str, network: nn.Module, example: Inputs) -> Tried:
         return Tried(False, _pass(network, example, torch.contiguous_format))
     except Exception as error:
         raise UserError(
-            f"{name} does not take a batch of shape {shapes_of(example)}: {own_code.one_line(error)}"
+            f"{name} fails on a batch of shape {shapes_of(example)}: {own_code.one_line(error)}"
         ) from error
 
 

@@ -97,10 +97,11 @@ class RunFolder:
                 f"run folder {self.path} holds a run already; resume it, or choose another"
             )
         before = read_kept_recipe(earlier)
-        changed = []
+        changed, has_begun = [], bool(checkpoint.step_folders(self._checkpoints))
         for field, old, new, is_fixed in field_changes(before, recipe):
             # Which weights are zero already follows from a sparse run's own schedule.
-            if is_fixed or (before.sparse.density and field.startswith("sparse.")):
+            is_fixed |= before.sparse.density is not None and field.startswith("sparse.")
+            if is_fixed and has_begun:
                 raise UserError(
                     f"cannot resume {self.path}: it has {field} = {old!r}, this recipe {new!r}; "
                     "use the same value, or choose another folder"

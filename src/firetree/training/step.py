@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from firetree import models
+from firetree import models, own_code
+from firetree.errors import RunFailedError, UserError
 from firetree.models.cost import kept_buffers
 from firetree.models.inputs import call, mapped
 from firetree.observing.layers import BucketLayers, LayerNames
@@ -124,12 +126,24 @@ def _compute_gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
 
 def _sum_losses(worker: Worker, batch: TaskBatch) -> Tensor:
     with worker.arithmetic.autocast(worker.device):
-        outputs = call(worker.forward, batch.x)
+        outputs = _outputs(worker, batch)
     if not batch.count:
         return models.total(outputs) * 0
     # Other losses than a task's own have no smoothing.
     smoothing = worker.recipe.optim.label_smoothing
     return worker.loss(outputs, batch.y, *([smoothing] if smoothing else []))
+
+
+def _outputs(worker: Worker, batch: TaskBatch) -> Any:
+    """What the network gives; where code of the user's own fails, RunFailedError says where."""
+    try:
+        return call(worker.forward, batch.x)
+    except UserError:
+        raise
+    except Exception as error:
+        if not own_code.is_own(name := worker.recipe.model.name):
+            raise
+        raise RunFailedError(f"{name} failed: {own_code.one_line(error)}") from error
 
 
 def _add_gradients(loss: Tensor, count: float) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from firetree.wires.tcp_info import TcpInfo, read_tcp_info
 
+_INTERNET = socket.AF_INET, socket.AF_INET6
+
 Ends = tuple[str, str]
 """A connection's own address and the other end's, such as `10.0.0.1:4455`."""
 
@@ -21,9 +23,10 @@ def own_connections() -> Iterator[tuple[Ends, TcpInfo]]:
     owner closes.
     """
     for descriptor in _sockets():
-        borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptor)
+        # Its family is asked for: an address of another one would be read cut off.
+        borrowed = socket.socket(fileno=descriptor)
         try:
-            info = read_tcp_info(borrowed)
+            info = read_tcp_info(borrowed) if borrowed.family in _INTERNET else None
             if info is not None:
                 yield (_text(borrowed.getsockname()), _text(borrowed.getpeername())), info
         except OSError:
