@@ -21,6 +21,8 @@ from firetree.training import load_recipe, with_fields
 from firetree.training.step import settle, train_step
 from firetree.training.worker import build_worker, load_task
 
+pytestmark = pytest.mark.slow
+
 LINE = "The quick,brown«fx»jmpsélazydg!0123456789\n"
 """Nearly every byte says which is next."""
 SMALL = (

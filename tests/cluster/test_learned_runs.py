@@ -17,6 +17,8 @@ from firetree.metrics import read_metrics
 from firetree.reporting import report
 from firetree.training import checkpoint, read_run
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--model.base-e", 8, "--model.incr-e", 4, "--optim.batch-size", 32)
 
 
@@ -37,7 +39,6 @@ def few(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_forty_images_are_learned_by_heart_and_the_best_checkpoint_stays(
     tmp_path: Path, few: Path
 ) -> None:
@@ -73,7 +74,6 @@ def test_a_rate_too_high_is_told(tmp_path: Path, rate: float, clip: object, code
     assert found.command.endswith(f"--optim.lr {rate / 10:g}")
 
 
-@pytest.mark.slow
 def test_a_healthy_run_gives_no_alarm(tmp_path: Path) -> None:
     trained(tmp_path / "run", "--optim.epochs", 6)
     found = report(tmp_path / "run").learning
@@ -81,7 +81,6 @@ def test_a_healthy_run_gives_no_alarm(tmp_path: Path) -> None:
     assert found.kind in ("steady", "still_learning"), found
 
 
-@pytest.mark.slow
 def test_two_workers_tell_of_classes_what_one_tells(tmp_path: Path) -> None:
     told = []
     for ranks in (1, 2):
@@ -110,7 +109,6 @@ def state(run_dir: Path) -> tuple[bytes, str, Any, list[str]]:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_broken_off_after_any_checkpoint_a_run_ends_with_the_same_best(
     tmp_path: Path, ranks: int
@@ -130,7 +128,6 @@ def test_broken_off_after_any_checkpoint_a_run_ends_with_the_same_best(
         assert state(again)[:3] == state(whole)[:3]
 
 
-@pytest.mark.slow
 def test_the_best_can_be_given_wherever_a_run_can(tmp_path: Path) -> None:
     run_dir, best = tmp_path / "run", tmp_path / "run" / "checkpoints" / "best"
     trained(run_dir, *TINY, "--optim.epochs", 3)

@@ -11,6 +11,8 @@ from safetensors.torch import load
 
 from firetree.modelfiles import load_model
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("train", "digits", "--optim.rule", "constant", "--optim.lr", 0.01)
 MIXED = ("--data.mixup", 0.4, "--data.cutmix", 1, "--data.erase", 0.2, "--data.rand-augment", 2)
 
@@ -62,7 +64,6 @@ def test_two_workers_train_on_the_mixtures_of_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_a_resumed_run_of_mixtures_ends_with_the_same_bits(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     asked = (*DIGITS, *MIXED, "--optim.steps", 40, "--checkpoint-steps", 20, "--run-dir", run_dir)

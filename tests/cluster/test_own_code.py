@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +201,7 @@ def named(data: str, net: str = "mine:net") -> tuple[object, ...]:
     return ("--model.name", net, "--data.name", data)
 
 
-@pytest.mark.parametrize("data", ["mine:Noisy", "mine:streams"])
+@pytest.mark.parametrize("data", ["mine:Noisy", pytest.param("mine:streams", marks=SLOW)])
 def test_random_samples_are_the_same_for_any_number_of_workers_and_after_a_resume(
     mine: Path, data: str
 ) -> None:
@@ -333,51 +331,6 @@ def test_code_that_changes_is_told_on_resume(mine: Path) -> None:
     (mine / "mine.py").write_text(OWN + "\nmore = 1\n")
     _, out, _ = run(mine / "run", *named("mine:Noisy"), "--resume", steps=3)
     assert "changed since the run began: the source of mine:net, mine:Noisy" in out
-
-
-LIVE = """
-import sys
-import torch
-from torch import nn
-import firetree
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(3, 1)
-    def forward(self, x):
-        return self.layer(x)
-
-torch.manual_seed(0)
-x = torch.rand(80, 3)
-objects = dict(
-    model=Net(),
-    data=torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)),
-    loss=lambda outputs, y: ((outputs - y) ** 2).mean(),
-)
-folder, steps, workers, resume = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), "resume" in sys.argv
-run = firetree.train(
-    firetree.Recipe(), **objects, workers=workers, run_dir=folder, resume=resume,
-    fields={"optim.steps": steps, "optim.batch_size": 8, "optim.rule": "constant"},
-)
-objects["model"].load_state_dict(run.weights())
-"""
-
-
-@pytest.mark.slow
-def test_live_objects_of_a_script_train_as_named_ones_do(mine: Path) -> None:
-    (mine / "script.py").write_text(LIVE)
-    for given in ("one 6 1", "two 6 2", "parts 3 1", "parts 6 1 resume"):
-        command = [sys.executable, "script.py", *given.split()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-        assert (done.returncode, done.stderr) == (0, "")
-    one, two = (load(last_weights(mine / name)) for name in ("one", "two"))
-    torch.testing.assert_close(two["layer.weight"], one["layer.weight"], rtol=1e-4, atol=1e-4)
-    assert last_weights(mine / "parts") == last_weights(mine / "one")
-    resume = ("--resume", "--optim.steps", 8, "--run-dir", mine / "one")
-    code, _, err = firetree("train", mine / "one" / "recipe.toml", *resume, "--trust")
-    assert code == 2
-    assert "the run began with live objects of a Python session; go on by firetree.train" in err
 
 
 def test_code_beside_a_recipe_goes_before_that_of_the_current_folder(mine: Path) -> None:
