@@ -46,7 +46,9 @@ def test_each_block_has_a_language_and_each_comment_a_meaning(page: str) -> None
 
 
 TAKES_LONG = {
-    **dict.fromkeys(("docs/training.md", "docs/why-slower.md"), pytest.mark.slow),
+    **dict.fromkeys(
+        ("docs/training.md", "docs/language-models.md", "docs/why-slower.md"), pytest.mark.slow
+    ),
     **{f"by_{name}.py": pytest.mark.slow for name in ("lightning", "accelerate", "trainer")},
 }
 
@@ -94,7 +96,9 @@ def in_a_users_script(code: str, folder: Path) -> None:
     model(torch.ones(4, 8)).sum().backward()
 
 
-@pytest.mark.parametrize("page", pages_with(""))
+@pytest.mark.parametrize(
+    "page", [pytest.param(it, marks=TAKES_LONG.get(it, ())) for it in pages_with("")]
+)
 def test_commands_run_in_order(page: str, here: Path, commands: dict[str, str]) -> None:
     run_shell(page, here, commands, needs_root=False)
 

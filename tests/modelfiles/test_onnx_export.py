@@ -35,6 +35,7 @@ def test_onnxruntime_answers_as_torch_does(path: Path) -> None:
     same_answers(load_model(path), batch=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "fields"),
     [
