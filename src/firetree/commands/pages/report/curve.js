@@ -125,10 +125,9 @@ function curve(box, data) {
   }
 
   function key(pressed) {
-    const next = { ArrowLeft: at === null ? count - 1 : at - 1, ArrowRight: at === null ? 0 : at + 1, Home: 0, End: count - 1 };
-    if (!(pressed in next)) return false;
-    hold(Math.min(Math.max(next[pressed], 0), count - 1));
-    return true;
+    const next = led(pressed, at, count);
+    if (next !== null) hold(next);
+    return next !== null;
   }
 
   picture(box, { draw, point, key, leave });

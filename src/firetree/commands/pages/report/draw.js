@@ -64,6 +64,12 @@ function tooltip(canvas) {
   };
 }
 
+/* Where an arrow key, Home or End leads from `at`, of `count` places; null for any other key. */
+function led(pressed, at, count) {
+  const next = { ArrowLeft: at === null ? count - 1 : at - 1, ArrowRight: at === null ? 0 : at + 1, Home: 0, End: count - 1 };
+  return pressed in next ? Math.min(Math.max(next[pressed], 0), count - 1) : null;
+}
+
 /* A box that is drawn anew whenever its width changes, and that pointer and keys can enter. */
 function picture(box, { draw, point, key, leave }) {
   const canvas = add(box, "div", "canvas");
