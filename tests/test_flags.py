@@ -16,7 +16,7 @@ EXPECTED = {
     "reporting/standstill.py": {"--pid"},  # py-spy's
     # What a report tells its reader to type; test_diagnosis_commands has it parsed.
     "reporting/again.py": {"--sync", "--compression", "--plan", "--sync.compression"},
-    "reporting/learning.py": {"--optim.", "--find-lr", "--optim.patience"},
+    "reporting/learning.py": {"--optim.", "--find-lr", "--optim.patience", "--trust"},
 }
 
 

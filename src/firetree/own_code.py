@@ -1,4 +1,4 @@
-"""Code of the user's own, by name: `module:function`, or a class; and live objects, as of a module `live`.
+"""Code of the user's own, by name: `module:function`, or a class; and live objects of a Python session.
 
 A recipe is data. What it names runs only from a file beside it, or where the user trusts it; what the command
 line names itself runs always. Modules are looked for beside the recipe, then in the current folder.
@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from firetree.errors import ArgumentError, UserError, nearest
 from firetree.extras import extra
 
 SEPARATOR = ":"
+TIMM = "timm:"
 FOLDER = "FIRETREE_CODE"
 """The environment variable with the folder to look in first."""
 LIVE = "firetree.live"
@@ -31,6 +32,11 @@ LIVE = "firetree.live"
 def is_own(name: str) -> bool:
     """Whether a name is one of the user's own code."""
     return SEPARATOR in name
+
+
+def is_timm(name: str) -> bool:
+    """Whether a name is that of a network of timm, which is no code of the user's own."""
+    return name.startswith(TIMM)
 
 
 def look_in(folder: Path) -> None:
@@ -46,12 +52,14 @@ def check_beside(names: Mapping[str, str], recipe: Path) -> None:
         recipe: the file of the recipe.
     """
     for field, name in names.items():
+        if name.startswith(LIVE):  # which is no file's
+            continue
         above = recipe.parent.joinpath(*_checked(name.partition(SEPARATOR)[0]).split("."))
         if not above.with_suffix(".py").is_file() and not (above / "__init__.py").is_file():
             raise ArgumentError(
                 "trust",
-                f"is not given, and {recipe} has {field} = '{name}', code that is not beside it; expected the "
-                f"file {above.with_suffix('.py')}, or to be told that the code can be trusted",
+                f"is not given, and {recipe} has {field} = '{name}', code that is not beside it; put "
+                f"{above.with_suffix('.py')} there, or give it if you know that code",
             )
 
 
@@ -88,7 +96,18 @@ def make(name: str, arguments: Mapping[str, Any]) -> Any:
     return run(name, partial(function, **arguments))
 
 
-def run(name: str, function: Any) -> Any:
+def function_of(name: str, arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function of this name with these arguments filled in, or what the class of this name makes of them.
+
+    Raises:
+        UserError: as `load`, or the class fails; when it is called, as `run`.
+    """
+    found = load(name)
+    function = make(name, arguments) if isinstance(found, type) else partial(found, **arguments)
+    return lambda *given: run(name, partial(function, *given))
+
+
+def run(name: str, function: Callable[[], Any]) -> Any:
     """What a function of the user's gives (UserError, which names it, where it fails)."""
     try:
         return function()

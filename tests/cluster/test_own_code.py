@@ -12,7 +12,9 @@ import torch
 from command import firetree, kill_whole_job, last_weights, start
 from safetensors.torch import load
 
+from firetree.errors import UserError
 from firetree.metrics import read_metrics
+from firetree.runs import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "own"
 SLOW = pytest.mark.slow
@@ -322,6 +324,8 @@ def test_a_recipe_runs_code_beside_it_and_no_other(mine: Path) -> None:
         "--trust is not given, and far/mine.toml has model.name = 'mine:net', code that is" in err
     )
     assert firetree("train", "far/mine.toml", *steps, "--trust", "--run-dir", "trusted")[0] == 0
+    with pytest.raises(UserError, match=r"trust is not given, and trusted/recipe\.toml has model"):
+        Run("trusted").resume()
 
 
 def test_code_that_changes_is_told_on_resume(mine: Path) -> None:

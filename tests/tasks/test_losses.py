@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ def numbered(*shape: int) -> Tensor:
 def test_a_loss_is_pytorchs_mean_times_the_samples(name: str, shape: tuple[int, ...]) -> None:
     outputs, y = drawn(*shape), drawn(*shape).sigmoid()
     expected = LOSSES[name](outputs, y) * 6
-    torch.testing.assert_close(build_loss(name)(outputs, y), expected)
+    torch.testing.assert_close(build_loss(name, {})(outputs, y), expected)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_classes_are_along_the_last_axis_or_the_second(
     outputs: Tensor, y: Tensor, as_pytorch: tuple[int, ...]
 ) -> None:
     expected = F.cross_entropy(outputs.permute(as_pytorch), y) * 6
-    torch.testing.assert_close(build_loss("cross_entropy")(outputs, y), expected)
+    torch.testing.assert_close(build_loss("cross_entropy", {})(outputs, y), expected)
     found = scores(outputs, y)
     assert found is not None
     assert found.shape == (*y.shape, 4)
@@ -53,7 +55,7 @@ def test_a_sample_counts_as_one_however_many_answers_it_is_asked_for() -> None:
     y[0, 1:] = -100
     each = F.cross_entropy(outputs.movedim(-1, 1), y, reduction="none")
     expected = each[0, 0] + each[1].mean()
-    torch.testing.assert_close(build_loss("cross_entropy")(outputs, y), expected)
+    torch.testing.assert_close(build_loss("cross_entropy", {})(outputs, y), expected)
 
 
 @pytest.mark.parametrize(
@@ -66,4 +68,21 @@ def test_shapes_that_pytorch_would_stretch_are_refused(
     with pytest.raises(
         UserError, match=r"and y is \(6,\) of torch.float32; expected shapes that are"
     ):
-        build_loss(name)(outputs, y)
+        build_loss(name, {})(outputs, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("mse", {"reduction": "sum"}, "loss.arguments has reduction; leave it out"),
+        ("cross_entropy", {"ignore_index": 0}, "answers that do not count are targets of -100"),
+        ("cross_entropy", {"delat": 1}, "loss.name = cross_entropy failed: TypeError"),
+        ("cross_entropy", {}, "gives 4 scores, and y has class 7; expected classes from 0 to 3"),
+    ],
+)
+def test_what_pytorch_does_not_take_is_refused(
+    name: str, arguments: dict[str, Any], message: str
+) -> None:
+    y = torch.tensor([0, 1, 2]) if arguments else torch.tensor([0, 7, -100])
+    with pytest.raises(UserError, match=message):
+        build_loss(name, arguments)(drawn(3, 4), y)

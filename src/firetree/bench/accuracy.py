@@ -22,7 +22,7 @@ from firetree.planning.compressions import parse_compression
 from firetree.progress import Progress, log
 from firetree.sync import check_algorithm
 from firetree.trace import RankTrace, StepTrace, read_trace
-from firetree.training import AUTO, Recipe, load_recipe, recipe_toml, with_fields
+from firetree.training import AUTO, Recipe, load_recipe, read_recipe, recipe_toml, with_fields
 from firetree.training.apart import job_command, log_of
 
 _TARGET = "optim.target_accuracy"
@@ -163,7 +163,7 @@ def _beside(folder: Path, kind: str) -> Path:
 
 def _fits(kept: Path, recipe: Recipe) -> bool:
     # Compared as data, as files of earlier versions lack newer fields; the earliest kept no file.
-    return not kept.exists() or load_recipe(str(kept)) == recipe
+    return not kept.exists() or read_recipe(kept) == recipe
 
 
 def _was_asked(begun: Path, asked: Sequence[str]) -> bool:

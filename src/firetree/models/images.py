@@ -25,8 +25,8 @@ from firetree.models.mobilenet import MobileNetV2, MobileNetV3Small
 from firetree.models.nin import NetworkInNetwork
 from firetree.models.resnet import ResNet
 from firetree.models.squeezenet import SqueezeNet, SqueezeNetShape, Stem, fit
-from firetree.models.timm_networks import is_timm
 from firetree.models.vgg import VGG
+from firetree.own_code import is_timm
 
 _SQUEEZENETS = {
     "squeezenet_v1_0": SqueezeNetShape(Stem(96, 7, 2, 0), pools=(1, 4, 8), conv10_padding=1),

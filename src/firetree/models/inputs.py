@@ -31,6 +31,11 @@ def mapped(function: Callable[[Tensor], Tensor], values: Any) -> Any:
     return values
 
 
+def rows_of(values: Any, rows: slice) -> Any:
+    """These samples of all tensors; one without axes stays as it is."""
+    return mapped(lambda tensor: tensor[rows] if tensor.dim() else tensor, values)
+
+
 def batch_of(inputs: Any) -> int:
     """The length of the first axis of the first tensor; 0 where there is none."""
     return next((len(tensor) for tensor in tensors(inputs) if tensor.dim()), 0)

@@ -14,7 +14,7 @@ from firetree.models import glimpses, language, recurrent, seq2seq, timm_network
 from firetree.models.classic import SMALLEST_SIZE
 from firetree.models.families import NORMALISED
 from firetree.models.inputs import Inputs, batch_of
-from firetree.models.timm_networks import is_timm
+from firetree.own_code import is_timm
 
 PUBLISHED_SIZES = {
     "squeezenet_small": 32,

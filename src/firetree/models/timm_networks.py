@@ -14,14 +14,8 @@ from firetree import own_code
 from firetree.errors import UserError, nearest
 from firetree.extras import extra
 
-_PREFIX = "timm:"
 _TOLD = ("num_classes", "in_chans", "pretrained", "checkpoint_path")
 """Arguments of timm that follow from the data, or that would bring weights."""
-
-
-def is_timm(name: str) -> bool:
-    """Whether a name is that of one of timm's networks."""
-    return name.startswith(_PREFIX)
 
 
 def build(
@@ -39,7 +33,7 @@ def build(
     Raises:
         UserError: timm cannot be imported, has no such network, or it does not take the arguments.
     """
-    timm, own = _timm(), name.removeprefix(_PREFIX)
+    timm, own = _timm(), name.removeprefix(own_code.TIMM)
     if not timm.is_model(own):
         raise UserError(f"timm has no network '{own}'{nearest(own, timm.list_models())}")
     for argument in _TOLD:

@@ -23,7 +23,7 @@ from firetree.prediction.language import Sampling, TextWriter
 from firetree.prediction.texts import TextModel, TextPrediction, TextScores, score_texts
 from firetree.progress import Progress, log
 from firetree.tasks import LanguageData, PhonemeData, TranslationData
-from firetree.training import read_run
+from firetree.training import check_ours, read_run
 
 Sources = str | Path | Sequence[str | Path]
 Predictor = Model | TextModel | TextWriter
@@ -37,6 +37,7 @@ def load_predictor(path: str | Path, *, progress: Progress = log) -> Predictor:
     """
     if Path(path).is_dir():
         trained = read_run(Path(path))
+        check_ours(trained, Path(path))
         if isinstance(trained.recipe.data, PhonemeData | TranslationData):
             return TextModel.of(trained)
         if isinstance(trained.recipe.data, LanguageData):

@@ -12,6 +12,7 @@ from firetree.confusion import Confusion
 from firetree.documents import parse_json, parse_toml, read_text
 from firetree.errors import UserError
 from firetree.metrics import Metrics, best_of
+from firetree.own_code import LIVE, is_own, is_timm
 from firetree.reporting.curves import Course, Kind, course_of
 from firetree.reporting.values import Learning, LearningKind
 from firetree.trace import Event
@@ -68,8 +69,14 @@ class _Run:
         return table.get(name) if isinstance(table, dict) else None
 
     def again(self, *options: str) -> str:
-        """The command that trains once more."""
-        return shlex.join(["firetree", "train", str(self.folder / "recipe.toml"), *options])
+        """The command that trains once more; empty where it was of live objects."""
+        parts = ("model", "data", "loss", "metric")
+        names = [str(self.field(part, "name")) for part in parts]
+        own = [name for name in names if is_own(name) and not is_timm(name)]
+        if any(name.startswith(LIVE) for name in own):
+            return ""
+        trust = ("--trust",) if own else ()
+        return shlex.join(["firetree", "train", str(self.folder / "recipe.toml"), *trust, *options])
 
     @property
     def best(self) -> Metrics:

@@ -108,6 +108,7 @@ class Run(Shown):
         grace_s: float = 10.0,
         if_slower: IfSlower = "warn",
         fields: Mapping[str, Any] | None = None,
+        trust: bool = False,
         progress: Progress = log,
     ) -> Run:
         """Go on from the newest whole checkpoint, to the end of the recipe.
@@ -119,15 +120,21 @@ class Run(Shown):
             grace_s: as for `firetree.train`.
             if_slower: as for `firetree.train`.
             fields: as for `firetree.train`; fields that the weights depend on cannot change.
+            trust: run code that the run's recipe names; without, code in a file of the folder alone.
             progress: gets a line now and then.
 
         Raises:
             UserError: as `firetree.train`.
         """
+        from firetree.own_code import check_beside
         from firetree.runs.starting import train
+        from firetree.training.recipe import own_names
 
+        recipe = self.recipe
+        if not trust:
+            check_beside(own_names(recipe), self.folder / "recipe.toml")
         return train(
-            self.recipe,
+            recipe,
             workers=workers or self._world_size(),
             run_dir=self.folder,
             plan=plan,

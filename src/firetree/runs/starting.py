@@ -106,13 +106,10 @@ def train(
     recipe = recipe or Recipe()
     name = "run" if isinstance(recipe, Recipe) else Path(recipe).stem
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, trust)
-    found = with_fields(found, fields or {})
-    live = {
-        name: value
-        for name, value in (("model", model), ("data", data), ("loss", loss), ("metric", metric))
-        if value is not None
-    }
+    given = {"model": model, "data": data, "loss": loss, "metric": metric}
+    live = {name: value for name, value in given.items() if value is not None}
     found = replace(found, **{name: _LIVE[name](f"{LIVE}:{name}") for name in live})
+    found = with_fields(found, fields or {})
     check_recipe(found)
     if not 0 <= grace_s < 1e6:
         raise ArgumentError("grace_s", f"is {grace_s:g}; expected seconds, 0 or more")

@@ -107,10 +107,12 @@ def sweep(
         check_recipe(one)
     prices = Prices(network if isinstance(network, Network) else Network.load(network))
     # Costs first: training would disturb the measurement of a step.
-    tasks, known, costs = dict[Any, Task](), dict[Any, NetworkCosts](), dict[str, NetworkCosts]()
+    tasks, costs = dict[str, Task](), dict[str, NetworkCosts]()
+    known = dict[tuple[str, str], NetworkCosts]()
     for name, one in recipes.items():
         start = (one.model.weights, one.model.freeze) if isinstance(one.model, Pretrainable) else ()
-        data, net = (one.data, one.seed, start), (one.model, one.optim.batch_size)
+        # As text, since arguments of the user's own code have no hash.
+        data, net = repr((one.data, one.seed, start)), repr((one.model, one.optim.batch_size))
         if (data, net) not in known:
             progress(f"counting the costs of {name}")
             tasks[data] = tasks.get(data) or load_task(one)

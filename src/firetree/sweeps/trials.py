@@ -16,7 +16,7 @@ from firetree.durable import write_durably
 from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.metrics import read_metrics
 from firetree.progress import Progress, log
-from firetree.training import Recipe, load_recipe, recipe_toml
+from firetree.training import Recipe, read_recipe, recipe_toml
 from firetree.training.apart import log_of, train_apart
 
 _DIVERGED = "lower optim.lr"
@@ -98,7 +98,7 @@ def _known(trial: SweepTrial, folder: Path) -> TrialResult | None:
     if not any(path.exists() for path in (result, recipe, folder / trial.name)):
         return None
     # Compared as data, as a file of an earlier version lacks newer fields.
-    if not recipe.exists() or load_recipe(recipe, trust=True) != trial.recipe:
+    if not recipe.exists() or read_recipe(recipe) != trial.recipe:
         raise UserError(f"{folder} has a trial {trial.name} of another recipe; give another folder")
     if not result.exists():
         return None

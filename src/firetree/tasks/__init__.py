@@ -10,6 +10,7 @@ from firetree import models, own_code
 from firetree.errors import UserError, nearest
 from firetree.models import glimpses, language, recurrent, seq2seq
 from firetree.models.families import names
+from firetree.own_code import is_timm
 from firetree.tasks.catch import CatchData, Catching, load_catch
 from firetree.tasks.images import ImageClassification, ImageData, load_images
 from firetree.tasks.losses import Loss, LossRecipe, build_loss, check_loss
@@ -75,18 +76,33 @@ class TaskKind:
     networks: tuple[str, ...]
     load: Callable[[Any, int], Task]
     """From the recipe's data and the seed (UserError where the data cannot be used)."""
+    takes_own: bool = True
+    """Whether a network of the user's own may be trained on it."""
+    takes_timm: bool = False
+
+    def takes(self, network: str) -> bool:
+        """Whether a network of this name may be trained on it."""
+        if is_timm(network):
+            return self.takes_timm
+        return self.takes_own if own_code.is_own(network) else network in self.networks
 
 
 KINDS = (
-    TaskKind("images", names(ImageData), (*models.names(), *glimpses.names()), load_images),
+    TaskKind(
+        "images",
+        names(ImageData),
+        (*models.names(), *glimpses.names()),
+        load_images,
+        takes_timm=True,
+    ),
     TaskKind("sequences made by seed", names(RecallData), recurrent.names(), load_recall),
-    TaskKind("games", names(CatchData), recurrent.names(), load_catch),
+    TaskKind("games", names(CatchData), recurrent.names(), load_catch, takes_own=False),
     TaskKind("texts", (*names(PhonemeData), *names(TranslationData)), seq2seq.names(), load_texts),
     TaskKind("running text", names(LanguageData), language.names(), load_language),
 )
 
 
-OWN = TaskKind("data of your own", (), models.names(), load_own)
+OWN = TaskKind("data of your own", (), models.names(), load_own, takes_timm=True)
 
 
 def kind_of(data_name: str) -> TaskKind:

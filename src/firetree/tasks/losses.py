@@ -28,6 +28,13 @@ LOSSES: Mapping[str, Callable[..., Tensor]] = {
 }
 
 
+_FIXED = {
+    "reduction": "the loss is the mean over a step's samples",
+    "ignore_index": f"answers that do not count are targets of {NO_ANSWER}",
+}
+"""Arguments of PyTorch's losses that training needs as they are, and what to know instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class LossRecipe:
     """What training makes small."""
@@ -48,7 +55,7 @@ def check_loss(recipe: LossRecipe) -> None:
         raise UserError(f"loss.name = '{recipe.name}' is unknown{nearest(recipe.name, LOSSES)}")
 
 
-def build_loss(name: str, **arguments: Any) -> Loss:
+def build_loss(name: str, arguments: Mapping[str, Any]) -> Loss:
     """The loss of this name.
 
     A sample's loss is the mean over its numbers. One of the user's own is a function of outputs and targets, or
@@ -57,12 +64,12 @@ def build_loss(name: str, **arguments: Any) -> Loss:
     Raises:
         UserError: it cannot be loaded; later, it fails or does not fit the outputs.
     """
-    if name in LOSSES:
-        return partial(_named, name, arguments)
-    function = own_code.load(name)
-    if isinstance(function, type):
-        return partial(_own, name, own_code.make(name, arguments))
-    return partial(_own, name, partial(function, **arguments))
+    if name not in LOSSES:
+        return partial(_own, name, own_code.function_of(name, arguments))
+    for argument, instead in _FIXED.items():
+        if argument in arguments:
+            raise UserError(f"loss.arguments has {argument}; leave it out: {instead}")
+    return partial(_named, name, arguments)
 
 
 def logits_of(outputs: Any) -> Tensor:
@@ -103,27 +110,40 @@ def each_mean(each: Tensor, y: Tensor) -> Tensor:
     return (each * asked).flatten(1).sum(1) / asked.flatten(1).sum(1).clamp(min=1)
 
 
-def _named(name: str, arguments: dict[str, Any], outputs: Any, y: Tensor) -> Tensor:
+def classified(classes: Tensor, y: Tensor, **arguments: Any) -> Tensor:
+    """Cross-entropy of `scores`, summed over the samples (UserError where y has a class that they lack)."""
+    try:
+        each = F.cross_entropy(classes.flatten(0, -2), y.flatten(), reduction="none", **arguments)
+    except IndexError as error:
+        last = classes.shape[-1] - 1
+        wrong = next(it for it in y.flatten().tolist() if it != NO_ANSWER and not 0 <= it <= last)
+        raise UserError(
+            f"the network gives {last + 1} scores, and y has class {wrong}; expected classes from 0 to {last}"
+        ) from error
+    return each_mean(each.view(y.shape), y).sum()
+
+
+def _named(name: str, arguments: Mapping[str, Any], outputs: Any, y: Tensor) -> Tensor:
     logits = logits_of(outputs).float()
     if name == "cross_entropy" and (classes := scores(logits, y)) is not None:
-        most = int(y.max()) if y.numel() else 0
-        if most >= classes.shape[-1]:
-            raise UserError(
-                f"the network gives {classes.shape[-1]} scores, and y has class {most}; expected classes from 0 "
-                f"to {classes.shape[-1] - 1}"
-            )
-        each = F.cross_entropy(classes.flatten(0, -2), y.flatten(), reduction="none", **arguments)
-        return each_mean(each.view(y.shape), y).sum()
+        return _told(name, partial(classified, classes, y, **arguments))
     if logits.shape != y.shape:
         raise UserError(
             f"loss.name = {name}: the network gives {shapes_of(logits)}, and y is {shapes_of(y)} of "
             f"{y.dtype}; expected shapes that are the same, as by outputs[:, 0] or y[:, None]"
         )
-    return _summed(LOSSES[name](logits, y.to(logits.dtype), reduction="none", **arguments))
+    loss = partial(LOSSES[name], logits, y.to(logits.dtype), reduction="none", **arguments)
+    return _summed(_told(name, loss))
+
+
+def _told(name: str, loss: Callable[[], Tensor]) -> Tensor:
+    """The loss (UserError where PyTorch does not take its arguments)."""
+    found: Tensor = own_code.run(f"loss.name = {name}", loss)
+    return found
 
 
 def _own(name: str, function: Callable[[Any, Any], Any], outputs: Any, y: Any) -> Tensor:
-    value = own_code.run(name, partial(function, outputs, y))
+    value = function(outputs, y)
     if not isinstance(value, Tensor):
         raise UserError(f"{name} gave a value of type {type(value).__name__}; expected a tensor")
     if value.dim() == 0:

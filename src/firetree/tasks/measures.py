@@ -49,8 +49,8 @@ def check_metric(recipe: MetricRecipe) -> None:
 def build_measure(recipe: MetricRecipe) -> Measure | None:
     """The measure that a recipe names; None where it names none.
 
-    One of the user's own is a function of outputs and targets. It gives a number, a tensor with one for each sample, or
-    several by name; numbers are means over the samples.
+    One of the user's own is a function of outputs and targets, or a class whose instance is one. It gives a
+    number, a tensor with one for each sample, or several by name; numbers are means over the samples.
 
     Raises:
         UserError: it cannot be loaded.
@@ -58,7 +58,8 @@ def build_measure(recipe: MetricRecipe) -> Measure | None:
     if recipe.name is None:
         return None
     if own_code.is_own(recipe.name):
-        return _Own(recipe.name, partial(own_code.load(recipe.name), **recipe.arguments))
+        name = recipe.name.partition(own_code.SEPARATOR)[2]
+        return _Own(name, own_code.function_of(recipe.name, recipe.arguments))
     with extra("torchmetrics", f"measure {recipe.name}"):
         import torchmetrics
     known = {**vars(torchmetrics.classification), **vars(torchmetrics)}
@@ -92,9 +93,9 @@ class _Own:
     samples: int = 0
 
     def add(self, outputs: Any, y: Any) -> None:
-        found = own_code.run(self.name, partial(self.function, outputs, y))
+        found = self.function(outputs, y)
         count = batch_of(y) or batch_of(outputs)
-        values = found if isinstance(found, Mapping) else {self.name.partition(":")[2]: found}
+        values = found if isinstance(found, Mapping) else {self.name: found}
         for name, value in values.items():
             each = torch.as_tensor(value, dtype=torch.float64)
             self.sums[name] += each.mean().item() * count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from torch.utils.data import Subset
 
 from firetree import models, own_code
 from firetree.data import Account
+from firetree.data.account import HELD_OUT, checksum
 from firetree.data.order import hold_out
 from firetree.documents import Count, Expect
 from firetree.errors import UserError
@@ -21,8 +21,8 @@ from firetree.fields import Arguments, Fixed, OwnName, Part
 from firetree.models.families import STARTING
 from firetree.models.inputs import Inputs, shapes_of
 from firetree.models.outputs import summed_loss, tensors
-from firetree.tasks.losses import build_loss, each_mean, logits_of, scores
-from firetree.tasks.own_loader import OwnLoader, OwnSplits, example, is_iterable
+from firetree.tasks.losses import classified, each_mean, logits_of, scores
+from firetree.tasks.own_loader import OwnLoader, OwnSplits, example, is_iterable, seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,9 @@ class OwnTask:
     @cached_property
     def account(self) -> Account:
         train, test = self.splits.train, self.splits.test
-        x, y = example(train, self.splits.name, 1)
-        sum_ = 0
-        for tensor in tensors((x, y)):
-            sum_ = zlib.crc32(tensor.contiguous().numpy().tobytes(), sum_)
+        first = tensors(example(train, self.splits.name, 1))
+        # As float64, since NumPy lacks some types of PyTorch.
+        sum_ = checksum(tensor.double().numpy().tobytes() for tensor in first)
         return Account("samples", len(train), len(test), self.test_from, checksum=sum_)
 
     def build(self, fields: Mapping[str, Any]) -> nn.Module:
@@ -95,13 +94,14 @@ class OwnTask:
     def loss(self, outputs: Any, y: Any, label_smoothing: float = 0.0) -> Tensor:
         if isinstance(outputs, models.Outputs):
             return summed_loss(outputs, y, label_smoothing)
-        if scores(logits := logits_of(outputs), y) is None:
+        logits = logits_of(outputs)
+        if (classes := scores(logits, y)) is None:
             kind = shapes_of(y) or f"a value of type {type(y).__name__}"
             raise UserError(
                 f"the network gives {shapes_of(logits)}, and y is {kind}, which numbers no classes of it; name a "
                 "loss by loss.name, as in mse or mine:loss"
             )
-        return build_loss("cross_entropy", label_smoothing=label_smoothing)(outputs, y)
+        return classified(classes.float(), y, label_smoothing=label_smoothing)
 
     def right(self, outputs: Any, y: Any) -> Tensor | None:
         """How many samples, or parts of them, have the right class; None where there are no classes."""
@@ -121,19 +121,14 @@ def load_own(data: OwnData, seed: int) -> OwnTask:
     Raises:
         UserError: it cannot be loaded, or is no data set.
     """
-    made = own_code.make(data.name, data.arguments)
-    if isinstance(made, tuple) and len(made) == 2:
-        train, test = made
-        test_from = "as given"
-    else:
-        train = test = made
-        test_from = ""
-    for dataset in (train, test):
+    with seeded(seed):  # so that all ranks and a resumed run have the same
+        made = own_code.make(data.name, data.arguments)
+    is_pair = isinstance(made, tuple) and len(made) == 2
+    for dataset in made if is_pair else (made,):
         _check(dataset, data.name)
-    if not test_from:
-        train, test = _held_out(made, data, seed)
-        test_from = "held out"
-    return OwnTask(OwnSplits(data.name, train, test, data.readers), data.classes, test_from)
+    train, test = made if is_pair else _held_out(made, data, seed)
+    splits = OwnSplits(data.name, train, test, data.readers)
+    return OwnTask(splits, data.classes, "as given" if is_pair else HELD_OUT)
 
 
 def _check(dataset: Any, name: str) -> None:

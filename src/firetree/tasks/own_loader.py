@@ -27,7 +27,7 @@ from firetree.data.order import (
     share,
 )
 from firetree.errors import RunFailedError, UserError
-from firetree.models.inputs import Inputs, batch_of, mapped
+from firetree.models.inputs import Inputs, batch_of, mapped, rows_of
 from firetree.own_code import one_line
 
 TARGETS = ("y", "label", "labels", "target", "targets")
@@ -76,8 +76,8 @@ class OwnBatch:
         return [self._part(slice(*it)) for it in pairwise(edges) if it[0] < it[1]]
 
     def _part(self, rows: slice) -> OwnBatch:
-        x, y = (mapped(lambda it: it[rows] if it.dim() else it, one) for one in (self.x, self.y))
-        return OwnBatch(x, y, rows.stop - rows.start, self.global_count)
+        count = rows.stop - rows.start
+        return OwnBatch(rows_of(self.x, rows), rows_of(self.y, rows), count, self.global_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class OwnLoader:
         samples = read(self, dataset, epoch, first)
         for step, (batch, broken) in enumerate(samples, first):
             self.note_damaged(
-                {f"{which} sample {it.index} of {self.splits.name}": it.reason for it in broken}
+                {f"{it.index} of {self.splits.name} ({which})": it.reason for it in broken}
             )
             together = min(self.batch_size, len(dataset) - step * self.batch_size)
             if batch is None:
@@ -236,9 +236,7 @@ def example(dataset: Any, name: str, number: int) -> tuple[Inputs, Any]:
     Raises:
         UserError: none can be read, or they make no batch.
     """
-    luck = _Luck()
-    with luck.in_use():
-        _seed(0, 0, 0)
+    with seeded(0):
         samples = iter(dataset) if is_iterable(dataset) else _readable(dataset, name)
         found = list(islice(samples, number))
     if not found:
@@ -280,6 +278,14 @@ def parted(batch: Any, name: str) -> tuple[Inputs, Any]:
         f"a sample of {name} is a value of type {type(batch).__name__}; expected (inputs, target), or a "
         f"mapping with inputs by name and one of {', '.join(TARGETS)}"
     )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within, all global random numbers follow from this seed; afterwards they go on as before."""
+    with _Luck().in_use():
+        _seed(seed, 0, 0)
+        yield
 
 
 class _Luck:

@@ -12,10 +12,11 @@ from firetree.training.recipe_file import (
     known_recipes,
     load_recipe,
     read_kept_recipe,
+    read_recipe,
     recipe_toml,
     with_fields,
 )
-from firetree.training.trained import Trained, read_run
+from firetree.training.trained import Trained, check_ours, read_run
 from firetree.training.worker import load_task
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Trained",
     "build_network",
     "check_kind",
+    "check_ours",
     "check_recipe",
     "check_world_size",
     "find_rate",
@@ -33,6 +35,7 @@ __all__ = [
     "load_recipe",
     "load_task",
     "read_kept_recipe",
+    "read_recipe",
     "read_run",
     "recipe_toml",
     "refuse",

@@ -298,9 +298,10 @@ class Journal:
     def _add_damaged(self, damaged: dict[str, str]) -> None:
         for name in damaged.keys() - self._damaged:
             self._damaged.add(name)
-            kind = self._worker.task.account.samples.removesuffix("s")
-            what = name if kind in name else f"{kind} {name}"
-            self.say(f"skipped damaged {what}: {damaged[name]} ({len(self._damaged)} so far)")
+            what = self._worker.task.account.samples.removesuffix("s")
+            self.say(
+                f"skipped damaged {what} {name}: {damaged[name]} ({len(self._damaged)} so far)"
+            )
         self._worker.loader.note_damaged(damaged)
 
     def say(self, text: str) -> None:

@@ -120,14 +120,15 @@ class _Course:
         target, patience = self.recipe.optim.target_accuracy, self.recipe.optim.patience
         if not evaluated:
             return ""
-        *_, last = evaluated
-        if target is not None and last.accuracy is None:
-            raise UserError(
-                f"optim.target_accuracy = {target}, and this task has no accuracy; expected optim.patience"
-            )
-        if target is not None and last.accuracy is not None and last.accuracy >= target:
-            return f"the accuracy of {last.accuracy:.2%} reaches the target of {target:.2%}"
-        best = max(evaluated, key=lambda it: it.score)
+        if target is not None:
+            accuracy = evaluated[-1].accuracy
+            if accuracy is None:
+                raise UserError(
+                    f"optim.target_accuracy = {target}, and this task has no accuracy; expected optim.patience"
+                )
+            if accuracy >= target:
+                return f"the accuracy of {accuracy:.2%} reaches the target of {target:.2%}"
+        best = best_of(evaluated) or evaluated[0]
         if patience is not None and len(evaluated) - 1 - evaluated.index(best) >= patience:
             return f"no evaluation of the last {patience} was better than {best.scored}"
         return ""

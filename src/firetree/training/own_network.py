@@ -15,7 +15,7 @@ from firetree.models.cost import kept_buffers
 from firetree.models.families import ModelRecipe, OwnModel
 from firetree.models.inputs import Inputs, call, mapped, shapes_of
 from firetree.models.outputs import tensors
-from firetree.models.timm_networks import is_timm
+from firetree.own_code import is_timm
 from firetree.tasks import ImageClassification, Task
 
 TRIED = 2
@@ -105,6 +105,7 @@ def _pass(
         return tensor.contiguous(memory_format=memory_format) if tensor.dim() == 4 else tensor
 
     network.to(memory_format=memory_format)  # type: ignore[call-overload]
+    network.zero_grad()  # of a pass that failed
     with kept_buffers(network):
         loss = total(call(network, mapped(lay_out, example)))
         if not loss.requires_grad:

@@ -18,7 +18,7 @@ from firetree.fields import FIXED, AboveZero, BelowOne, Fixed, NotNegative, Shar
 from firetree.launch.device import Wanted
 from firetree.models.families import ModelRecipe, Pretrainable, SqueezeNetModel
 from firetree.models.pruning import Scope
-from firetree.models.timm_networks import is_timm
+from firetree.own_code import is_timm
 from firetree.planning.compressions import parse_compression
 from firetree.sync import check_algorithm
 from firetree.tasks import (
@@ -30,9 +30,6 @@ from firetree.tasks import (
     check_loss,
     check_metric,
     kind_of,
-    load_catch,
-    load_images,
-    load_own,
 )
 
 
@@ -216,13 +213,7 @@ def own_names(recipe: Recipe) -> dict[str, str]:
 def check_kind(data_name: str, model_name: str) -> None:
     """Raise UserError where there are no such data, or no such network for their kind."""
     kind = kind_of(data_name)
-    if is_timm(model_name):
-        fits = kind.load in (load_images, load_own)
-    elif own_code.is_own(model_name):
-        fits = kind.load is not load_catch
-    else:
-        fits = model_name in kind.networks
-    if not fits:
+    if not kind.takes(model_name):
         close = nearest(model_name, kind.networks)
         raise UserError(f"model.name = '{model_name}' is unknown for {kind.what}{close}")
 

@@ -40,9 +40,7 @@ def load_recipe(name_or_path: str | PathLike[str], trust: bool = False) -> Recip
     """
     path, name = Path(name_or_path), str(name_or_path)
     if path.suffix == ".toml":
-        if not path.is_file():
-            raise UserError(f"no recipe file '{name}'; expected a TOML file")
-        recipe = parse_recipe(read_text(path, "recipe"), name)
+        recipe = read_recipe(path)
         if not trust:
             own_code.check_beside(own_names(recipe), path)
         own_code.look_in(path.parent)
@@ -51,6 +49,13 @@ def load_recipe(name_or_path: str | PathLike[str], trust: bool = False) -> Recip
         source = resources.files("firetree").joinpath("recipes", f"{name}.toml")
         return parse_recipe(source.read_text(encoding="utf-8"), name)
     raise UserError(f"no recipe '{name}'{nearest(name, known_recipes())}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML file whose code, if it names any, is not to run (UserError as `load_recipe`)."""
+    if not path.is_file():
+        raise UserError(f"no recipe file '{path}'; expected a TOML file")
+    return parse_recipe(read_text(path, "recipe"), str(path))
 
 
 def parse_recipe(text: str, source: str) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from firetree import models, own_code
+from firetree import models
 from firetree.documents import from_document
 from firetree.errors import UserError
 from firetree.modelfiles.model import FIELDS, Model, check_shapes, shapes
@@ -13,7 +13,7 @@ from firetree.modelfiles.preprocessing import WHITE, Preprocessing
 from firetree.models.batch_norm import folded
 from firetree.models.families import given
 from firetree.output import printable
-from firetree.training.trained import read_run
+from firetree.training.trained import check_ours, read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,7 @@ def read_run_model(folder: Path) -> Model:
     """
     trained = read_run(folder)
     model, data = trained.recipe.model, trained.data
-    if own_code.is_own(model.name):
-        raise UserError(
-            f"{folder} is a run of {model.name}, whose code is not run here; firetree.Run({str(folder)!r}).weights() "
-            "has its weights, for load_state_dict"
-        )
+    check_ours(trained, folder)
     if model.name not in models.names():
         raise UserError(
             f"{folder} is a run of {model.name}; expected one of {', '.join(models.names())}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from firetree import own_code
 from firetree.errors import UserError
 from firetree.training import checkpoint
 from firetree.training.checkpoint import Checkpoint
@@ -46,6 +47,15 @@ def read_run(folder: Path) -> Trained:
         recipe = read_kept_recipe(path)
         found = checkpoint.read(step)
     return Trained(recipe, found.state.data, found.model)
+
+
+def check_ours(trained: Trained, folder: Path) -> None:
+    """Refuse the run of a network of the user's own, whose code is not run (UserError)."""
+    if own_code.is_own(name := trained.recipe.model.name):
+        raise UserError(
+            f"{folder} is a run of {name}, which is not built here; firetree.Run({str(folder)!r}).weights() has its "
+            "weights, for load_state_dict"
+        )
 
 
 def _newest(folder: Path) -> Checkpoint:

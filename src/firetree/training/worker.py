@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from firetree.data import epoch_steps
 from firetree.launch import RankInfo, find_device
 from firetree.models.families import OwnModel
-from firetree.models.inputs import Inputs, mapped
+from firetree.models.inputs import Inputs, mapped, rows_of
 from firetree.peers import hand_over, together
 from firetree.planning.plan import Plan
 from firetree.sync import Synchroniser, attach, gradient_bytes
@@ -161,9 +161,9 @@ def build_worker(
     model = build_network(recipe.model, task).to(device)
     optim = recipe.optim
     share = -(-optim.batch_size // rank_info.world_size)
+    several = mapped(lambda it: it.to(device), task.example(max(share, TRIED)))
     example, piece, few = (
-        mapped(lambda it: it.to(device), task.example(count))
-        for count in (share, -(-share // optim.accumulate), TRIED)
+        rows_of(several, slice(count)) for count in (share, -(-share // optim.accumulate), TRIED)
     )
     own = isinstance(recipe.model, OwnModel)
     tried = try_out(recipe.model.name, model, few) if own else Tried()
@@ -209,7 +209,7 @@ def build_worker(
 
 def _loss(recipe: Recipe, task: Task) -> Loss:
     if recipe.loss.name is not None:
-        return build_loss(recipe.loss.name, **recipe.loss.arguments)
+        return build_loss(recipe.loss.name, recipe.loss.arguments)
     return task.loss
 
 
