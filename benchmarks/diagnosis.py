@@ -13,7 +13,7 @@ Scripts of `diagnosis/` run unchanged by `firetree run --sync observe` on three 
 | paused host: SIGSTOP for 1.5 to 3 s, once or twice | paused | that rank |
 | heavy layer: one layer takes 8 to 16 times as long | heavy_layer | that layer |
 | evaluation: after every step, or every second | evaluation | all ranks |
-| starved machine: 3 or 4 busy neighbours on each host | starved | all ranks |
+| starved machine: 1 or 2 busy neighbours on each host, of workers whose layers run on the CPU | starved | all ranks |
 | healthy: none of these | compute | not judged |
 
 Half of the scripts and of the networks were kept out of tuning until the first whole draw (seed 0), after which

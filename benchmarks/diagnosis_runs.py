@@ -92,7 +92,7 @@ class _Ranks:
     def _options(self) -> Iterator[str | float]:
         yield from ("--steps", self._case.steps)
         for name, value in self._case.options.items():
-            yield from (name, value)
+            yield from (name,) if value == "" else (name, value)
 
     def run_through(self) -> None:
         """Let what is wrong happen at its times, and wait for all ranks."""

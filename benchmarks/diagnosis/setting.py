@@ -27,7 +27,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--heavy", type=float, default=1.0, help="how many times the wide layer takes"
     )
-    return parser.parse_args()
+    parser.add_argument("--on-cpu", action="store_true", help="compute layers on the CPU")
+    options = parser.parse_args()
+    if options.on_cpu:
+        _Work.spend = staticmethod(_compute)
+    return options
 
 
 def read_s(options: argparse.Namespace, rank: int) -> float:
@@ -38,18 +42,27 @@ def read_s(options: argparse.Namespace, rank: int) -> float:
 
 def offload(layer: Layer, forward_s: float) -> Layer:
     """The layer, whose forward pass takes so long on the accelerator, and its backward pass twice that."""
-    layer.register_forward_hook(lambda _, given, out: _Wait.apply(out, forward_s))
+    layer.register_forward_hook(lambda _, given, out: _Work.apply(out, forward_s))
     return layer
 
 
-class _Wait(torch.autograd.Function):
+def _compute(span_s: float) -> None:
+    """Keep a CPU busy for so long, whoever else wants it."""
+    until_s = time.thread_time() + span_s
+    while time.thread_time() < until_s:
+        pass
+
+
+class _Work(torch.autograd.Function):
+    spend = staticmethod(time.sleep)
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, forward_s: float) -> Tensor:
         ctx.backward_s = 2 * forward_s
-        time.sleep(forward_s)
+        _Work.spend(forward_s)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        time.sleep(ctx.backward_s)
+        _Work.spend(ctx.backward_s)
         return gradient, None

@@ -101,7 +101,8 @@ def _starved(compute_s: Times, starved_s: Times, rounds: StepTable, step_s: floa
         rounds.mean(rounds.cpu_s) if rounds.cpu_s.any() else rounds.mean(compute_s)
     )
     lacked = means_s.sum() / max(wanted_s.sum(), 1e-9)
-    everyone = Suspect("starved", share, figure=fmean(means_s), is_usual=lacked < STARVED_SHARE)
+    is_usual = lacked < STARVED_SHARE and share < GENERAL_SHARE
+    everyone = Suspect("starved", share, figure=fmean(means_s), is_usual=is_usual)
     if not one.counts or (everyone.counts and 2 * one.share < everyone.share):
         return everyone
     others = [rank for rank in range(len(means_s)) if rank not in one.ranks]

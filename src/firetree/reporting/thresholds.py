@@ -12,7 +12,7 @@ Below, some waiting is usual, and the work itself is the limit."""
 
 STARVED_SHARE = 0.6
 """All ranks are starved where they lack a CPU for this part of the time in which they want one: two workers a
-core, as in many tests on one machine, lack it for half."""
+core, as in many tests on one machine, lack it for half. They are, too, where it costs `GENERAL_SHARE`."""
 
 AVOIDABLE_SHARE = 0.2
 """Reading data, evaluation, saving, a script's own work and others on its CPUs are told from here on, on all

@@ -189,7 +189,7 @@ def _say_host(suspect: Suspect, scene: Scene) -> str:
 def _say_starved(suspect: Suspect, scene: Scene) -> str:
     if not suspect.ranks:
         return (
-            "All workers are starved of CPU: others have it for "
+            "All workers are starved of CPU: they wait for one "
             f"{scene.share(suspect.figure or 0.0)} of a step."
         )
     many = _are_many(suspect, scene)
@@ -351,7 +351,7 @@ _ADVICE: Mapping[Cause, Callable[[Suspect, Scene], Advice]] = {
         "lscpu | grep -E 'Model name|MHz'",
     ),
     "starved": _plain(
-        "See what else runs there, how many CPUs the job may use, and OMP_NUM_THREADS. On that host:",
+        "See what else runs there, how many workers share its CPUs, and OMP_NUM_THREADS. On that host:",
         "top -b -n 1 | head -20",
     ),
     "data": _advise_data,
