@@ -14,6 +14,9 @@ from firetree.network.fair import fair_rates
 
 Done = Callable[[float], None]
 
+_MOST_KEPT = 1 << 12
+"""Sets of flows whose rates are kept."""
+
 
 class SimulatedClock:
     """Runs events in the order of their time; events at the same time run in the order of planning."""
@@ -38,7 +41,7 @@ class SimulatedClock:
 class _Flow:
     __slots__ = ("done", "left_bytes", "links", "rate_bytes_s", "since_s", "version")
 
-    def __init__(self, size_bytes: float, links: Sequence[int], now_s: float, done: Done):
+    def __init__(self, size_bytes: float, links: tuple[int, ...], now_s: float, done: Done):
         self.left_bytes, self.links, self.since_s, self.done = size_bytes, links, now_s, done
         self.rate_bytes_s, self.version = 0.0, 0
 
@@ -51,6 +54,7 @@ class Links:
         self.rates_bytes_s: list[float] = []
         self.carried_bytes: list[float] = []
         self._flows: list[dict[_Flow, None]] = []
+        self._fair: dict[tuple[tuple[int, ...], ...], list[float]] = {}
 
     def add(self, rate_bytes_s: float) -> int:
         """Add a link and return its number for `send`."""
@@ -64,7 +68,7 @@ class Links:
         now_s = self._clock.now_s
         for link in links:
             self.carried_bytes[link] += size_bytes
-        flow = _Flow(size_bytes, links, now_s, done)
+        flow = _Flow(size_bytes, tuple(links), now_s, done)
         for link in links:
             self._flows[link][flow] = None
         self._share(links)
@@ -72,20 +76,25 @@ class Links:
     def _share(self, changed: Sequence[int]) -> None:
         """Update the rates of all flows that share links with one that has begun or ended."""
         now_s = self._clock.now_s
-        flows, links = self._affected(changed)
-        if len(flows) == 1:
-            new = [min(self.rates_bytes_s[link] for link in flows[0].links)]
-        else:
-            rates_bytes_s = {link: self.rates_bytes_s[link] for link in links}
-            new = fair_rates([flow.links for flow in flows], rates_bytes_s)
-        for flow, rate in zip(flows, new, strict=True):
+        flows = self._affected(changed)
+        for flow, rate in zip(flows, self._fair_rates(flows), strict=True):
             if rate != flow.rate_bytes_s:
                 flow.left_bytes -= (now_s - flow.since_s) * flow.rate_bytes_s
                 flow.since_s, flow.rate_bytes_s = now_s, rate
                 flow.version += 1
                 self._plan_end(flow, flow.version, now_s + max(flow.left_bytes, 0.0) / rate)
 
-    def _affected(self, changed: Sequence[int]) -> tuple[list[_Flow], list[int]]:
+    def _fair_rates(self, flows: Sequence[_Flow]) -> list[float]:
+        """Pipelines come to the same flows again and again, so their rates are kept for a while."""
+        routes = tuple([flow.links for flow in flows])
+        if routes not in self._fair:
+            if len(self._fair) == _MOST_KEPT:
+                self._fair.clear()
+            crossed = {link: self.rates_bytes_s[link] for route in routes for link in route}
+            self._fair[routes] = fair_rates(routes, crossed)
+        return self._fair[routes]
+
+    def _affected(self, changed: Sequence[int]) -> list[_Flow]:
         links, flows = list(changed), dict[_Flow, None]()
         seen = set(changed)
         for link in links:
@@ -96,7 +105,7 @@ class Links:
                         if other not in seen:
                             seen.add(other)
                             links.append(other)
-        return list(flows), links
+        return list(flows)
 
     def _plan_end(self, flow: _Flow, version: int, time_s: float) -> None:
         def end(now_s: float) -> None:

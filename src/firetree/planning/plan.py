@@ -54,7 +54,7 @@ BUCKETS_BYTES = (1 << 20, 4 << 20, 25 << 20, 1 << 40)
 _COMPUTATION_SHARE = 0.05
 """A step that waits for less than this part of its time is limited by its computation."""
 
-_ANCHORS = tuple(1 << 2 * k for k in range(6, 14))
+_ANCHORS = tuple(1 << 2 * k for k in range(6, 13))
 
 _FOREST_TRANSFERS = 15_000
 _FOREST_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
@@ -189,7 +189,7 @@ def load_plan(path: str | Path) -> Plan:
 
 class Prices:
     """What each candidate takes on one network for any size: priced at sizes a factor of four apart up
-    to 64 MiB, and straight lines between and beyond."""
+    to 16 MiB, and straight lines between and beyond."""
 
     def __init__(self, network: Network):
         self.network = network
