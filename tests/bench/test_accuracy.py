@@ -48,6 +48,7 @@ def test_a_way_is_a_plan_and_fields(way: str, plan: str | None, fields: dict[str
         ("ring+local", "way 'ring.local'; expected a number of steps, as in local:16"),
         ("ring+local:0", "expected a number of steps"),
         ("gloo+powersgd:4+local:16", "expected powersgd or local steps"),
+        ("gloo+local:16+demo", "expected demo or local steps"),
         ("ring+diloco:many", "expected a number of steps, as in diloco:16"),
     ],
 )

@@ -255,7 +255,14 @@ def after_overflow(compression: str) -> tuple[float, float]:
     return float((flat - exactly).norm() / exactly.norm()), float(flat.norm())
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize(
+    "compression",
+    [
+        *COMPRESSIONS,
+        pytest.param("sparseloco:0.5:1", marks=pytest.mark.slow),
+        pytest.param("demo:64:1", marks=pytest.mark.slow),
+    ],
+)
 def test_after_a_step_that_a_scaler_leaves_out_gradients_are_right_again(compression: str) -> None:
     (off, norm), other = run_on_ranks(2, after_overflow, compression)
     assert off < 0.3

@@ -20,7 +20,7 @@ from firetree.sync import attach
 from firetree.sync.compression import compressor
 
 ALGORITHMS = ("binomial_tree", "ring", "double_binary_tree", "gloo")
-LOSSY = ("int8", "topk:0.1", "topk:1")
+LOSSY = ("int8", "topk:0.1", "topk:1", "sparseloco:0.1:1")
 
 
 def gradients(rank: int, step: int) -> torch.Tensor:
@@ -94,7 +94,7 @@ def sum_by_many_buckets(name: str) -> tuple[int, float]:
     return buckets, ((summed - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.parametrize("name", ["int8", "topk:0.1", "powersgd:4"])
+@pytest.mark.parametrize("name", ["int8", "topk:0.1", "powersgd:4", "demo:1000:1"])
 def test_each_of_many_buckets_keeps_back_its_own(name: str) -> None:
     for buckets, off in run_on_ranks(2, sum_by_many_buckets, name):
         assert buckets > 1
@@ -137,12 +137,19 @@ def short(run_dir: Path, *options: object) -> tuple[object, ...]:
             ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars"),
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            (
+                *("--sync.compression", "demo:8", "--optim.optimizer", "signsgd"),
+                *("--optim.lr", 0.001),
+            ),
+            marks=pytest.mark.slow,
+        ),
         (
             *("--sync.local-steps", 4, "--sync.outer-lr", 0.7, "--sync.outer-momentum", 0.9),
-            *("--sync.compression", "topk:0.05", "--optim.ema", 0.9, "--optim.accumulate", 2),
+            *("--sync.compression", "sparseloco:0.05", "--optim.ema", 0.9, "--optim.accumulate", 2),
         ),
     ],
-    ids=["int8", "powersgd", "local steps"],
+    ids=["int8", "powersgd", "DeMo", "local steps"],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     tmp_path: Path, options: tuple[object, ...]
@@ -162,6 +169,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         ("powersgd:0", "expected a rank of 1 or more, as powersgd:4"),
         ("powersgd:two", "expected a rank of 1 or more, as powersgd:4"),
         ("powersgd:inf", "expected a rank of 1 or more, as powersgd:4"),
+        ("powersgd:4:0.9", "expected a rank of 1 or more, as powersgd:4"),
+        ("sparseloco:0", "expected a share above 0 and at most 1, as sparseloco:0.02"),
+        ("sparseloco:0.02:1.1", "expected a decay from 0 to 1, as sparseloco:0.02:0.95"),
+        ("demo:0.5", "expected a number of components of 1 or more, as demo:32"),
+        ("demo::-1", "expected a decay from 0 to 1, as demo:32:0.999"),
     ],
 )
 def test_a_compression_that_cannot_be_is_refused(text: str, end: str) -> None:

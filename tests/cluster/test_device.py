@@ -77,7 +77,10 @@ def trained(device: str, compression: str, local_steps: int) -> tuple[list[float
 @needs_gpu
 @pytest.mark.parametrize(
     ("compression", "local_steps"),
-    [("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("powersgd:2", 1), ("none", 2)],
+    [
+        *(("none", 1), ("bf16", 1), ("int8", 1), ("topk:0.1", 1), ("powersgd:2", 1), ("none", 2)),
+        *(("sparseloco:0.1", 2), ("demo:8", 1)),
+    ],
 )
 def test_a_gpu_trains_as_the_processor_does(compression: str, local_steps: int) -> None:
     [ours] = run_on_ranks(1, trained, "cuda", compression, local_steps)

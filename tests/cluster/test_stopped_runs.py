@@ -57,6 +57,8 @@ def slow(*values: object) -> object:
         slow(3, ("--sync.compression", "int8")),
         slow(2, ("--sync.compression", "topk:0.05", "--sync.algorithm", "ring")),
         slow(3, ("--sync.compression", "powersgd:2", "--optim.batch-rule", "lars")),
+        slow(3, ("--sync.compression", "demo:8", "--optim.momentum", 0)),
+        slow(3, (*LOCAL, "--sync.compression", "sparseloco:0.05")),
         slow(2, NORMED),
         slow(2, (*NORMED, "--sync.compression", "topk:0.1")),
         slow(3, (*LOCAL, *DILOCO)),

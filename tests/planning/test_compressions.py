@@ -22,6 +22,10 @@ STEP = Profile(1.0, 2.0, GRADIENTS)
         ("topk:0.01", [1475, 10]),  # 1 % of the numbers with their places, gathered from 4 ranks
         ("powersgd:4", [4 * 4 * (64 + 144), 256]),
         ("powersgd:32", [36864, 256]),  # the factors would be as large as the matrix
+        ("sparseloco:0.01", [387, 4]),  # 41 of 4,096 numbers in 86 bytes
+        ("demo:32", [2 * 3 * 4 * 32, 256]),  # three chunks of 64 × 48, and one of 1 × 64
+        ("demo:3000", [2 * 3 * 4 * 3000, 512]),
+        ("demo:4000", [2 * 4 * 64 * 144, 512]),  # a chunk has no more components than numbers
     ],
 )
 def test_a_compression_leaves_so_many_bytes(compression: str, sizes: list[int]) -> None:

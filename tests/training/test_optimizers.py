@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from firetree.training.learning_rate import peak_rate
-from firetree.training.optimizers import Lamb, Lars, build_optimizer
+from firetree.training.optimizers import Lamb, Lars, SignSgd, build_optimizer
 from firetree.training.recipe import OptimRecipe
 
 
@@ -93,3 +93,11 @@ def test_weights_decay_and_biases_do_not() -> None:
 def test_the_peak_rate_follows_the_batch(rule: str, factor: float) -> None:
     optim = OptimRecipe(lr=0.1, batch_size=1024, batch_rule=rule)  # type: ignore[arg-type]
     assert math.isclose(peak_rate(optim), 0.1 * factor)
+
+
+def test_signsgd_steps_by_algorithm_1_and_decays_beside_it() -> None:
+    w = parameter(3, 4)
+    before, g = w.detach().clone(), w.grad
+    assert g is not None
+    SignSgd([w], lr=0.5, weight_decay=0.01).step()
+    torch.testing.assert_close(w.detach(), 0.995 * before - 0.5 * g.sign())

@@ -18,6 +18,7 @@ from firetree.fields import OwnName
 from firetree.training import Recipe, check_recipe, known_recipes, load_recipe, with_fields
 from firetree.training.recipe import (
     ImageData,
+    OptimRecipe,
     SparseRecipe,
     SyncRecipe,
 )
@@ -121,9 +122,31 @@ def test_a_value_that_no_run_can_have_is_named(
     assert message in str(refusal.value)
 
 
-def test_local_steps_go_with_neither_sparse_training_nor_powersgd() -> None:
+@pytest.mark.parametrize(
+    ("optim", "fits"),
+    [
+        (OptimRecipe(), False),
+        (OptimRecipe(batch_rule="lars", optimizer="adam"), False),
+        (OptimRecipe(momentum=0.0), True),
+        (OptimRecipe(optimizer="signsgd"), True),
+        (OptimRecipe(batch_rule="lamb"), True),
+    ],
+)
+def test_demo_takes_an_optimiser_without_momentum(optim: OptimRecipe, fits: bool) -> None:
+    recipe = Recipe(optim=optim, sync=SyncRecipe(compression="demo"))
+    if fits:
+        check_recipe(recipe)
+    else:
+        with pytest.raises(
+            UserError, match=r"optim\.momentum = 0\.9; expected optim\.momentum = 0"
+        ):
+            check_recipe(recipe)
+
+
+def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer() -> None:
     for sync, sparse in (
         (SyncRecipe(compression="powersgd:2", local_steps=4), SparseRecipe()),
+        (SyncRecipe(compression="demo", local_steps=4), SparseRecipe()),
         (SyncRecipe(local_steps=4), SparseRecipe(density=0.5)),
     ):
         with pytest.raises(UserError, match=r"and sync\.local_steps; expected one of them"):

@@ -54,6 +54,7 @@ OTHER_MEANINGS = {
     "source": "the same, of a language",
     "target": "the same",
     "lr": "torch.optim's name in a group of parameters",
+    "momentum": "the same, and a part of a way of `bench`",
     "outer_momentum": "a tensor's name in a checkpoint",
 }
 

@@ -18,7 +18,7 @@ from firetree.errors import ArgumentError, RunFailedError, UserError
 from firetree.lab import Lab, load_description, run_command
 from firetree.metrics import read_metrics
 from firetree.network import Network
-from firetree.planning.compressions import parse_compression
+from firetree.planning.compressions import UNCOMPRESSED, parse_compression
 from firetree.progress import Progress, log
 from firetree.sync import check_algorithm
 from firetree.trace import RankTrace, StepTrace, read_trace
@@ -61,6 +61,7 @@ def way_fields(way: str) -> tuple[str | None, dict[str, Any]]:
     """
     first, *more = way.split("+")
     fields: dict[str, Any] = {}
+    compression = UNCOMPRESSED
     if first != PLAN:
         check_algorithm(first)
         fields["sync.algorithm"] = first
@@ -73,10 +74,12 @@ def way_fields(way: str) -> tuple[str | None, dict[str, Any]]:
             if name == "diloco":
                 fields |= {"sync.outer_lr": 0.7, "sync.outer_momentum": 0.9}
         else:
-            parse_compression(part)
+            compression = parse_compression(part)
             fields["sync.compression"] = part
-    if "+powersgd" in way and "sync.local_steps" in fields:
-        raise UserError(f"way '{way}'; expected powersgd or local steps")
+    if compression.by_layer and "sync.local_steps" in fields:
+        raise UserError(f"way '{way}'; expected {compression.name} or local steps")
+    if compression.name == "demo":
+        fields["optim.momentum"] = 0.0
     return (AUTO if first == PLAN else None), fields
 
 

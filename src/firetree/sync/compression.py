@@ -1,15 +1,14 @@
 """The arithmetic of compressions: a bucket becomes something smaller that can be summed.
 
 The error of a step is added to the next step's gradients (error feedback: Seide et al. 2014;
-Karimireddy et al. 2019); 16-bit floats lose too little to need it. Names and sizes are in
-`planning.compressions`.
+Karimireddy et al. 2019); 16-bit floats lose too little to need it. SparseLoCo and DeMo are in
+`chunked`, names and sizes in `planning.compressions`.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -25,30 +24,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import (
 from firetree.errors import UserError
 from firetree.peers import WiredGroup
 from firetree.planning.compressions import INT8_BLOCK, Compression
-
-Sum = Callable[[Tensor], None]
-"""Sums a buffer over all ranks, in place."""
-
-
-class Compressor:
-    """Averages buckets over ranks, here without compression; `errors` are kept by bucket index."""
-
-    def __init__(self) -> None:
-        self.errors: dict[int, Tensor] = {}
-
-    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
-        """Replace a bucket (one axis) by its sum over all ranks divided by `ranks`, the same on each."""
-        # DDP divides first, too: the sum may overflow where the mean does not.
-        exact(buffer.mul_(1 / ranks))
-
-    def memories(self) -> dict[str, dict[int, Tensor]]:
-        """The tensors kept for each bucket, by name; `error` is as long as the bucket."""
-        return {"error": self.errors}
-
-    def forget(self) -> None:
-        """Drop all that was kept, as before the first step."""
-        for memory in self.memories().values():
-            memory.clear()
+from firetree.sync.chunked import DeMo, SparseLoCo
+from firetree.sync.compressor import Compressor, LayerWise, Sum
 
 
 class Half(Compressor):
@@ -124,11 +101,8 @@ class TopK(Compressor):
         buffer.div_(ranks)
 
 
-class PowerSgd(Compressor):
-    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, once DDP's buckets are final.
-
-    It takes DDP's buckets by `mean`; other buffers are averaged without compression.
-    """
+class PowerSgd(LayerWise):
+    """PyTorch's PowerSGD (Vogels et al. 2019) from the third step on, once DDP's buckets are final."""
 
     def __init__(self, rank: int, group: dist.ProcessGroup, device: torch.device):
         super().__init__()
@@ -194,4 +168,8 @@ def compressor(
             return TopK(compression.number, group)
         case "powersgd":
             return PowerSgd(int(compression.number), group, device)
+        case "sparseloco":
+            return SparseLoCo(compression.number, compression.decay, group)
+        case "demo":
+            return DeMo(int(compression.number), compression.decay, group)
     return Compressor()

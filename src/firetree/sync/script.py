@@ -106,10 +106,12 @@ def attach(
             the logger `firetree` hears of it. Or one of `firetree.collectives.names()`, "gloo" for the
             backend's own all-reduce, or a `firetree.Plan`, for whose buckets the model is wrapped with
             `bucket_cap_mb=plan.bucket_bytes / 2**20`. Or "observe", which leaves DDP's own all-reduce as it is.
-        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE` or `powersgd:RANK`. Its error is added
-            to the next step's gradients, and dropped after a NaN or infinite gradient. PowerSGD is
-            PyTorch's own hook and sums by the backend, top-k gathers; the others are summed by the
-            algorithm. Sparse gradients are never compressed, and summed by the backend.
+        compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE`, `powersgd:RANK`,
+            `sparseloco:SHARE:DECAY` or `demo:COMPONENTS:DECAY`. Its error is added to the next step's
+            gradients, and dropped after a NaN or infinite gradient. PowerSGD is PyTorch's own hook and
+            sums by the backend, top-k, SparseLoCo and DeMo gather; the others are summed by the
+            algorithm. DeMo wants an optimiser without momentum. Sparse gradients are never compressed,
+            and summed by the backend.
         chunks: parts that each bucket is cut into, of four bytes or more; by default what suits the
             algorithm and the bucket's size.
         timeout_s: how long to wait for another rank, in seconds; by default the timeout of the model's
@@ -119,8 +121,8 @@ def attach(
 
     Raises:
         UserError: an unknown algorithm, a plan for another model or cluster, a model that DDP does
-            not wrap or that has a hook already, PowerSGD on CPUs beside a GPU or of complex
-            numbers; or ranks that attach with other arguments or models.
+            not wrap or that has a hook already, PowerSGD on CPUs beside a GPU, PowerSGD or DeMo of
+            complex numbers; or ranks that attach with other arguments or models.
         CollectiveError: a rank does not attach.
 
     Example:
@@ -257,7 +259,7 @@ def _choose(
     """What sums the model's buckets, and their compression (UserError where it cannot be)."""
     world_size = model.process_group.size()
     sent_as = parse_compression(compression)
-    if sent_as.name == "powersgd" and any(p.is_complex() for p in _trained(model)):
+    if sent_as.by_layer and any(p.is_complex() for p in _trained(model)):
         raise UserError(
             f"compression '{compression}' cannot send complex weights; choose another one"
         )

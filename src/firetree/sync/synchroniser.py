@@ -34,7 +34,8 @@ from firetree.sync.algorithms import FixedAlgorithm
 from firetree.sync.backend_sums import BackendSums
 from firetree.sync.choosing import Chooser
 from firetree.sync.clocks import Clock, GpuClock, HostClock
-from firetree.sync.compression import PowerSgd, compressor
+from firetree.sync.compression import compressor
+from firetree.sync.compressor import LayerWise
 from firetree.sync.record import CommHook, Record, size_of
 from firetree.torch_private import sparse_parts
 from firetree.wires.own_connections import SentBytes
@@ -194,7 +195,7 @@ class Synchroniser:
             self._divisor = self._world_size if trains is None else self._count(trains)
         if buffer.is_sparse:
             return self._sparse_mean(buffer)
-        if bucket is not None and isinstance(self._compressor, PowerSgd):
+        if bucket is not None and isinstance(self._compressor, LayerWise):
             return self._compressor.mean(bucket).mul_(self._world_size / self._divisor)
         numbers = torch.view_as_real(buffer).view(-1) if buffer.is_complex() else buffer
         self._compressor.average(index, numbers, self._sum, self._divisor)

@@ -131,7 +131,7 @@ class Communication:
     """What ranks said to each other for some buckets.
 
     `channels` are over our own connections alone: there are none where NCCL or Gloo sums, nor for what
-    `topk`, `powersgd` and the scales of `int8` take. `wires` are read in detailed steps.
+    `topk`, `powersgd`, `sparseloco`, `demo` and the scales of `int8` take. `wires` are read in detailed steps.
     """
 
     buckets: tuple[BucketSpan, ...]

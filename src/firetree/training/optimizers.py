@@ -1,4 +1,4 @@
-"""The optimiser of a recipe: SGD or Adam, or for large batches LARS or LAMB.
+"""The optimiser of a recipe: SGD, signSGD or Adam, or for large batches LARS or LAMB.
 
 LARS and LAMB scale the rate of each weight tensor by the norms of the tensor and of its update. Biases
 and other vectors are stepped as by SGD and Adam, without weight decay.
@@ -34,6 +34,8 @@ def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
             return Lamb(groups, lr=optim.lr)
         case _ if optim.optimizer == "adam":
             return AdamW(groups, lr=optim.lr, fused=True)
+        case _ if optim.optimizer == "signsgd":
+            return SignSgd(groups, lr=optim.lr)
         case _:
             nesterov = optim.nesterov
             return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=nesterov, fused=True)
@@ -51,7 +53,7 @@ def _groups(optim: OptimRecipe, model: nn.Module) -> Iterator[dict[str, Any]]:
         yield {"params": chosen, "weight_decay": decay, "rate_factor": rate_factor}
 
 
-class _LayerWise(Optimizer):
+class _EachTensor(Optimizer):
     """Steps each tensor by itself, with `_step`."""
 
     @overload
@@ -78,7 +80,27 @@ class _LayerWise(Optimizer):
         raise NotImplementedError
 
 
-class Lars(_LayerWise):
+class SignSgd(_EachTensor):
+    """Steps of one length along the gradients' signs (Bernstein et al. 2018, algorithm 1).
+
+    A tensor w with gradient g and decay β steps by w ← (1 − γ·β)·w − γ·sign(g), as DeMo's does.
+
+    Args:
+        params: parameters or groups of them, as PyTorch's optimisers take them.
+        lr: γ.
+        weight_decay: β.
+    """
+
+    def __init__(self, params: Any, lr: float, weight_decay: float = 0.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    def _step(self, group: dict[str, Any], weights: Tensor, state: dict[str, Tensor]) -> None:
+        assert weights.grad is not None
+        weights.mul_(1 - group["lr"] * group["weight_decay"])
+        weights.sub_(weights.grad.sign(), alpha=group["lr"])
+
+
+class Lars(_EachTensor):
     """Layer-wise adaptive rates for SGD with momentum (You, Gitman, Ginsburg 2017, algorithm 1).
 
     A tensor w of two or more axes with gradient g and decay β steps by
@@ -117,7 +139,7 @@ class Lars(_LayerWise):
         weights.sub_(state["momentum_buffer"])
 
 
-class Lamb(_LayerWise):
+class Lamb(_EachTensor):
     """Layer-wise adaptive rates for Adam (You et al. 2019, algorithm 2).
 
     A tensor w of two or more axes steps by γ·‖w‖/‖u‖·u, where u = m̂ / (√v̂ + ε) + β·w is Adam's step

@@ -52,8 +52,9 @@ class OptimRecipe:
     sqrt with LAMB."""
     base_batch: Positive = 64
     """The batch size that lr is meant for."""
-    optimizer: Fixed[Literal["sgd", "adam"]] = "sgd"
-    """What steps along the gradients, where batch_rule does not say; adam is AdamW."""
+    optimizer: Fixed[Literal["sgd", "adam", "signsgd"]] = "sgd"
+    """What steps along the gradients, where batch_rule does not say; adam is AdamW, and signsgd takes
+    steps of lr along their signs."""
     momentum: BelowOne = 0.9
     """Momentum of SGD."""
     nesterov: bool = False
@@ -85,6 +86,12 @@ class OptimRecipe:
     patience: Positive | None = None
     """End after so many evaluations without a better accuracy; None to go on."""
 
+    @property
+    def has_momentum(self) -> bool:
+        """Whether the optimiser has the recipe's momentum: SGD and LARS do."""
+        is_sgd = self.optimizer == "sgd" and self.batch_rule != "lamb"
+        return self.momentum > 0 and (is_sgd or self.batch_rule == "lars")
+
 
 @dataclass(frozen=True, slots=True)
 class SyncRecipe:
@@ -93,7 +100,8 @@ class SyncRecipe:
     algorithm: str = "binomial_tree"
     """A collective of firetree.collectives, or gloo for the backend's own all-reduce."""
     compression: str = "none"
-    """How gradients are made smaller: none, fp16, bf16, int8, topk:SHARE or powersgd:RANK."""
+    """How gradients are made smaller: none, fp16, bf16, int8, topk:SHARE, powersgd:RANK,
+    sparseloco:SHARE:DECAY or demo:COMPONENTS:DECAY."""
     local_steps: Positive = 1
     """Steps that each worker takes alone before the workers are averaged."""
     outer_lr: AboveZero = 1.0
@@ -179,10 +187,17 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
-    if recipe.sync.compression.startswith("powersgd") and recipe.sync.local_steps > 1:
-        raise UserError("sync.compression = powersgd and sync.local_steps; expected one of them")
     check_algorithm(recipe.sync.algorithm)
-    parse_compression(recipe.sync.compression)
+    compression = parse_compression(recipe.sync.compression)
+    if compression.by_layer and recipe.sync.local_steps > 1:
+        raise UserError(
+            f"sync.compression = {compression.name} and sync.local_steps; expected one of them"
+        )
+    if compression.name == "demo" and recipe.optim.has_momentum:
+        raise UserError(
+            f"sync.compression = demo and optim.momentum = {recipe.optim.momentum}; expected "
+            "optim.momentum = 0, as each worker keeps DeMo's momentum"
+        )
 
 
 def _check_other_loss(recipe: Recipe) -> None:

@@ -1,0 +1,250 @@
+"""SparseLoCo and DeMo on real ranks, against their papers' equations carried out for all ranks in one loop."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from ranks import run_on_ranks
+from scipy.fft import dctn, idctn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from firetree.models.profile import Gradient, Profile
+from firetree.planning.compressions import chunks_of, matrix_of, parse_compression, tile_of
+from firetree.sync import attach
+from firetree.training.local_steps import LocalSteps
+from firetree.training.recipe import SyncRecipe
+
+RANKS, STEPS = 3, 12
+SPARSELOCO, LOCAL = "sparseloco:0.03:0.9", SyncRecipe(local_steps=4, outer_lr=0.7)
+DEMO, COMPONENTS, DECAY = "demo:5:0.9", 5, 0.9
+
+
+def net() -> nn.Sequential:
+    """A convolution, an odd matrix, and more than one chunk of each kind."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 72, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72 * 16, 7), nn.Tanh()
+    )
+
+
+def loss(model: nn.Module, rank: int, step: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1000 * rank + step)
+    x_BCHW = torch.randn(4, 3, 6, 6, generator=generator)
+    return (model(x_BCHW) - 0.1 * rank).square().mean()  # type: ignore[no-any-return]
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def set_flat(model: nn.Module, weights: Tensor) -> None:
+    sizes = [p.numel() for p in model.parameters()]
+    for p, part in zip(model.parameters(), weights.split(sizes), strict=True):
+        p.data.copy_(part.view_as(p))
+
+
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.5)
+
+
+def sparseloco_on_ranks() -> Tensor:
+    parallel = DistributedDataParallel(net())
+    synchroniser = attach(parallel, "ring", compression=SPARSELOCO)
+    optimizer = sgd(parallel)
+    part = LocalSteps(parallel, optimizer, synchroniser, LOCAL)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        with parallel.no_sync():
+            loss(parallel, dist.get_rank(), step).backward()
+        optimizer.step()
+        part.after_step(step, looked_at=False)
+    return flat(parallel.module)
+
+
+def two_bits(values: np.ndarray) -> np.ndarray:
+    """Q: the mean size of the large ones for a large one, of the others for another, with its sign."""
+    sizes = np.abs(values)
+    is_large = sizes > sizes.mean()
+    levels = [
+        sizes[is_large == which].mean() if (is_large == which).any() else 0 for which in (0, 1)
+    ]
+    levels = torch.tensor(levels).bfloat16().double().tolist()
+    return np.where(values < 0, -1, 1) * np.where(is_large, levels[1], levels[0])
+
+
+def sparseloco_alone() -> tuple[Tensor, Tensor]:
+    """Algorithm 1; at the start and at the end."""
+    model = net()
+    start = shared = flat(model).double()
+    errors = [np.zeros(len(shared)) for _ in range(RANKS)]
+    for first in range(0, STEPS, LOCAL.local_steps):
+        total = np.zeros(len(shared))
+        for rank, error in enumerate(errors):
+            set_flat(model, shared)
+            optimizer = sgd(model)
+            for step in range(first, first + LOCAL.local_steps):
+                optimizer.zero_grad()
+                loss(model, rank, step).backward()
+                optimizer.step()
+            error[:] = 0.9 * error + (shared - flat(model)).numpy()
+            count = math.ceil(len(error) / 4096)
+            length = math.ceil(len(error) / count)
+            for begin in range(0, len(error), length):
+                chunk = error[begin : begin + length]
+                chosen = np.argsort(-np.abs(chunk))[: math.ceil(0.03 * length)]
+                sent = two_bits(chunk[chosen])
+                total[begin + chosen] += sent
+                chunk[chosen] -= sent
+        shared = shared - LOCAL.outer_lr * torch.from_numpy(total / RANKS)
+    return start, shared
+
+
+def test_sparseloco_takes_the_steps_of_its_paper() -> None:
+    found = run_on_ranks(RANKS, sparseloco_on_ranks)
+    start, expected = sparseloco_alone()
+    assert all(torch.equal(it, found[0]) for it in found)
+    assert (expected - start).abs().max() > 0.01
+    assert (found[0] - expected).abs().max() < 1e-6
+
+
+def demo_on_ranks() -> Tensor:
+    parallel = DistributedDataParallel(net())
+    attach(parallel, "ring", compression=DEMO)
+    optimizer = sgd(parallel)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss(parallel, dist.get_rank(), step).backward()
+        optimizer.step()
+    return flat(parallel.module)
+
+
+def fast_components(momentum: np.ndarray) -> np.ndarray:
+    """What DeMo takes out of a momentum, chunk by chunk."""
+    taken = np.zeros(momentum.shape)
+    height, width = tile_of(momentum.shape)
+    for row in range(0, momentum.shape[0], height):
+        for column in range(0, momentum.shape[1], width):
+            place = np.s_[row : row + height, column : column + width]
+            components = dctn(momentum[place], norm="ortho").flatten()
+            chosen = np.argsort(-np.abs(components))[:COMPONENTS]
+            kept = np.zeros_like(components)
+            kept[chosen] = torch.from_numpy(components[chosen]).bfloat16().double()
+            taken[place] = idctn(kept.reshape(height, width), norm="ortho")
+    return taken
+
+
+def demo_alone() -> tuple[Tensor, Tensor]:
+    """Algorithm 1 with plain SGD; at the start and at the end.
+
+    DDP cuts its buckets anew after the first step, and momenta begin again then.
+    """
+    model = net()
+    start = flat(model)
+    optimizer = sgd(model)
+    momenta: list[dict[str, np.ndarray]] = [{} for _ in range(RANKS)]
+    for step in range(STEPS):
+        total: dict[str, Any] = {name: 0 for name, _ in model.named_parameters()}
+        for rank, momentum in enumerate(momenta):
+            optimizer.zero_grad()
+            loss(model, rank, step).backward()
+            if step == 1:
+                momentum.clear()
+            for name, p in model.named_parameters():
+                assert p.grad is not None
+                before = momentum.get(name, 0)
+                grown = DECAY * before + p.grad.double().numpy().reshape(matrix_of(p.shape))
+                taken = fast_components(grown)
+                momentum[name] = grown - taken
+                total[name] = total[name] + taken
+        for name, p in model.named_parameters():
+            p.grad = torch.from_numpy(total[name] / RANKS).float().view_as(p)
+        optimizer.step()
+    return start, flat(model)
+
+
+def test_demo_takes_the_steps_of_its_paper() -> None:
+    found = run_on_ranks(RANKS, demo_on_ranks)
+    start, expected = demo_alone()
+    assert all(torch.equal(it, found[0]) for it in found)
+    assert (expected - start).abs().max() > 0.01
+    assert (found[0] - expected).abs().max() < 1e-6
+
+
+def bytes_of_a_step(compression: str) -> float:
+    """What a rank sends in a step of a model in several buckets."""
+    model = nn.Sequential(nn.Linear(640, 320), nn.Linear(320, 256), nn.Linear(256, 100))
+    parallel = DistributedDataParallel(model, bucket_cap_mb=0.5)
+    synchroniser = attach(parallel, "ring", compression=compression)
+    sent = []
+    for _ in range(6):
+        before = synchroniser.sent_bytes()
+        parallel(torch.ones(2, 640)).square().sum().backward()
+        sent.append(synchroniser.sent_bytes() - before)
+    return sum(sent[2:]) / 4  # DDP cuts its buckets anew after the first
+
+
+def bytes_of_steps() -> list[float]:
+    return [bytes_of_a_step(compression) for compression in COUNTED]
+
+
+COUNTED = ("sparseloco:0.02", "demo:32")
+
+
+def test_plan_counts_the_bytes_that_ranks_send() -> None:
+    shapes = [(320, 640), (320,), (256, 320), (256,), (100, 256), (100,)]
+    gradients = tuple(Gradient("", 4 * math.prod(shape), 0.0, shape) for shape in shapes)
+    whole = Profile(1.0, 1.0, gradients)
+    all_reduce = 2 * (RANKS - 1) / RANKS
+    found = run_on_ranks(RANKS, bytes_of_steps)
+    for compression, *sent in zip(COUNTED, *found, strict=True):
+        planned = parse_compression(compression).compressed(whole, RANKS)
+        assert sent == pytest.approx([all_reduce * planned.size_bytes] * RANKS, rel=0.05)
+        assert planned.size_bytes < whole.size_bytes / 40
+
+
+@given(st.integers(1, 20_000), st.sampled_from([0.001, 0.02, 1.0]))
+def test_chunks_hold_all_numbers_and_send_the_share(numbers: int, share: float) -> None:
+    chunks, length, sent = chunks_of(numbers, share)
+    assert numbers <= chunks * length < numbers + chunks
+    assert length <= 4096
+    assert share * length <= sent < share * length + 1
+
+
+@given(st.lists(st.integers(1, 300), max_size=4))
+def test_tiles_fill_the_matrix(shape: list[int]) -> None:
+    rows, columns = matrix_of(shape)
+    assert rows * columns == math.prod(shape)
+    height, width = tile_of(shape)
+    assert rows % height == columns % width == 0
+    assert max(height, width) <= 64
+
+
+def steps_of_half_precision() -> list[Tensor]:
+    """How far the mean gradients of bfloat16 weights over many steps, all ones, are off."""
+    found = []
+    for compression in ("sparseloco:0.5:1", "demo:1:1"):
+        parallel = DistributedDataParallel(nn.Linear(96, 40).bfloat16())
+        attach(parallel, "ring", compression=compression)
+        weight = parallel.module.weight
+        summed = torch.zeros(40, 96)
+        for step in range(31):
+            parallel.zero_grad()
+            parallel(torch.ones(1, 96, dtype=torch.bfloat16)).sum().backward()
+            assert weight.grad is not None
+            assert weight.grad.dtype == torch.bfloat16
+            summed += weight.grad if step else 0.0  # buckets are cut anew after the first
+        found.append(summed / 30 - 1)
+    return found
+
+
+def test_gradients_of_16_bits_come_through() -> None:
+    for found in run_on_ranks(2, steps_of_half_precision):
+        assert all(off.abs().mean() < 0.1 for off in found)
