@@ -254,12 +254,17 @@ def test_on_a_slow_network_one_machine_alone_is_fastest_and_remedies_are_named()
     said = advised(training(8 << 20), parse_network("2 x 1mbit"))
     assert said[0].startswith("one machine alone is fastest: 2 reach 0.0")
     named = [sentence.rpartition(": efficiency")[0] for sentence in said[1:]]
-    assert named[:3] == [
+    assert named[:4] == [
+        "sync.local_steps = 16 and sync.compression = sparseloco:0.02",
         "sync.compression = topk:0.01",
         "sync.local_steps = 16",
         "links ten times as fast",
     ]
-    assert set(named[3:]) == {
+    # 2,097,152 numbers, each for 20 ns, and every 16 steps for 10 ns
+    assert said[2].endswith(", beside 41.9 ms of arithmetic on a core")
+    assert said[1].endswith(", beside 1.31 ms of arithmetic on a core")
+    assert set(named[4:]) == {
+        "sync.compression = demo:32",
         "a batch four times as large on each machine (and its learning rate)",
         "sync.compression = int8",
         "sync.compression = fp16",

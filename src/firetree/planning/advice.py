@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from firetree.models.profile import LayerSizes, Profile
 from firetree.network.network import Network
-from firetree.network.units import format_bytes
+from firetree.network.units import format_bytes, format_duration
 from firetree.planning.compressions import parse_compression
 from firetree.planning.plan import ForecastPoint, Plan, Prices
 from firetree.planning.step import local_step, step
@@ -19,8 +19,9 @@ from firetree.planning.step import local_step, step
 SQUEEZENET_BYTES = 4 * 1_235_496
 """Gradients of SqueezeNet v1.1, which has AlexNet's accuracy (Iandola et al. 2016)."""
 
-_COMPRESSIONS = ("fp16", "int8", "topk:0.01", "powersgd:4")
+_COMPRESSIONS = ("fp16", "int8", "topk:0.01", "powersgd:4", "demo:32")
 _LOCAL_STEPS = 16
+_BETWEEN_LOCAL_STEPS = "sparseloco:0.02"
 
 WORTH_IT = 1.1
 """Doubling the hosts is worth its price if samples a second grow by at least this factor."""
@@ -73,21 +74,34 @@ def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
     def efficiency(changed: Profile, on: Prices) -> float:
         return changed.compute_s / step(changed, plan.bucket_bytes, on.best_seconds).step_s
 
+    def alone(changed: Profile) -> float:
+        return changed.compute_s / local_step(changed, _LOCAL_STEPS, prices.best_seconds).step_s
+
+    def compressed(name: str) -> Profile:
+        return parse_compression(name).compressed(profile, prices.network.size)
+
+    def beside(name: str, steps: int = 1) -> str:
+        arithmetic_s = parse_compression(name).arithmetic_s(profile) / steps
+        return f", beside {format_duration(arithmetic_s)} of arithmetic on a core"
+
     now = efficiency(profile, prices)
     remedies = [
         (
             "a batch four times as large on each machine (and its learning rate)",
             efficiency(profile.scaled(4 * profile.compute_s), prices),
+            "",
         ),
-        ("links ten times as fast", efficiency(profile, faster)),
+        ("links ten times as fast", efficiency(profile, faster), ""),
+        (f"sync.local_steps = {_LOCAL_STEPS}", alone(profile), ""),
         (
-            f"sync.local_steps = {_LOCAL_STEPS}",
-            profile.compute_s / local_step(profile, _LOCAL_STEPS, prices.best_seconds).step_s,
+            f"sync.local_steps = {_LOCAL_STEPS} and sync.compression = {_BETWEEN_LOCAL_STEPS}",
+            alone(compressed(_BETWEEN_LOCAL_STEPS)),
+            beside(_BETWEEN_LOCAL_STEPS, _LOCAL_STEPS),
         ),
     ]
-    for compression in _COMPRESSIONS:
-        fewer = parse_compression(compression).compressed(profile, prices.network.size)
-        remedies.append((f"sync.compression = {compression}", efficiency(fewer, prices)))
+    for name in _COMPRESSIONS:
+        change = f"sync.compression = {name}"
+        remedies.append((change, efficiency(compressed(name), prices), beside(name)))
     if profile.size_bytes > 2 * SQUEEZENET_BYTES:
         smaller = profile.resized(SQUEEZENET_BYTES / profile.size_bytes)
         remedies.append(
@@ -95,10 +109,11 @@ def _remedies(profile: Profile, prices: Prices, plan: Plan) -> list[str]:
                 f"a model as small as SqueezeNet ({format_bytes(SQUEEZENET_BYTES)} of gradients "
                 f"instead of {format_bytes(profile.size_bytes)}) with the same computation",
                 efficiency(smaller, prices),
+                "",
             )
         )
     remedies.sort(key=lambda remedy: -remedy[1])
-    return [f"{what}: efficiency {now:.0%} → {better:.0%}" for what, better in remedies]
+    return [f"{what}: efficiency {now:.0%} → {better:.0%}{also}" for what, better, also in remedies]
 
 
 def _ten_times(network: Network) -> Network:
