@@ -1,4 +1,4 @@
-"""Order and shares are pure: nothing is lost, nothing comes twice, whatever the world size."""
+"""The order is pure: nothing is lost, and nothing comes twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firetree.data.order import batches_in_order, epoch_order, epoch_steps, hold_out, share
+from firetree.data.order import batches_in_order, epoch_order, epoch_steps, hold_out
 
 counts = st.integers(0, 200)
 seeds = st.integers(0, 2**32 - 1)
@@ -28,16 +28,6 @@ def test_the_steps_of_an_epoch_are_its_order_cut_in_pieces(
     assert [len(piece) for piece in pieces[:-1]] == [batch_size] * max(0, steps - 1)
     assert all(len(piece) > 0 for piece in pieces)
     assert np.array_equal(np.concatenate([order[:0], *pieces]), order)
-
-
-@given(counts, st.integers(1, 70))
-def test_shares_are_the_batch_cut_in_pieces_that_differ_by_one_at_most(
-    count: int, world_size: int
-) -> None:
-    indices = epoch_order(count, 0, 0)
-    shares = [share(indices, rank, world_size) for rank in range(world_size)]
-    assert np.array_equal(np.concatenate(shares), indices)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 class_sizes = st.lists(st.integers(1, 60), min_size=1, max_size=30).filter(lambda it: sum(it) > 1)

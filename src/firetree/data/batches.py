@@ -23,7 +23,8 @@ from firetree.data.augmentation import Augmentation, Draws, changed, draw, erase
 from firetree.data.damaged import DamagedImageError, check_damage
 from firetree.data.images import U8, Images
 from firetree.data.mixing import F32, mix
-from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps, share
+from firetree.data.order import Indices, batch_indices, epoch_order, epoch_steps
+from firetree.data.shares import Shares, begun_anew, share
 from firetree.data.splits import Splits
 from firetree.errors import RunFailedError, UserError
 
@@ -91,8 +92,11 @@ class Loader:
     channels_last: bool = True
     damaged: dict[str, str] = field(default_factory=dict, init=False)
     """Why an image is left out, by its name."""
+    shares: Shares = field(init=False)
+    """How ranks share a batch; it may change between two steps, on all ranks alike."""
 
     def __post_init__(self) -> None:
+        self.shares = (1,) * self.world_size
         if self.augmentation.crop_padding >= self.splits.size:
             raise UserError(
                 f"data.crop_padding = {self.augmentation.crop_padding}; expected less than the "
@@ -108,6 +112,9 @@ class Loader:
         Raises:
             RunFailedError: more than 1 % of all images are damaged.
         """
+        return begun_anew(lambda: self.shares, self._from, step)
+
+    def _from(self, step: int) -> Generator[Batch]:
         epoch, first = divmod(step, epoch_steps(len(self.splits.train), self.batch_size))
         later = (self._training(number, 0) for number in count(epoch + 1))
         return self._ahead(chain(self._training(epoch, first), chain.from_iterable(later)))
@@ -170,7 +177,7 @@ class Loader:
         self, images: Images, order_N: Indices, step: int, draws: Draws | None
     ) -> Prepared:
         indices = batch_indices(order_N, self.batch_size, step)
-        places = share(np.arange(len(indices)), self.rank, self.world_size)
+        places = share(np.arange(len(indices)), self.rank, self.shares)
         own, mixtures = len(places), draws.mixtures if draws is not None else None
         if own and mixtures is not None:
             places = np.append(places, (places[-1] + 1) % len(indices))

@@ -1,4 +1,4 @@
-"""The order of images and their ranks, as pure functions of seed, epoch and step.
+"""The order of images, as pure functions of seed, epoch and step.
 
 Letters in names: N all images, B images of a step.
 """
@@ -83,7 +83,7 @@ def batches_in_order(order_N: Indices, batch_size: int) -> list[Indices]:
     return [batch_indices(order_N, batch_size, step) for step in range(steps)]
 
 
-def share(indices_B: Indices, rank: int, world_size: int) -> Indices:
-    """A rank's contiguous part; parts differ by at most one, and some are empty if ranks exceed B."""
-    count = len(indices_B)
-    return indices_B[count * rank // world_size : count * (rank + 1) // world_size]
+def step_size(count: int, batch_size: int, step: int) -> int:
+    """Samples over all ranks of a step, counted from 0 over all epochs of `count` samples."""
+    step_in_epoch = step % epoch_steps(count, batch_size)
+    return min(batch_size, count - step_in_epoch * batch_size)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 
 from firetree.data.batches import NO_ANSWER, Batch
-from firetree.data.order import Indices, batches_in_order, epoch_order, epoch_steps, share
+from firetree.data.order import Indices, batches_in_order, epoch_order, epoch_steps
+from firetree.data.shares import Shares, share
 
 
 class Examples(Protocol):
@@ -75,7 +76,7 @@ class SequenceSplits:
     classes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SequenceLoader:
     """One rank's batches; which sequences a step has depends on seed and epoch only."""
 
@@ -88,6 +89,11 @@ class SequenceLoader:
     world_size: int
     damaged: dict[str, str] = field(default_factory=dict, init=False)
     """Stays empty, since sequences are in memory."""
+    shares: Shares = field(init=False)
+    """How ranks share a batch; it may change between two steps, on all ranks alike."""
+
+    def __post_init__(self) -> None:
+        self.shares = (1,) * self.world_size
 
     def batches(self, step: int) -> Generator[Batch]:
         """The training batches from `step` on, epoch after epoch without end."""
@@ -110,5 +116,5 @@ class SequenceLoader:
 
     def _batches(self, examples: Examples, order_N: Indices, first_step: int) -> Iterator[Batch]:
         for indices_B in examples.steps(order_N, self.batch_size)[first_step:]:
-            x, y = examples.take(share(indices_B, self.rank, self.world_size))
+            x, y = examples.take(share(indices_B, self.rank, self.shares))
             yield Batch(torch.from_numpy(x), torch.from_numpy(y), examples.answers(indices_B))

@@ -19,13 +19,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from firetree.data.damaged import check_damage
-from firetree.data.order import (
-    RandomStream,
-    batch_indices,
-    epoch_order,
-    epoch_steps,
-    share,
-)
+from firetree.data.order import RandomStream, batch_indices, epoch_order, epoch_steps
+from firetree.data.shares import Shares, begun_anew, share
 from firetree.errors import RunFailedError, UserError
 from firetree.models.inputs import Inputs, batch_of, mapped, rows_of
 from firetree.own_code import one_line
@@ -96,6 +91,11 @@ class OwnLoader:
     rank: int
     world_size: int
     damaged: dict[str, str] = field(default_factory=dict, init=False)
+    shares: Shares = field(init=False)
+    """How ranks share a batch; it may change between two steps, on all ranks alike."""
+
+    def __post_init__(self) -> None:
+        self.shares = (1,) * self.world_size
 
     def batches(self, step: int) -> Generator[OwnBatch]:
         """The training batches from `step` on, epoch after epoch without end.
@@ -120,9 +120,12 @@ class OwnLoader:
         check_damage(self.damaged, total, "samples")
 
     def _steps(self, dataset: Any, epoch: int, first: int) -> Iterator[OwnBatch]:
-        read = _in_its_order if is_iterable(dataset) else _in_our_order
         which = "test" if epoch == _TEST else "training"
-        samples = read(self, dataset, epoch, first)
+        if is_iterable(dataset):
+            samples = _in_its_order(self, dataset, epoch, first)
+        else:
+            in_our_order = partial(_in_our_order, self, dataset, epoch)
+            samples = begun_anew(lambda: self.shares, in_our_order, first)
         for step, (batch, broken) in enumerate(samples, first):
             self.note_damaged(
                 {f"{it.index} of {self.splits.name} ({which})": it.reason for it in broken}
@@ -140,7 +143,7 @@ _Read = tuple[Any, Sequence[_Damaged]]
 """A rank's samples of a step as one batch, None where there are none; and those that cannot be read."""
 
 
-def _in_our_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Iterator[_Read]:
+def _in_our_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Generator[_Read]:
     size = len(dataset)
     order_N = np.arange(size) if epoch == _TEST else epoch_order(size, loader.seed, epoch)
     steps = range(first, epoch_steps(size, loader.batch_size))
@@ -148,7 +151,7 @@ def _in_our_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> It
         [
             (epoch, index)
             for index in share(
-                batch_indices(order_N, loader.batch_size, step), loader.rank, loader.world_size
+                batch_indices(order_N, loader.batch_size, step), loader.rank, loader.shares
             ).tolist()
         ]
         for step in steps
@@ -167,7 +170,7 @@ def _in_our_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> It
         yield batch
 
 
-def _in_its_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Iterator[_Read]:
+def _in_its_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Generator[_Read]:
     """Every rank reads all samples, and keeps its own."""
     size, luck, name = len(dataset), _Luck(), loader.splits.name
     collate = _collate(dataset)
@@ -186,7 +189,7 @@ def _in_its_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> It
                 "expected as many as its __len__ tells"
             )
         if step >= first:
-            mine = share(np.arange(expected), loader.rank, loader.world_size).tolist()
+            mine = share(np.arange(expected), loader.rank, loader.shares).tolist()
             yield _collated(collate, name, [found[k] for k in mine])
 
 

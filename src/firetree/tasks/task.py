@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from firetree.data import Account
+from firetree.data.shares import Shares
 from firetree.models.inputs import Inputs
 
 
@@ -40,6 +41,9 @@ class TaskBatch(Protocol):
 
 class TaskLoader(Protocol):
     """One rank's batches, and why samples are left out of them, by their names."""
+
+    shares: Shares
+    """How ranks share a batch; it may change between two steps, on all ranks alike."""
 
     @property
     def damaged(self) -> dict[str, str]: ...
