@@ -153,6 +153,21 @@ def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer() 
             check_recipe(Recipe(sync=sync, sparse=sparse))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "other"),
+    [
+        (Recipe(sync=SyncRecipe(shares="speed", local_steps=4)), "sync.local_steps"),
+        (Recipe(sync=SyncRecipe(shares="speed"), compile=True), "compile"),
+    ],
+)
+def test_shares_by_speed_go_neither_with_local_steps_nor_compiled(
+    recipe: Recipe, other: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_recipe(recipe)
+    assert str(refusal.value) == f"sync.shares = speed and {other}; expected one of them"
+
+
 def test_an_unknown_recipe_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no recipe 'digit'; did you mean 'digits'"):
         load_recipe("digit")

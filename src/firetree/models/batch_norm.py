@@ -32,6 +32,15 @@ class BatchNorm2d(nn.BatchNorm2d):
         )
 
 
+def normalises_batches(model: nn.Module) -> bool:
+    """Whether a layer, in training, normalises over the samples that a worker computes at once."""
+    return any(
+        isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+        and (not isinstance(layer, BatchNorm2d) or layer.weight.requires_grad)
+        for layer in model.modules()
+    )
+
+
 class NormedConv2d(nn.Conv2d):
     """A convolution whose outputs are normalised."""
 

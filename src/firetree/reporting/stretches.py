@@ -20,7 +20,7 @@ from firetree.reporting.thresholds import (
 from firetree.reporting.values import Stretch
 from firetree.trace import Event, EventKind
 
-_CUTTING: tuple[EventKind, ...] = ("started", "planned")
+_CUTTING: tuple[EventKind, ...] = ("started", "planned", "shares")
 """Events after which a run is another one, however long its steps take."""
 
 

@@ -346,8 +346,8 @@ _ADVICE: Mapping[Cause, Callable[[Suspect, Scene], Advice]] = {
     "slow_link": _advise_link,
     "thin_uplink": _advise_uplink,
     "slow_host": _plain(
-        "Give it a smaller share of the batch, leave it out, or see why it is slow: power saving, heat, "
-        "an older CPU. On that host:",
+        "Give it a smaller share of the batch (in a recipe: sync.shares = speed), leave it out, or see why it is "
+        "slow: power saving, heat, an older CPU. On that host:",
         "lscpu | grep -E 'Model name|MHz'",
     ),
     "starved": _plain(

@@ -9,10 +9,10 @@ from firetree.documents import Count, Printable, Seconds
 from firetree.trace.steps import Moment, Phase
 
 EventKind = Literal[
-    "started", "probed", "planned", "slower", "waiting", "paused", "failed", "ended"
+    "started", "probed", "planned", "shares", "slower", "waiting", "paused", "failed", "ended"
 ]
-"""A run starts anew where it is resumed; `waiting` tells of ranks that others wait for, and `paused` of one
-whose process did not run for a while."""
+"""A run starts anew where it is resumed; `shares` are those of the batch, which have changed; `waiting` tells of
+ranks that others wait for, and `paused` of one whose process did not run for a while."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,11 @@ class Journal:
         if found := news.probe:
             self._on_rank_0(lambda folder: folder.add_network(found))
 
+    def add_shares(self, text: str) -> None:
+        """Say that ranks share batches otherwise from here on."""
+        self.note("shares", text)
+        self.say(f"step {self._step}: {text}")
+
     def _check_data(self, state: checkpoint.TrainingState) -> None:
         for name, now in _data(self._worker.task).items():
             if name in state.data and state.data[name] != now:

@@ -183,6 +183,8 @@ def _follow(
             if worker.planner and (news := worker.planner.look(trace)):
                 worker.synchroniser.follow(worker.planner.plan)
                 journal.add_news(news)
+            if worker.balancer and (told := worker.balancer.look(trace)):
+                journal.add_shares(told)
         step, is_best = step + 1, False
         if looked_at:
             with between.doing("evaluation"):

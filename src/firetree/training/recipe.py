@@ -108,6 +108,8 @@ class SyncRecipe:
     """Part of the averaged change that is taken after local steps; DiLoCo takes 0.7."""
     outer_momentum: BelowOne = 0.0
     """Nesterov momentum of the averaged changes; DiLoCo takes 0.9."""
+    shares: Literal["equal", "speed"] = "equal"
+    """How workers share a batch: equal parts, or each by its measured speed, for unequal machines."""
     bucket_bytes: Positive = 25_000_000
     """Gradients summed in one go, at most about this many bytes."""
     timeout_s: Annotated[
@@ -187,6 +189,11 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
         raise UserError("sparse.density and sync.local_steps; expected one of them")
+    if recipe.sync.shares == "speed":
+        if recipe.sync.local_steps > 1:  # their average counts workers, not samples
+            raise UserError("sync.shares = speed and sync.local_steps; expected one of them")
+        if recipe.compile:  # for one shape
+            raise UserError("sync.shares = speed and compile; expected one of them")
     check_algorithm(recipe.sync.algorithm)
     compression = parse_compression(recipe.sync.compression)
     if compression.by_layer and recipe.sync.local_steps > 1:

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from firetree.data import epoch_steps
 from firetree.launch import RankInfo, find_device
+from firetree.models.batch_norm import normalises_batches
 from firetree.models.families import OwnModel
 from firetree.models.inputs import Inputs, mapped, rows_of
 from firetree.peers import hand_over, together
@@ -38,6 +39,7 @@ from firetree.tasks.pretrained import read_pretrained
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compile_forward
 from firetree.training.average import MovingAverage, moving_average
+from firetree.training.balancer import Balancer, listed
 from firetree.training.batch_statistics import RunningStatistics
 from firetree.training.checkpoint import Checkpoint
 from firetree.training.local_steps import LocalSteps
@@ -55,7 +57,8 @@ class Worker:
 
     `parallel` is DDP around `model`, and `forward` is `parallel`, perhaps compiled; all hold the same
     weights. `average` is their moving average, where the recipe wants one. `loss` is the recipe's or the
-    task's, and `measure` what else is measured on the test set. `remarks` tell the user what was chosen.
+    task's, and `measure` what else is measured on the test set. `balancer` cuts batches by speed, where
+    it does. `remarks` tell the user what was chosen.
     """
 
     rank: int
@@ -75,6 +78,7 @@ class Worker:
     loss: Loss
     measure: Measure | None
     planner: Planner | None
+    balancer: Balancer | None
     remarks: tuple[str, ...]
 
     @property
@@ -125,6 +129,8 @@ def resume_worker(worker: Worker, newest: Checkpoint, say: Callable[[str], None]
     """
     checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
     worker.restore(newest.sync)
+    if worker.balancer:
+        say(f"shares of the batch {listed(worker.balancer.shares)}")
     ranks, files = newest.state.ranks, iter(newest.parts)
     if ranks != worker.world_size:
         if ranks:
@@ -178,7 +184,16 @@ def build_worker(
     )
     optimizer = build_optimizer(optim, model)
     average = None if optim.ema is None else moving_average(model, optim.ema)
-    remarks = _name_gpu(device), tried.remark, choice, reason
+    parts = _build_parts(recipe, task, parallel, optimizer, synchroniser, average)
+    loader = task.loader(
+        batch_size=optim.batch_size,
+        seed=recipe.seed,
+        rank=rank_info.rank,
+        world_size=rank_info.world_size,
+        channels_last=arithmetic.channels_last,
+    )
+    balancer, stays_equal = _build_balancer(recipe, task, model, loader, rank_info)
+    remarks = _name_gpu(device), tried.remark, choice, reason, stays_equal
     return Worker(
         rank=rank_info.rank,
         world_size=rank_info.world_size,
@@ -191,18 +206,13 @@ def build_worker(
         forward=forward,
         optimizer=optimizer,
         synchroniser=synchroniser,
-        parts=_build_parts(recipe, task, parallel, optimizer, synchroniser, average),
-        loader=task.loader(
-            batch_size=optim.batch_size,
-            seed=recipe.seed,
-            rank=rank_info.rank,
-            world_size=rank_info.world_size,
-            channels_last=arithmetic.channels_last,
-        ),
+        parts=(*parts, balancer) if balancer else parts,
+        loader=loader,
         task=task,
         loss=_loss(recipe, task),
         measure=build_measure(recipe.metric),
         planner=planner,
+        balancer=balancer,
         remarks=(*task.account.lines(), *filter(None, remarks)),
     )
 
@@ -256,6 +266,22 @@ def _build_parts(
         steps_an_epoch = epoch_steps(task.examples, recipe.optim.batch_size)
         parts.append(Sparsity(models.values(), recipe.sparse, steps_an_epoch))
     return *parts, RunningStatistics(models, parallel.process_group)
+
+
+def _build_balancer(
+    recipe: Recipe, task: Task, model: nn.Module, loader: TaskLoader, rank_info: RankInfo
+) -> tuple[Balancer | None, str | None]:
+    """What cuts batches by speed, where the recipe wants that; or a line on why it cannot be."""
+    world_size, batch_size = rank_info.world_size, recipe.optim.batch_size
+    if recipe.sync.shares == "equal" or world_size == 1:
+        return None, None
+    if normalises_batches(model):
+        why = "batch normalisation is over each worker's own samples"
+    elif task.examples < world_size:
+        why = f"an epoch has {task.examples} samples for {world_size} workers"
+    else:
+        return Balancer(loader, task.examples, batch_size, rank_info.rank), None
+    return None, f"shares of the batch stay equal: {why}"
 
 
 def _name_gpu(device: torch.device) -> str | None:
