@@ -15,7 +15,22 @@ from firetree.tasks.own import OwnData, load_own
 
 OWN = """
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
+
+def numbered():
+    return TensorDataset(torch.arange(50.0)[:, None], torch.zeros(50))
+
+class Stream(IterableDataset):
+    def __len__(self):
+        return 50
+    def __iter__(self):
+        return iter(numbered())
+
+def mapped():
+    return numbered(), numbered()
+
+def streamed():
+    return Stream(), numbered()
 
 def drawn():
     return TensorDataset(torch.rand(40, 3), torch.arange(40) % 2)
@@ -44,6 +59,30 @@ def test_data_drawn_at_random_follow_from_the_seed_alone() -> None:
     one, again, other = (load_own(OwnData("owned:drawn"), seed).account for seed in (0, 0, 1))
     assert one == again
     assert one.checksum != other.checksum
+
+
+@pytest.mark.parametrize(("name", "readers"), [("mapped", 0), ("mapped", 2), ("streamed", 0)])
+def test_when_shares_change_ranks_have_the_batches_of_one_all_the_same(
+    name: str, readers: int
+) -> None:
+    task = load_own(OwnData(f"owned:{name}", readers=readers), 0)
+    usual = {"batch_size": 8, "seed": 0}
+    alone = task.loader(**usual, rank=0, world_size=1).batches(0)
+    loaders = [task.loader(**usual, rank=rank, world_size=3) for rank in range(3)]
+    streams = [loader.batches(0) for loader in loaders]
+    changes = {2: (5, 2, 1), 7: (1, 1, 6), 10: (2, 4, 2)}
+    shares = (1, 1, 1)
+    for step in range(14):
+        shares = changes.get(step, shares)
+        for loader in loaders:
+            loader.shares = shares
+        parts = [next(stream) for stream in streams]
+        whole = next(alone)
+        assert torch.equal(torch.cat([part.x[: part.count] for part in parts]), whole.x), step
+        if step > 1 and whole.count == 8:
+            assert tuple(part.count for part in parts) == shares
+    for stream in (alone, *streams):
+        stream.close()
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float64", "int32", "bool"])
