@@ -18,10 +18,21 @@ def test_the_answer_is_json_and_the_plan_a_file(tmp_path: Path) -> None:
     code, out, err = firetree("plan", "--network", "2 x 1gbit", *MODEL, "--json", "-o", path)
     assert code == 0, err
     said = json.loads(out)
-    assert set(said) == {"model", "network", "points", "advice", "plan"}
+    keys = {"model", "network", "points", "hosts", "changes", "advice", "plan"}
+    assert set(said) == keys
     assert [point["world_size"] for point in said["points"]] == [1, 2]
     assert said["points"][0]["step_s"] == pytest.approx(0.05)
     assert load_plan(path) == Plan.from_json(json.dumps(said["plan"]))
+
+
+def test_the_file_is_for_the_hosts_to_start(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    network = ("--network", "1 x 50mbit + 3 x 200mbit")
+    code, out, err = firetree("plan", *network, *MODEL, "-o", path)
+    assert code == 0, err
+    assert "- leave out host 0: " in out
+    assert "all but host 0; start these alone" in out
+    assert load_plan(path).world_size == 3
 
 
 def test_a_resnet_is_planned_by_its_name() -> None:

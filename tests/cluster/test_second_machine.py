@@ -26,8 +26,8 @@ def test_five_commands_lead_to_an_answer(tmp_path: Path) -> None:
     assert slow.up_bytes_s == pytest.approx(6.25e6, rel=0.1)
     assert "host 3" in outputs[0]
     assert "next: firetree plan --network network.json --model MODEL" in outputs[0]
-    assert load_plan(tmp_path / "plan.json").world_size == 4
-    assert "worth it" in outputs[1]
+    assert load_plan(tmp_path / "plan.json").world_size == 3
+    assert "leave out host 3: " in outputs[1]
     assert "off by" in outputs[2]
     assert (tmp_path / "runs" / "planned" / "metrics.jsonl").exists()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firetree.observing.worth import FIRST_STEPS, LOOKED_AT, Worth
-from firetree.planning.outlook import CLEARLY
+from firetree.planning.scaling import CLEARLY
 from firetree.trace import StepTrace
 
 

@@ -14,14 +14,15 @@ from firetree.commands.pages import fragment
 from firetree.commands.plan import _as_json as as_json
 from firetree.commands.text.plan import as_text
 from firetree.errors import UserError
-from firetree.models.profile import Gradient, Profile, Workload
+from firetree.models.profile import Gradient, LayerSizes, Profile, Workload
 from firetree.models.workload import load_workload
 from firetree.network import Network, parse_network
-from firetree.planning.advice import LayerSizes
 from firetree.planning.forecast import Forecast, forecast
 from firetree.planning.plan import Plan
+from firetree.planning.subsets import Subset
 
 GRADIENTS = tuple(Gradient(f"p{k}", 1 << 20, 0.01 * k) for k in range(1, 5))
+GENTLE = Profile(0.02, 0.04, tuple(Gradient(f"p{k}", 1 << 15, 0.01 * k) for k in range(1, 5)))
 WORKLOAD = Workload("tiny", Profile(0.02, 0.04, GRADIENTS), (LayerSizes("fc", 4 << 20, 1 << 20),))
 
 
@@ -32,10 +33,12 @@ def found() -> Forecast:
 
 def test_json_has_the_documented_keys(found: Forecast) -> None:
     said = json.loads(as_json(found))
-    assert list(said) == ["model", "network", "points", "advice", "plan"]
+    keys = ["model", "network", "points", "hosts", "changes", "advice", "plan"]
+    assert list(said) == keys
     assert [point["world_size"] for point in said["points"]] == [1, 2, 3]
     assert set(said["points"][0]) == {
         "world_size",
+        "hosts",
         "step_s",
         "speedup",
         "efficiency",
@@ -44,25 +47,50 @@ def test_json_has_the_documented_keys(found: Forecast) -> None:
     }
     assert said["model"] == "tiny"
     assert said["advice"] == list(found.advice)
+    assert said["hosts"] == [0, 1, 2]
+    assert {*said["changes"][0]} == {"what", "effort", "hosts", "speedup", "gain", "lost_points"}
 
 
 def test_the_plan_in_the_json_is_one_that_can_be_loaded(found: Forecast) -> None:
     assert Plan.from_json(json.dumps(json.loads(as_json(found))["plan"])) == found.plan
 
 
-def test_the_plan_is_that_of_all_hosts(found: Forecast) -> None:
+def test_the_plan_is_that_of_all_hosts_where_none_is_left_out(found: Forecast) -> None:
+    assert found.hosts == (0, 1, 2)
     assert (found.plan.world_size, found.plan.step_s) == (3, found.points[-1].step_s)
     found.plan.check(3, 4 << 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "out", "used"), [("1 x 5mbit + 3 x 50mbit", 0, (1, 2, 3)), ("3 x 50mbit + 1 x 5mbit", 3, (0, 1, 2))]
+)  # fmt: skip
+def test_the_plan_is_that_of_the_hosts_to_start(text: str, out: int, used: Subset) -> None:
+    left = forecast(Workload("tiny", GENTLE, ()), parse_network(text))
+    assert left.hosts == used
+    left.plan.check(3, GENTLE.size_bytes)
+    assert left.plan.candidates
+    assert (f"leave out host {out}", used) in [(it.what, it.hosts) for it in left.changes]
+    said = as_text(left)
+    assert f"3 machines (all but host {out}; start these alone, in this order);" in said
+    assert f"- leave out host {out}: " in said
+    assert f"or repair the link of host {out} (50 Mbit/s in place of 5 Mbit/s): " in said
+
+
+def test_where_one_machine_is_fastest_the_plan_is_for_all() -> None:
+    alone = forecast(WORKLOAD, parse_network("3 x 1mbit"))
+    assert alone.hosts == (0, 1, 2)
+    assert alone.advice[0].startswith("one machine alone is fastest: 3 reach 0.0")
+    assert "any 1" in as_text(alone)
 
 
 def test_the_text_has_points_ways_and_advice(found: Forecast) -> None:
     lines = as_text(found).splitlines()
     assert lines[0] == "tiny: 4.194 MB of gradients, 60 ms of computation a step"
     assert lines[2].split() == [
-        *("machines", "step", "speed-up", "efficiency"),
+        *("machines", "hosts", "step", "speed-up", "efficiency"),
         *("synchronised", "by", "limited", "by"),
     ]
-    assert lines[3].split() == ["1", "60", "ms", "1.00", "100%", "none", "computation"]
+    assert lines[3].split() == ["1", "any", "1", "60", "ms", "1.00", "100%", "none", "computation"]
     bound = "no all-reduce of all gradients can take less than 447 ms"
     assert any(bound in line for line in lines)
     assert [line[2:] for line in lines if line.startswith("- ")] == list(found.advice)

@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firetree import collectives
-from firetree.commands.text.plan import point_cells
 from firetree.errors import UserError
 from firetree.models.profile import Gradient, Profile
 from firetree.network import Network, parse_network
-from firetree.planning.advice import SQUEEZENET_BYTES, LayerSizes, advise
+from firetree.planning.bound import lower_bound_s
 from firetree.planning.candidates import (
     FOREST,
     GLOO,
@@ -24,15 +23,7 @@ from firetree.planning.candidates import (
     is_uneven,
     known,
 )
-from firetree.planning.plan import (
-    ForecastPoint,
-    Plan,
-    Prices,
-    make_plan,
-    restricted,
-    scaling,
-    world_sizes,
-)
+from firetree.planning.plan import Plan, Prices, make_plan, restricted
 from firetree.planning.step import Bucket, bucketed, step
 
 
@@ -163,25 +154,6 @@ def test_json_gives_back_the_plan_that_was_made(slow_plan: Plan) -> None:
     assert Plan.from_json(slow_plan.to_json()) == slow_plan
 
 
-@pytest.mark.parametrize(
-    ("most", "expected"),
-    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (11, [1, 2, 4, 8, 11])],
-)
-def test_world_sizes_double_up_to_all_hosts(most: int, expected: list[int]) -> None:
-    assert world_sizes(most) == expected
-
-
-def test_speedup_is_the_efficiency_of_all_hosts_together() -> None:
-    told: list[str] = []
-    points = [point for point, _ in scaling("a model", training(), Prices(EVEN), told.append)]
-    assert [point.world_size for point in points] == [1, 2, 3]
-    assert told == [f"pricing {size} of 3 hosts" for size in (1, 2, 3)]
-    for point in points:
-        assert point.efficiency == pytest.approx(0.15 / point.step_s)
-        assert point.speedup == pytest.approx(point.world_size * point.efficiency)
-    assert point_cells(points[0]) == ("1", "150 ms", "1.00", "100%", "none", "computation")
-
-
 PRICES = Prices(EVEN)
 
 
@@ -231,99 +203,19 @@ def test_a_forest_is_grown_where_ports_differ_or_uplinks_are_shared(
     assert (FOREST in Prices(parse_network(text)).names) == uneven
 
 
-def advised(profile: Profile, network: Network, layers: tuple[LayerSizes, ...] = ()) -> list[str]:
-    prices = Prices(network)
-    made = list(scaling("a model", profile, prices, lambda _: None))
-    return advise(profile, prices, [point for point, _ in made], made[-1][1], layers)
-
-
-def test_on_one_host_there_is_nothing_to_advise() -> None:
-    said = advised(training(), parse_network("1 x 1gbit"))
-    assert said == ["a network of one host: there is nothing to synchronise"]
-
-
-def test_a_fast_network_is_worth_it_and_the_processor_is_its_limit() -> None:
-    said = advised(training(1 << 16), parse_network("2 x 10gbit"))
-    assert said == [
-        "2 machines instead of 1 bring 2.00 times the samples a second: worth it",
-        "computation is the limit: a faster CPU helps, a faster network does not",
-    ]
-
-
-def test_on_a_slow_network_one_machine_alone_is_fastest_and_remedies_are_named() -> None:
-    said = advised(training(8 << 20), parse_network("2 x 1mbit"))
-    assert said[0].startswith("one machine alone is fastest: 2 reach 0.0")
-    named = [sentence.rpartition(": efficiency")[0] for sentence in said[1:]]
-    assert named[:4] == [
-        "sync.local_steps = 16 and sync.compression = sparseloco:0.02",
-        "sync.compression = topk:0.01",
-        "sync.local_steps = 16",
-        "links ten times as fast",
-    ]
-    # 2,097,152 numbers, each for 20 ns, and every 16 steps for 10 ns
-    assert said[2].endswith(", beside 41.9 ms of arithmetic on a core")
-    assert said[1].endswith(", beside 1.31 ms of arithmetic on a core")
-    assert set(named[4:]) == {
-        "sync.compression = demo:32",
-        "a batch four times as large on each machine (and its learning rate)",
-        "sync.compression = int8",
-        "sync.compression = fp16",
-        "sync.compression = powersgd:4",
-    }
-
-
-def test_a_model_as_small_as_squeezenet_is_advised_for_large_ones_only() -> None:
-    network = parse_network("2 x 100mbit")
-    for size_bytes, advises in ((10 * SQUEEZENET_BYTES, True), (SQUEEZENET_BYTES, False)):
-        said = advised(training(size_bytes), network)
-        assert any("a model as small as SqueezeNet (4.942 MB" in it for it in said) == advises
-
-
-@pytest.mark.parametrize(
-    ("speedups", "verdict"),
-    [
-        ((1.0, 1.9, 3.6), "4 machines instead of 2 bring 1.89 times the samples a second: worth it"),
-        ((1.0, 1.9, 2.0), "4 machines instead of 2 bring 1.05 times the samples a second: not worth it"),
-        ((1.0, 0.9, 1.04), "one machine alone is fastest: 4 reach 1.04 times its samples a second"),
-    ],
-)  # fmt: skip
-def test_the_last_doubling_is_worth_it_or_not(
-    speedups: tuple[float, ...], verdict: str, slow_plan: Plan
-) -> None:
-    points = [
-        ForecastPoint(2**k, 1 / speedup, speedup, speedup / 2**k, "ring", "computation")
-        for k, speedup in enumerate(speedups)
-    ]
-    assert advise(training(), Prices(parse_network("4 x 1gbit")), points, slow_plan)[0] == verdict
-
-
-@pytest.mark.parametrize(
-    ("layers", "sentence"),
-    [
-        (
-            (LayerSizes("conv", 1_000_000, 8_000_000), LayerSizes("fc", 9_000_000, 5_000_000)),
-            "data parallelism sends less: gradients, |∇W|, are 10 MB, and activations, |D|, 13 MB "
-            "a step on each machine; model parallelism sends less for the layers fc",
-        ),
-        (
-            (LayerSizes("fc", 9_000_000, 5_000_000),),
-            "model parallelism sends less: gradients, |∇W|, are 9 MB, and activations, |D|, 5 MB a step on each machine",
-        ),
-    ],
-)
-def test_data_and_model_parallelism_are_compared_by_layer(
-    layers: tuple[LayerSizes, ...], sentence: str, slow_plan: Plan
-) -> None:
-    points = [ForecastPoint(k, 1.0, k, 1.0, "ring", "computation") for k in (1, 2)]
-    assert (
-        advise(training(), Prices(parse_network("2 x 1gbit")), points, slow_plan, layers)[-1]
-        == sentence
-    )
-
-
 def test_a_plan_says_the_computation_is_the_limit_only_where_little_is_exposed() -> None:
     for network, limit in (("2 x 10gbit", "computation"), ("2 x 10mbit", "host 0 up")):
         assert make_plan("m", training(), Prices(parse_network(network))).limited_by == limit
+
+
+def test_where_the_backends_own_is_near_the_bound_no_other_is_priced() -> None:
+    prices = Prices(EVEN)
+    assert prices.best(1 << 24) == GLOO
+    assert prices.seconds(GLOO, 1 << 24) <= 1.03 * lower_bound_s(EVEN, 1 << 24)
+    assert {name for name, _ in prices._priced} == {GLOO}
+    slow = Prices(SLOW)
+    seconds = {name: slow.seconds(name, 1 << 24) for name in slow.names}
+    assert slow.best(1 << 24) == best_of(seconds) != GLOO
 
 
 def test_the_backends_own_is_taken_unless_another_is_clearly_faster() -> None:

@@ -67,7 +67,11 @@ def test_a_bucket_gets_the_choice_of_the_nearest_size(size_bytes: int, algorithm
 @pytest.mark.parametrize(
     ("world_size", "gradient_bytes", "message"),
     [
-        (4, 3_000, "a plan for 3 ranks on 4; make one for this cluster with firetree plan"),
+        (
+            4,
+            3_000,
+            "a plan for 3 ranks on 4; start the hosts that firetree plan made it for, or make one",
+        ),
         (3, 2_996, "with 3,000 bytes of gradients; this model has 2,996; make one for it"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`firetree plan`: predict the speed-up of more machines, and plan how to synchronise them."""
+"""`firetree plan`: predict the speed-up of more machines, say which to use, and plan how to synchronise them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from firetree.planning.forecast import Forecast
 
 @dataclass(frozen=True)
 class PlanOptions(WorkloadOptions):
-    """Predict the speed-up of 1, 2, 4 … machines for a model on a network, and how to synchronise them.
+    """Predict the speed-up of 1, 2 … machines for a model on a network, which to use, and what to change.
 
     Each machine keeps its batch. The speed-up compares samples a second with one machine's.
     """
@@ -30,7 +30,7 @@ class PlanOptions(WorkloadOptions):
     """A network's JSON file, as `firetree probe` writes it, or a text such as '8 x 1gbit', or '4 x 10gbit
     | 4 x 10gbit / 1gbit' for two racks."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Write the plan for all machines to this file, for `firetree train --plan`."""
+    """Write the plan for the machines to use to this file, for `firetree train --plan`."""
     json: bool = False
     """Print JSON."""
 
@@ -53,12 +53,14 @@ def run(arguments: list[str]) -> None:
 
 
 def _as_json(found: Forecast) -> str:
-    """`{"model", "network", "points", "advice", "plan"}`."""
+    """`{"model", "network", "points", "hosts", "changes", "advice", "plan"}`."""
     return json.dumps(
         {
             "model": found.workload.model,
             "network": json.loads(to_json(found.network)),
             "points": [asdict(point) for point in found.points],
+            "hosts": found.hosts,
+            "changes": [asdict(change) for change in found.changes],
             "advice": found.advice,
             "plan": json.loads(found.plan.to_json()),
         },

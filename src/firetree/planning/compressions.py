@@ -1,6 +1,6 @@
 """Compressions of gradients: each one's name, its numbers, and the bytes it sends. No torch.
 
-The arithmetic is in `sync.compression`. Its time is no part of a predicted step, and said beside it.
+The arithmetic is in `sync.compression`; what it takes is priced by `step.compressed_step`.
 """
 
 from __future__ import annotations

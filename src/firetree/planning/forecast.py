@@ -1,4 +1,4 @@
-"""`firetree.plan`: the speed-up of more machines, the plan for all of them, and advice."""
+"""`firetree.plan`: the speed-up of more machines, which to use, the plan for these, and what to change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from firetree.models.profile import Workload
 from firetree.models.workload import load_workload
 from firetree.network import Network
 from firetree.planning.advice import advise
-from firetree.planning.plan import ForecastPoint, Plan, Prices, scaling
+from firetree.planning.changes import Change, changes_for
+from firetree.planning.plan import Plan, make_plan
+from firetree.planning.scaling import ForecastPoint, fastest, scaling
+from firetree.planning.subsets import Subset
 from firetree.progress import Progress, log
 from firetree.shown import Shown
 
@@ -23,12 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Forecast(Shown):
-    """The predictions for a model on a network; `plan` is for all of its hosts."""
+    """The predictions for a model on a network.
+
+    A point has the best hosts of each number. `plan` is for `hosts`, the fastest of these, whose rank r is
+    `hosts[r]`; for all hosts where one machine alone is fastest. `advice` says so in sentences, `changes`
+    has what would be faster than that, by gain for effort.
+    """
 
     workload: Workload
     network: Network
     points: tuple[ForecastPoint, ...]
+    hosts: Subset
     plan: Plan
+    changes: tuple[Change, ...]
     advice: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -46,7 +56,7 @@ def plan(
     example: Inputs | None = None,
     progress: Progress = log,
 ) -> Forecast:
-    """Predict what 1, 2, 4 … machines bring for a model on a network, and how to synchronise them.
+    """Predict what 1, 2 … machines bring for a model on a network, and how to synchronise them.
 
     Args:
         model: a network's name, `module:function`, a function that returns a network, or a network.
@@ -59,7 +69,7 @@ def plan(
         progress: called with one line for each stage.
 
     Returns:
-        A point for each number of machines, the plan for all of them, and advice.
+        A point for each number of machines, the plan for the fastest, and what would be faster.
 
     Raises:
         UserError: no such model or network, or the model cannot be trained on its inputs.
@@ -81,10 +91,13 @@ def plan(
 
 def forecast(workload: Workload, network: Network, progress: Progress = log) -> Forecast:
     """Like `plan`, for a workload that is already loaded."""
-    prices = Prices(network)
-    points_and_plans = list(scaling(workload.model, workload.profile, prices, progress))
-    points = tuple(point for point, _ in points_and_plans)
-    made = points_and_plans[-1][1]
+    model, profile = workload.model, workload.profile
+    subsets = scaling(model, profile, network, progress)
+    best = fastest(subsets)
+    used = best if len(best.hosts) > 1 else subsets[-1]
+    made = make_plan(model, profile, used.prices)
     progress("predicting other batches, models, compressions and links")
-    advice = advise(workload.profile, prices, points, made, workload.layers)
-    return Forecast(workload, network, points, made, tuple(advice))
+    changes = changes_for(profile, network, subsets)
+    advice = advise(profile, network, subsets, changes, workload.layers)
+    points = tuple(it.point for it in subsets)
+    return Forecast(workload, network, points, used.hosts, made, changes, tuple(advice))

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firetree.models.profile import Profile
 from firetree.network.network import Network
 from firetree.network.units import format_duration
 from firetree.planning.plan import Plan, Prices, make_plan
-
-CLEARLY = 1.05
-"""A predicted speed-up is off by 5 % at most."""
-
-_SLOW = 2.0
-"""A host may be better left out where its port is this many times slower than the fastest."""
+from firetree.planning.scaling import CLEARLY, likely_subset
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What a step of all ranks takes; a speed-up counts samples a second against one rank alone.
 
-    `without` are the slow ranks, and `speedup_without` is that of all others; empty, and 0, where no rank
-    is slow.
+    `without` are ranks that are likely better left out, and `speedup_without` is that of all others; empty,
+    and 0, where there are none.
     """
 
     world_size: int
@@ -58,17 +53,13 @@ class Outlook:
 
 
 def outlook(plan: Plan, profile: Profile, network: Network) -> Outlook:
-    """What a plan for all hosts of a network brings, and what it would without the slow ones."""
-    slow = _slow_hosts(network)
+    """What a plan for all hosts of a network brings, and what it would on the likely best of them."""
     found = Outlook(plan.world_size, plan.step_s, plan.compute_s, plan.algorithm)
-    others = [host for host in range(network.size) if host not in slow]
-    if not slow or len(others) < 2:
+    chosen = likely_subset(profile, network)
+    if not 1 < len(chosen) < network.size:
         return found
-    fewer = make_plan(plan.model, profile, Prices(network.of(others)))
-    speedup = len(others) * fewer.compute_s / fewer.step_s
-    return Outlook(plan.world_size, plan.step_s, plan.compute_s, plan.algorithm, slow, speedup)
-
-
-def _slow_hosts(network: Network) -> tuple[int, ...]:
-    ports = [min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts]
-    return tuple(host for host, port in enumerate(ports) if _SLOW * port < max(ports))
+    fewer = make_plan(plan.model, profile, Prices(network.of(chosen)), compare=False)
+    without = tuple(sorted({*range(network.size)} - {*chosen}))
+    return replace(
+        found, without=without, speedup_without=len(chosen) * fewer.compute_s / fewer.step_s
+    )

@@ -1,13 +1,13 @@
-"""Before training: what a step takes on 1, 2, 4 … hosts, and the best way to sum each of its buckets.
+"""Before training: the best way to sum each bucket of a step on a network.
 
 Every candidate is priced for every bucket size; a `Plan` is the best of them as data, which
-`firetree.attach` and `firetree.train` run. `advice` says what would change the answer.
+`firetree.attach` and `firetree.train` run. `scaling` says which hosts to take for it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,10 +28,12 @@ from firetree.errors import UserError, nearest
 from firetree.models.profile import Profile
 from firetree.network.network import MOST_HOSTS, Network
 from firetree.network.units import format_bytes, format_duration
+from firetree.planning.bound import lower_bound_s
 from firetree.planning.candidates import (
     FOREST,
     GLOO,
     GLOO_SEGMENT_BYTES,
+    WORTH_A_CHANGE,
     Choice,
     best_of,
     candidate_names,
@@ -40,7 +42,6 @@ from firetree.planning.candidates import (
     known,
 )
 from firetree.planning.step import StepPrediction, bucketed, step
-from firetree.progress import Progress
 from firetree.shown import Shown
 
 PLAN_VERSION = 2
@@ -119,8 +120,8 @@ class Plan(Shown):
         """Raise UserError where it was made for other ranks or another model."""
         if self.world_size != world_size:
             raise UserError(
-                f"a plan for {self.world_size} ranks on {world_size}; make one for this cluster with "
-                "firetree plan"
+                f"a plan for {self.world_size} ranks on {world_size}; start the hosts that firetree plan "
+                "made it for, or make one for this cluster"
             )
         if self.gradient_bytes != gradient_bytes:
             raise UserError(
@@ -195,6 +196,7 @@ class Prices:
         self.network = network
         self._priced: dict[tuple[str, int], float] = {}
         self._forests: dict[int, Choice] = {}
+        self._least_s_byte = lower_bound_s(network, 1)
         self.names = list(candidate_names(network))
         if is_uneven(network) and network.size > 2:
             self.names.append(FOREST)
@@ -223,7 +225,14 @@ class Prices:
 
     def best(self, size_bytes: int) -> str:
         """The name of the candidate to take for a size."""
+        if self._is_unbeaten(GLOO, size_bytes):
+            return GLOO
         return best_of({name: self.seconds(name, size_bytes) for name in self.names})
+
+    def _is_unbeaten(self, name: str, size_bytes: int) -> bool:
+        """Whether no other candidate can be faster than this one by enough; none of them is priced for that."""
+        most_s = WORTH_A_CHANGE * self._least_s_byte * size_bytes
+        return name in self.names and self.seconds(name, size_bytes) <= most_s
 
     def best_seconds(self, size_bytes: int) -> float:
         """The time of that candidate."""
@@ -248,8 +257,12 @@ def make_plan(
     profile: Profile,
     prices: Prices,
     buckets_bytes: Sequence[int] = BUCKETS_BYTES,
+    compare: bool = True,
 ) -> Plan:
-    """The bucket size, of those given, and the choices with which a step is fastest."""
+    """The bucket size, of those given, and the choices with which a step is fastest.
+
+    Without `compare` it has no `candidates`, which take the most time to price.
+    """
     if prices.network.size == 1:
         compute_s = profile.compute_s
         return Plan(
@@ -270,7 +283,7 @@ def make_plan(
         profile.compute_s,
         best.step_s,
         _limit(best, prices.network, choices[-1]),
-        _candidates(profile, prices),
+        _candidates(profile, prices) if compare else (),
     )
 
 
@@ -290,47 +303,3 @@ def _limit(best: StepPrediction, network: Network, largest: tuple[int, Choice]) 
         return "computation"
     size_bytes, choice = largest
     return choice.price(network, size_bytes).limited_by
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastPoint:
-    """What a step takes on so many hosts, each with as many samples as the one host alone.
-
-    `speedup` is the number of samples a second against one host's, `efficiency` that over the hosts.
-    """
-
-    world_size: int
-    step_s: float
-    speedup: float
-    efficiency: float
-    algorithm: str
-    limited_by: str
-
-
-def scaling(
-    model: str, profile: Profile, prices: Prices, progress: Progress
-) -> Iterator[tuple[ForecastPoint, Plan]]:
-    """A point and a plan for 1, 2, 4 … hosts of the network that is priced, and for all of them."""
-    hosts = prices.network.size
-    for world_size in world_sizes(hosts):
-        progress(f"pricing {world_size} of {hosts} hosts")
-        some = Prices(prices.network.first(world_size)) if world_size < hosts else prices
-        made = make_plan(model, profile, some)
-        efficiency = profile.compute_s / made.step_s
-        limited_by = made.limited_by or "computation"
-        yield (
-            ForecastPoint(
-                world_size,
-                made.step_s,
-                world_size * efficiency,
-                efficiency,
-                made.algorithm if world_size > 1 else "none",
-                limited_by,
-            ),
-            made,
-        )
-
-
-def world_sizes(most: int) -> Sequence[int]:
-    """1, 2, 4 … up to `most`, and that."""
-    return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})

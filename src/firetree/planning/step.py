@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from firetree.models.profile import Profile
+from firetree.planning.compressions import Compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,24 @@ def step(
         end_s = max(end_s, bucket.ready_s) + all_reduce_s(bucket.size_bytes)
     exposed_s = max(0.0, end_s - profile.backward_s)
     return StepPrediction(profile.compute_s + exposed_s, exposed_s)
+
+
+def compressed_step(
+    profile: Profile,
+    compression: Compression,
+    world_size: int,
+    bucket_bytes: int,
+    all_reduce_s: Callable[[int], float],
+) -> StepPrediction:
+    """The time of a step that compresses its buckets of `bucket_bytes`, each on one core before its sum."""
+    fewer = compression.compressed(profile, world_size)
+    arithmetic_s = compression.arithmetic_s(profile)
+
+    def sum_s(sent_bytes: int) -> float:
+        return all_reduce_s(sent_bytes) + arithmetic_s * sent_bytes / fewer.size_bytes
+
+    sent_share = fewer.size_bytes / profile.size_bytes
+    return step(fewer, max(1, round(bucket_bytes * sent_share)), sum_s)
 
 
 def local_step(

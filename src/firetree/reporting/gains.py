@@ -17,6 +17,7 @@ from firetree.network import Host, Network, Rack
 from firetree.network.network import uniform
 from firetree.planning.candidates import GLOO, candidate_names
 from firetree.planning.compressions import parse_compression
+from firetree.planning.repairs import repairs
 from firetree.planning.step import step as priced_step
 from firetree.reporting.buckets import backward_start_s
 from firetree.reporting.causes import Suspect
@@ -24,7 +25,7 @@ from firetree.reporting.faults import LinkFault
 from firetree.reporting.flows import Place
 from firetree.reporting.hosts import Hosts
 from firetree.reporting.linkage import Linkage, even_rate
-from firetree.reporting.probed import price_s, repairs
+from firetree.reporting.probed import price_s
 from firetree.reporting.rounds import StepTable
 from firetree.reporting.stretches import network_s
 from firetree.reporting.thresholds import (

@@ -5,23 +5,21 @@ A probe's hosts are the ranks that answered it, in their order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from statistics import median_high
-from typing import Any
 
 from firetree.documents import read_text
 from firetree.errors import UserError
-from firetree.network import Host, Network
+from firetree.network import Network
 from firetree.network.network import rack_of
 from firetree.planning.candidates import GLOO, known
+from firetree.planning.repairs import Repair, repairs
 from firetree.probing.result import Probe
 from firetree.reporting.faults import LinkFault
 from firetree.reporting.flows import Flow, Route
-from firetree.reporting.thresholds import BUSY_SHARE, PROBE_OUTLIER
-from firetree.reporting.values import Cause
+from firetree.reporting.thresholds import BUSY_SHARE
 
 _MOST_PRICED = 64
 """Hosts up to which faults are priced: larger networks take seconds."""
@@ -84,92 +82,6 @@ def usual_rates(
             rate = min(rate, network.racks[racks[other]].in_bytes_s / max(1, coming))
         found[a, b] = rate
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """A fault of a network, of these hosts, and the network without it."""
-
-    kind: Cause
-    hosts: tuple[int, ...]
-    rate_bytes_s: float
-    usual_bytes_s: float
-    network: Network
-
-
-def repairs(network: Network) -> Iterator[Repair]:
-    """Everything in a network that is slower than its like."""
-    up = _slow([host.up_bytes_s for host in network.hosts])
-    down = _slow([host.down_bytes_s for host in network.hosts])
-    both = {host: up[host] for host in up if host in down}
-    kinds: Sequence[tuple[Cause, Mapping[int, float], tuple[str, ...]]] = (
-        ("slow_port", both, ("up_bytes_s", "down_bytes_s")),
-        ("slow_upload", up, ("up_bytes_s",)),
-        ("slow_download", down, ("down_bytes_s",)),
-    )
-    for kind, slow, names in kinds:
-        if slow:
-            worst = min(slow, key=lambda host: getattr(network.hosts[host], names[0]))
-            rate_bytes_s = min(getattr(network.hosts[worst], name) for name in names)
-            faster = _with_ports(network, slow, names)
-            yield Repair(kind, tuple(slow), rate_bytes_s, slow[worst], faster)
-    yield from _uplinks(network)
-    yield from _pairs(network)
-
-
-def _slow(rates: Sequence[float]) -> dict[int, float]:
-    """The ports that are slower than the others, and what the others carry."""
-    if len(rates) < 3:  # between two hosts, nobody can tell whose port is slow
-        return {}
-    usual = median_high(rates)
-    return {k: usual for k, rate in enumerate(rates) if usual >= PROBE_OUTLIER * rate}
-
-
-def _with_ports(network: Network, slow: Mapping[int, float], names: Sequence[str]) -> Network:
-    def repaired(number: int, host: Host) -> Host:
-        if number not in slow:
-            return host
-        changed: dict[str, Any] = dict.fromkeys(names, slow[number])
-        return replace(host, **changed)
-
-    def limit(a: int, b: int, rate: float) -> float:
-        """A single connection over the port was limited by it, too."""
-        into, out = "down_bytes_s" in names and b in slow, "up_bytes_s" in names and a in slow
-        return float("inf") if into or out else rate
-
-    hosts = tuple(repaired(number, host) for number, host in enumerate(network.hosts))
-    pairs = tuple(
-        tuple(limit(a, b, rate) for b, rate in enumerate(row))
-        for a, row in enumerate(network.pair_bytes_s)
-    )
-    return replace(network, hosts=hosts, pair_bytes_s=pairs)
-
-
-def _uplinks(network: Network) -> Iterator[Repair]:
-    thin = []
-    for rack in network.racks:
-        up = sum(network.hosts[host].up_bytes_s for host in rack.hosts)
-        down = sum(network.hosts[host].down_bytes_s for host in rack.hosts)
-        share = min(rack.out_bytes_s / up, rack.in_bytes_s / down)
-        if len(rack.hosts) > 1 and share * PROBE_OUTLIER <= 1:
-            least = min(rack.out_bytes_s, rack.in_bytes_s)
-            thin.append((least, len(rack.hosts), -rack.hosts[0], rack.hosts, least / share))
-    if thin:
-        rate_bytes_s, _, _, hosts, usual_bytes_s = min(thin)
-        yield Repair("thin_uplink", hosts, rate_bytes_s, usual_bytes_s, replace(network, racks=()))
-
-
-def _pairs(network: Network) -> Iterator[Repair]:
-    slow = [
-        (rate, a, b)
-        for a, row in enumerate(network.pair_bytes_s)
-        for b, rate in enumerate(row)
-        if a != b and rate < float("inf")
-    ]
-    if slow:
-        rate, a, b = min(slow)
-        faster = replace(network, pair_bytes_s=())
-        yield Repair("slow_link", (a, b), rate, faster.rate_alone(a, b), faster)
 
 
 def price_s(network: Network, algorithm: str, size_bytes: float) -> float:

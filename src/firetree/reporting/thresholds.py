@@ -80,9 +80,6 @@ WORTH_TELLING = 1.03
 HANG_S = 10.0
 """A wait is called a hang from here on, if it is longer than `GAP_STEPS` typical steps too."""
 
-PROBE_OUTLIER = 1.25
-"""A probed port is apart from the others from here on: probes are sure of a few percent, and warn of it."""
-
 PREDICTION_ERROR = 1.3
 """Changes of the network are priced only where its price as it is comes so near to what was measured."""
 

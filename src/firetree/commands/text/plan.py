@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from firetree.commands import tables
-from firetree.network import format_duration
+from firetree.network import Network, format_duration
 from firetree.network.units import format_bytes
 from firetree.planning.bound import lower_bound_s
+from firetree.planning.changes import Change
 from firetree.planning.forecast import Forecast
-from firetree.planning.plan import ForecastPoint, Plan
+from firetree.planning.plan import Plan
+from firetree.planning.scaling import ForecastPoint
+from firetree.planning.subsets import Subset, alike, called
 
-POINT_HEADINGS = ("machines", "step", "speed-up", "efficiency", "synchronised by", "limited by")
+POINT_HEADINGS = (
+    "machines",
+    "hosts",
+    "step",
+    "speed-up",
+    "efficiency",
+    "synchronised by",
+    "limited by",
+)
+CHANGE_HEADINGS = ("change", "hosts", "speed-up", "gain", "effort", "top-1 lost")
+
+CHANGES = (
+    "What to change, by gain for effort; gain is against all hosts as they are, accuracy as measured "
+    "elsewhere (reproduce/RESULTS.md)"
+)
 
 _CANDIDATES_SHOWN = 6
 
 
 def as_text(found: Forecast) -> str:
-    """The points as a table, the ways to synchronise all machines, and the advice."""
-    left = ("machines", "synchronised by", "limited by")
-    parts = [
-        headline(found),
-        tables.as_text(POINT_HEADINGS, map(point_cells, found.points), left),
-    ]
+    """The points as a table, the ways to synchronise the machines to use, the advice, and changes."""
+    left = ("machines", "hosts", "synchronised by", "limited by", "change", "effort", "way")
+    points = [point_cells(found.network, point) for point in found.points]
+    parts = [headline(found), tables.as_text(POINT_HEADINGS, points, left)]
     if found.plan.candidates:
         ways = ways_cells(found.plan)[: 1 + _CANDIDATES_SHOWN]
-        parts.append(f"{bound(found)}:\n" + tables.as_text(("way", "step"), ways, left=("way",)))
+        parts.append(f"{bound(found)}:\n" + tables.as_text(("way", "step"), ways, left))
     parts.append("\n".join(f"- {sentence}" for sentence in found.advice))
+    if found.changes:
+        cells = [change_cells(found.network, change) for change in found.changes]
+        parts.append(f"{CHANGES}:\n" + tables.as_text(CHANGE_HEADINGS, cells, left))
     return "\n\n".join(parts)
 
 
@@ -38,24 +56,60 @@ def headline(found: Forecast) -> str:
 
 
 def bound(found: Forecast) -> str:
-    """The lower bound on the all-reduce."""
-    bound_s = lower_bound_s(found.network, found.workload.profile.size_bytes)
+    """Which machines the plan is for, and the lower bound on their all-reduce."""
+    chosen = found.network.of(found.hosts)
+    bound_s = lower_bound_s(chosen, found.workload.profile.size_bytes)
+    few = len(found.hosts) < found.network.size
+    which = (
+        f" ({_which(found.network, found.hosts)}; start these alone, in this order)" if few else ""
+    )
     return (
-        f"Ways to synchronise {found.plan.world_size} machines; no all-reduce of all gradients can take "
-        f"less than {format_duration(bound_s)}"
+        f"Ways to synchronise {found.plan.world_size} machines{which}; no all-reduce of all gradients can "
+        f"take less than {format_duration(bound_s)}"
     )
 
 
-def point_cells(point: ForecastPoint) -> tuple[str, ...]:
+def point_cells(network: Network, point: ForecastPoint) -> tuple[str, ...]:
     """A point as the cells of a table."""
     return (
         str(point.world_size),
+        _which(network, point.hosts),
         format_duration(point.step_s),
         f"{point.speedup:.2f}",
         f"{point.efficiency:.0%}",
         point.algorithm,
         point.limited_by,
     )
+
+
+def change_cells(network: Network, change: Change) -> tuple[str, ...]:
+    """A change as the cells of a table."""
+    return (
+        change.what,
+        _which(network, change.hosts),
+        f"{change.speedup:.2f}",
+        f"{change.gain:.2f}",
+        change.effort,
+        _lost(change.lost_points),
+    )
+
+
+def _which(network: Network, hosts: Subset) -> str:
+    """`all`, `any 2`, `all but host 3`, or the hosts."""
+    left_out = {*range(network.size)} - {*hosts}
+    if not left_out:
+        return "all"
+    if len(hosts) == 1 or len(alike(network)) == 1:
+        return f"any {len(hosts)}"
+    if len(left_out) < len(hosts):
+        return f"all but {called(network, left_out)}"
+    return called(network, hosts)
+
+
+def _lost(points: float | None) -> str:
+    if points is None:
+        return "not measured"
+    return f"{points:.2f} points" if points > 0 else "none"
 
 
 def ways_cells(plan: Plan) -> list[tuple[str, str]]:
