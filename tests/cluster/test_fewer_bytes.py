@@ -1,8 +1,9 @@
-"""SparseLoCo and DeMo on real ranks, against their papers' equations carried out for all ranks in one loop."""
+"""DiLoCo, SparseLoCo and DeMo on real ranks, against their papers' equations for all ranks in one loop."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,11 @@ from firetree.training.local_steps import LocalSteps
 from firetree.training.recipe import SyncRecipe
 
 RANKS, STEPS = 3, 12
-SPARSELOCO, LOCAL = "sparseloco:0.03:0.9", SyncRecipe(local_steps=4, outer_lr=0.7)
+DILOCO = SyncRecipe(local_steps=4, outer_lr=0.7, outer_momentum=0.9)
+SPARSELOCO = SyncRecipe(compression="sparseloco:0.03:0.9", local_steps=4, outer_lr=0.7)
 DEMO, COMPONENTS, DECAY = "demo:5:0.9", 5, 0.9
+COUNTED = ("sparseloco:0.02", "demo:32")
+UNDECAYED = ("sparseloco:0.5:1", "demo:1:1")
 
 
 def net() -> nn.Sequential:
@@ -55,11 +59,28 @@ def sgd(model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), lr=0.5)
 
 
-def sparseloco_on_ranks() -> Tensor:
+@pytest.fixture(scope="module")
+def on_ranks() -> dict[str, list[Any]]:
+    """What each rank found of each kind; all in one start of the ranks."""
+    of_ranks = run_on_ranks(RANKS, on_rank)
+    return {kind: [of_rank[kind] for of_rank in of_ranks] for kind in of_ranks[0]}
+
+
+def on_rank() -> dict[str, Any]:
+    return {
+        "diloco": local_steps_on_rank(DILOCO),
+        "sparseloco": local_steps_on_rank(SPARSELOCO),
+        "demo": demo_on_rank(),
+        "bytes": [bytes_of_a_step(compression) for compression in COUNTED],
+        "off": [off_in_half_precision(compression) for compression in UNDECAYED],
+    }
+
+
+def local_steps_on_rank(sync: SyncRecipe) -> Tensor:
     parallel = DistributedDataParallel(net())
-    synchroniser = attach(parallel, "ring", compression=SPARSELOCO)
+    synchroniser = attach(parallel, "ring", compression=sync.compression)
     optimizer = sgd(parallel)
-    part = LocalSteps(parallel, optimizer, synchroniser, LOCAL)
+    part = LocalSteps(parallel, optimizer, synchroniser, sync)
     for step in range(STEPS):
         optimizer.zero_grad()
         with parallel.no_sync():
@@ -67,6 +88,45 @@ def sparseloco_on_ranks() -> Tensor:
         optimizer.step()
         part.after_step(step, looked_at=False)
     return flat(parallel.module)
+
+
+def local_steps_alone(
+    every: int, outer_step: Callable[[list[np.ndarray]], np.ndarray]
+) -> tuple[Tensor, Tensor]:
+    """At the start and at the end; `outer_step` says how far the shared weights step along changes."""
+    model = net()
+    start = shared = flat(model).double()
+    for first in range(0, STEPS, every):
+        changes = []
+        for rank in range(RANKS):
+            set_flat(model, shared)
+            optimizer = sgd(model)
+            for step in range(first, first + every):
+                optimizer.zero_grad()
+                loss(model, rank, step).backward()
+                optimizer.step()
+            changes.append((shared - flat(model)).numpy())
+        shared = shared - torch.from_numpy(outer_step(changes))
+    return start, shared
+
+
+def check_steps(found: list[Tensor], start: Tensor, expected: Tensor) -> None:
+    assert all(torch.equal(it, found[0]) for it in found)
+    assert (expected - start).abs().max() > 0.01
+    assert (found[0] - expected).abs().max() < 1e-6
+
+
+def test_diloco_takes_the_steps_of_its_paper(on_ranks: dict[str, list[Any]]) -> None:
+    """Algorithm 1 with Nesterov's momentum."""
+    velocity = np.zeros(1)
+
+    def outer_step(changes: list[np.ndarray]) -> np.ndarray:
+        nonlocal velocity
+        mean = sum(changes) / RANKS
+        velocity = 0.9 * velocity + mean
+        return 0.7 * (mean + 0.9 * velocity)
+
+    check_steps(on_ranks["diloco"], *local_steps_alone(DILOCO.local_steps, outer_step))
 
 
 def two_bits(values: np.ndarray) -> np.ndarray:
@@ -80,42 +140,27 @@ def two_bits(values: np.ndarray) -> np.ndarray:
     return np.where(values < 0, -1, 1) * np.where(is_large, levels[1], levels[0])
 
 
-def sparseloco_alone() -> tuple[Tensor, Tensor]:
-    """Algorithm 1; at the start and at the end."""
-    model = net()
-    start = shared = flat(model).double()
-    errors = [np.zeros(len(shared)) for _ in range(RANKS)]
-    for first in range(0, STEPS, LOCAL.local_steps):
-        total = np.zeros(len(shared))
-        for rank, error in enumerate(errors):
-            set_flat(model, shared)
-            optimizer = sgd(model)
-            for step in range(first, first + LOCAL.local_steps):
-                optimizer.zero_grad()
-                loss(model, rank, step).backward()
-                optimizer.step()
-            error[:] = 0.9 * error + (shared - flat(model)).numpy()
-            count = math.ceil(len(error) / 4096)
-            length = math.ceil(len(error) / count)
+def test_sparseloco_takes_the_steps_of_its_paper(on_ranks: dict[str, list[Any]]) -> None:
+    """Algorithm 1."""
+    errors: list[np.ndarray | float] = [0.0] * RANKS
+
+    def outer_step(changes: list[np.ndarray]) -> np.ndarray:
+        total = np.zeros_like(changes[0])
+        for rank, change in enumerate(changes):
+            error = errors[rank] = 0.9 * errors[rank] + change
+            length = math.ceil(len(error) / math.ceil(len(error) / 4096))
             for begin in range(0, len(error), length):
                 chunk = error[begin : begin + length]
                 chosen = np.argsort(-np.abs(chunk))[: math.ceil(0.03 * length)]
                 sent = two_bits(chunk[chosen])
                 total[begin + chosen] += sent
                 chunk[chosen] -= sent
-        shared = shared - LOCAL.outer_lr * torch.from_numpy(total / RANKS)
-    return start, shared
+        return 0.7 * total / RANKS
+
+    check_steps(on_ranks["sparseloco"], *local_steps_alone(SPARSELOCO.local_steps, outer_step))
 
 
-def test_sparseloco_takes_the_steps_of_its_paper() -> None:
-    found = run_on_ranks(RANKS, sparseloco_on_ranks)
-    start, expected = sparseloco_alone()
-    assert all(torch.equal(it, found[0]) for it in found)
-    assert (expected - start).abs().max() > 0.01
-    assert (found[0] - expected).abs().max() < 1e-6
-
-
-def demo_on_ranks() -> Tensor:
+def demo_on_rank() -> Tensor:
     parallel = DistributedDataParallel(net())
     attach(parallel, "ring", compression=DEMO)
     optimizer = sgd(parallel)
@@ -170,12 +215,8 @@ def demo_alone() -> tuple[Tensor, Tensor]:
     return start, flat(model)
 
 
-def test_demo_takes_the_steps_of_its_paper() -> None:
-    found = run_on_ranks(RANKS, demo_on_ranks)
-    start, expected = demo_alone()
-    assert all(torch.equal(it, found[0]) for it in found)
-    assert (expected - start).abs().max() > 0.01
-    assert (found[0] - expected).abs().max() < 1e-6
+def test_demo_takes_the_steps_of_its_paper(on_ranks: dict[str, list[Any]]) -> None:
+    check_steps(on_ranks["demo"], *demo_alone())
 
 
 def bytes_of_a_step(compression: str) -> float:
@@ -191,20 +232,12 @@ def bytes_of_a_step(compression: str) -> float:
     return sum(sent[2:]) / 4  # DDP cuts its buckets anew after the first
 
 
-def bytes_of_steps() -> list[float]:
-    return [bytes_of_a_step(compression) for compression in COUNTED]
-
-
-COUNTED = ("sparseloco:0.02", "demo:32")
-
-
-def test_plan_counts_the_bytes_that_ranks_send() -> None:
+def test_plan_counts_the_bytes_that_ranks_send(on_ranks: dict[str, list[Any]]) -> None:
     shapes = [(320, 640), (320,), (256, 320), (256,), (100, 256), (100,)]
     gradients = tuple(Gradient("", 4 * math.prod(shape), 0.0, shape) for shape in shapes)
     whole = Profile(1.0, 1.0, gradients)
     all_reduce = 2 * (RANKS - 1) / RANKS
-    found = run_on_ranks(RANKS, bytes_of_steps)
-    for compression, *sent in zip(COUNTED, *found, strict=True):
+    for compression, *sent in zip(COUNTED, *on_ranks["bytes"], strict=True):
         planned = parse_compression(compression).compressed(whole, RANKS)
         assert sent == pytest.approx([all_reduce * planned.size_bytes] * RANKS, rel=0.05)
         assert planned.size_bytes < whole.size_bytes / 40
@@ -227,24 +260,21 @@ def test_tiles_fill_the_matrix(shape: list[int]) -> None:
     assert max(height, width) <= 64
 
 
-def steps_of_half_precision() -> list[Tensor]:
-    """How far the mean gradients of bfloat16 weights over many steps, all ones, are off."""
-    found = []
-    for compression in ("sparseloco:0.5:1", "demo:1:1"):
-        parallel = DistributedDataParallel(nn.Linear(96, 40).bfloat16())
-        attach(parallel, "ring", compression=compression)
-        weight = parallel.module.weight
-        summed = torch.zeros(40, 96)
-        for step in range(31):
-            parallel.zero_grad()
-            parallel(torch.ones(1, 96, dtype=torch.bfloat16)).sum().backward()
-            assert weight.grad is not None
-            assert weight.grad.dtype == torch.bfloat16
-            summed += weight.grad if step else 0.0  # buckets are cut anew after the first
-        found.append(summed / 30 - 1)
-    return found
+def off_in_half_precision(compression: str) -> Tensor:
+    """How far the mean gradient of bfloat16 weights over many steps, all ones, is off."""
+    parallel = DistributedDataParallel(nn.Linear(96, 40).bfloat16())
+    attach(parallel, "ring", compression=compression)
+    weight = parallel.module.weight
+    summed = torch.zeros(40, 96)
+    for step in range(31):
+        parallel.zero_grad()
+        parallel(torch.ones(1, 96, dtype=torch.bfloat16)).sum().backward()
+        assert weight.grad is not None
+        assert weight.grad.dtype == torch.bfloat16
+        summed += weight.grad if step else 0.0  # buckets are cut anew after the first
+    return summed / 30 - 1
 
 
-def test_gradients_of_16_bits_come_through() -> None:
-    for found in run_on_ranks(2, steps_of_half_precision):
-        assert all(off.abs().mean() < 0.1 for off in found)
+def test_gradients_of_16_bits_come_through(on_ranks: dict[str, list[Any]]) -> None:
+    for of_rank in on_ranks["off"]:
+        assert all(off.abs().mean() < 0.1 for off in of_rank)
