@@ -23,12 +23,12 @@ from firetree.training.step_part import StepPart
 LOOK_STEPS = 5
 """Steps between two looks at the speeds; a look costs two small exchanges."""
 
-_MOST_STEPS = 10
+_MOST_STEPS = 15
 """Steps that count, the newest. After new shares, all are measured anew."""
 
-_CLEAR_GAIN, _LEAST_GAIN = 0.2, 0.05
-"""The part of the slowest rank's time that new shares must save: until so many steps are measured, and then.
-With less, shares would flutter."""
+_LEAST_GAIN, _LEAST_ERRORS = 0.05, 3.0
+"""The part of the slowest rank's time that new shares must save, and the standard errors of a speed that this
+must be. With less, shares would flutter."""
 
 _STATE = "rank_samples"
 
@@ -63,19 +63,15 @@ class Balancer(StepPart):
         if step_size(self._examples, self._batch_size, step.step) == self._count:
             own_s = step.training_s - step.communication_s
             self._sample_s.append(own_s / before[self._rank])
-        measured = len(self._sample_s)
-        if (step.step + 1) % LOOK_STEPS or measured < LOOK_STEPS:
+        if (step.step + 1) % LOOK_STEPS or len(self._sample_s) < LOOK_STEPS:
             return ""
-        speeds = relative_speeds(gather_json([*self._sample_s]))
-        after = apportion(self._count, speeds)
-        saved = 1 - longest(after, speeds) / longest(before, speeds)
         # Other hosts' arithmetic may differ in the last digit: rank 0 decides.
-        after, saved = broadcast_json([after, saved])
-        if saved < (_CLEAR_GAIN if measured < _MOST_STEPS else _LEAST_GAIN):
+        found = broadcast_json(better_shares(before, gather_json([*self._sample_s])))
+        if found is None:
             return ""
-        self._loader.shares = tuple(after)
+        self._loader.shares, saved = tuple(found[0]), found[1]
         self._sample_s.clear()
-        return f"shares of the batch {listed(after)}, by speed: the slowest should take {saved:.0%} less time"
+        return f"shares of the batch {listed(self.shares)}, by speed: the slowest should take {saved:.0%} less time"
 
     def state(self) -> dict[str, Tensor]:
         """The shares in use."""
@@ -88,18 +84,40 @@ class Balancer(StepPart):
             self._loader.shares = tuple(kept.tolist())
 
 
-def relative_speeds(sample_s_RK: Sequence[Sequence[float]]) -> list[float]:
+def better_shares(
+    shares: Shares, sample_s_RK: Sequence[Sequence[float]]
+) -> tuple[Shares, float] | None:
+    """Shares by speed, and the part of the slowest rank's time that they save; None where that is too little.
+
+    Args:
+        shares: those in use, of a whole batch.
+        sample_s_RK: what a sample took on each rank in each step, in seconds.
+    """
+    speeds, error = relative_speeds(sample_s_RK)
+    better = apportion(sum(shares), speeds)
+    saved = 1 - _longest(better, speeds) / _longest(shares, speeds)
+    return (better, saved) if saved >= max(_LEAST_GAIN, _LEAST_ERRORS * error) else None
+
+
+def relative_speeds(sample_s_RK: Sequence[Sequence[float]]) -> tuple[list[float], float]:
     """Each rank's part of all ranks' speed, the median over the steps, whose samples may differ in length.
 
     Args:
         sample_s_RK: what a sample took on each rank in each step, in seconds.
+
+    Returns:
+        The speeds, and the standard error of the one that scatters most, as a part of it.
     """
     speed_RK = 1 / np.maximum(sample_s_RK, 1e-9)
-    relative: list[float] = np.median(speed_RK / speed_RK.sum(0), axis=1).tolist()
-    return relative
+    relative_RK = speed_RK / speed_RK.sum(0)
+    speed_R = np.median(relative_RK, axis=1)
+    scatter_R = np.median(np.abs(relative_RK / speed_R[:, None] - 1), axis=1)
+    # Of normal numbers the deviation is 1.48 times that, and a median's error 1.25 times the mean's.
+    error = 1.48 * 1.25 * scatter_R.max() / relative_RK.shape[1] ** 0.5
+    return speed_R.tolist(), float(error)
 
 
-def longest(shares: Shares, speeds: Sequence[float]) -> float:
+def _longest(shares: Shares, speeds: Sequence[float]) -> float:
     """How long the slowest rank takes for its share."""
     return max(count / speed for count, speed in zip(shares, speeds, strict=True))
 
