@@ -12,7 +12,7 @@ from torch import nn
 import firetree
 from firetree.commands.pages import fragment
 from firetree.commands.plan import _as_json as as_json
-from firetree.commands.text.plan import as_text
+from firetree.commands.text.plan import as_text, ways_cells
 from firetree.errors import UserError
 from firetree.models.profile import Gradient, LayerSizes, Profile, Workload
 from firetree.models.workload import load_workload
@@ -23,7 +23,9 @@ from firetree.planning.subsets import Subset
 
 GRADIENTS = tuple(Gradient(f"p{k}", 1 << 20, 0.01 * k) for k in range(1, 5))
 GENTLE = Profile(0.02, 0.04, tuple(Gradient(f"p{k}", 1 << 15, 0.01 * k) for k in range(1, 5)))
-WORKLOAD = Workload("tiny", Profile(0.02, 0.04, GRADIENTS), (LayerSizes("fc", 4 << 20, 1 << 20),))
+WORKLOAD = Workload(
+    "tiny", Profile(0.02, 0.04, GRADIENTS), (LayerSizes("fc", 4 << 20, 1 << 20),), 8
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_the_plan_is_that_of_all_hosts_where_none_is_left_out(found: Forecast) -
     ("text", "out", "used"), [("1 x 5mbit + 3 x 50mbit", 0, (1, 2, 3)), ("3 x 50mbit + 1 x 5mbit", 3, (0, 1, 2))]
 )  # fmt: skip
 def test_the_plan_is_that_of_the_hosts_to_start(text: str, out: int, used: Subset) -> None:
-    left = forecast(Workload("tiny", GENTLE, ()), parse_network(text))
+    left = forecast(Workload("tiny", GENTLE, (), 8), parse_network(text))
     assert left.hosts == used
     left.plan.check(3, GENTLE.size_bytes)
     assert left.plan.candidates
@@ -85,7 +87,7 @@ def test_where_one_machine_is_fastest_the_plan_is_for_all() -> None:
 
 def test_the_text_has_points_ways_and_advice(found: Forecast) -> None:
     lines = as_text(found).splitlines()
-    assert lines[0] == "tiny: 4.194 MB of gradients, 60 ms of computation a step"
+    assert lines[0] == "tiny: 4.194 MB of gradients, 60 ms of computation a step of 8 samples"
     assert lines[2].split() == [
         *("machines", "hosts", "step", "speed-up", "efficiency"),
         *("synchronised", "by", "limited", "by"),
@@ -94,6 +96,13 @@ def test_the_text_has_points_ways_and_advice(found: Forecast) -> None:
     bound = "no all-reduce of all gradients can take less than 447 ms"
     assert any(bound in line for line in lines)
     assert [line[2:] for line in lines if line.startswith("- ")] == list(found.advice)
+
+
+def test_ways_that_take_as_long_share_a_row(found: Forecast) -> None:
+    cells = ways_cells(found.plan)
+    assert len({taken for _, taken in cells[1:]}) == len(cells) - 1
+    named = [name for names, _ in cells[1:] for name in names.split(", ")]
+    assert named == [way.algorithm for way in found.plan.candidates]
 
 
 def test_on_one_host_there_are_no_ways_to_choose_from() -> None:
@@ -187,6 +196,7 @@ def test_a_network_is_measured_with_the_example_that_is_given() -> None:
     example = {"input1": torch.ones(5, 3), "input2": torch.ones(5, 4)}
     workload = load_workload(nn.Bilinear(3, 4, 2), example=example)
     assert workload.model == "Bilinear"
+    assert workload.samples == 5
     assert workload.profile.size_bytes == 4 * (2 * 3 * 4 + 2)
     assert [layer.activation_bytes for layer in workload.layers] == [4 * 5 * 2]
 

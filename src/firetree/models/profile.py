@@ -61,8 +61,9 @@ class LayerSizes:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One step of a model on one host; activations are those of its whole batch."""
+    """One step of a model on one host with `samples`; activations are those of its whole batch."""
 
     model: str
     profile: Profile
     layers: tuple[LayerSizes, ...]
+    samples: int

@@ -71,7 +71,7 @@ def load_workload(
         if layer.weight_bytes
     )
     scaled = profile if compute_s is None else profile.scaled(compute_s)
-    return Workload(name_of(model), scaled, layers)
+    return Workload(name_of(model), scaled, layers, samples)
 
 
 def kept_workload(model: str, batch: int, compute_s: float) -> Workload | None:
@@ -89,7 +89,8 @@ def kept_workload(model: str, batch: int, compute_s: float) -> Workload | None:
         LayerSizes(name, weight_bytes, activation_bytes * batch)
         for name, weight_bytes, activation_bytes in kept["layers"]
     )
-    return Workload(model, Profile(forward_s, backward_s, tuple(gradients)), tuple(layers))
+    profile = Profile(forward_s, backward_s, tuple(gradients))
+    return Workload(model, profile, tuple(layers), batch)
 
 
 @cache

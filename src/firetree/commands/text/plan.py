@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from firetree.commands import tables
 from firetree.network import Network, format_duration
 from firetree.network.units import format_bytes
@@ -47,11 +49,11 @@ def as_text(found: Forecast) -> str:
 
 
 def headline(found: Forecast) -> str:
-    """The bytes and the computing time of a step."""
-    profile = found.workload.profile
+    """The bytes and the computing time of a step, and its samples, which may be an example's own."""
+    workload, profile = found.workload, found.workload.profile
     return (
-        f"{found.workload.model}: {format_bytes(profile.size_bytes)} of gradients, "
-        f"{format_duration(profile.compute_s)} of computation a step"
+        f"{workload.model}: {format_bytes(profile.size_bytes)} of gradients, "
+        f"{format_duration(profile.compute_s)} of computation a step of {workload.samples} samples"
     )
 
 
@@ -113,6 +115,7 @@ def _lost(points: float | None) -> str:
 
 
 def ways_cells(plan: Plan) -> list[tuple[str, str]]:
-    """The step time of the plan, then of each single algorithm for all buckets, fastest first."""
-    ways = [(way.algorithm, format_duration(way.step_s)) for way in plan.candidates]
+    """The step time of the plan, then of each single algorithm for all buckets, fastest first; equals in a row."""
+    timed = groupby(plan.candidates, lambda way: format_duration(way.step_s))
+    ways = [(", ".join(way.algorithm for way in equals), taken) for taken, equals in timed]
     return [("the plan", format_duration(plan.step_s)), *ways]
