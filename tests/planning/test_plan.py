@@ -204,7 +204,11 @@ def test_a_forest_is_grown_where_ports_differ_or_uplinks_are_shared(
 
 
 def test_a_plan_says_the_computation_is_the_limit_only_where_little_is_exposed() -> None:
-    for network, limit in (("2 x 10gbit", "computation"), ("2 x 10mbit", "host 0 up")):
+    for network, limit in (
+        ("2 x 10gbit", "computation"),
+        ("2 x 10mbit", "all ports"),
+        ("1 x 10mbit + 3 x 100mbit", "host 0 up"),
+    ):
         assert make_plan("m", training(), Prices(parse_network(network))).limited_by == limit
 
 

@@ -55,7 +55,7 @@ def test_a_point_has_the_numbers_of_its_subset() -> None:
 
 
 def test_hosts_of_a_part_keep_their_numbers_in_what_limits_them() -> None:
-    assert scaled("1 x 1mbit + 2 x 10mbit")[1].point.limited_by.startswith("host 1")
+    assert scaled("1 x 1mbit + 1 x 10mbit + 1 x 20mbit")[1].point.limited_by.startswith("host 1")
 
 
 @pytest.mark.parametrize(

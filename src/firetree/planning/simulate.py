@@ -25,6 +25,10 @@ from firetree.planning.flow import CPUs, Done, Links, SimulatedClock
 BUSY_SHARE = 0.5
 """A link that is in use for less of the time is not what limits a schedule."""
 
+_AS_BUSY = 0.95
+ALL_PORTS = "all ports"
+"""What limits a schedule that keeps every port as busy, so that none of them is at fault."""
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -169,13 +173,16 @@ class _Simulation:
         if not self._end_s:
             return "nothing"
         name, busy_s = max(self._busy_s(), key=itemgetter(1))
-        return name if busy_s >= BUSY_SHARE * self._end_s else "latency"
+        if busy_s < BUSY_SHARE * self._end_s:
+            return "latency"
+        if min(map(self._carried_s, self._wires.ports)) >= _AS_BUSY * busy_s:
+            return ALL_PORTS
+        return name
 
     def _busy_s(self) -> Iterator[tuple[str, float]]:
         """How long each link and CPU is in use; two may have the same name."""
-        links = self._links
         for link, name in self._wires.names.items():
-            yield name, links.carried_bytes[link] / links.rates_bytes_s[link]
+            yield name, self._carried_s(link)
         size, worked = self._network.size, self._processors.worked_s
         hosts, beside = worked[:size], worked[size:]
         for host, worked_s in enumerate(hosts):
@@ -183,6 +190,9 @@ class _Simulation:
         for machine in self._network.machines:
             worked_s = sum(hosts[host] + beside[host] for host in machine.hosts)
             yield "the shared CPU", worked_s / machine.cores
+
+    def _carried_s(self, link: int) -> float:
+        return self._links.carried_bytes[link] / self._links.rates_bytes_s[link]
 
 
 def _causes(graph: Graph) -> Iterator[set[int]]:
@@ -226,6 +236,7 @@ class _Wires:
             [self._port(host, direction) for host in range(network.size)]
             for direction in ("up", "down")
         ]
+        self.ports = [*self._up, *self._down]
         self._out: dict[int, int] = {}
         self._in: dict[int, int] = {}
         for number, rack in enumerate(network.racks):
