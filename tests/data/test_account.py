@@ -64,7 +64,7 @@ def test_a_line_counts_the_images_of_each_class_or_of_the_extremes(
             [
                 "one image to train on in 4 of 5 classes: rose, tulip, violet and 1 more",
                 "the class daisy has 20 times the images to train on that rose has; "
-                "with optim.class_weights = balanced each class counts alike",
+                "each class counts alike only with optim.class_weights = balanced",
             ],
         ),
         ([90, 10, 10, 10, 10], [20] * 5, []),
@@ -83,7 +83,7 @@ def test_a_line_counts_the_images_of_each_class_or_of_the_extremes(
                 "96.0% of the test images are of the class daisy: "
                 "who always says so has that accuracy",
                 "the class daisy has 111 times the images to train on that rose has; "
-                "with optim.class_weights = balanced each class counts alike",
+                "each class counts alike only with optim.class_weights = balanced",
             ],
         ),
     ],

@@ -89,8 +89,8 @@ TRAINED: dict[str, tuple[str, Make, str | tuple[str, ...]]] = {
             "no images to test on in 1 of 5 classes: e",
             "one image to train on in 1 of 5 classes: e",
             "65.6% of the test images are of the class a: who always says so has that accuracy",
-            "the class a has 160 times the images to train on that e has; with optim.class_weights = "
-            "balanced each class counts alike",
+            "the class a has 160 times the images to train on that e has; each class counts alike only "
+            "with optim.class_weights = balanced",
         ),
     ),
     "as many of each": ("folder", tree(images({"a": 5, "b": 5})), "by class: 4 each"),

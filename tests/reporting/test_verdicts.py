@@ -44,6 +44,8 @@ CAUSES: dict[str, tuple[dict[str, object], str, tuple[int, ...]]] = {
         (3,),
     ),
     "all starved": ({"backward": 0.1, "starved": 0.08}, "starved", ()),
+    "all starved for half of what they want": ({"backward": 0.1, "starved": 0.06}, "starved", ()),
+    "all starved a little": ({"backward": 0.1, "starved": 0.03}, "compute", ()),
     "evaluation on all": ({"evaluation": every(5, 0.5)}, "evaluation", ()),
     "evaluation on one": ({"evaluation": every(5, 0.5, rank=0)}, "evaluation", (0,)),
     "saving on one": ({"saving": every(10, 1.0, rank=0)}, "saving", (0,)),

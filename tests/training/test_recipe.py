@@ -168,6 +168,34 @@ def test_shares_by_speed_go_neither_with_local_steps_nor_compiled(
     assert str(refusal.value) == f"sync.shares = speed and {other}; expected one of them"
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"data.mixup": 0.2, "loss.name": "mse"},
+            "data.mixup = 0.2 and loss.name = mse; expected one",
+        ),
+        ({"data.cutmix": 1.0, "loss.name": "mine:loss"}, ""),
+        ({"data.mixup": 0.2, "loss.name": "cross_entropy"}, ""),
+    ],
+)
+def test_blended_images_go_with_losses_of_shares(fields: dict[str, Any], message: str) -> None:
+    recipe = with_fields(Recipe(), fields)
+    if not message:
+        check_recipe(recipe)
+        return
+    with pytest.raises(UserError, match=message):
+        check_recipe(recipe)
+
+
+def test_a_language_model_has_no_accuracy_to_reach() -> None:
+    recipe = with_fields(load_recipe("gpt"), {"optim.target_accuracy": 0.5})
+    with pytest.raises(
+        UserError, match=r"a language model has no accuracy, expected optim\.patience"
+    ):
+        check_recipe(recipe)
+
+
 def test_an_unknown_recipe_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no recipe 'digit'; did you mean 'digits'"):
         load_recipe("digit")

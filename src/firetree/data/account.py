@@ -175,7 +175,7 @@ def _imbalance(train_K: Any, classes: Sequence[str], samples: str) -> str | None
         return None
     return (
         f"the class {classes[largest]} has {times:,.0f} times the {samples} to train on that "
-        f"{classes[smallest]} has; with optim.class_weights = balanced each class counts alike"
+        f"{classes[smallest]} has; each class counts alike only with optim.class_weights = balanced"
     )
 
 

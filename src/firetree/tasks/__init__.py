@@ -13,7 +13,7 @@ from firetree.models.families import names
 from firetree.own_code import is_timm
 from firetree.tasks.catch import CatchData, Catching, load_catch
 from firetree.tasks.images import ImageClassification, ImageData, load_images
-from firetree.tasks.losses import Loss, LossRecipe, build_loss, check_loss
+from firetree.tasks.losses import Loss, LossRecipe, build_loss, check_loss, takes_blends
 from firetree.tasks.measures import Measure, MetricRecipe, build_measure, check_metric
 from firetree.tasks.outcomes import Outcomes
 from firetree.tasks.own import OwnData, OwnTask, load_own
@@ -58,6 +58,7 @@ __all__ = [
     "load_own",
     "load_recall",
     "load_texts",
+    "takes_blends",
 ]
 
 

@@ -45,7 +45,7 @@ class Answers:
             label_smoothing=label_smoothing,
         )
 
-    def right(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def right(self, outputs: Tensor, y: Tensor) -> Tensor | None:
         """How many of the answers asked for have the highest logit."""
         return (outputs.argmax(-1) == y).sum()
 

@@ -55,6 +55,11 @@ def check_loss(recipe: LossRecipe) -> None:
         raise UserError(f"loss.name = '{recipe.name}' is unknown{nearest(recipe.name, LOSSES)}")
 
 
+def takes_blends(name: str) -> bool:
+    """Whether the loss also takes shares of classes, which blended images have, in place of a class."""
+    return name == "cross_entropy" or own_code.is_own(name)
+
+
 def build_loss(name: str, arguments: Mapping[str, Any]) -> Loss:
     """The loss of this name.
 

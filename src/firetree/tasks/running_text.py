@@ -72,6 +72,9 @@ class Language(Answers):
     def example(self, count: int) -> Tensor:
         return torch.zeros(count, self.splits.train.length, dtype=torch.int64)
 
+    def right(self, outputs: Tensor, y: Tensor) -> None:
+        """Nothing: what a language model is worth is its loss, which tells more than its likeliest symbols."""
+
     def figures(self, loss: float) -> dict[str, float]:
         """`perplexity`, of a symbol, and `bits_a_byte`, which texts in other symbols have alike."""
         symbols_a_byte = self.splits.test.answers_in_all / self.splits.test_bytes

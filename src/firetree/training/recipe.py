@@ -25,11 +25,13 @@ from firetree.tasks import (
     CatchData,
     DataRecipe,
     ImageData,
+    LanguageData,
     LossRecipe,
     MetricRecipe,
     check_loss,
     check_metric,
     kind_of,
+    takes_blends,
 )
 
 
@@ -162,7 +164,7 @@ class Recipe:
     keep_best: bool = True
     """Write a checkpoint after an evaluation that is better than all before, and keep the best one too."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """When a loss or gradient is no finite number: end the run, or leave the step out."""
+    """When a loss or gradient is no finite number: end the run, or leave the step out; ten in a row end it."""
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -179,10 +181,17 @@ def check_recipe(recipe: Recipe) -> None:
             raise UserError(f"model.freeze = {start.freeze} without model.weights; expected both")
         if (rate := recipe.optim.backbone_lr) is not None:
             raise UserError(f"optim.backbone_lr = {rate} without model.weights; expected both")
+    if (
+        isinstance(recipe.data, LanguageData)
+        and (target := recipe.optim.target_accuracy) is not None
+    ):
+        raise UserError(
+            f"optim.target_accuracy = {target}; a language model has no accuracy, expected optim.patience"
+        )
     check_loss(recipe.loss)
     check_metric(recipe.metric)
     if recipe.loss.name is not None:
-        _check_other_loss(recipe)
+        _check_other_loss(recipe, recipe.loss.name)
     if recipe.optim.class_weights != "none" and not isinstance(recipe.data, ImageData):
         raise UserError(
             "optim.class_weights = balanced; expected data with classes, or leave it out"
@@ -207,16 +216,20 @@ def check_recipe(recipe: Recipe) -> None:
         )
 
 
-def _check_other_loss(recipe: Recipe) -> None:
+def _check_other_loss(recipe: Recipe, name: str) -> None:
     """Refuse what only a task's own loss has."""
     if isinstance(recipe.data, CatchData):
-        raise UserError(
-            f"loss.name = {recipe.loss.name}; games have a loss of their own, leave it out"
-        )
+        raise UserError(f"loss.name = {name}; games have a loss of their own, leave it out")
     for field_name, usual in (("label_smoothing", 0.0), ("class_weights", "none")):
         if (value := getattr(recipe.optim, field_name)) != usual:
             raise UserError(
-                f"optim.{field_name} = {value} and loss.name = {recipe.loss.name}; expected one of them"
+                f"optim.{field_name} = {value} and loss.name = {name}; expected one of them"
+            )
+    for field_name in () if takes_blends(name) else ("mixup", "cutmix"):
+        if value := getattr(recipe.data, field_name, 0.0):
+            raise UserError(
+                f"data.{field_name} = {value} and loss.name = {name}; expected one of them, or "
+                "loss.name = cross_entropy"
             )
 
 
