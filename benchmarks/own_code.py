@@ -136,6 +136,9 @@ def ours(name: str, folder: Path) -> float:
             case.batch,
             "--optim.steps",
             STEPS,
+            # Evaluations, which the plain loop has not, come after the last step.
+            "--evaluate-epochs",
+            STEPS,
             "--run-dir",
             f"{run}/run",
         ]

@@ -6,7 +6,6 @@ random depends on seed, epoch and sample alone, so that any number of ranks, and
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from itertools import count, islice, pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
@@ -24,6 +24,7 @@ from firetree.data.shares import Shares, begun_anew, share
 from firetree.errors import RunFailedError, UserError
 from firetree.models.inputs import Inputs, batch_of, mapped, rows_of
 from firetree.own_code import one_line
+from firetree.seeding import Luck, seed_all, seeds
 
 TARGETS = ("y", "label", "labels", "target", "targets")
 """Keys by which a sample that is a mapping has what the network is to give."""
@@ -144,38 +145,32 @@ _Read = tuple[Any, Sequence[_Damaged]]
 
 
 def _in_our_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Generator[_Read]:
+    """Samples are read between steps, which draw from seeds of their own."""
     size = len(dataset)
     order_N = np.arange(size) if epoch == _TEST else epoch_order(size, loader.seed, epoch)
-    steps = range(first, epoch_steps(size, loader.batch_size))
-    keys = [
-        [
-            (epoch, index)
-            for index in share(
-                batch_indices(order_N, loader.batch_size, step), loader.rank, loader.shares
-            ).tolist()
-        ]
-        for step in steps
-    ]
-    reading = DataLoader(
-        _Samples(dataset, loader.seed),
-        batch_sampler=keys,
+    seed_N, shares = _seeds(loader.seed, epoch, size), loader.shares
+
+    def keys() -> Iterator[list[tuple[int, int]]]:
+        for step in range(first, epoch_steps(size, loader.batch_size)):
+            whole_B = batch_indices(order_N, loader.batch_size, step)
+            mine_B = share(whole_B, loader.rank, shares)
+            yield [*zip(mine_B.tolist(), seed_N[mine_B].tolist(), strict=True)]
+
+    yield from DataLoader(
+        _Samples(dataset),
+        batch_sampler=keys(),
         num_workers=loader.splits.readers,
         collate_fn=partial(_collated, _collate(dataset), loader.splits.name),
         generator=torch.Generator(),
     )
-    batches, luck = iter(reading), _Luck()
-    for _ in steps:
-        with luck.in_use():
-            batch = next(batches)
-        yield batch
 
 
 def _in_its_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Generator[_Read]:
     """Every rank reads all samples, and keeps its own."""
-    size, luck, name = len(dataset), _Luck(), loader.splits.name
+    size, luck, name = len(dataset), Luck(), loader.splits.name
     collate = _collate(dataset)
     with luck.in_use():
-        _seed(loader.seed, epoch, 0)
+        seed_all(*_seeds(loader.seed, epoch, 1).tolist())
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
         samples = iter(dataset)
@@ -195,14 +190,13 @@ def _in_its_order(loader: OwnLoader, dataset: Any, epoch: int, first: int) -> Ge
 
 @dataclass(frozen=True, slots=True)
 class _Samples(Dataset[Any]):
-    """Samples by epoch and index, each with random numbers of its own."""
+    """Samples by index, each with random numbers from a seed of its own."""
 
     dataset: Any
-    seed: int
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        epoch, index = key
-        _seed(self.seed, epoch, index)
+        index, seed = key
+        seed_all(seed)
         try:
             return self.dataset[index]
         except Exception as error:  # a user's code raises anything
@@ -250,9 +244,9 @@ def example(dataset: Any, name: str, number: int) -> tuple[Inputs, Any]:
 
 def _readable(dataset: Any, name: str) -> Iterator[Any]:
     """The samples that can be read (UserError where none of the first hundred can)."""
-    reading, broken = _Samples(dataset, 0), list[_Damaged]()
+    reading, broken = _Samples(dataset), list[_Damaged]()
     for index in range(len(dataset)):
-        sample = reading[0, index]
+        sample = reading[index, index]
         if not isinstance(sample, _Damaged):
             yield sample
             continue
@@ -286,43 +280,11 @@ def parted(batch: Any, name: str) -> tuple[Inputs, Any]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Within, all global random numbers follow from this seed; afterwards they go on as before."""
-    with _Luck().in_use():
-        _seed(seed, 0, 0)
+    with Luck().in_use():
+        seed_all(*_seeds(seed, 0, 1).tolist())
         yield
 
 
-class _Luck:
-    """Random numbers of a dataset, apart from those of training."""
-
-    def __init__(self) -> None:
-        self._own = _states()
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Within, Python's, NumPy's and PyTorch's global generators go on as they were left here."""
-        others = _states()
-        _restore(self._own)
-        try:
-            yield
-        finally:
-            self._own = _states()
-            _restore(others)
-
-
-def _states() -> tuple[Any, ...]:
-    return random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-
-
-def _restore(states: tuple[Any, ...]) -> None:
-    python, numpy, pytorch = states
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.default_generator.set_state(pytorch)
-
-
-def _seed(seed: int, epoch: int, index: int) -> None:
-    sequence = np.random.SeedSequence((RandomStream.OWN, seed, epoch + 1, index))
-    number = int(sequence.generate_state(1)[0])
-    random.seed(number)
-    np.random.seed(number)
-    torch.default_generator.manual_seed(number)
+def _seeds(seed: int, epoch: int, count: int) -> npt.NDArray[np.uint32]:
+    """seed_N: what the samples of an epoch draw from."""
+    return seeds((RandomStream.OWN, seed, epoch + 1), count)

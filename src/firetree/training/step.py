@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from firetree.models.cost import kept_buffers
 from firetree.models.inputs import call, mapped
 from firetree.observing.layers import BucketLayers, LayerNames
 from firetree.observing.phases import durations
+from firetree.seeding import seed_all, seeds
 from firetree.tasks import TaskBatch
 from firetree.torch_private import grad_buckets
 from firetree.trace import BucketSpan, PassSpan, Phase, PhaseSpan, StepTrace, is_detailed
@@ -62,12 +62,14 @@ def train_step(
         NotFiniteError: a loss or gradient is NaN or infinite, on all ranks alike; the step is undone.
     """
     between = between or Between()
-    _prepare(worker, step, rate)
+    for group in worker.optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
     for part in worker.parts:
         part.before(step)
     sent_before = worker.synchroniser.sent_bytes()
     start_s = time.monotonic()
     batch = next(batches).to(worker.device)
+    _seed(worker, step)
     loaded_s, waited_s = time.monotonic(), between.waited_s()
     loss_sum, forward_s = _compute_gradients(worker, batch)
     backward_s = time.monotonic()
@@ -86,14 +88,10 @@ def train_step(
     return _trace(worker, step, counts, moments, waited_s, between, layers or {}), loss_sum
 
 
-def _prepare(worker: Worker, step: int, rate: float) -> None:
-    """Set the learning rate, and the seed: dropout depends on the run's seed, step and rank alone."""
-    for group in worker.optimizer.param_groups:
-        group["lr"] = rate * group["rate_factor"]
-    sequence = np.random.SeedSequence((worker.recipe.seed, step, worker.rank))
-    seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-    # torch.manual_seed notes the stack for every kind of device that is absent: half a millisecond.
-    torch.default_generator.manual_seed(seed)
+def _seed(worker: Worker, step: int) -> None:
+    """Let dropout depend on the run's seed, step and rank alone, whatever reading the batch has drawn."""
+    [seed] = seeds((worker.recipe.seed, step, worker.rank), 1).tolist()
+    seed_all(seed)
     if worker.device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
