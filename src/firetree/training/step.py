@@ -157,7 +157,9 @@ def _add_gradients(loss: Tensor, count: float) -> None:
 
 def _clip(worker: Worker) -> bool:
     """Clip the gradients where the recipe says so; False where their norm is not finite."""
-    parameters = [p for p in worker.model.parameters() if p.grad is not None]
+    # Those of the optimiser, which need no search through the modules.
+    groups = worker.optimizer.param_groups
+    parameters = [p for group in groups for p in group["params"] if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     most = worker.recipe.optim.clip_norm
     finite = math.isfinite(norm)
