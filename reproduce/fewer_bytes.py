@@ -37,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     data = parser.parse_args().data
-    options = ["--data.path", str(data / "fashion.npz"), "--data.size", str(SIZE)]
-    options += ["--optim.epochs", str(EPOCHS), "--model.base-e", "24", "--model.incr-e", "24"]
+    fields = {"data.path": str(data / "fashion.npz"), "data.size": SIZE}
+    fields |= {"optim.epochs": EPOCHS, "model.base_e": 24, "model.incr_e": 24}
     runs = time_to_accuracy(
         ["fashion-squeezenet"],
         target=NEVER,
@@ -46,7 +46,7 @@ def main() -> None:
         network="4 x 1gbit",
         seeds=SEEDS,
         runs="runs/fewer-bytes",
-        options=options,
+        fields=fields,
         progress=tell,
     )
     write_table(
