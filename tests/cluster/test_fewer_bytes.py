@@ -27,7 +27,7 @@ RANKS, STEPS = 3, 12
 DILOCO = SyncRecipe(local_steps=4, outer_lr=0.7, outer_momentum=0.9)
 SPARSELOCO = SyncRecipe(compression="sparseloco:0.03:0.9", local_steps=4, outer_lr=0.7)
 DEMO, COMPONENTS, DECAY = "demo:5:0.9", 5, 0.9
-COUNTED = ("sparseloco:0.02", "demo:32")
+COUNTED = ("topk:0.01", "sparseloco:0.02", "demo:32")
 UNDECAYED = ("sparseloco:0.5:1", "demo:1:1")
 
 

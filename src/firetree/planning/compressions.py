@@ -23,6 +23,10 @@ DEMO_EDGE = 64
 """Most rows, and most columns, in a chunk of DeMo."""
 
 
+_LARGE = 1 << 20
+"""Numbers of a bucket that is large enough to stand for all."""
+
+
 class _Number(NamedTuple):
     """A number after a colon, as in `topk:0.01`."""
 
@@ -129,6 +133,17 @@ def chunks_of(numbers: int, share: float) -> tuple[int, int, int]:
     return chunks, length, math.ceil(share * length)
 
 
+def low_bits(numbers: int, chosen: int) -> int:
+    """How many bits of each index the Elias–Fano code (Elias 1974) has as they are."""
+    return (numbers // chosen).bit_length() - 1
+
+
+def index_bits(numbers: int, chosen: int) -> int:
+    """Bits of that code, of `chosen` ascending indices below `numbers`: log2(numbers / chosen) + 2 each."""
+    low = low_bits(numbers, chosen)
+    return chosen * (low + 1) + ((numbers - 1) >> low)
+
+
 def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of a parameter as a matrix: its first axis by all others; a vector is a row."""
     return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
@@ -164,22 +179,26 @@ def _gathered(size_bytes: float, world_size: int) -> float:
 
 
 def _largest(gradient: Gradient, share: float, world_size: int) -> float:
-    # The index beside each number doubles the bytes.
-    return _gathered(2 * gradient.size_bytes * share, world_size)
+    """Four bytes for each number that is sent, and the code of the indices, as in a large bucket."""
+    sent = math.ceil(share * _LARGE)
+    bucket_bytes = index_bits(_LARGE, sent) / 8 + 4 * sent
+    return _gathered(gradient.size_bytes / 4 / _LARGE * bucket_bytes, world_size)
 
 
 def _few_of_chunks(gradient: Gradient, share: float, world_size: int) -> float:
-    """Two bytes for each number that is sent, and four for a chunk's two levels."""
+    """For a chunk the code of the indices, two bits a number, and two levels of two bytes."""
     _, length, sent = chunks_of(SPARSELOCO_CHUNK, share)
-    return _gathered(gradient.size_bytes / 4 / length * (2 * sent + 4), world_size)
+    chunk_bytes = -(-(index_bits(length, sent) + 2 * sent) // 8) + 4
+    return _gathered(gradient.size_bytes / 4 / length * chunk_bytes, world_size)
 
 
 def _components(gradient: Gradient, components: float, world_size: int) -> float:
-    """Two bytes for each component, and two for its index."""
+    """For a chunk the code of the indices, and two bytes a component."""
     numbers = gradient.size_bytes // 4
-    rows, columns = tile_of(gradient.shape or (numbers,))
-    sent = min(components, rows * columns)
-    return _gathered(numbers / (rows * columns) * 4 * sent, world_size)
+    length = math.prod(tile_of(gradient.shape or (numbers,)))
+    sent = min(int(components), length)
+    chunk_bytes = -(-index_bits(length, sent) // 8) + 2 * sent
+    return _gathered(numbers / length * chunk_bytes, world_size)
 
 
 def _factors(gradient: Gradient, rank: float, world_size: int) -> float:
@@ -209,24 +228,24 @@ _KINDS = {
     "none": _Kind(_whole),
     "fp16": _Kind(_half, 1.0),
     "bf16": _Kind(_half, 1.0),
-    "int8": _Kind(_blocks, 15.0, keeps_errors=True),
+    "int8": _Kind(_blocks, 13.0, keeps_errors=True),
     "topk": _Kind(_largest, 20.0, keeps_errors=True, numbers=(_share(0.01, "topk:0.01"),)),
     "powersgd": _Kind(
         _factors,
-        8.0,
+        7.0,
         keeps_errors=True,
         by_layer=True,
         numbers=(_count(4.0, "a rank of", "powersgd:4"),),
     ),
     "sparseloco": _Kind(
         _few_of_chunks,
-        10.0,
+        17.0,
         keeps_errors=True,
         numbers=(_share(0.02, "sparseloco:0.02"), _decay(0.95, "sparseloco:0.02:0.95")),
     ),
     "demo": _Kind(
         _components,
-        35.0,
+        38.0,
         keeps_errors=True,
         by_layer=True,
         numbers=(

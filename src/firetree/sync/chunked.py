@@ -1,6 +1,6 @@
-"""SparseLoCo and DeMo: of each chunk of a buffer, ranks gather the few largest numbers of each rank.
+"""Top-k, SparseLoCo and DeMo: of each chunk of a buffer, ranks gather the few largest numbers of each rank.
 
-What is not sent stays for the next step, and decays. Chunks and bytes are in `planning.compressions`.
+What is not sent stays for the next step. Chunks and bytes are in `planning.compressions`.
 Shapes: C chunks of N numbers, of which K are sent.
 """
 
@@ -17,8 +17,40 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import GradBucket
 
-from firetree.planning.compressions import chunks_of, matrix_of, tile_of
+from firetree.planning.compressions import chunks_of, index_bits, matrix_of, tile_of
 from firetree.sync.compressor import Compressor, LayerWise, Sum
+from firetree.sync.indices import (
+    decode_indices,
+    encode_indices,
+    from_bits,
+    from_bytes,
+    to_bits,
+    to_bytes,
+)
+
+
+class TopK(Compressor):
+    """Sends the largest share of a bucket's values; it is one chunk."""
+
+    def __init__(self, share: float, group: dist.ProcessGroup):
+        super().__init__()
+        self._share, self._group = share, group
+
+    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
+        """Average the largest values of each rank; the others count as zero and are kept."""
+        wanted = buffer + self.errors[index] if index in self.errors else buffer.clone()
+        sent = math.ceil(self._share * len(wanted))
+        at_1K = _largest(wanted[None], sent)
+        values = wanted[at_1K[0]]
+        wanted[at_1K[0]] = 0.0
+        self.errors[index] = wanted
+        code = to_bytes(encode_indices(at_1K, len(wanted)))[0]
+        buffer.zero_()
+        for one in _gather(torch.cat([values.view(torch.uint8), code]), self._group):
+            its_values, its_code = torch.split(one, [values.nbytes, len(code)])
+            its_at_1K = decode_indices(from_bytes(its_code[None]), len(wanted), sent)
+            buffer.index_add_(0, its_at_1K[0], its_values.view(values.dtype))
+        buffer.div_(ranks)
 
 
 class SparseLoCo(Compressor):
@@ -26,8 +58,7 @@ class SparseLoCo(Compressor):
 
     With the rank's pseudo-gradient Δ, the error e, its decay β and R ranks: e ← β·e + Δ;
     Δ̂ = Q(top-k(e)); e ← e − Δ̂; all ranks take the mean of Δ̂. Q keeps the sign, and replaces a magnitude
-    by the mean of those above, or of those up to, the chunk's mean. The index of a number and its two
-    bits go into 16 bits.
+    by the mean of those above, or of those up to, the chunk's mean.
 
     Args:
         share: of a chunk's numbers, to send.
@@ -49,10 +80,10 @@ class SparseLoCo(Compressor):
         if index in self.errors:
             flat.add_(self.errors[index], alpha=self._decay)
         message = _in_two_bits(wanted_CN, sent)
-        _add_two_bits(wanted_CN, message, -1)
+        _add_two_bits(wanted_CN, message, sent, -1)
         summed_CN = torch.zeros_like(wanted_CN)
         for one in _gather(message, self._group):
-            _add_two_bits(summed_CN, one, 1)
+            _add_two_bits(summed_CN, one, sent, 1)
         self.errors[index] = flat
         buffer.copy_(summed_CN.view(-1)[:numbers].div_(ranks))
 
@@ -62,8 +93,7 @@ class DeMo(LayerWise):
 
     With the rank's gradient g, its momentum m and the decay β: m ← β·m + g; q = the largest components
     of the DCT of each chunk of m; m ← m − q; all ranks take the mean of q. The DCT keeps lengths, so
-    momenta are kept as components. These are sent as bfloat16 beside indices of 16 bits; what rounding
-    loses stays in m.
+    momenta are kept as components. These are sent as bfloat16; what rounding loses stays in m.
 
     Args:
         components: of a chunk, to send.
@@ -85,13 +115,13 @@ class DeMo(LayerWise):
         for momentum_CN, it, gradient in zip(momenta, chunked, gradients, strict=True):
             momentum_CN.add_(it.components(gradient.float()))
         sent = [min(self._components, it.height * it.width) for it in chunked]
-        message = torch.cat([_take_largest(*it) for it in zip(momenta, sent, strict=True)])
+        taken = [_take_largest(*it) for it in zip(momenta, sent, strict=True)]
         # In float64, so that unlike CPUs round to the same mean.
         means = _split(torch.zeros_like(buffer, dtype=torch.float64), chunked)
-        lengths = [2 * len(it) * count for it, count in zip(momenta, sent, strict=True)]
-        for one in _gather(message, self._group):
-            for mean_CN, part in zip(means, torch.split(one, lengths), strict=True):
-                _add_components(mean_CN, part)
+        for one in _gather(torch.cat([it.view(-1) for it in taken]), self._group):
+            parts = torch.split(one, [it.numel() for it in taken])
+            for mean_CN, part, count in zip(means, parts, sent, strict=True):
+                _add_components(mean_CN, part, count)
         for mean_CN, it, gradient in zip(means, chunked, gradients, strict=True):
             mean_CN.div_(self._group.size())
             gradient.copy_(it.gradient(mean_CN).view(gradient.shape))
@@ -142,23 +172,25 @@ def _split(flat: Tensor, chunked: Sequence[_Chunked]) -> list[Tensor]:
 
 
 def _take_largest(momentum_CN: Tensor, sent: int) -> Tensor:
-    """Take the largest components of each chunk out of a momentum: their indices, then themselves."""
-    at_CK = momentum_CN.abs().topk(sent, sorted=False).indices
+    """Take the largest components of each chunk out of a momentum, as bytes: which, then the values."""
+    at_CK = _largest(momentum_CN, sent)
     values_CK = momentum_CN.gather(1, at_CK).bfloat16()
     momentum_CN.scatter_add_(1, at_CK, -values_CK.float())
-    return torch.cat([at_CK.to(torch.int16).view(-1), values_CK.view(torch.int16).view(-1)])
+    code = to_bytes(encode_indices(at_CK, momentum_CN.shape[1]))
+    return torch.cat([code, values_CK.view(torch.uint8)], 1)
 
 
-def _add_components(sum_CN: Tensor, message: Tensor) -> None:
+def _add_components(sum_CN: Tensor, message: Tensor, sent: int) -> None:
     """Add what a rank has taken."""
-    at, values = message.chunk(2)
-    values_CK = values.view(torch.bfloat16).view(len(sum_CN), -1)
-    sum_CN.scatter_add_(1, at.long().view_as(values_CK), values_CK.to(sum_CN))
+    rows = message.view(len(sum_CN), -1)
+    values_CK = _floats(rows[:, -2 * sent :])
+    at_CK = decode_indices(from_bytes(rows[:, : -2 * sent]), sum_CN.shape[1], sent)
+    sum_CN.scatter_add_(1, at_CK, values_CK.to(sum_CN))
 
 
 def _in_two_bits(wanted_CN: Tensor, sent: int) -> Tensor:
-    """The largest numbers of each chunk, 16 bits each, then two levels for each chunk as bfloat16."""
-    at_CK = wanted_CN.abs().topk(sent, sorted=False).indices
+    """The largest numbers of each chunk, as bytes: which, two bits each, and two levels as bfloat16."""
+    at_CK = _largest(wanted_CN, sent)
     values_CK = wanted_CN.gather(1, at_CK)
     sizes_CK = values_CK.abs()
     is_large_CK = sizes_CK > sizes_CK.mean(1, keepdim=True)
@@ -166,24 +198,34 @@ def _in_two_bits(wanted_CN: Tensor, sent: int) -> Tensor:
         torch.where(chosen_CK, sizes_CK, 0).sum(1) / chosen_CK.sum(1).clamp(min=1)
         for chosen_CK in (~is_large_CK, is_large_CK)
     ]
-    numbers = at_CK * 4 + (values_CK < 0) * 2 + is_large_CK
     levels_C2 = torch.stack(levels, 1).bfloat16()
-    return torch.cat([numbers.to(torch.int16).view(-1), levels_C2.view(torch.int16).view(-1)])
+    signs_and_levels = to_bits((values_CK < 0) * 2 + is_large_CK, 2)
+    bits = torch.cat([encode_indices(at_CK, wanted_CN.shape[1]), signs_and_levels], 1)
+    return torch.cat([to_bytes(bits), levels_C2.view(torch.uint8)], 1)
 
 
-def _add_two_bits(sum_CN: Tensor, message: Tensor, factor: int) -> None:
+def _add_two_bits(sum_CN: Tensor, message: Tensor, sent: int, factor: int) -> None:
     """Add what a rank sends, times a factor."""
-    chunks = len(sum_CN)
-    numbers, levels = torch.split(message, [len(message) - 2 * chunks, 2 * chunks])
-    numbers_CK = numbers.long().view(chunks, -1)
-    levels_C2 = levels.view(torch.bfloat16).view(chunks, 2).to(sum_CN)
+    rows, length = message.view(len(sum_CN), -1), sum_CN.shape[1]
+    levels_C2 = _floats(rows[:, -4:]).to(sum_CN)
+    bits, code = from_bytes(rows[:, :-4]), index_bits(length, sent)
+    numbers_CK = from_bits(bits[:, code : code + 2 * sent], sent)
     values_CK = levels_C2.gather(1, numbers_CK & 1) * (1 - (numbers_CK & 2))
-    sum_CN.scatter_add_(1, numbers_CK >> 2, factor * values_CK)
+    sum_CN.scatter_add_(1, decode_indices(bits, length, sent), factor * values_CK)
+
+
+def _largest(numbers_CN: Tensor, sent: int) -> Tensor:
+    """The indices of the largest numbers of each chunk, ascending."""
+    return numbers_CN.abs().topk(sent, sorted=False).indices.sort(1).values
+
+
+def _floats(bytes_CB: Tensor) -> Tensor:
+    """The bfloat16 numbers that these bytes are, wherever in a message they stand."""
+    return bytes_CB.clone(memory_format=torch.contiguous_format).view(torch.bfloat16)
 
 
 def _gather(message: Tensor, group: dist.ProcessGroup) -> list[Tensor]:
-    """The 16-bit numbers of all ranks, which have as many; as bytes, for Gloo sends no such numbers."""
-    sent = message.view(torch.uint8)
-    gathered = [torch.empty_like(sent) for _ in range(group.size())]
-    dist.all_gather(gathered, sent, group=group)
-    return [one.view(torch.int16) for one in gathered]
+    """The bytes of all ranks, which have as many."""
+    gathered = [torch.empty_like(message) for _ in range(group.size())]
+    dist.all_gather(gathered, message, group=group)
+    return gathered

@@ -1,8 +1,8 @@
 """The arithmetic of compressions: a bucket becomes something smaller that can be summed.
 
 The error of a step is added to the next step's gradients (error feedback: Seide et al. 2014;
-Karimireddy et al. 2019); 16-bit floats lose too little to need it. SparseLoCo and DeMo are in
-`chunked`, names and sizes in `planning.compressions`.
+Karimireddy et al. 2019); 16-bit floats lose too little to need it. What is gathered is in `chunked`, names
+and sizes in `planning.compressions`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import (
 from firetree.errors import UserError
 from firetree.peers import WiredGroup
 from firetree.planning.compressions import INT8_BLOCK, Compression
-from firetree.sync.chunked import DeMo, SparseLoCo
+from firetree.sync.chunked import DeMo, SparseLoCo, TopK
 from firetree.sync.compressor import Compressor, LayerWise, Sum
 
 
@@ -73,32 +73,6 @@ class Int8(Compressor):
         self.errors[index] = (wanted - sent * steps).view(-1)[: buffer.numel()]
         exact(sent.view(-1))
         buffer.copy_((sent * steps).view(-1)[: buffer.numel()]).div_(ranks)
-
-
-class TopK(Compressor):
-    """Sends the largest share of the values and their indices, by all-gather."""
-
-    def __init__(self, share: float, group: dist.ProcessGroup):
-        super().__init__()
-        self._share, self._group = share, group
-
-    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
-        """Average the largest values of each rank; the others count as zero and are kept."""
-        wanted = buffer + self.errors[index] if index in self.errors else buffer.clone()
-        count = math.ceil(self._share * wanted.numel())
-        indices = wanted.abs().topk(count, sorted=False).indices
-        values = wanted[indices]
-        group = range(self._group.size())
-        all_indices = [torch.empty_like(indices, dtype=torch.int32) for _ in group]
-        all_values = [torch.empty_like(values) for _ in group]
-        dist.all_gather(all_indices, indices.to(torch.int32), group=self._group)
-        dist.all_gather(all_values, values, group=self._group)
-        wanted[indices] = 0.0
-        self.errors[index] = wanted
-        buffer.zero_()
-        for its_indices, its_values in zip(all_indices, all_values, strict=True):
-            buffer.index_add_(0, its_indices, its_values)
-        buffer.div_(ranks)
 
 
 class PowerSgd(LayerWise):
