@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+from itertools import combinations
+
 import pytest
 
 from firetree.models.profile import Gradient, Profile
-from firetree.network import parse_network
+from firetree.network import Host, Network, Rack, parse_network
 from firetree.planning.outlook import outlook
 from firetree.planning.plan import Plan, Prices, make_plan
 from firetree.planning.scaling import (
@@ -70,6 +74,29 @@ def test_every_number_of_few_hosts_is_priced_and_of_many_each_double(
 def test_of_many_hosts_the_likely_best_number_is_among_those_priced() -> None:
     network = parse_network("10 x 1gbit + 1 x 1mbit")
     assert likely_subset(PROFILE, network) == tuple(range(10))
+
+
+@pytest.mark.slow
+def test_no_other_subset_is_much_faster_in_simulation() -> None:
+    chance = random.Random(5)
+    for _ in range(12):
+        size = chance.choice([3, 4, 5])
+        network = Network(
+            tuple(
+                Host(rate, rate)
+                for rate in (1.25e6 * chance.choice([1, 2, 5, 20]) for _ in range(size))
+            )
+        )
+        if chance.random() < 0.4:
+            cut, rate = chance.randrange(1, size), 1.25e6 * chance.choice([1, 5, 20])
+            racks = (tuple(range(cut)), tuple(range(cut, size)))
+            network = replace(network, racks=tuple(Rack(hosts, rate, rate) for hosts in racks))
+        for found in scaling("a model", PROFILE, network, lambda _: None)[1:-1]:
+            step_s = min(
+                make_plan("a model", PROFILE, Prices(network.of(hosts)), compare=False).step_s
+                for hosts in combinations(range(size), len(found.hosts))
+            )
+            assert found.plan.step_s <= 1.15 * step_s
 
 
 def subset(world_size: int, speedup: float) -> PricedSubset:

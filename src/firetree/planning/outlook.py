@@ -56,7 +56,7 @@ def outlook(plan: Plan, profile: Profile, network: Network) -> Outlook:
     """What a plan for all hosts of a network brings, and what it would on the likely best of them."""
     found = Outlook(plan.world_size, plan.step_s, plan.compute_s, plan.algorithm)
     chosen = likely_subset(profile, network)
-    if not 1 < len(chosen) < network.size:
+    if len(chosen) == network.size:
         return found
     fewer = make_plan(plan.model, profile, Prices(network.of(chosen)), compare=False)
     without = tuple(sorted({*range(network.size)} - {*chosen}))

@@ -99,7 +99,7 @@ def world_sizes(most: int) -> Sequence[int]:
 
 
 def likely_subset(profile: Profile, network: Network) -> Subset:
-    """The hosts that are likely the fastest; nothing is simulated for that."""
+    """Of several hosts those that are likely the fastest; nothing is simulated for that."""
     return _likely(profile, network, _subsets(profile, network))
 
 
@@ -115,7 +115,7 @@ def _likely(profile: Profile, network: Network, subsets: Sequence[Subset]) -> Su
         all_reduce_s = partial(estimated_sum_s, network.of(subset))
         return len(subset) / step(profile, BUCKETS_BYTES[-2], all_reduce_s).step_s
 
-    return max(reversed(subsets), key=speedup)
+    return max(reversed(subsets[1:] or subsets), key=speedup)
 
 
 def _named(network: Network) -> Network:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import ceil, log2, prod
+from statistics import fmean
 
 from firetree.network.network import Host, Network
 from firetree.planning.bound import lower_bound_s
@@ -26,9 +27,14 @@ _FEW_HOSTS = 32
 
 
 def estimated_sum_s(network: Network, size_bytes: float) -> float:
-    """About what the best all-reduce takes: the lower bound, and a tree's longest latencies both ways."""
-    latency_s = max(map(max, network.latency_s), default=0.0)
-    return lower_bound_s(network, size_bytes) + 2 * ceil(log2(network.size)) * latency_s
+    """About what the best all-reduce takes, to compare subsets of one size.
+
+    The lower bound looks at the slowest port alone; what a mean port takes for the buffer tells one slow
+    host from several. A tree's longest latencies, both ways, are added.
+    """
+    port_s = fmean(1 / min(host.up_bytes_s, host.down_bytes_s) for host in network.hosts)
+    latency_s = 2 * ceil(log2(network.size)) * max(map(max, network.latency_s), default=0.0)
+    return lower_bound_s(network, size_bytes) + size_bytes * port_s + latency_s
 
 
 def fastest_subsets(network: Network, cost: Callable[[Subset], float]) -> list[Subset]:
