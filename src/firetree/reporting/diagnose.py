@@ -59,7 +59,7 @@ def report(
 
     Example:
         >>> firetree.report("runs/demo").verdict.sentence
-        'The work itself is the limit: ...'
+        '... of a step...'
     """
     if isinstance(runs, str | PathLike):
         return _diagnosis(Path(runs))
