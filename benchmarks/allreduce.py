@@ -91,7 +91,12 @@ def commit(checkout: Path) -> str:
 
 def table(rows: Sequence[Row], with_form: bool) -> list[list[str]]:
     heading = ["ranks", "size", "algorithm", "chunks", "ms (least to most)"]
-    heading += ["× Gloo", "× bound", "CPU ms, all ranks", *(["× closed form"] if with_form else [])]
+    heading += [
+        "× Gloo",
+        "× optimum",
+        "CPU ms, all ranks",
+        *(["× closed form"] if with_form else []),
+    ]
     lines = [heading]
     for row in sorted(rows, key=lambda r: (r["world_size"], r["size_bytes"], r["median_s"])):
         ms, least, most = (1e3 * row[key] for key in ("median_s", "least_s", "most_s"))

@@ -112,9 +112,9 @@ def test_the_page_is_one_plot_with_a_panel_for_each_world_size(page: Any) -> Non
     assert [title.text for title in titles] == ["2 ranks", "4 ranks"]
 
 
-def test_the_legend_names_each_algorithm_and_the_bound_once(page: Any) -> None:
+def test_the_legend_names_each_algorithm_and_the_optimum_once(page: Any) -> None:
     legend = [entry.text for entry in page.find_elements("css selector", ".legendtext")]
-    assert sorted(legend) == sorted([*NAMES, "lower bound"])
+    assert sorted(legend) == sorted([*NAMES, "optimum"])
 
 
 def test_the_plot_has_the_rows_in_bytes_and_ms(page: Any) -> None:
@@ -128,7 +128,7 @@ def test_the_plot_has_the_rows_in_bytes_and_ms(page: Any) -> None:
         for x, y in zip(sizes_bytes, times_ms, strict=True)
     }
     measured = {(r.algorithm, r.world_size, r.size_bytes, round(r.median_s * 1e3, 6)) for r in ROWS}
-    bounds = {("lower bound", r.world_size, r.size_bytes, round(r.bound_s * 1e3, 6)) for r in ROWS}
+    bounds = {("optimum", r.world_size, r.size_bytes, round(r.bound_s * 1e3, 6)) for r in ROWS}
     assert shown == measured | bounds
 
 

@@ -93,7 +93,7 @@ def test_the_text_has_points_ways_and_advice(found: Forecast) -> None:
         *("synchronised", "by", "limited", "by"),
     ]
     assert lines[3].split() == ["1", "any", "1", "60", "ms", "1.00", "100%", "none", "computation"]
-    bound = "no all-reduce of all gradients can take less than 447 ms"
+    bound = "no trees can sum all gradients in less than 447 ms"
     assert any(bound in line for line in lines)
     assert [line[2:] for line in lines if line.startswith("- ")] == list(found.advice)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from firetree import collectives
 from firetree.network import Network, parse_network
-from firetree.planning.bound import lower_bound_s
+from firetree.planning.bound import optimum_s
 from firetree.planning.forest import LEAF_PARTS, Forest
 from firetree.planning.forest_search import MOST_CHUNKS, find_forest
 from firetree.planning.simulate import price
@@ -139,7 +139,7 @@ ALTERNATING = Network.of_ports((200 * MBIT,) * 8, ((0, 2, 4, 6), (1, 3, 5, 7)), 
 def test_a_grown_forest_comes_within_a_tenth_of_the_bound(network: Network) -> None:
     forest = find_forest(network, BUFFER_BYTES, transfers=5_000)
     priced = price(forest.schedule(), network, BUFFER_BYTES)
-    assert priced.time_s <= 1.10 * lower_bound_s(network, BUFFER_BYTES)
+    assert priced.time_s <= 1.10 * optimum_s(network, BUFFER_BYTES)
 
 
 @pytest.mark.timeout(60)

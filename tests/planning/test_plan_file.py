@@ -14,7 +14,9 @@ from firetree.errors import UserError
 from firetree.planning.candidates import FOREST, GLOO, Choice
 from firetree.planning.forest import Forest
 from firetree.planning.plan import BUCKETS_BYTES, Candidate, Plan, load_plan
+from firetree.planning.tree import Tree
 
+TREE = Tree((1, 1, 0), (2, 1, 1), chunks=4)
 TREES = Forest(((2, 0), (1,)), (0, 8, 3), gates=2, chunks=4, stars=True)
 MADE = Plan(
     "a model",
@@ -33,8 +35,10 @@ MADE = Plan(
 )
 
 
-def test_json_gives_back_the_same_plan() -> None:
-    assert Plan.from_json(MADE.to_json()) == MADE
+@pytest.mark.parametrize("choice", [MADE.choices[1][1], Choice(FOREST, 4, tree=TREE)])
+def test_json_gives_back_the_same_plan(choice: Choice) -> None:
+    made = replace(MADE, choices=((2_000, choice), *MADE.choices[2:]))
+    assert Plan.from_json(made.to_json()) == made
 
 
 def test_a_file_of_version_1_is_read() -> None:
@@ -96,6 +100,11 @@ def choice_file(**changes: object) -> str:
     return plan_file(choices=[[1_000, choice]])
 
 
+def tree_file(**changes: object) -> str:
+    choice = {**asdict(Choice(FOREST, 4)), "tree": {**asdict(TREE), **changes}}
+    return plan_file(choices=[[1_000, choice]])
+
+
 def trees_file(choice_chunks: int = 4, **changes: object) -> str:
     trees = {**asdict(TREES), **changes}
     choice = {**asdict(Choice(FOREST, choice_chunks)), "forest": trees}
@@ -141,6 +150,13 @@ def trees_file(choice_chunks: int = 4, **changes: object) -> str:
         (trees_file(gates=0), "0 gates, not 1 or more"),
         (trees_file(gates=1.0), "choices[0][1].forest.gates = 1.0; expected int"),
         (trees_file(stars="false"), "choices[0][1].forest.stars = 'false'; expected bool"),
+        (tree_file(chunks=5), "a forest of 5 chunks in another choice"),
+        (tree_file(sums_to=[1, 1]), "(1, 1), not a host for each of 3"),
+        (tree_file(sums_to=[1, 1, 3]), "(1, 1, 3), not a host for each of 3"),
+        (tree_file(sums_to=[1, 1, 2]), "(1, 1, 2), not a tree of all hosts"),
+        (tree_file(copies_from=[2, 1, 0]), "(2, 1, 0), not a tree of all hosts"),
+        (tree_file(copies_from=[0, 0, 0]), "sums end on host 1, copies begin on another"),
+        (choice_file(tree=asdict(TREE), forest=asdict(TREES)), "a forest and a tree in one choice"),
         (plan_file(colour="red"), "has no field 'colour'; expected one of"),
         (plan_file(choices=[[1]]), "choices[0] = [1]; expected a list of 2"),
         (plan_file(candidates=[{}]), "lacks the field 'candidates[0].algorithm'"),

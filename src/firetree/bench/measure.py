@@ -36,7 +36,7 @@ from firetree.launch import (
 )
 from firetree.network import Network, from_json
 from firetree.peers import BACKEND, broadcast_json, carrier_of
-from firetree.planning.bound import lower_bound_s
+from firetree.planning.bound import optimum_s
 from firetree.planning.candidates import FOREST, GLOO, Choice, forest, known
 from firetree.probing import probe_ranks
 from firetree.progress import Progress, log
@@ -153,7 +153,7 @@ def allreduce(
         sizes_bytes: of the buffer, cut down to whole float32.
         world_size: one number of ranks or several; by default all that were started, or 2 and 4.
         repeats: timings of each, taken in turn.
-        rate_bytes_s: of every host's link, for the lower bound; by default the lab's, or measured.
+        rate_bytes_s: of every host's link, for the optimum; by default the lab's, or measured.
         predict: probe the network first, and predict each time.
         device: where the buffer lies; on `cuda`, `gloo` is NCCL's own all-reduce.
         timeout_s: how long to wait for another rank.
@@ -377,7 +377,7 @@ def _rows(
     size_bytes: int,
     network: Network,
 ) -> list[Measurement]:
-    bound_s = lower_bound_s(network, size_bytes)
+    bound_s = optimum_s(network, size_bytes)
     gloo_s = contestants[GLOO].seconds
     return [
         Measurement(

@@ -50,7 +50,7 @@ class AllreduceOptions:
     repeats: int = 7
     """Timings of each algorithm, taken in turn."""
     rate: str | None = None
-    """Rate of every host's link, for the lower bound, as in 1gbit; by default measured."""
+    """Rate of every host's link, for the optimum, as in 1gbit; by default measured."""
     predict: bool = False
     """Probe the network first, and print predicted times beside the measured ones."""
     device: Literal["cpu", "cuda"] = "cpu"

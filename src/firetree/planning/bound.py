@@ -1,8 +1,9 @@
-"""A lower bound on the time of any all-reduce on a network."""
+"""The least time of an all-reduce on a network: a bound that takes no time to compute, and the optimum."""
 
 from __future__ import annotations
 
 from firetree.network.network import Network
+from firetree.planning.packing import MOST_HOSTS, pack
 
 
 def lower_bound_s(network: Network, size_bytes: float) -> float:
@@ -23,3 +24,15 @@ def lower_bound_s(network: Network, size_bytes: float) -> float:
     ]
     passages = [max(1 / min(rates), 2 * (len(rates) - 1) / sum(rates)) for rates in links if rates]
     return size_bytes * max(passages)
+
+
+def optimum_s(network: Network, size_bytes: float) -> float:
+    """The least seconds that an all-reduce along trees takes, without latency and costs of messages.
+
+    That is the time of the fastest packing of trees, for every schedule that sums each chunk along a tree and
+    copies it along one; so do all of ours. Beyond `packing.MOST_HOSTS` hosts it is the lower bound.
+    """
+    bound_s = lower_bound_s(network, size_bytes)
+    if not 2 <= network.size <= MOST_HOSTS:
+        return bound_s
+    return max(bound_s, size_bytes * pack(network).least_s_byte)

@@ -16,12 +16,13 @@ from firetree.planning.forest import Forest
 from firetree.planning.forest_search import find_forest
 from firetree.planning.host_order import host_order
 from firetree.planning.simulate import Price, price
+from firetree.planning.tree import Tree
 
 GLOO = "gloo"
 """The backend's own all-reduce: Gloo's on CPUs, NCCL's on GPUs."""
 
 FOREST = "forest"
-"""The forest found for a network."""
+"""The forest, or the one tree, found for a network."""
 
 GLOO_SEGMENT_BYTES = 1 << 20
 
@@ -37,22 +38,30 @@ WORTH_A_CHANGE = 1.03
 class Choice:
     """One way to sum a buffer: an algorithm, its number of chunks, and which host takes which part.
 
-    The algorithm `forest` has its `forest`, all others None.
+    The algorithm `forest` has its `forest`, or its `tree` where one is enough; all others have neither.
     """
 
     algorithm: str
     chunks: int
     order: tuple[int, ...] = ()
     forest: Forest | None = None
+    tree: Tree | None = None
+
+    @property
+    def grown(self) -> Forest | Tree | None:
+        """What was found for a network."""
+        return self.forest or self.tree
 
     def check(self, world_size: int) -> None:
         """Raise ValueError, or UserError for an unknown name, where `schedule` could not be run."""
         if self.chunks < 1:
             raise ValueError(f"a choice of {self.chunks} chunks; expected 1 or more")
-        if self.forest is not None:
-            if (self.algorithm, self.chunks) != (FOREST, self.forest.chunks):
-                raise ValueError(f"a forest of {self.forest.chunks} chunks in another choice")
-            self.forest.check(world_size)
+        if self.forest and self.tree:
+            raise ValueError("a forest and a tree in one choice")
+        if self.grown is not None:
+            if (self.algorithm, self.chunks) != (FOREST, self.grown.chunks):
+                raise ValueError(f"a forest of {self.grown.chunks} chunks in another choice")
+            self.grown.check(world_size)
         elif self.algorithm != GLOO:
             collectives.find(self.algorithm)
             if sorted(self.order) != list(range(world_size)):
@@ -60,8 +69,8 @@ class Choice:
 
     def schedule(self, world_size: int) -> Schedule:
         """What is run; for `gloo` what Gloo does, as near as a schedule can say it."""
-        if self.forest is not None:
-            return self.forest.schedule()
+        if self.grown is not None:
+            return self.grown.schedule()
         if self.algorithm == GLOO:
             return collectives.build("ring", world_size, self.chunks)
         return collectives.build(self.algorithm, world_size, self.chunks).with_order(self.order)
@@ -99,6 +108,8 @@ def gloo(world_size: int, size_bytes: float) -> Choice:
 def forest(network: Network, size_bytes: float, **search: int) -> Choice:
     """The network's own forest; `search` goes to `find_forest`."""
     found = find_forest(network, size_bytes, **search)
+    if isinstance(found, Tree):
+        return Choice(FOREST, found.chunks, tree=found)
     return Choice(FOREST, found.chunks, forest=found)
 
 

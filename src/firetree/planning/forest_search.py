@@ -1,7 +1,8 @@
-"""Find a forest for a network by local search from a few good starts.
+"""Find the tree, or the forest, with which an all-reduce is fastest on a network.
 
-The simulator prices each change. The search stops after a fixed number of simulated transfers, so it
-finds the same forest on every machine.
+The trees of `tree_search` are tried first, then forests, by local search from a few good starts. The
+simulator prices them, but none whose busiest link alone takes too long. The search stops near the
+optimum, or after a fixed number of simulated transfers, so it finds the same on every machine.
 """
 
 from __future__ import annotations
@@ -14,15 +15,23 @@ from itertools import product
 from statistics import median
 
 from firetree.network.network import Network
+from firetree.planning.bound import optimum_s
 from firetree.planning.forest import LEAF_PARTS, Forest
 from firetree.planning.host_order import host_order
+from firetree.planning.packing import MOST_HOSTS
+from firetree.planning.routes import Routes
 from firetree.planning.simulate import price
+from firetree.planning.tree import Tree
+from firetree.planning.tree_search import grown_trees
 
-TRANSFERS = 100_000
-"""Simulated transfers in one search, which take some seconds."""
+TRANSFERS = 20_000
+"""Simulated transfers in one search, which take a second."""
 
 FRUITLESS = 100
 """A search stops after this many changes in a row that lead to forests tried before."""
+
+GOOD = 1.03
+"""A search stops within this factor of the optimum."""
 
 WORTHWHILE = 0.995
 """A change is kept if the new time is below this fraction of the old one; less would be noise."""
@@ -39,48 +48,75 @@ _SLOW = (0.8, 0.5)
 
 def find_forest(
     network: Network, size_bytes: float, *, seed: int = 0, transfers: int = TRANSFERS
-) -> Forest:
-    """The best forest found for an all-reduce of `size_bytes`; the same for the same seed.
+) -> Forest | Tree:
+    """The best found for an all-reduce of `size_bytes`; the same for the same seed.
 
     The search stops after `transfers` simulated transfers.
     """
     search = _Search(network, size_bytes, transfers)
+    if 2 <= network.size <= MOST_HOSTS:
+        for tree in grown_trees(network):
+            affordable = transfers // (4 * (network.size - 1))
+            for chunks in _halved(min(affordable, _useful_chunks(size_bytes))):
+                if not search.consider(replace(tree, chunks=chunks)):
+                    break
     for start in _starts(network, size_bytes):
         search.consider(start)
     changes = random.Random(seed)
     while search.goes_on:
-        search.consider(_mutate(search.best, network, size_bytes, changes))
+        search.consider(_mutate(search.forest, network, size_bytes, changes))
     return search.best
 
 
 class _Search:
-    """The best forest so far, and how many transfers may still be simulated."""
+    """The best so far, the best forest so far, and how many transfers may still be simulated."""
 
     def __init__(self, network: Network, size_bytes: float, transfers: int):
         self._network, self._size_bytes, self._left = network, size_bytes, transfers
-        self._tried: set[Forest] = set()
+        self._routes = Routes(network)
+        self._good_s = GOOD * optimum_s(network, size_bytes)
+        self._tried: set[Forest | Tree] = set()
         self._fruitless = 0
-        self._best_s = math.inf
-        self.best = _plain(network)
+        self._best_s = self._forest_s = math.inf
+        self.forest = _plain(network)
+        self.best: Forest | Tree = self.forest
 
     @property
     def goes_on(self) -> bool:
-        """Whether transfers are left, and new forests are still found."""
-        return self._left > 0 and self._fruitless < FRUITLESS
+        """Whether transfers are left, new forests are still found, and a better one may be worth it."""
+        return self._left > 0 and self._fruitless < FRUITLESS and self._best_s > self._good_s
 
-    def consider(self, forest: Forest) -> None:
-        """Keep the forest if it is new, within the transfers left, and faster by WORTHWHILE."""
+    def consider(self, found: Forest | Tree) -> bool:
+        """Keep it if it is new, within the transfers left, and faster by WORTHWHILE; returns whether it is."""
         self._fruitless += 1
-        transfers = 2 * (self._network.size - 1) * forest.chunks
+        transfers = 2 * (self._network.size - 1) * found.chunks
         too_dear = self._tried and transfers > self._left
-        if forest in self._tried or too_dear or not self.goes_on:
-            return
+        if found in self._tried or too_dear or not self.goes_on:
+            return False
+        least_s = self._size_bytes * self._routes.busiest_s_byte(found.hops(), found.chunks)
+        if least_s > WORTHWHILE * self._best_s:
+            return False
         self._fruitless = 0
-        self._tried.add(forest)
+        self._tried.add(found)
         self._left -= transfers
-        time_s = price(forest.schedule(), self._network, self._size_bytes).time_s
-        if time_s < WORTHWHILE * self._best_s:
-            self.best, self._best_s = forest, time_s
+        time_s = price(found.schedule(), self._network, self._size_bytes).time_s
+        if isinstance(found, Forest) and time_s < self._forest_s:
+            self.forest, self._forest_s = found, time_s
+        is_better = time_s < WORTHWHILE * self._best_s
+        if is_better:
+            self.best, self._best_s = found, time_s
+        return is_better
+
+
+def _useful_chunks(size_bytes: float) -> int:
+    return int(min(MOST_CHUNKS, max(1, size_bytes / LEAST_CHUNK_BYTES)))
+
+
+def _halved(chunks: int) -> Iterator[int]:
+    """This number, half of it, and so on."""
+    while chunks:
+        yield chunks
+        chunks //= 2
 
 
 def _plain(network: Network) -> Forest:
@@ -112,6 +148,11 @@ def _starts(network: Network, size_bytes: float) -> Iterator[Forest]:
         start = replace(plain, leaf_parts=leaf_parts, gates=gates, stars=stars)
         for chunks in _chunk_counts(start, size_bytes):
             yield replace(start, chunks=chunks)
+    if network.racks:
+        # All hosts as gates of one rack are a ring, which thick uplinks carry.
+        around = replace(plain, racks=(sum(plain.racks, ()),), gates=network.size)
+        for chunks in _chunk_counts(around, size_bytes):
+            yield replace(around, chunks=chunks)
 
 
 def _chunk_counts(forest: Forest, size_bytes: float) -> list[int]:
@@ -121,14 +162,14 @@ def _chunk_counts(forest: Forest, size_bytes: float) -> list[int]:
     """
     if forest.period > MOST_CHUNKS:
         return []
-    periods = max(1, int(_most_chunks(forest, size_bytes) / forest.period))
+    periods = max(1, _most_chunks(forest, size_bytes) // forest.period)
     return [forest.period * count for count in sorted({1, -(-periods // 3), periods})]
 
 
-def _most_chunks(forest: Forest, size_bytes: float) -> float:
+def _most_chunks(forest: Forest, size_bytes: float) -> int:
     if forest.stars and max(map(len, forest.racks)) > WIDEST_STAR:
         return forest.period
-    return min(MOST_CHUNKS, max(1.0, size_bytes / LEAST_CHUNK_BYTES))
+    return _useful_chunks(size_bytes)
 
 
 def _mutate(forest: Forest, network: Network, size_bytes: float, changes: random.Random) -> Forest:

@@ -19,8 +19,9 @@ from operator import itemgetter
 
 from firetree.collectives.graph import Graph, applied, build_graph, moved
 from firetree.collectives.schedule import Schedule
-from firetree.network.network import Network, rack_of
+from firetree.network.network import Network
 from firetree.planning.flow import CPUs, Done, Links, SimulatedClock
+from firetree.planning.routes import Routes
 
 BUSY_SHARE = 0.5
 """A link that is in use for less of the time is not what limits a schedule."""
@@ -57,7 +58,9 @@ class _Simulation:
         self._graph, self._network, self._chunk_bytes = graph, network, chunk_bytes
         self._clock = SimulatedClock()
         self._links = Links(self._clock)
-        self._wires = _Wires(network, self._links)
+        self._routes = Routes(network)
+        for rate_bytes_s in self._routes.rates_bytes_s:
+            self._links.add(rate_bytes_s)
         machine_of, cores = _machines(network)
         # Each host twice: for what messages wait for, and for what goes on beside them.
         self._processors = CPUs(self._clock, machine_of * 2, cores)
@@ -126,7 +129,7 @@ class _Simulation:
         ends = transfer.sender, transfer.receiver
 
         def send(now_s: float) -> None:
-            route = self._wires.route(*ends)
+            route = self._routes.between(*ends)
             if children := self._next_children[t]:
                 port_s = self._chunk_bytes / self._links.rates_bytes_s[route[0]]
                 self._clock.at(now_s + port_s, lambda _: self._go_on(children))
@@ -175,13 +178,13 @@ class _Simulation:
         name, busy_s = max(self._busy_s(), key=itemgetter(1))
         if busy_s < BUSY_SHARE * self._end_s:
             return "latency"
-        if min(map(self._carried_s, self._wires.ports)) >= _AS_BUSY * busy_s:
+        if min(map(self._carried_s, self._routes.ports)) >= _AS_BUSY * busy_s:
             return ALL_PORTS
         return name
 
     def _busy_s(self) -> Iterator[tuple[str, float]]:
         """How long each link and CPU is in use; two may have the same name."""
-        for link, name in self._wires.names.items():
+        for link, name in enumerate(self._routes.names):
             yield name, self._carried_s(link)
         size, worked = self._network.size, self._processors.worked_s
         hosts, beside = worked[:size], worked[size:]
@@ -223,77 +226,3 @@ def _beside_s(network: Network) -> list[float]:
         for host in machine.hosts:
             found[host] = machine.message_s
     return found
-
-
-class _Wires:
-    """Every link of a network that can be the narrowest, and the links that pairs' bytes cross."""
-
-    def __init__(self, network: Network, links: Links):
-        self.names: dict[int, str] = {}
-        self._links, self._network, self._rack_of = links, network, rack_of(network)
-        self._routes: dict[tuple[int, int], tuple[int, ...]] = {}
-        self._up, self._down = [
-            [self._port(host, direction) for host in range(network.size)]
-            for direction in ("up", "down")
-        ]
-        self.ports = [*self._up, *self._down]
-        self._out: dict[int, int] = {}
-        self._in: dict[int, int] = {}
-        for number, rack in enumerate(network.racks):
-            if rack.out_bytes_s < sum(
-                self._links.rates_bytes_s[self._up[host]] for host in rack.hosts
-            ):
-                self._out[number] = self._link(f"rack {number} out", rack.out_bytes_s)
-            if rack.in_bytes_s < sum(
-                self._links.rates_bytes_s[self._down[host]] for host in rack.hosts
-            ):
-                self._in[number] = self._link(f"rack {number} in", rack.in_bytes_s)
-        self._memory = self._memories()
-
-    def route(self, sender: int, receiver: int) -> tuple[int, ...]:
-        """The links that bytes from one host to another cross, by their numbers."""
-        pair = sender, receiver
-        if pair not in self._routes:
-            self._routes[pair] = tuple(self._crossed(*pair))
-        return self._routes[pair]
-
-    def _crossed(self, sender: int, receiver: int) -> Iterator[int]:
-        up, down = self._up[sender], self._down[receiver]
-        from_rack, to_rack = self._rack_of[sender], self._rack_of[receiver]
-        yield up
-        if from_rack != to_rack and from_rack in self._out:
-            yield self._out[from_rack]
-        if from_rack != to_rack and to_rack in self._in:
-            yield self._in[to_rack]
-        yield down
-        if sender in self._memory:
-            yield self._memory[sender]
-        rate_bytes_s = self._network.pair_rate(sender, receiver)
-        if rate_bytes_s < min(self._links.rates_bytes_s[up], self._links.rates_bytes_s[down]):
-            name = f"{self._network.name(sender)} to {self._network.name(receiver)}"
-            yield self._link(name, rate_bytes_s)
-
-    def _link(self, name: str, rate_bytes_s: float) -> int:
-        link = self._links.add(rate_bytes_s)
-        self.names[link] = name
-        return link
-
-    def _port(self, number: int, direction: str) -> int:
-        host = self._network.hosts[number]
-        rate_bytes_s = host.up_bytes_s if direction == "up" else host.down_bytes_s
-        if host.byte_s:
-            rate_bytes_s = min(rate_bytes_s, 1 / host.byte_s)
-        return self._link(f"{self._network.name(number)} {direction}", rate_bytes_s)
-
-    def _memories(self) -> dict[int, int]:
-        """What the cores can copy that hosts share: twice for each byte, out of one and into another."""
-        found: dict[int, int] = {}
-        for machine in self._network.machines:
-            byte_s = max(self._network.hosts[host].byte_s for host in machine.hosts)
-            wanted_bytes_s = sum(
-                self._links.rates_bytes_s[self._up[host]] for host in machine.hosts
-            )
-            if len(machine.hosts) > 1 and 2 * byte_s * wanted_bytes_s > machine.cores:
-                link = self._link("the shared CPU's copying", machine.cores / (2 * byte_s))
-                found |= dict.fromkeys(machine.hosts, link)
-        return found

@@ -28,7 +28,7 @@ def fragment(rows: Sequence[Measurement]) -> str:
             go.Scatter(
                 x=list(bound),
                 y=list(bound.values()),
-                name="lower bound",
+                name="optimum",
                 line={"dash": "dot", "color": "#888"},
                 showlegend=column == 1,
             ),

@@ -13,7 +13,7 @@ from firetree.network.units import format_bytes
 def allreduce_text(rows: Sequence[Measurement]) -> str:
     """A table, ordered by world size, buffer size and time."""
     headings = ["ranks", "size", "algorithm", "chunks", "ms", "least to most"]
-    headings += ["× Gloo", "× bound", "CPU ms"]
+    headings += ["× Gloo", "× optimum", "CPU ms"]
     predicted = any(row.predicted_s is not None for row in rows)
     ordered = sorted(rows, key=lambda row: (row.world_size, row.size_bytes, row.median_s))
     cells = [_cells(row)[: None if predicted else len(headings)] for row in ordered]

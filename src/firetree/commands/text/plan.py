@@ -7,7 +7,7 @@ from itertools import groupby
 from firetree.commands import tables
 from firetree.network import Network, format_duration
 from firetree.network.units import format_bytes
-from firetree.planning.bound import lower_bound_s
+from firetree.planning.bound import optimum_s
 from firetree.planning.changes import Change
 from firetree.planning.forecast import Forecast
 from firetree.planning.plan import Plan
@@ -58,16 +58,16 @@ def headline(found: Forecast) -> str:
 
 
 def bound(found: Forecast) -> str:
-    """Which machines the plan is for, and the lower bound on their all-reduce."""
+    """Which machines the plan is for, and the optimum of their all-reduce."""
     chosen = found.network.of(found.hosts)
-    bound_s = lower_bound_s(chosen, found.workload.profile.size_bytes)
+    bound_s = optimum_s(chosen, found.workload.profile.size_bytes)
     few = len(found.hosts) < found.network.size
     which = (
         f" ({_which(found.network, found.hosts)}; start these alone, in this order)" if few else ""
     )
     return (
-        f"Ways to synchronise {found.plan.world_size} machines{which}; no all-reduce of all gradients can "
-        f"take less than {format_duration(bound_s)}"
+        f"Ways to synchronise {found.plan.world_size} machines{which}; no trees can sum all gradients "
+        f"in less than {format_duration(bound_s)}"
     )
 
 
