@@ -68,12 +68,12 @@ def measure(network: Network) -> Point:
     begun_s = time.process_time()
     found = find_forest(network, BUFFER_BYTES)
     cpu_s = time.process_time() - begun_s
-    optimum_s = optimum_s(network, BUFFER_BYTES)
+    least_s = optimum_s(network, BUFFER_BYTES)
     return Point(
         network.size,
         len(network.racks),
-        price(found.schedule(), network, BUFFER_BYTES).time_s / optimum_s,
-        best_ring_s(network) / optimum_s,
+        price(found.schedule(), network, BUFFER_BYTES).time_s / least_s,
+        best_ring_s(network) / least_s,
         cpu_s,
         isinstance(found, Tree),
     )

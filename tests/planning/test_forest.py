@@ -144,8 +144,8 @@ def test_a_grown_forest_comes_within_a_tenth_of_the_bound(network: Network) -> N
 
 @pytest.mark.timeout(60)
 def test_racks_of_different_sizes_bound_the_chunks_of_a_search() -> None:
-    # Where all hosts take turns as gates, their turns would be even after 87,360 chunks.
-    network = parse_network("13 x 1gbit | 14 x 1gbit | 15 x 1gbit | 16 x 1gbit / 1gbit")
+    # Where all hosts take turns as gates, their turns would be even after 186,048 chunks.
+    network = parse_network("16 x 1gbit | 17 x 1gbit | 18 x 1gbit | 19 x 1gbit / 1gbit")
     assert find_forest(network, 1 << 16, transfers=5_000).chunks <= MOST_CHUNKS
 
 

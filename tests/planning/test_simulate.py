@@ -14,7 +14,7 @@ from firetree import collectives
 from firetree.collectives.schedule import Operation, Schedule, recv, send
 from firetree.network import Host, Machine, Network, Rack
 from firetree.network.network import uniform
-from firetree.planning.bound import lower_bound_s
+from firetree.planning.bound import optimum_s
 from firetree.planning.simulate import Price, price
 
 RATE_BYTES_S = 25e6
@@ -270,7 +270,7 @@ priced_often = settings(max_examples=60, deadline=None)
 def test_nothing_is_faster_than_the_bound(network: Network, data: st.DataObject) -> None:
     schedule = data.draw(schedules(network.size))
     size_bytes = float(CHUNK_BYTES * schedule.chunks)
-    bound_s = lower_bound_s(network, size_bytes)
+    bound_s = optimum_s(network, size_bytes)
     assert price(schedule, network, size_bytes).time_s >= bound_s * (1 - 1e-9)
 
 

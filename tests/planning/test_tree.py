@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -83,7 +84,9 @@ NETWORKS = {
     "two racks": parse_network("4 x 200mbit | 4 x 200mbit / 100mbit"),
     "alternating racks": ALTERNATING,
     "three racks with unequal uplinks": UNEQUAL_RACKS,
-    "three equal hosts and a faster one": parse_network("3 x 200mbit + 1 x 300mbit"),
+    "equal hosts in racks that hold nothing back": parse_network(
+        "2 x 200mbit | 2 x 200mbit / 400mbit"
+    ),
 }
 
 
@@ -102,9 +105,9 @@ def test_sums_and_copies_of_a_grown_tree_share_no_channel(name: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_tree_for_32_hosts_keeps_every_link_at_the_optimum() -> None:
-    rates = itertools.islice(itertools.cycle((25, 50, 100)), 32)
+def test_a_tree_for_24_hosts_keeps_every_link_at_the_optimum() -> None:
+    rates = itertools.islice(itertools.cycle((25, 50, 100)), 24)
     network = Network.of_ports([rate * MBIT for rate in rates])
     tree = grown_trees(network)[0]
-    priced = price(Tree(tree.sums_to, tree.copies_from, 64).schedule(), network, 5e6)
+    priced = price(replace(tree, chunks=64).schedule(), network, 5e6)
     assert priced.time_s <= 1.15 * optimum_s(network, 5e6)

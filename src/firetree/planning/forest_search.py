@@ -60,7 +60,7 @@ def find_forest(
             for chunks in _halved(min(affordable, _useful_chunks(size_bytes))):
                 if not search.consider(replace(tree, chunks=chunks)):
                     break
-    for start in _starts(network, size_bytes):
+    for start in sorted(_starts(network, size_bytes), key=search.one_period_s):
         search.consider(start)
     changes = random.Random(seed)
     while search.goes_on:
@@ -86,15 +86,20 @@ class _Search:
         """Whether transfers are left, new forests are still found, and a better one may be worth it."""
         return self._left > 0 and self._fruitless < FRUITLESS and self._best_s > self._good_s
 
+    def one_period_s(self, forest: Forest) -> float:
+        """What the busiest link takes if the chunks are one period."""
+        return self._busiest_s(replace(forest, chunks=forest.period))
+
+    def _busiest_s(self, found: Forest | Tree) -> float:
+        return self._size_bytes * self._routes.busiest_s_byte(found.hops(), found.chunks)
+
     def consider(self, found: Forest | Tree) -> bool:
         """Keep it if it is new, within the transfers left, and faster by WORTHWHILE; returns whether it is."""
         self._fruitless += 1
         transfers = 2 * (self._network.size - 1) * found.chunks
-        too_dear = self._tried and transfers > self._left
-        if found in self._tried or too_dear or not self.goes_on:
+        if found in self._tried or transfers > self._left or not self.goes_on:
             return False
-        least_s = self._size_bytes * self._routes.busiest_s_byte(found.hops(), found.chunks)
-        if least_s > WORTHWHILE * self._best_s:
+        if self._busiest_s(found) > WORTHWHILE * self._best_s:
             return False
         self._fruitless = 0
         self._tried.add(found)
