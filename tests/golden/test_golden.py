@@ -106,7 +106,18 @@ def test_a_plan_of_version_2() -> None:
     plan = Plan.from_json(golden("plan-v2.json"))
     assert (plan.model, plan.world_size, plan.gradient_bytes) == ("example", 4, 4_004_000)
     assert plan.choice_for(4_000_000).algorithm == "hierarchical"
-    assert plan.to_json() == golden("plan-v2.json")
+
+
+def test_a_plan_of_version_3() -> None:
+    plan = Plan.from_json(golden("plan-v3.json"))
+    tree, forest = (plan.choice_for(size_bytes) for size_bytes in (1_000_000, 4_000_000))
+    assert tree.tree is not None
+    assert tree.tree.sums_to == (1, 1, 1, 2)
+    assert forest.forest is not None
+    assert forest.forest.racks == ((0, 1), (3, 2))
+    for choice in (tree, forest):
+        prove(choice.schedule(4))
+    assert plan.to_json() == golden("plan-v3.json")
 
 
 def test_a_probe_of_version_1() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firetree.network.network import Network
-from firetree.planning.packing import MOST_HOSTS, pack
+from firetree.planning.packing import MOST_PACKED, pack
 
 
 def lower_bound_s(network: Network, size_bytes: float) -> float:
@@ -30,9 +30,9 @@ def optimum_s(network: Network, size_bytes: float) -> float:
     """The least seconds that an all-reduce along trees takes, without latency and costs of messages.
 
     That is the time of the fastest packing of trees, for every schedule that sums each chunk along a tree and
-    copies it along one; so do all of ours. Beyond `packing.MOST_HOSTS` hosts it is the lower bound.
+    copies it along one; so do all of ours. Beyond `packing.MOST_PACKED` hosts it is the lower bound.
     """
     bound_s = lower_bound_s(network, size_bytes)
-    if not 2 <= network.size <= MOST_HOSTS:
+    if not 2 <= network.size <= MOST_PACKED:
         return bound_s
     return max(bound_s, size_bytes * pack(network).least_s_byte)

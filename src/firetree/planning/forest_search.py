@@ -18,7 +18,7 @@ from firetree.network.network import Network
 from firetree.planning.bound import optimum_s
 from firetree.planning.forest import LEAF_PARTS, Forest
 from firetree.planning.host_order import host_order
-from firetree.planning.packing import MOST_HOSTS
+from firetree.planning.packing import MOST_PACKED
 from firetree.planning.routes import Routes
 from firetree.planning.simulate import price
 from firetree.planning.tree import Tree
@@ -54,14 +54,15 @@ def find_forest(
     The search stops after `transfers` simulated transfers.
     """
     search = _Search(network, size_bytes, transfers)
-    if 2 <= network.size <= MOST_HOSTS:
+    if 2 <= network.size <= MOST_PACKED:
         for tree in grown_trees(network):
             affordable = transfers // (4 * (network.size - 1))
             for chunks in _halved(min(affordable, _useful_chunks(size_bytes))):
                 if not search.consider(replace(tree, chunks=chunks)):
                     break
-    for start in sorted(_starts(network, size_bytes), key=search.one_period_s):
-        search.consider(start)
+    if search.goes_on:
+        for start in sorted(_starts(network, size_bytes), key=search.one_period_s):
+            search.consider(start)
     changes = random.Random(seed)
     while search.goes_on:
         search.consider(_mutate(search.forest, network, size_bytes, changes))

@@ -20,10 +20,10 @@ from firetree.planning.branching import cheapest_tree
 from firetree.planning.routes import Routes
 from firetree.planning.tree import Tree
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
-MOST_HOSTS = 64
-"""Of a network whose packing takes a second or two at most."""
+MOST_PACKED = 64
+"""Hosts of a network whose packing takes a second or two at most."""
 
 _NUDGE = 1e-8
 """Prices and rates are changed by about this part, so that ties are broken."""
@@ -53,7 +53,7 @@ class Packing:
 
 @lru_cache(maxsize=64)
 def pack(network: Network) -> Packing:
-    """The fastest packing of trees for a network of 2 to MOST_HOSTS hosts."""
+    """The fastest packing of trees for a network of 2 to MOST_PACKED hosts."""
     return _Simplex(_Links(network)).solve()
 
 
@@ -73,14 +73,14 @@ class _Links:
             for b, path in enumerate(row):
                 self._paths[a, b, : len(path)] = path
 
-    def cheapest(self, prices: Floats, root: int) -> tuple[float, Tree]:
+    def cheapest(self, prices: _Floats, root: int) -> tuple[float, Tree]:
         """The pair of trees with this root whose links cost the least, and that cost."""
         costs = np.append(prices, 0.0)[self._paths].sum(axis=2)
         up, down = cheapest_tree(costs.T, root), cheapest_tree(costs, root)
         cost = costs[self._hosts, up].sum() + costs[down, self._hosts].sum()
         return float(cost), Tree(tuple(up.tolist()), tuple(down.tolist()))
 
-    def load(self, tree: Tree) -> Floats:
+    def load(self, tree: Tree) -> _Floats:
         """How often the tree crosses each link."""
         senders, receivers = [*self._hosts, *tree.copies_from], [*tree.sums_to, *self._hosts]
         crossed = self._paths[senders, receivers].ravel()
@@ -99,11 +99,11 @@ class _Simplex:
         self._unit_bytes_s = float(links.rates_bytes_s.max())
         self._rates = links.rates_bytes_s / self._unit_bytes_s
         self._nudged = self._rates * (1 + _NUDGE * (0.618034 * np.arange(links.count) % 1))
-        self._nudges = _NUDGE / (self._rates * links.count)
+        self._nudges = _NUDGE * self._rates.min() / (self._rates * links.count)
         self._basis: list[Tree | None] = [None] * links.count
-        self._columns: Floats = np.eye(links.count)
-        self._inverse: Floats = np.eye(links.count)
-        self._values: Floats = self._nudged
+        self._columns: _Floats = np.eye(links.count)
+        self._inverse: _Floats = np.eye(links.count)
+        self._values: _Floats = self._nudged
 
     def solve(self) -> Packing:
         """Take in useful trees until there is none."""
@@ -120,7 +120,7 @@ class _Simplex:
             root = tree.root + 1
         return self._packing(prices)
 
-    def _useful(self, prices: Floats, first_root: int) -> Tree | None:
+    def _useful(self, prices: _Floats, first_root: int) -> Tree | None:
         """A tree that brings more than its links are worth, if there is one."""
         prices = np.maximum(prices, 0) + self._nudges
         hosts = self._links.size
@@ -130,7 +130,7 @@ class _Simplex:
                 return tree
         return None
 
-    def _pivot(self, entering: Tree | None, column: Floats, number: int) -> None:
+    def _pivot(self, entering: Tree | None, column: _Floats, number: int) -> None:
         """Take a column into the basis, for the one that it uses up first."""
         change = self._inverse @ column
         ratios = np.full(len(change), np.inf)
@@ -146,12 +146,10 @@ class _Simplex:
             self._inverse = np.linalg.inv(self._columns).astype(np.float64)
         self._values = np.maximum(self._inverse @ self._nudged, 0)
 
-    def _packing(self, prices: Floats) -> Packing:
+    def _packing(self, prices: _Floats) -> Packing:
         """The trees of the basis, and by duality what any others need: none is cheaper than the cheapest."""
         flows = {
-            it: flow
-            for it, flow in zip(self._basis, self._values, strict=True)
-            if it and flow > _USEFUL
+            it: flow for it, flow in zip(self._basis, self._values, strict=True) if it and flow
         }
         parts = np.array([*flows.values()]) / sum(flows.values())
         load = parts @ np.array([self._links.load(tree) for tree in flows])

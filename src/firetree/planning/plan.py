@@ -44,7 +44,7 @@ from firetree.planning.candidates import (
 from firetree.planning.step import StepPrediction, bucketed, step
 from firetree.shown import Shown
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 _OLD_NAMES = {"native": GLOO, "grown": FOREST}
 """Of algorithms, in version 1."""
@@ -138,7 +138,9 @@ class Plan(Shown):
         """Read what `to_json` wrote; `source` names it in errors (UserError)."""
         document = parse_json(dict[str, Any], text, source)
         if document.get("version") == 1:
-            document = json.loads(text, object_hook=_renamed) | {"version": PLAN_VERSION}
+            document = json.loads(text, object_hook=_renamed)
+        if document.get("version") in (1, 2):  # version 2 is the same without trees
+            document["version"] = PLAN_VERSION
         made = from_document(Plan, document, source, PLAN_VERSION)
         try:
             _check_choices(made)
