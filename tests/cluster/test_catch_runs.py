@@ -41,6 +41,7 @@ def train_steps() -> tuple[dict[str, torch.Tensor], float]:
     return worker.model.state_dict(), evaluate(worker).accuracy
 
 
+@pytest.mark.slow
 def test_two_workers_end_with_the_weights_of_one() -> None:
     [(alone, accuracy)] = run_on_ranks(1, train_steps)
     for weights, its_accuracy in run_on_ranks(2, train_steps):

@@ -272,7 +272,13 @@ def test_a_read_only_run_folder_is_one_line(tmp_path: Path, workers: int) -> Non
 
 @pytest.mark.parametrize(
     ("workers", "size_kb"),
-    [(1, 4), (1, 64), (1, 700), (2, 4), pytest.param(2, 64, marks=pytest.mark.slow), (2, 700)],
+    [
+        (1, 4),
+        (1, 64),
+        (1, 700),
+        (2, 4),
+        *(pytest.param(2, it, marks=pytest.mark.slow) for it in (64, 700)),
+    ],
 )
 def test_a_full_disk_is_one_line_and_loses_no_earlier_checkpoint(
     tmp_path: Path, workers: int, size_kb: int

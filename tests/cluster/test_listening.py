@@ -119,6 +119,7 @@ def until_it_answers(port: int) -> socket.socket:
             time.sleep(0.05)
 
 
+@SLOW
 def test_nothing_but_the_ranks_roll_listens_once_all_have_come(tmp_path: Path) -> None:
     port = free_port()
     job = start(

@@ -38,7 +38,10 @@ def run_with(
 
 @pytest.mark.parametrize(
     ("closed", "workers"),
-    [((1,), 1), ((0, 1, 2), 2), pytest.param((0, 1), 2, marks=pytest.mark.slow)],
+    [
+        ((0, 1, 2), 2),
+        *(pytest.param(*it, marks=pytest.mark.slow) for it in (((1,), 1), ((0, 1), 2))),
+    ],
 )
 def test_a_run_needs_no_standard_streams(
     tmp_path: Path, closed: tuple[int, ...], workers: int

@@ -49,7 +49,7 @@ def transfer_bytes(step: StepTrace) -> Counter[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("private", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_transfers_have_the_bytes_that_were_sent_and_lie_within_their_bucket(
     tmp_path: Path, private: bool
 ) -> None:

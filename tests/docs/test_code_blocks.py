@@ -47,7 +47,13 @@ def test_each_block_has_a_language_and_each_comment_a_meaning(page: str) -> None
 
 TAKES_LONG = {
     **dict.fromkeys(
-        ("docs/training.md", "docs/language-models.md", "docs/why-slower.md"), pytest.mark.slow
+        (
+            "docs/training.md",
+            "docs/language-models.md",
+            "docs/why-slower.md",
+            "docs/small-models.md",
+        ),
+        pytest.mark.slow,
     ),
     **{f"by_{name}.py": pytest.mark.slow for name in ("lightning", "accelerate", "trainer")},
 }

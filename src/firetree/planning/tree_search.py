@@ -56,20 +56,20 @@ class _Balance:
         self._parents = [*range(network.size)], [*range(network.size)]
         self._random = random.Random(seed)
         for side, parents in enumerate((start.sums_to, start.copies_from)):
-            self._apply([(side, host, parent) for host, parent in enumerate(parents)])
+            self._change([(side, host, parent) for host, parent in enumerate(parents)])
 
     def search(self) -> tuple[float, Tree]:
         """The best tree found, and its cost."""
         cost = self._links_cost() + self._trees_cost()
         for _ in range(_CHANGES * len(self._parents[0]) ** 2):
-            back = self._apply([*self._propose()])
+            back = self._change([*self._propose()])
             new_cost = self._links_cost()
             if new_cost <= cost:
                 new_cost += self._trees_cost()
             if new_cost <= cost:
                 cost = new_cost
             else:
-                self._apply(back)
+                self._change(back)
         sums_to, copies_from = map(tuple, self._parents)
         return cost, Tree(sums_to, copies_from)
 
@@ -99,7 +99,7 @@ class _Balance:
             node = parents[node]
         return node == above
 
-    def _apply(self, changes: Sequence[_Change]) -> list[_Change]:
+    def _change(self, changes: Sequence[_Change]) -> list[_Change]:
         """Change parents and loads; returns the changes that undo these."""
         back = []
         for side, host, parent in changes:
