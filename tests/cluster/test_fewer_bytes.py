@@ -73,6 +73,7 @@ def on_rank() -> dict[str, Any]:
         "demo": demo_on_rank(),
         "bytes": [bytes_of_a_step(compression) for compression in COUNTED],
         "off": [off_in_half_precision(compression) for compression in UNDECAYED],
+        "odd": [odd_gradients(compression) for compression in COUNTED],
     }
 
 
@@ -260,6 +261,30 @@ def test_tiles_fill_the_matrix(shape: list[int]) -> None:
     assert max(height, width) <= 64
 
 
+class Odd(nn.Module):
+    """Parameters without axes, without numbers, and of a prime length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.empty = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.zeros(0, 3))
+        self.linear = nn.Linear(5, 127)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x) * self.scale + self.empty.sum()
+        return y
+
+
+def odd_gradients(compression: str) -> Tensor:
+    """The third step's gradients, all in one."""
+    torch.manual_seed(0)
+    parallel = DistributedDataParallel(Odd())
+    attach(parallel, "ring", compression=compression)
+    for _ in range(3):
+        parallel.zero_grad()
+        parallel(torch.ones(2, 5)).square().sum().backward()
+    return torch.cat([p.grad.flatten() for p in parallel.parameters() if p.grad is not None])
+
+
 def off_in_half_precision(compression: str) -> Tensor:
     """How far the mean gradient of bfloat16 weights over many steps, all ones, is off."""
     parallel = DistributedDataParallel(nn.Linear(96, 40).bfloat16())
@@ -278,3 +303,12 @@ def off_in_half_precision(compression: str) -> Tensor:
 def test_gradients_of_16_bits_come_through(on_ranks: dict[str, list[Any]]) -> None:
     for of_rank in on_ranks["off"]:
         assert all(off.abs().mean() < 0.1 for off in of_rank)
+
+
+def test_parameters_of_any_shape_have_the_same_mean_on_all_ranks(
+    on_ranks: dict[str, list[Any]],
+) -> None:
+    for first, *others in zip(*on_ranks["odd"], strict=True):
+        assert first.isfinite().all()
+        assert first.any()
+        assert all(torch.equal(first, other) for other in others)

@@ -107,7 +107,8 @@ class DeMo(LayerWise):
 
     def mean(self, bucket: GradBucket) -> Tensor:
         """The mean of what each rank takes out of its momentum."""
-        buffer, index, gradients = bucket.buffer(), bucket.index(), bucket.gradients()
+        buffer, index = bucket.buffer(), bucket.index()
+        gradients = [it for it in bucket.gradients() if it.numel()]
         chunked = [_Chunked.of(gradient.shape) for gradient in gradients]
         if index not in self.errors:
             self.errors[index] = torch.zeros_like(buffer, dtype=torch.float32)
