@@ -16,8 +16,6 @@ EXPECTED = {
     "reporting/standstill.py": {"--pid"},  # py-spy's
     # What a report tells its reader to type; test_diagnosis_commands has it parsed.
     "reporting/again.py": {"--sync", "--compression", "--plan", "--sync.compression"},
-    # And a plan, to try.
-    "planning/changes.py": {"--sync.compression", "--sync.local-steps", "--optim.accumulate"},
     "reporting/learning.py": {"--optim.", "--find-lr", "--optim.patience", "--trust"},
 }
 

@@ -175,11 +175,11 @@ def _of_options(profile: Profile) -> Iterator[_Idea]:
         return _Idea(what, "an option" if is_sure else "an option to tune", efficiency, lost)
 
     for text in _COMPRESSIONS:
-        yield idea(f"--sync.compression {text}", text, partial(_compressed, profile, text))
-    alone, few = f"--sync.local-steps {_LOCAL_STEPS}", _BETWEEN_LOCAL_STEPS
+        yield idea(f"sync.compression = {text}", text, partial(_compressed, profile, text))
+    alone, few = f"sync.local_steps = {_LOCAL_STEPS}", _BETWEEN_LOCAL_STEPS
     yield idea(alone, f"local:{_LOCAL_STEPS}", partial(_with_local_steps, profile, "none"))
     yield idea(
-        f"{alone} --sync.compression {few}",
+        f"{alone}, sync.compression = {few}",
         f"local:{_LOCAL_STEPS}+{few}",
         partial(_with_local_steps, profile, few),
     )
@@ -188,7 +188,7 @@ def _of_options(profile: Profile) -> Iterator[_Idea]:
     in_parts = replace(profile, forward_s=_LARGER * profile.compute_s - profile.backward_s)
     for what, changed in (
         (f"a batch {_LARGER} times as large", larger),
-        (f"that batch in {_LARGER} parts, --optim.accumulate {_LARGER}", in_parts),
+        (f"that batch in {_LARGER} parts, optim.accumulate = {_LARGER}", in_parts),
     ):
         yield idea(what, f"batch:{_LARGER}", partial(_with_profile, changed))
 
