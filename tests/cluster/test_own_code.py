@@ -12,9 +12,10 @@ import torch
 from command import firetree, kill_whole_job, last_weights, start
 from safetensors.torch import load
 
-from firetree.errors import UserError
+from firetree.errors import RunFailedError, UserError
 from firetree.metrics import read_metrics
 from firetree.runs import Run
+from firetree.runs.starting import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "own"
 SLOW = pytest.mark.slow
@@ -326,6 +327,17 @@ def test_a_recipe_runs_code_beside_it_and_no_other(mine: Path) -> None:
     assert firetree("train", "far/mine.toml", *steps, "--trust", "--run-dir", "trusted")[0] == 0
     with pytest.raises(UserError, match=r"trust is not given, and trusted/recipe\.toml has model"):
         Run("trusted").resume()
+
+
+def test_a_failed_run_of_own_code_says_what_resumes_it(mine: Path) -> None:
+    (mine / "mine.toml").write_text('model.name = "mine:net"\ndata.name = "mine:Noisy"\n')
+    fields = {"optim.lr": 1e30, "optim.steps": 9}
+    with pytest.raises(RunFailedError) as failure:
+        train("mine.toml", run_dir="named", fields=fields)
+    assert failure.value.__notes__ == ["to resume: firetree.Run('named').resume(trust=True)"]
+    with pytest.raises(RunFailedError) as failure:
+        train("mine.toml", run_dir="live", fields=fields, loss=lambda out, y: out.sum() * torch.nan)
+    assert failure.value.__notes__ == ["to resume: the same call with run_dir='live', resume=True"]
 
 
 def test_code_that_changes_is_told_on_resume(mine: Path) -> None:

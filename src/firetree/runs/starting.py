@@ -35,6 +35,7 @@ from firetree.training import (
 )
 from firetree.training.job import Job, work_as_told
 from firetree.training.progress import Lines, Watcher, relayed
+from firetree.training.recipe import own_names
 
 
 def train(
@@ -125,9 +126,17 @@ def train(
         start(job, workers, restarts, Lines(progress), progress)
     except (RunFailedError, KeyboardInterrupt) as error:
         if (folder / "recipe.toml").exists():
-            error.add_note(f"to resume: firetree.Run({str(folder)!r}).resume()")
+            error.add_note(f"to resume: {_again(folder, found)}")
         raise
     return Run(folder)
+
+
+def _again(folder: Path, recipe: Recipe) -> str:
+    """What goes on with a run of this recipe."""
+    own = own_names(recipe).values()
+    if any(name.startswith(LIVE) for name in own):
+        return f"the same call with run_dir={str(folder)!r}, resume=True"
+    return f"firetree.Run({str(folder)!r}).resume({'trust=True' if own else ''})"
 
 
 _LIVE: Mapping[str, Callable[[str], Any]] = {
