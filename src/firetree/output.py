@@ -10,7 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from firetree.errors import RunFailedError
@@ -32,6 +32,12 @@ def printable(text: str, keep: str = "") -> str:
 
 def _escape(sign: str) -> str:
     return f"\\x{ord(sign):02x}" if sign < " " else f"\\u{ord(sign):04x}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *some, last = words
+    return f"{', '.join(some)} and {last}" if some else last
 
 
 def show(page: str, end: str = "\n") -> None:

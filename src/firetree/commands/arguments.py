@@ -185,9 +185,9 @@ def _in_one_line(page: str, program: str) -> str:
     rows = [row.strip("│ ") for row in page.splitlines()[1:]]
     text = " ".join(rows)
     if text.startswith("Missing from "):
-        *some, last = _NAME.findall(page.partition("│ ─")[0])
-        names = f"{', '.join(some)} and {last} are" if some else f"{last} is"
-        return f"{names} missing; see {program} --help"
+        names = _NAME.findall(page.partition("│ ─")[0])
+        be = "are" if len(names) > 1 else "is"
+        return f"{output.listed(names)} {be} missing; see {program} --help"
     if found := _NO_NUMBER.match(text):
         expected = "a whole number" if found[2].endswith("int") else "a number"
         return f"{found[1]} is {found[4]}; expected {expected}"

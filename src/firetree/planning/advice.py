@@ -8,9 +8,10 @@ from math import log2
 from firetree.models.profile import LayerSizes, Profile
 from firetree.network.network import Network
 from firetree.network.units import format_bytes
+from firetree.output import listed
 from firetree.planning.changes import Change, times_fewer_bytes
 from firetree.planning.scaling import PricedSubset, fastest
-from firetree.planning.subsets import called, listed
+from firetree.planning.subsets import called
 
 WORTH_IT = 1.1
 """Each doubling of the hosts has to bring at least this factor of samples a second."""

@@ -13,6 +13,7 @@ from math import ceil, log2, prod
 from statistics import fmean
 
 from firetree.network.network import Host, Network
+from firetree.output import listed
 from firetree.planning.bound import lower_bound_s
 from firetree.planning.host_order import host_order
 
@@ -116,9 +117,3 @@ def called(network: Network, hosts: Iterable[int]) -> str:
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"hosts {numbers[0]} to {numbers[-1]}"
     return f"hosts {listed([str(number) for number in numbers])}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from firetree.output import listed
 from firetree.reporting.flows import Place, places_of
 from firetree.trace import TraceHeader
 
@@ -76,12 +77,6 @@ def hosts_of(headers: Sequence[TraceHeader]) -> Hosts:
 
 def _host(name: str) -> str:
     return name if name.startswith("host ") else f"host {name}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    *some, last = words
-    return f"{', '.join(some)} and {last}" if some else last
 
 
 def begun(sentence: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from firetree.network.units import format_duration
-from firetree.reporting.hosts import Hosts, begun, listed
+from firetree.output import listed
+from firetree.reporting.hosts import Hosts, begun
 from firetree.reporting.thresholds import GAP_STEPS, HANG_S
 from firetree.reporting.values import Cause, Culprit, Missing, Standstill, Verdict
 from firetree.trace import Event, OpenBucket, OpenStep, RankTrace, Trace

@@ -53,6 +53,11 @@ class Balancer(StepPart):
         """Each rank's samples of a whole batch."""
         return tuple(np.diff(cuts(self._count, self._loader.shares)).tolist())
 
+    @property
+    def sharing(self) -> str:
+        """What the user is told of them, as in `shares of the batch 43, 43, 21, 21`."""
+        return f"shares of the batch {', '.join(map(str, self.shares))}"
+
     def look(self, step: StepTrace) -> str:
         """Call it on all ranks after each step: where other shares are faster, the next step has them.
 
@@ -71,7 +76,7 @@ class Balancer(StepPart):
             return ""
         self._loader.shares, saved = tuple(found[0]), found[1]
         self._sample_s.clear()
-        return f"shares of the batch {listed(self.shares)}, by speed: the slowest should take {saved:.0%} less time"
+        return f"{self.sharing}, by speed: the slowest should take {saved:.0%} less time"
 
     def state(self) -> dict[str, Tensor]:
         """The shares in use."""
@@ -120,8 +125,3 @@ def relative_speeds(sample_s_RK: Sequence[Sequence[float]]) -> tuple[list[float]
 def _longest(shares: Shares, speeds: Sequence[float]) -> float:
     """How long the slowest rank takes for its share."""
     return max(count / speed for count, speed in zip(shares, speeds, strict=True))
-
-
-def listed(shares: Shares) -> str:
-    """As in `43, 43, 21, 21`."""
-    return ", ".join(map(str, shares))

@@ -39,7 +39,7 @@ from firetree.tasks.pretrained import read_pretrained
 from firetree.training import checkpoint
 from firetree.training.arithmetic import Arithmetic, Forward, choose_arithmetic, compile_forward
 from firetree.training.average import MovingAverage, moving_average
-from firetree.training.balancer import Balancer, listed
+from firetree.training.balancer import Balancer
 from firetree.training.batch_statistics import RunningStatistics
 from firetree.training.checkpoint import Checkpoint
 from firetree.training.local_steps import LocalSteps
@@ -130,7 +130,7 @@ def resume_worker(worker: Worker, newest: Checkpoint, say: Callable[[str], None]
     checkpoint.restore(newest, worker.model, worker.optimizer, worker.average)
     worker.restore(newest.sync)
     if worker.balancer:
-        say(f"shares of the batch {listed(worker.balancer.shares)}")
+        say(worker.balancer.sharing)
     ranks, files = newest.state.ranks, iter(newest.parts)
     if ranks != worker.world_size:
         if ranks:
