@@ -60,7 +60,8 @@ class SentBytes:
     """Counts what this process has sent over TCP, as the kernel has it, on closed connections too.
 
     The backend's own all-reduce counts no bytes in the process, and an executor's count is checked by
-    this one. A connection that is closed counts up to the last time that it was seen.
+    this one. A connection that is closed counts up to the last time that it was seen. What TCP had to
+    send again counts once.
     """
 
     def __init__(self) -> None:
@@ -70,7 +71,8 @@ class SentBytes:
     def count(self) -> int:
         """Bytes so far, never fewer than before; 0 where the kernel does not say."""
         for ends, info in own_connections():
-            before, now = self._sent.get(ends, 0), info.sent_bytes or 0
+            before = self._sent.get(ends, 0)
+            now = (info.sent_bytes or 0) - (info.retransmitted_bytes or 0)
             if now < before:  # another connection between the same ends
                 self._earlier += before
             self._sent[ends] = now
