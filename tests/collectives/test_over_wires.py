@@ -33,8 +33,10 @@ class UnevenWire(Wire):
         super().__init__(stream, stream)
         self._chance = chance
 
-    def send(self, *parts: memoryview) -> int:
-        return super().send(*self._some(parts)) if self._chance.random() < 0.7 else 0
+    def send(self, *parts: memoryview, in_turn: bool = False) -> int:
+        if self._chance.random() < 0.3:
+            return 0
+        return super().send(*self._some(parts), in_turn=in_turn)
 
     def receive(self, *parts: memoryview) -> int:
         return super().receive(*self._some(parts)) if self._chance.random() < 0.7 else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import threading
@@ -222,3 +223,22 @@ def test_no_words_but_the_greeting_let_a_client_in(words: list[bytes], data: st.
             listener.accept(TOKEN, [1], time.monotonic() + 0.05)
         for stranger in strangers:
             stranger.close()
+
+
+def test_a_send_in_turn_is_told_of_when_its_bytes_have_left() -> None:
+    here, other = connected(2)
+    wire, content = here.wires[1], memoryview(bytes(100_000))
+    poll = select.poll()
+    poll.register(wire.outgoing, 0)
+    for in_turn in (True, False, True):
+        assert wire.send(content, in_turn=in_turn) == len(content)
+        if in_turn:
+            [(_, event)] = poll.poll(5000)
+            assert event == select.POLLERR
+        assert wire.have_left()
+        assert not poll.poll(0)
+        received = 0
+        while received < len(content):
+            received += other.wires[0].receive(memoryview(bytearray(100_000)))
+    other.close()
+    here.close()

@@ -17,7 +17,7 @@ import select
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ class OverWires:
         self._mesh, self._chunks = mesh, schedule.chunks
         self._program = schedule.programs[mesh.rank]
         self._followers, self._causes = _order(self._program, schedule.one_port)
-        self._lanes = _lanes(self._program, mesh)
+        self._lanes = _lanes(self._program, mesh, schedule.one_port)
         self._one_port = schedule.one_port
         self._outgoing = {mesh.wires[op.peer] for op in self._program if op.kind == "send"}
 
@@ -119,8 +119,11 @@ class OverWires:
             poll.register(descriptor, event)
         seen = dict(poll.poll(_SLEEP_MS))
         for lane in lanes:
-            if lane.event & seen.get(lane.descriptor, 0) & select.POLLRDHUP:
+            if lane.event & seen.get(lane.descriptor, 0) & (select.POLLRDHUP | select.POLLHUP):
                 raise self._lost(lane, "went away", None)
+        for wire in self._outgoing:
+            if seen.get(wire.outgoing.fileno(), 0) & select.POLLERR:
+                wire.have_left()
 
     def _lost(self, lane: _Lane, what: str, within_s: float | None) -> CollectiveError:
         op, names = self._program[lane.head], self._mesh.names
@@ -200,11 +203,11 @@ class _Lane:
 
 
 class _Sending(_Lane):
-    event = select.POLLOUT | select.POLLRDHUP  # who ends its side before it has all takes no more
-
-    def __init__(self, wire: Wire, operations: Sequence[tuple[int, Operation]]):
+    def __init__(
+        self, wire: Wire, operations: Sequence[tuple[int, Operation]], awaited: Collection[int]
+    ):
         super().__init__(wire, operations)
-        self.descriptor = wire.outgoing.fileno()
+        self.descriptor, self._awaited = wire.outgoing.fileno(), awaited
 
     def _begin(self, operation: Operation) -> None:
         super()._begin(operation)
@@ -212,11 +215,22 @@ class _Sending(_Lane):
         _HEADER.pack_into(self._header, 0, self._wire.sent, self._size_bytes)
 
     def move(self) -> bool:
-        passed = self._passed_bytes
+        passed, in_turn = self._passed_bytes, self.head in self._awaited
+        if passed == self._size_bytes:  # the kernel has all of it
+            self.is_over = self._wire.have_left()
+            return self.is_over
+        parts = [self._bytes[max(passed, 0) :]]
         if passed < 0:
             self._start_s = time.monotonic()
-            return self._pass(self._wire.send(self._header_bytes[passed:], self._bytes))
-        return self._pass(self._wire.send(self._bytes[passed:]))
+            parts.insert(0, self._header_bytes[passed:])
+        moved = self._pass(self._wire.send(*parts, in_turn=in_turn))
+        self.is_over = self.is_over and (not in_turn or self._wire.have_left())
+        return moved
+
+    def prepare_sleep(self) -> None:
+        """Who ends its side before it has all takes no more; what leaves the kernel comes as POLLERR."""
+        is_taken = self._passed_bytes == self._size_bytes
+        self.event = select.POLLHUP if is_taken else select.POLLOUT | select.POLLRDHUP
 
 
 class _Receiving(_Lane):
@@ -293,20 +307,24 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return memoryview(tensor.detach().view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
-def _lanes(program: Program, mesh: Mesh) -> list[_Lane]:
+def _lanes(program: Program, mesh: Mesh, one_port: bool) -> list[_Lane]:
+    awaited = {earlier for earlier, _ in fan_outs(program)} if one_port else set[int]()
     lanes: list[_Lane] = []
     for indices in channels(program):
         operations = [(index, program[index]) for index in indices]
         kind, peer, _ = program[indices[0]]
-        lanes.append((_Sending if kind == "send" else _Receiving)(mesh.wires[peer], operations))
+        wire = mesh.wires[peer]
+        lanes.append(
+            _Sending(wire, operations, awaited) if kind == "send" else _Receiving(wire, operations)
+        )
     return lanes
 
 
 def _order(program: Program, one_port: bool) -> tuple[list[list[int]], list[int]]:
     """For each operation those that wait for it, and how many it waits for; its own lane aside.
 
-    With `one_port`, a send waits for the one of the same chunk before it, until the kernel has nearly
-    all of that one's bytes on their way.
+    With `one_port`, a send waits for the one of the same chunk before it, until that one's bytes have
+    left the kernel.
     """
     followers: list[list[int]] = [[] for _ in program]
     causes = [0] * len(program)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 UNSENT_BYTES, UNSENT_IN_TURN_BYTES = 1 << 22, 1 << 17
 """A send ends when no more than this waits in the kernel: less where the next one waits for its end."""
 
+_TIMESTAMPING = 37
+_TELLS, _ASKS = ((1 << 4 | 1 << 11).to_bytes(4, sys.byteorder), (1 << 1).to_bytes(4, sys.byteorder))
+"""Linux' SO_TIMESTAMPING: the kernel tells, without the bytes, when those leave it of a send that asks."""
 
 _RECORD_BYTES = 1 << 14
 
@@ -27,6 +33,10 @@ class Wire:
         """Messages begun in either direction, which whoever uses the wire counts."""
         self._in_turn: bool | None = None
         self._wake_bytes = 1
+        self._have_left, self._asks = True, list[tuple[int, int, bytes]]()
+        with suppress(OSError):  # a kernel that does not tell
+            outgoing.setsockopt(socket.SOL_SOCKET, _TIMESTAMPING, _TELLS)
+            self._asks.append((socket.SOL_SOCKET, _TIMESTAMPING, _ASKS))
 
     @staticmethod
     def over(stream: socket.socket) -> Wire:
@@ -51,18 +61,35 @@ class Wire:
                 self.incoming.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
             self._wake_bytes = size_bytes
 
-    def send(self, *parts: memoryview) -> int:
+    def send(self, *parts: memoryview, in_turn: bool = False) -> int:
         """Hand as many of these bytes to the kernel as it takes at once; returns how many.
+
+        With `in_turn`, `have_left` tells when the last of them are on their way.
 
         Raises:
             WireClosedError: the other rank is gone.
         """
+        asks = self._asks if in_turn else ()
+        self._have_left = not asks
         try:
-            return self.outgoing.sendmsg(parts, (), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            return self.outgoing.sendmsg(parts, asks, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
         except OSError as error:
             raise WireClosedError(error.strerror) from error
+
+    def have_left(self) -> bool:
+        """Whether the bytes of the last send are out of the kernel, if it was in turn.
+
+        `select.poll` returns POLLERR until this is asked.
+        """
+        with suppress(OSError):  # nothing more is told, or closed, as the next transfer says
+            while self.outgoing.recvmsg(0, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT):
+                self._have_left = True
+        if not self._have_left:  # what is acknowledged has left, though nothing may have told it
+            with suppress(OSError):
+                self._have_left = not any(fcntl.ioctl(self.outgoing, termios.TIOCOUTQ, bytes(4)))
+        return self._have_left
 
     def receive(self, *parts: memoryview) -> int:
         """Fill these bytes with what has come; returns how many.
@@ -97,10 +124,14 @@ class TlsWire(Wire):
     outgoing: ssl.SSLSocket
     incoming: ssl.SSLSocket
 
-    def send(self, *parts: memoryview) -> int:
-        """As of any wire; small parts share a record."""
+    def send(self, *parts: memoryview, in_turn: bool = False) -> int:
+        """As of any wire; small parts share a record, and none tells when it leaves."""
         whole = parts if sum(map(len, parts)) > _RECORD_BYTES else (memoryview(b"".join(parts)),)
         return self._moved(self.outgoing.send, whole)
+
+    def have_left(self) -> bool:
+        """Not told here."""
+        return True
 
     def wake_at(self, size_bytes: int) -> None:
         """Not so here: a part of what is waited for may have left the kernel."""
