@@ -96,7 +96,7 @@ def test_healthy_links_are_probed_once(tmp_path: Path) -> None:
 
 def test_a_slow_host_is_named_before_training_and_can_stop_it(tmp_path: Path) -> None:
     command = [*train(tmp_path / "run", 5), "--if-slower", "stop"]
-    with Lab(parse_network("3 x 50mbit + 1 x 5mbit")) as lab:
+    with Lab(parse_network("3 x 500mbit + 1 x 5mbit")) as lab:
         jobs = [
             lab.start(host, command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             for host in range(4)
@@ -106,6 +106,37 @@ def test_a_slow_host_is_named_before_training_and_can_stop_it(tmp_path: Path) ->
     assert "nothing is trained, as if_slower is stop: 4 workers: " in said[0]
     assert "; without rank 3, whose links are slow: " in said[0]
     assert not (tmp_path / "run" / "recipe.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "trained", "said_by_rank_0"),
+    [
+        ("3 x 500mbit + 1 x 5mbit", 3, "ranks 0, 1 and 2 train; 4 workers: "),
+        ("2 x 5mbit", 1, "rank 0 trains alone; 2 workers: "),
+    ],
+)
+def test_fewer_hosts_train_where_these_are_faster(
+    network: str, trained: int, said_by_rank_0: str, tmp_path: Path
+) -> None:
+    hosts = parse_network(network)
+    with Lab(hosts) as lab:
+        jobs = [
+            lab.start(
+                host,
+                train(tmp_path / "run", 5),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for host in range(hosts.size)
+        ]
+        said = [job.communicate(timeout=LIMIT_S)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * hosts.size
+    assert said_by_rank_0 in said[0]
+    assert f"rank {hosts.size - 1} ends here: {said_by_rank_0}" in said[-1]
+    trace = read_trace(tmp_path / "run")
+    assert [len(rank.steps) for rank in trace.ranks] == [5] * trained
+    assert trace.events[-2].text.startswith(said_by_rank_0)
 
 
 def test_attached_sums_take_another_way_once_a_link_drops(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from firetree.models.profile import Gradient, Profile
 from firetree.network import Host, Network, Rack, parse_network
-from firetree.planning.outlook import outlook
+from firetree.planning.outlook import Outlook, outlook
 from firetree.planning.plan import Plan, Prices, make_plan
 from firetree.planning.scaling import (
     PricedSubset,
@@ -131,3 +131,22 @@ def test_a_run_hears_of_the_ranks_that_hold_it_back() -> None:
     assert "without rank 0, whose links are slow: 2." in str(seen)
     even = parse_network("3 x 200mbit")
     assert not outlook(make_plan("a model", PROFILE, Prices(even)), PROFILE, even).without
+
+
+@pytest.mark.parametrize(
+    ("step_s", "without", "speedup_without", "faster"),
+    [
+        (2.0, (), 0.0, ()),
+        (2.0, (3,), 2.5, (0, 1, 2)),
+        (2.0, (3,), 2.05, ()),
+        (5.0, (3,), 0.9, (0,)),
+        (5.0, (0,), 2.5, (0,)),  # a run stays with its rank 0
+        (2.0, (0,), 2.5, ()),
+        (3.9, (), 0.0, ()),
+    ],
+)
+def test_the_ranks_that_are_faster_have_rank_0_among_them(
+    step_s: float, without: tuple[int, ...], speedup_without: float, faster: tuple[int, ...]
+) -> None:
+    seen = Outlook(4, step_s, 1.0, "ring", without, speedup_without)
+    assert seen.faster == faster

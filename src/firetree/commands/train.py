@@ -44,8 +44,8 @@ class TrainOptions:
     plan: str | None = None
     """A plan's file, from `firetree plan -o`, or auto: probe, plan, and plan again when links change.
     Replaces --sync.algorithm and --sync.bucket-bytes."""
-    if_slower: training.IfSlower = "warn"
-    """With --plan auto, where fewer workers would be faster: stop before anything is trained, or say so."""
+    if_slower: training.IfSlower = "fewer"
+    """With --plan auto, where fewer workers would be faster: train with these, or with all, or stop."""
     find_lr: bool = False
     """Run a learning-rate range test instead of training, and plot it."""
     trust: bool = False

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from firetree.errors import UserError
 from firetree.launch.failure import LAUNCHER
@@ -41,6 +41,16 @@ class RankInfo:
             "MASTER_ADDR": self.master_addr,
             "MASTER_PORT": str(self.master_port),
         }
+
+    def among(self, ranks: Sequence[int], hosts: Sequence[str]) -> RankInfo:
+        """This worker's place in a job of some of the ranks, which are on these hosts; rank 0 stays."""
+        here = [rank for rank in ranks if hosts[rank] == hosts[self.rank]]
+        return replace(
+            self,
+            rank=ranks.index(self.rank),
+            world_size=len(ranks),
+            local_world_size=len(here),
+        )
 
     @property
     def everyone_here(self) -> bool:

@@ -35,6 +35,13 @@ class Outlook:
         """Whether fewer ranks, or one alone, are clearly faster."""
         return max(1.0, self.speedup_without) > CLEARLY * self.speedup
 
+    @property
+    def faster(self) -> tuple[int, ...]:
+        """Ranks that are clearly faster than all together, rank 0 among them; empty where there are none."""
+        if self.speedup_without > max(1.0, CLEARLY * self.speedup) and 0 not in self.without:
+            return tuple(sorted({*range(self.world_size)} - {*self.without}))
+        return (0,) if CLEARLY * self.speedup < 1.0 else ()
+
     def __str__(self) -> str:
         """One sentence."""
         said = (

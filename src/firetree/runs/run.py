@@ -106,7 +106,7 @@ class Run(Shown):
         plan: Plan | str | PathLike[str] | None = None,
         restarts: int = 0,
         grace_s: float = 10.0,
-        if_slower: IfSlower = "warn",
+        if_slower: IfSlower = "fewer",
         fields: Mapping[str, Any] | None = None,
         trust: bool = False,
         progress: Progress = log,

@@ -47,7 +47,7 @@ def train(
     restarts: int = 0,
     resume: bool = False,
     grace_s: float = 10.0,
-    if_slower: IfSlower = "warn",
+    if_slower: IfSlower = "fewer",
     fields: Mapping[str, Any] | None = None,
     model: nn.Module | Callable[[], Any] | None = None,
     data: Any = None,
@@ -72,8 +72,8 @@ def train(
         restarts: how often all workers are started again after one was lost.
         resume: go on from the newest whole checkpoint in `run_dir`, if there is one.
         grace_s: seconds after a signal in which the run may write one more checkpoint.
-        if_slower: with plan="auto", whether to "stop" before anything is trained, or only "warn", where
-            fewer workers would be faster.
+        if_slower: with plan="auto", what to do where fewer workers would be faster: "fewer" trains with these,
+            "warn" with all, and "stop" trains nothing.
         fields: other values of the recipe's fields, as in `{"optim.lr": 0.1}`.
         model: a network in place of the recipe's, with its weights, or a function that gives one.
         data: a torch dataset in place of the recipe's, or a pair to train on and to test on.
@@ -191,7 +191,7 @@ def start(
 def check_if_slower(if_slower: IfSlower, plan: object) -> None:
     """Raise ArgumentError where nothing would predict what it asks for."""
     if if_slower not in get_args(IfSlower):
-        raise ArgumentError("if_slower", f"is {if_slower!r}; expected 'stop' or 'warn'")
+        raise ArgumentError("if_slower", f"is {if_slower!r}; expected 'fewer', 'warn' or 'stop'")
     if if_slower == "stop" and plan != AUTO:
         raise ArgumentError(
             "if_slower",

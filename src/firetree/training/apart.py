@@ -27,11 +27,13 @@ def log_of(run_dir: Path) -> Path:
 def job_command(recipe: Recipe, run_dir: Path, plan: str | None = None) -> list[str]:
     """The command of a worker that trains, or goes on where the run's folder is there already.
 
-    Its job lies beside the folder; `plan` is as a `Job` has it.
+    Its job lies beside the folder; `plan` is as a `Job` has it. All ranks train, also where fewer would be
+    faster, so that runs can be compared.
     """
     file = run_dir.with_name(f"{run_dir.name}.job.json")
     run_dir.parent.mkdir(parents=True, exist_ok=True)
-    write_call(file, work_as_told, asdict(Job(recipe, str(run_dir), run_dir.exists(), plan)))
+    job = Job(recipe, str(run_dir), run_dir.exists(), plan, if_slower="warn")
+    write_call(file, work_as_told, asdict(job))
     return [*FIRETREE, "worker", str(file)]
 
 

@@ -30,7 +30,7 @@ class Job:
     plan: str | None = None
     grace_s: float = 10.0
     find_lr: bool = False
-    if_slower: IfSlower = "warn"
+    if_slower: IfSlower = "fewer"
     live: str = ""
     """Live objects, as `own_code.pack` gives them."""
 

@@ -10,13 +10,17 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from typing import NamedTuple
 
 from firetree.data import epoch_steps
 from firetree.errors import Interrupted, UserError
 from firetree.launch import RankInfo, joined
 from firetree.metrics import Evaluation, best_of
 from firetree.observing.layers import BucketLayers
-from firetree.peers import at, current, together
+from firetree.output import listed, tell
+from firetree.peers import at, current, gather_json, together
+from firetree.peers.reach import own_network
+from firetree.planning.outlook import Outlook
 from firetree.tasks import Task, TaskBatch
 from firetree.training.alike import load_alike
 from firetree.training.between import Between
@@ -25,7 +29,7 @@ from firetree.training.evaluation import evaluate
 from firetree.training.finite import NotFiniteError
 from firetree.training.journal import Journal
 from firetree.training.learning_rate import learning_rate
-from firetree.training.planning import IfSlower, PlanOrAuto
+from firetree.training.planning import IfSlower, News, PlanOrAuto
 from firetree.training.progress import Watcher
 from firetree.training.recipe import Recipe
 from firetree.training.run_folder import RunFolder
@@ -45,12 +49,13 @@ def train(
     resume: bool = False,
     plan: PlanOrAuto = None,
     grace_s: float = 10.0,
-    if_slower: IfSlower = "warn",
+    if_slower: IfSlower = "fewer",
 ) -> None:
     """Train one rank of a job to the end of its recipe, along a plan where one is given.
 
     Call it in the main thread. `watcher` hears of the run on rank 0; `grace_s` is how long a signal may
-    wait for one more checkpoint. `if_slower` is for a plan that the run makes itself.
+    wait for one more checkpoint. `if_slower` is for a plan that the run makes itself: where fewer
+    ranks, rank 0 among them, are faster, these train, and the others return.
 
     Raises:
         UserError: the recipe, the data, the folder or the port cannot be used; or fewer ranks are faster,
@@ -60,7 +65,25 @@ def train(
     """
     with joined(rank_info, recipe.sync.timeout_s):
         task = load_alike(recipe, rank_info.world_size, plan, find_lr=False)
-        _train(recipe, rank_info, task, run_dir, watcher, resume, plan, grace_s, if_slower)
+        part = _train(recipe, rank_info, task, run_dir, watcher, resume, plan, grace_s, if_slower)
+    if part is None:
+        return
+    if part.rank_info is None:
+        tell(f"rank {rank_info.rank} ends here: {part.why}")
+        return
+    with joined(part.rank_info, recipe.sync.timeout_s):
+        _train(
+            *(recipe, part.rank_info, task, run_dir, watcher, resume, plan, grace_s),
+            "warn",
+            why=part.why,
+        )
+
+
+class _Part(NamedTuple):
+    """This rank's place among fewer ranks, which are faster, or None where it has none; and why."""
+
+    rank_info: RankInfo | None
+    why: str
 
 
 def _train(
@@ -73,7 +96,9 @@ def _train(
     plan: PlanOrAuto,
     grace_s: float,
     if_slower: IfSlower,
-) -> None:
+    why: str = "",
+) -> _Part | None:
+    """Train, or tell this rank's part where that is for fewer ranks; `why` says that these are fewer."""
     course = _Course(recipe, epoch_steps(task.examples, recipe.optim.batch_size))
     with ExitStack() as stack:
         folder = together(
@@ -83,8 +108,11 @@ def _train(
             stack.enter_context(closing(folder))
         earlier = together(lambda: folder.earlier_arithmetic() if folder else None)
         worker = build_worker(recipe, rank_info, task, plan, earlier)
-        if worker.planner and if_slower == "stop" and worker.planner.outlook.is_slower:
-            raise UserError(f"nothing is trained, as if_slower is stop: {worker.planner.outlook}")
+        outlook = worker.planner.outlook if worker.planner else None
+        if outlook and outlook.is_slower and if_slower == "stop":
+            raise UserError(f"nothing is trained, as if_slower is stop: {outlook}")
+        if outlook and outlook.faster and if_slower == "fewer":
+            return _part(rank_info, outlook)
         layers = settle(worker)
         journal = Journal(folder, recipe, worker, course.total_steps, watcher)
         newest, evaluated = journal.begin(resume)
@@ -92,11 +120,22 @@ def _train(
         if newest:
             resume_worker(worker, newest, journal.say)
             journal.say(f"resumed at step {step} of {course.total_steps}")
+        if why:
+            journal.add_news(News(why, (("planned", why),), None))
         stopping = stack.enter_context(Stopping(current(), recipe.sync.local_steps, grace_s))
         batches = stack.enter_context(closing(worker.loader.batches(step)))
         with journal.noting_failure():
             _follow(course, worker, journal, stopping, batches, step, evaluated, layers)
         journal.end()
+    return None
+
+
+def _part(rank_info: RankInfo, outlook: Outlook) -> _Part:
+    """All ranks call it together."""
+    ranks, hosts = outlook.faster, gather_json(own_network())
+    many = f"ranks {listed([*map(str, ranks)])} train" if len(ranks) > 1 else "rank 0 trains alone"
+    why = f"{many}; {outlook}"
+    return _Part(rank_info.among(ranks, hosts) if rank_info.rank in ranks else None, why)
 
 
 @dataclass(frozen=True, slots=True)

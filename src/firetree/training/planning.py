@@ -34,8 +34,8 @@ AUTO: Literal["auto"] = "auto"
 PlanOrAuto = Plan | Literal["auto"] | None
 """A plan to follow, `auto` for one that the run makes itself, or none for the recipe's algorithm."""
 
-IfSlower = Literal["stop", "warn"]
-"""What to do where fewer ranks than there are would be faster."""
+IfSlower = Literal["fewer", "warn", "stop"]
+"""What to do where fewer ranks than there are would be faster: train with these, with all, or not at all."""
 
 CHECK_STEPS = 5
 """Steps between two checks for changed links; a check costs one tiny all-reduce."""
