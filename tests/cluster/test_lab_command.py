@@ -186,7 +186,7 @@ MISTAKES = {
     ),
     "network and latency": (
         ("--network", "2 x 1gbit, 1ms", "--latency-ms", "2", "--", "true"),
-        "--network with a latency and --latency-ms; expected one of them",
+        "--network and --latency-ms; expected one of them",
     ),
     "bad network": (("--network", "2 x", "--", "true"), "'2 x' in network '2 x'; expected"),
     "no file of a network": (
@@ -198,6 +198,14 @@ MISTAKES = {
         "on host 2; the hosts are 0 to 1",
     ),
     "latency below 0": (("--latency-ms", "-1", "--", "true"), "expected 0 or more"),
+    "latency at a high rate": (
+        ("--rate", "1gbit", "--latency-ms", "1", "--", "true"),
+        "latency, jitter or loss at 1 Gbit/s; a lab has them with hosts of 200 Mbit/s at most",
+    ),
+    "latency, and links to measure": (
+        ("--latency-ms", "1", "--check"),
+        "--check and latency, jitter or loss; expected a network without them",
+    ),
     "misspelt option": (
         ("--host", "2", "--", "true"),
         "unknown option '--host'; did you mean '--hosts'",

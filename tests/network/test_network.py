@@ -76,6 +76,8 @@ def networks(draw: st.DrawFn) -> Network:
         ),
         draw(tables(size, durations)),
         draw(tables(size, rates | st.just(math.inf))),
+        draw(tables(size, st.just(0.0) | st.floats(1e-6, 0.9))),
+        draw(durations),
     )
 
 
@@ -196,6 +198,9 @@ def racks_of(*members: object) -> str:
         (json_of(latency=[["1us"] * 3] * 2), "no latency from host 2 to host 0"),
         (json_of(rate=[["1gbit"] * 2] * 3), "no rate from host 0 to host 2"),
         (json_of(rate=[["1gbit"] * 4] * 4), "the rate table has more than 3 rows or columns"),
+        (json_of(loss=0.1), "loss: 0.1; expected a list"),
+        (json_of(loss="2"), "loss: share '2'; expected 0% to 100%"),
+        (json_of(jitter=[]), "jitter: []; expected text with a unit"),
         (json_of(rate=[[None, "1us", "1us"]]), "rate from host 0 to host 1: rate '1us'; expected"),
     ],
 )

@@ -62,6 +62,16 @@ TWO_RACKS = ports(*[1000] * 4, racks=(2, 2), uplink_mbit=100)
             dataclasses.replace(ports(1000, 1000), latency_s=((0, 0.5), (0.5, 0))),
         ),
         ("2 x 1gbit, 0us", ports(1000, 1000)),
+        (
+            "2 x 1gbit, loss 0.1%, 500ms, jitter 2ms",
+            dataclasses.replace(
+                ports(1000, 1000),
+                latency_s=((0, 0.5), (0.5, 0)),
+                loss=((0, 0.001), (0.001, 0)),
+                jitter_s=0.002,
+            ),
+        ),
+        ("2 x 1gbit, latency 0us, loss 0%, jitter 0ms", ports(1000, 1000)),
     ],
 )
 def test_a_network_is_read_from_one_line(text: str, network: Network) -> None:
@@ -77,6 +87,10 @@ def test_a_network_is_read_from_one_line(text: str, network: Network) -> None:
         (
             "2 x 1gbit | 2 x 10gbit / 100mbit, 80us",
             "Network(4 hosts of 1 Gbit/s to 10 Gbit/s, 2 racks behind 100 Mbit/s, latency 80 µs)",
+        ),
+        (
+            "2 x 1gbit, 1ms, jitter 2ms, loss 0.1%",
+            "Network(2 hosts of 1 Gbit/s, latency 1 ms, jitter 2 ms, loss 0.1 %)",
         ),
     ],
 )
@@ -114,6 +128,10 @@ def test_a_networks_page_has_its_hosts_and_racks_and_no_tag_of_strangers() -> No
         ),
         ("4 x 1gbit | 4 x 1gbit", "expected racks with | between them"),
         ("4 x 1gbit | 4 x 1gbit / fast", "rate ' fast'; expected"),
+        ("8 x 1gbit, 80us, latency 1ms", "' has two figures of latency; expected one"),
+        ("8 x 1gbit, loss 101%", "share '101%'; expected 0% to 100%, as in 0.1%"),
+        ("8 x 1gbit, loss 100%", "loss from host 0 to host 1: 1; expected 0 to below 1"),
+        ("8 x 1gbit, loss 0.1", "share '0.1'; expected"),
         ("8 x 1gbit, 80", "duration ' 80'; expected a number and us, ms or s, as in 80us"),
     ],
 )

@@ -203,7 +203,7 @@ def _train(
     ended = _beside(folder, "ended")
     if ended.is_file() and ended.read_text(encoding="utf-8") == shlex.join(asked):
         return
-    with log_of(folder).open("wb") as log, Lab(*load_description(str(network))) as lab:
+    with log_of(folder).open("wb") as log, Lab(load_description(str(network))) as lab:
         try:
             run_command(lab, job_command(recipe, folder, plan), out=log, err=log)
         except UserError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tyro
 
@@ -12,6 +12,7 @@ from firetree.commands import tables
 from firetree.commands.arguments import parse, split_at
 from firetree.errors import RunFailedError, UserError
 from firetree.network import Network, format_rate
+from firetree.network.network import uniform
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class LabOptions:
     """Rate of each rack's uplink."""
     network: str | None = None
     """All of these in one text: '3 x 200mbit + 1 x 50mbit:200mbit', or '4 x 1gbit | 4 x 1gbit / 1gbit' for
-    two racks and their uplinks. A latency may follow a comma. Or a network's JSON file."""
+    two racks and their uplinks. A latency, a jitter and a loss of packets may follow commas, as in '4 x
+    100mbit, 10ms, jitter 2ms, loss 0.1%'. Or a network's JSON file."""
     latency_ms: float = 0.0
-    """Delay of every packet; needs netem in the kernel."""
+    """Delay of every packet on its way to another host, for links of up to 200 Mbit/s."""
     tcp: str = lab.CONGESTION_CONTROL
     """The hosts' congestion control; reno gives the steadiest rate on a shaped link."""
     cpu: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -59,16 +61,22 @@ def run(arguments: list[str]) -> None:
         removed = lab.clean()
         output.show("\n".join(f"removed {name}" for name in removed) or "nothing was left behind")
         return
-    network, latency_s = _network(options)
+    network = _network(options)
     faults = [lab.parse_fault(text, network.size) for text in options.fault]
     cpu_limits = lab.parse_cpu_limits(options.cpu, network.size)
     if options.check and (command or cpu_limits or faults):
         raise UserError("--check and a command, --cpu or --fault; expected --check alone")
+    if options.check and lab.delays(network):
+        raise UserError("--check and latency, jitter or loss; expected a network without them")
     if not options.check:
         if not command:
             raise UserError("no command for the hosts; expected one after --")
         lab.require_command(command)
-    with lab.Lab(network, latency_s, options.tcp) as cluster:
+    with lab.Lab(network, options.tcp) as cluster:
+        if network.latency_s and not cluster.network.latency_s:
+            output.tell(
+                "latency below 0.5 ms: that of this machine's own packets, with nothing added"
+            )
         if options.check:
             checks = lab.check(cluster)
             output.show(as_text(checks))
@@ -82,19 +90,17 @@ def run(arguments: list[str]) -> None:
             lab.run_command(cluster, command, faults)
 
 
-def _network(options: LabOptions) -> tuple[Network, float]:
-    """The network to emulate and its latency in seconds, from --network or from the single options."""
+def _network(options: LabOptions) -> Network:
+    """The network to emulate, from --network or from the single options."""
+    if options.network is not None:
+        for name in ("hosts", "rate", "slow", "rack", "uplink", "latency_ms"):
+            if getattr(options, name) != getattr(LabOptions, name):
+                raise UserError(f"--network and --{name.replace('_', '-')}; expected one of them")
+        return lab.load_description(options.network)
+    described = options.hosts, options.rate, options.slow, options.rack, options.uplink
+    network = lab.describe(*described)
     latency_s = options.latency_ms / 1e3
-    if options.network is None:
-        described = options.hosts, options.rate, options.slow, options.rack, options.uplink
-        return lab.describe(*described), latency_s
-    for name in ("hosts", "rate", "slow", "rack", "uplink"):
-        if getattr(options, name) != getattr(LabOptions, name):
-            raise UserError(f"--network and --{name}; expected one of them")
-    network, own_latency_s = lab.load_description(options.network)
-    if own_latency_s and latency_s:
-        raise UserError("--network with a latency and --latency-ms; expected one of them")
-    return network, own_latency_s or latency_s
+    return replace(network, latency_s=uniform(latency_s, network.size)) if latency_s else network
 
 
 def as_text(checks: Sequence[lab.LinkCheck]) -> str:

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from firetree.errors import ArgumentError, UserError
 from firetree.lab.topology import MOST_HOSTS
@@ -22,6 +23,9 @@ from firetree.network import (
     parse_rate,
 )
 from firetree.network.units import parse_rates
+
+LEAST_LATENCY_S, MOST_DELAY_S = 0.0005, 2.0
+MOST_RELAYED_BYTES_S = 25e6
 
 
 def describe(
@@ -54,20 +58,54 @@ def describe(
     )
 
 
-def load_description(text_or_path: str) -> tuple[Network, float]:
-    """The part of a network that a lab emulates, and the latency in seconds.
+def load_description(text_or_path: str) -> Network:
+    """A network from one line of text or from a JSON file, of which a lab emulates everything.
 
-    It has the hosts' names and rates, and the racks. A probe's CPU costs, computing speeds and shared
-    machines are left out, as all hosts share this machine.
+    A probe's CPU costs, computing speeds and shared machines are left out, as all hosts share this
+    machine; so are latencies of hosts that shared one.
 
     Raises:
-        UserError: not a network, latencies that differ between pairs, or a limit on a connection below
-            its ports' rates.
+        UserError: not a network, or a limit on a connection below its ports' rates.
     """
     network = Network.load(text_or_path)
     hosts = tuple(Host(host.up_bytes_s, host.down_bytes_s, host.name) for host in network.hosts)
     _refuse_slow_pairs(network)
-    return Network(hosts, network.racks), _latency_of_all_s(network)
+    latency_s = () if network.machines else network.latency_s
+    return replace(network, hosts=hosts, machines=(), latency_s=latency_s, pair_bytes_s=())
+
+
+def emulated(network: Network) -> Network:
+    """What of a network a lab emulates, but for latencies that packets have here anyway.
+
+    Those are latencies below LEAST_LATENCY_S, and of hosts that shared a machine when they were probed.
+
+    Raises:
+        UserError: too many hosts, or more than `relay` can carry.
+    """
+    if network.size > MOST_HOSTS:
+        raise UserError(f"{network.size} hosts; a lab has {MOST_HOSTS} at most")
+    latency_s = max(map(max, network.latency_s), default=0.0)
+    if network.machines or latency_s < LEAST_LATENCY_S:
+        network = replace(network, latency_s=())
+    if not delays(network):
+        return network
+    if latency_s + network.jitter_s > MOST_DELAY_S:
+        raise UserError(
+            f"a latency of {format_duration(latency_s + network.jitter_s)}; a lab delays packets by "
+            f"{format_duration(MOST_DELAY_S)} at most"
+        )
+    fastest = max(rate for host in network.hosts for rate in (host.up_bytes_s, host.down_bytes_s))
+    if fastest > MOST_RELAYED_BYTES_S:
+        raise UserError(
+            f"latency, jitter or loss at {format_rate(fastest)}; a lab has them with hosts of "
+            f"{format_rate(MOST_RELAYED_BYTES_S)} at most"
+        )
+    return network
+
+
+def delays(network: Network) -> bool:
+    """Whether a lab of this network needs `relay`."""
+    return bool(network.latency_s or network.jitter_s or network.loss)
 
 
 def parse_cpu_limits(texts: Sequence[str], hosts: int) -> dict[int, float]:
@@ -100,23 +138,8 @@ def parse_cores(text: str) -> float:
     return float(found[1]) / 100
 
 
-def _pairs(network: Network) -> list[tuple[int, int]]:
-    return [*itertools.permutations(range(network.size), 2)]
-
-
-def _latency_of_all_s(network: Network) -> float:
-    latencies = {network.latency(sender, receiver) for sender, receiver in _pairs(network)} or {0.0}
-    if len(latencies) > 1:
-        least, most = format_duration(min(latencies)), format_duration(max(latencies))
-        raise UserError(
-            f"latencies from {least} to {most}; a lab delays all packets alike, so give it one for "
-            'all pairs, as in "latency": "80us"'
-        )
-    return latencies.pop()
-
-
 def _refuse_slow_pairs(network: Network) -> None:
-    for sender, receiver in _pairs(network):
+    for sender, receiver in itertools.permutations(range(network.size), 2):
         rate_bytes_s = network.pair_rate(sender, receiver)
         ports = network.hosts[sender].up_bytes_s, network.hosts[receiver].down_bytes_s
         if rate_bytes_s < min(ports) * (1 - 1e-9):

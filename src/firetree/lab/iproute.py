@@ -50,6 +50,5 @@ def batch(tool: Literal["ip", "tc"], commands: Iterable[str], inside: str | None
     if "Operation not permitted" in said:
         raise UserError("the lab may not set up networks here; it needs root with CAP_NET_ADMIN")
     if "qdisc kind is unknown" in said:
-        lacking = "shape latency (netem)" if "netem" in command else "limit rates (htb)"
-        raise UserError(f"this kernel cannot {lacking}; expected a kernel with the module for it")
+        raise UserError("this kernel cannot limit rates (htb); expected one with the module for it")
     raise RunFailedError(f"`{tool} {command}` failed: {said[: failed.start()] if failed else said}")

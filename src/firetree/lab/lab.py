@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,8 +20,9 @@ from typing import Any
 
 from firetree.errors import UserError, nearest
 from firetree.lab import iproute, namespaces, quotas, topology
+from firetree.lab.description import delays, emulated
+from firetree.lab.taps import PacketRelay
 from firetree.network import Network, to_json
-from firetree.network.network import uniform
 from firetree.processes import ending_with_us
 
 CONGESTION_CONTROL = "reno"
@@ -37,28 +37,20 @@ class Lab:
         with Lab(describe(4, "200mbit", slow=["3=50mbit"])) as lab:
             lab.start(0, ["ping", "-c", "1", lab.address(3)]).wait()
 
-    `latency_s` delays every packet between hosts, in place of the network's latencies. `tcp` is the
-    hosts' congestion control. Only the rates of ports and uplinks are emulated. In the main thread,
-    SIGTERM and SIGHUP raise SystemExit, so that the lab is removed.
+    `network` is then what of it is emulated: rates of ports and uplinks, latencies, jitter and loss.
+    `tcp` is the hosts' congestion control. In the main thread, SIGTERM and SIGHUP raise SystemExit, so
+    that the lab is removed.
 
     Raises:
-        UserError: more hosts than addresses, or a latency below 0. On entering: this machine cannot run
-            a lab, shape latency or use that congestion control, or this process is in a lab already.
+        UserError: more than a lab can emulate (see `emulated`). On entering: this machine cannot run a
+            lab, delay packets or use that congestion control, or this process is in a lab already.
         RunFailedError: on entering, the network could not be set up.
     """
 
-    def __init__(
-        self, network: Network, latency_s: float = 0.0, tcp: str = CONGESTION_CONTROL
-    ) -> None:
-        if network.size > topology.MOST_HOSTS:
-            raise UserError(f"{network.size} hosts; a lab has {topology.MOST_HOSTS} at most")
-        if latency_s < 0:
-            raise UserError(f"a latency of {latency_s} s; expected 0 or more")
-        self.network = replace(
-            network, latency_s=uniform(latency_s, network.size) if latency_s else ()
-        )
-        self._latency_s = latency_s
+    def __init__(self, network: Network, tcp: str = CONGESTION_CONTROL) -> None:
+        self.network = emulated(network)
         self._tcp = tcp
+        self._relay: PacketRelay | None = None
         self._prefix = namespaces.prefix(os.getpid())
         self._started: list[subprocess.Popen[Any]] = []
         self._quotas: dict[int, quotas.Quota] = {}
@@ -79,11 +71,17 @@ class Lab:
         self._leaving.close()
 
     def _set_up(self) -> None:
-        iproute.batch("ip", topology.links(self.network, self._prefix))
-        iproute.batch("ip", topology.switch(self.network), self._switch)
-        iproute.batch("tc", topology.switch_limits(self.network), self._switch)
+        iproute.batch("ip", topology.places(self.network, self._prefix))
+        if delays(self.network):
+            hosts = [self.namespace(host) for host in range(self.network.size)]
+            self._relay = PacketRelay(self.network, hosts)
+            self._started.append(self._relay.process)
+        else:
+            iproute.batch("ip", topology.links(self.network, self._prefix))
+            iproute.batch("ip", topology.switch(self.network), self._switch)
+            iproute.batch("tc", topology.switch_limits(self.network), self._switch)
         for number, host in enumerate(self.network.hosts):
-            limit = topology.host_limit(host.up_bytes_s, self._latency_s)
+            limit = topology.host_limit(host.up_bytes_s)
             interface = topology.host_interface(number, host.up_bytes_s)
             iproute.batch("ip", interface, self.namespace(number))
             iproute.batch("tc", limit, self.namespace(number))
@@ -169,16 +167,25 @@ class Lab:
 
     def link_down(self, host: int) -> None:
         """Unplug the host's cable: it keeps its address, but no packet gets through."""
-        iproute.batch("ip", [f"link set h{host} down"], self._switch)
+        if self._relay:
+            self._relay.cut(host)
+        else:
+            iproute.batch("ip", [f"link set h{host} down"], self._switch)
 
     def link_up(self, host: int) -> None:
         """Plug the host's cable in again."""
-        iproute.batch("ip", [f"link set h{host} up"], self._switch)
+        if self._relay:
+            self._relay.join(host)
+        else:
+            iproute.batch("ip", [f"link set h{host} up"], self._switch)
 
     def set_rate(self, host: int, rate_bytes_s: float) -> None:
         """Give the host's link another rate in both directions; `network` stays as described."""
         iproute.batch("tc", topology.change_limit("eth0", rate_bytes_s), self.namespace(host))
-        iproute.batch("tc", topology.change_limit(f"h{host}", rate_bytes_s), self._switch)
+        if self._relay:
+            self._relay.limit(host, rate_bytes_s)
+        else:
+            iproute.batch("tc", topology.change_limit(f"h{host}", rate_bytes_s), self._switch)
 
     def limit_cpu(self, host: int, cores: float) -> None:
         """Let all processes on the host together use so many of this machine's cores at most, as 0.5.

@@ -3,6 +3,9 @@
 The switch namespace has a bridge a rack and, between racks, one called `core`. Host h's port there
 is `h3`; rack k's uplink is `up1` on the rack's bridge and `core1` on the core. A link's rate is
 limited where packets enter it, so each end carries the limit of one direction.
+
+Where packets are delayed or lost, a process (`relay`) is the switch, and all links but the hosts' own
+way out. Hosts are then known by their Ethernet addresses.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from firetree.network import Network
 MOST_HOSTS = 250
 """The addresses are 10.77.0.1 to 10.77.0.250."""
 
-_WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
+WIRE_BYTES_PER_PAYLOAD = 1514 / 1448
 """The bytes of a full packet over its payload: htb counts the headers of Ethernet, IP and TCP (with
 timestamps), but a Network's rates are of payload."""
 
@@ -40,11 +43,26 @@ def address(host: int) -> str:
     return f"10.77.0.{host + 1}"
 
 
-def links(network: Network, prefix: str) -> Iterator[str]:
-    """`ip` commands that make all namespaces and the veth pairs between them."""
+def ethernet_address(host: int) -> str:
+    """The host's Ethernet address."""
+    return f"02:00:00:00:00:{host:02x}"
+
+
+def host_of(ethernet: bytes) -> int:
+    """The host with this Ethernet address, if it is one of a lab."""
+    return ethernet[5]
+
+
+def places(network: Network, prefix: str) -> Iterator[str]:
+    """`ip` commands that make all namespaces."""
     yield f"netns add {prefix}-sw"
     for host in range(network.size):
         yield f"netns add {prefix}-h{host}"
+
+
+def links(network: Network, prefix: str) -> Iterator[str]:
+    """`ip` commands that make the veth pairs between the namespaces."""
+    for host in range(network.size):
         yield (
             f"link add name h{host} netns {prefix}-sw type veth"
             f" peer name eth0 netns {prefix}-h{host}"
@@ -70,7 +88,9 @@ def switch(network: Network) -> Iterator[str]:
 def host_interface(host: int, rate_bytes_s: float) -> Iterator[str]:
     """`ip` commands inside a host's namespace; without a default route nothing leaves the lab."""
     yield "link set lo up"
-    yield f"link set eth0 gso_max_size {_packet_bytes(rate_bytes_s)} up"
+    yield (
+        f"link set eth0 address {ethernet_address(host)} gso_max_size {_packet_bytes(rate_bytes_s)} up"
+    )
     yield f"address add {address(host)}/24 dev eth0"
 
 
@@ -83,16 +103,9 @@ def switch_limits(network: Network) -> Iterator[str]:
         yield from limit(f"core{number}", rack.in_bytes_s, _SENDER_AT)
 
 
-def host_limit(rate_bytes_s: float, latency_s: float) -> Iterator[str]:
+def host_limit(rate_bytes_s: float) -> Iterator[str]:
     """`tc` commands inside a host's namespace: what it sends."""
-    yield from limit("eth0", rate_bytes_s, _RECEIVER_AT)
-    if latency_s:
-        for leaf in _leaves():
-            # netem's default limit of 1000 packets would drop packets on a fast link.
-            yield (
-                f"qdisc add dev eth0 parent 1:{leaf:x} handle {leaf:x}: netem"
-                f" delay {latency_s * 1e6:.0f}us limit 100000"
-            )
+    return limit("eth0", rate_bytes_s, _RECEIVER_AT)
 
 
 def limit(device: str, rate_bytes_s: float, address_at: int) -> Iterator[str]:
@@ -117,7 +130,7 @@ def change_limit(device: str, rate_bytes_s: float) -> Iterator[str]:
 
 def _classes(verb: str, device: str, rate_bytes_s: float) -> Iterator[str]:
     """The link's class, and its queues' classes, each of which may use the whole rate."""
-    wire_bytes_s = rate_bytes_s * _WIRE_BYTES_PER_PAYLOAD
+    wire_bytes_s = rate_bytes_s * WIRE_BYTES_PER_PAYLOAD
     burst_bytes = max(_FULL_PACKET_BYTES, round(wire_bytes_s * _BURST_S))
     for parent, leaf, share in (
         ("1:", 1, 1.0),

@@ -6,8 +6,8 @@
      "latency": "80us", or a table [[null, "80us"], ["80us", null]]}
 
 A host needs only `up` and `down`. Optional are `name`, the durations `message`, `byte` and `add`, and
-`flops_s`. `machines` are `{"hosts": […], "cores": 2}`, with an optional `message`. `rate` is a table
-like `latency`.
+`flops_s`. `machines` are `{"hosts": […], "cores": 2}`, with an optional `message`. `rate` and `loss`
+(`"0.1%"`) are tables like `latency`; `jitter` is one duration.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 from firetree.documents import parse_json, shown
 from firetree.errors import UserError, nearest
 from firetree.network.network import Host, Machine, Network, Rack, Table, uniform
-from firetree.network.units import parse_duration, parse_rate
+from firetree.network.units import parse_duration, parse_rate, parse_share
 
 NETWORK_VERSION = 2
 
-_FIELDS = ("version", "hosts", "racks", "machines", "latency", "rate")
+_FIELDS = ("version", "hosts", "racks", "machines", "latency", "rate", "loss", "jitter")
 _HOST_FIELDS = ("name", "up", "down", "message", "byte", "add", "flops_s")
 
 
@@ -47,6 +47,10 @@ def to_json(network: Network) -> str:
         document["latency"] = _table_document(network.latency_s, _duration)
     if network.pair_bytes_s:
         document["rate"] = _table_document(network.pair_bytes_s, _rate)
+    if network.loss:
+        document["loss"] = _table_document(network.loss, _share)
+    if network.jitter_s:
+        document["jitter"] = _duration(network.jitter_s)
     rows = ",\n".join(f'"{name}": {_spread(value)}' for name, value in document.items())
     return f"{{{rows}}}\n"
 
@@ -73,6 +77,8 @@ def from_json(text: str) -> Network:
         tuple(_machine(entry, f"machine {number}") for number, entry in enumerate(machines)),
         _table(document.get("latency"), parse_duration, len(hosts), "latency"),
         _table(document.get("rate"), _pair_rate, len(hosts), "rate"),
+        _table(document.get("loss"), parse_share, len(hosts), "loss"),
+        _parsed(document.get("jitter", "0s"), parse_duration, "jitter"),
     )
 
 
@@ -213,6 +219,10 @@ def _pair_rate(text: str) -> float:
 
 def _rate(rate_bytes_s: float) -> str:
     return "port" if rate_bytes_s == float("inf") else f"{rate_bytes_s * 8 / 1e6!r}mbit"
+
+
+def _share(share: float) -> str:
+    return f"{share * 100!r}%"
 
 
 def _duration(duration_s: float) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from firetree.documents import read_text
 from firetree.errors import UserError
-from firetree.network.units import format_duration, format_rate
+from firetree.network.units import format_duration, format_rate, format_share
 from firetree.shown import Shown
 
 MOST_HOSTS = 1024
@@ -67,11 +67,13 @@ class Network(Shown):
 
     With `racks`, each host is in exactly one. `latency_s[a][b]` is the latency from host a to host b; an
     empty table means none. `pair_bytes_s[a][b]` limits a single connection below the ports' rates; an
-    empty table means no limit.
+    empty table means no limit. `loss[a][b]` is the share of packets that get lost between them, and
+    `jitter_s` the most by which one is late beyond the latency. The lab emulates both; nothing else
+    knows of them yet.
 
     Raises:
-        UserError: no hosts or over 1,024, a rate not above 0, a negative duration, racks or machines that
-            do not hold each host once, or a table that lacks a pair.
+        UserError: no hosts or over 1,024, a rate not above 0, a negative duration, a loss of all packets,
+            racks or machines that do not hold each host once, or a table that lacks a pair.
     """
 
     hosts: tuple[Host, ...]
@@ -79,6 +81,8 @@ class Network(Shown):
     machines: tuple[Machine, ...] = ()
     latency_s: Table = ()
     pair_bytes_s: Table = ()
+    loss: Table = ()
+    jitter_s: float = 0.0
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -105,6 +109,8 @@ class Network(Shown):
             "latency", self.latency_s, self.size, lambda it: 0 <= it < float("inf"), "0 or more"
         )
         _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "more than 0")
+        _check_table("loss", self.loss, self.size, lambda it: 0 <= it < 1, "0 to below 1")
+        _check_figures("the network", self, ("jitter_s",))
 
     def __repr__(self) -> str:
         return f"Network({self.size} hosts of {self.rates})"
@@ -118,10 +124,11 @@ class Network(Shown):
             uplinks = [rate for rack in self.racks for rate in (rack.out_bytes_s, rack.in_bytes_s)]
             parts.append(f"{len(self.racks)} racks behind {_extent(uplinks, format_rate)}")
         if self.latency_s:
-            times_s = [
-                s for a, row in enumerate(self.latency_s) for b, s in enumerate(row) if a != b
-            ]
-            parts.append(f"latency {_extent(times_s or [0.0], format_duration)}")
+            parts.append(f"latency {_extent(_of_pairs(self.latency_s), format_duration)}")
+        if self.jitter_s:
+            parts.append(f"jitter {format_duration(self.jitter_s)}")
+        if self.loss:
+            parts.append(f"loss {_extent(_of_pairs(self.loss), format_share)}")
         return ", ".join(parts)
 
     @staticmethod
@@ -212,6 +219,8 @@ class Network(Shown):
             tuple(machine for machine in machines if machine.hosts),
             _part(self.latency_s, chosen),
             _part(self.pair_bytes_s, chosen),
+            _part(self.loss, chosen),
+            self.jitter_s,
         )
 
 
@@ -228,6 +237,11 @@ def uniform(value: float, size: int) -> Table:
     """A table with the same value for all pairs of different hosts."""
     _check_size(size)  # before the table takes memory for far too many
     return tuple(tuple(0.0 if a == b else value for b in range(size)) for a in range(size))
+
+
+def _of_pairs(table: Table) -> list[float]:
+    """What a table says of pairs of different hosts; 0 where there are none."""
+    return [it for a, row in enumerate(table) for b, it in enumerate(row) if a != b] or [0.0]
 
 
 def _extent(values: Sequence[float], form: Callable[[float], str]) -> str:
@@ -251,7 +265,7 @@ def _check_host(number: int, host: Host) -> None:
         _check_rate(f"host {number}'s computation", host.flops_s)
 
 
-def _check_figures(of: str, figures: Host | Machine, names: Sequence[str]) -> None:
+def _check_figures(of: str, figures: Host | Machine | Network, names: Sequence[str]) -> None:
     for name in names:
         if not 0 <= getattr(figures, name) < float("inf"):
             raise UserError(f"{of}: {name} {getattr(figures, name):g}; expected 0 or more")

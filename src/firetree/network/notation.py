@@ -1,8 +1,8 @@
 """A network in one line of text: `8 x 1gbit`, or `4 x 10gbit | 4 x 10gbit / 1gbit` for two racks.
 
 `+` joins hosts of different rates, as in `7 x 1gbit + 1 x 100mbit`; `50mbit:200mbit` is up and down.
-`|` separates racks, and the rate of their uplinks follows `/`. A latency may follow a comma:
-`8 x 1gbit, 80us`.
+`|` separates racks, and the rate of their uplinks follows `/`. What all pairs have follows commas, in
+any order: a latency, a jitter, a loss of packets, as in `8 x 100mbit, 10ms, jitter 2ms, loss 0.1%`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 from firetree.errors import UserError
 from firetree.network.network import MOST_HOSTS, Host, Network, Rack, uniform
-from firetree.network.units import parse_duration, parse_rate, parse_rates
+from firetree.network.units import parse_duration, parse_rate, parse_rates, parse_share
 
 
 def parse_network(text: str) -> Network:
@@ -20,7 +20,7 @@ def parse_network(text: str) -> Network:
     Raises:
         UserError: the text cannot be read; names the wrong part.
     """
-    links, comma, latency = text.partition(",")
+    links, *parts = text.split(",")
     ports, slash, uplink = links.partition("/")
     racks = [_hosts(part, text) for part in ports.split("|")]
     hosts = tuple(host for rack in racks for host in rack)
@@ -29,7 +29,9 @@ def parse_network(text: str) -> Network:
             f"network '{text}'; expected racks with | between them and their uplink's rate after /, "
             "as in '4 x 10gbit | 4 x 10gbit / 1gbit'"
         )
-    latency_s = parse_duration(latency) if comma else 0.0
+    between = _between(parts, text)
+    latency_s = parse_duration(between.get("latency", "0s"))
+    loss = parse_share(between.get("loss", "0%"))
     starts = [sum(map(len, racks[:number])) for number in range(len(racks))]
     return Network(
         hosts,
@@ -39,7 +41,21 @@ def parse_network(text: str) -> Network:
             if slash
         ),
         latency_s=uniform(latency_s, len(hosts)) if latency_s else (),
+        loss=uniform(loss, len(hosts)) if loss else (),
+        jitter_s=parse_duration(between.get("jitter", "0s")),
     )
+
+
+def _between(parts: list[str], whole: str) -> dict[str, str]:
+    """What follows the commas, by its name; a figure without one is the latency."""
+    found: dict[str, str] = {}
+    for part in parts:
+        named = re.fullmatch(r"\s*(latency|jitter|loss)\s+(.*)", part)
+        name, figure = (named[1], named[2]) if named else ("latency", part)
+        if name in found:
+            raise UserError(f"network '{whole}' has two figures of {name}; expected one")
+        found[name] = figure
+    return found
 
 
 def _hosts(text: str, whole: str) -> list[Host]:

@@ -1,4 +1,4 @@
-"""Read and write rates, durations and sizes with units: `200mbit`, `80us`, `5MB`."""
+"""Read and write rates, durations, sizes and shares with units: `200mbit`, `80us`, `5MB`, `0.1%`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ def parse_duration(text: str) -> float:
     return float(found[1]) / _IN_A_SECOND[found[2]]
 
 
+def parse_share(text: str) -> float:
+    """A part of one from a percentage: 0.001 for `0.1%`.
+
+    Raises:
+        UserError: the text is no percentage, or over 100%.
+    """
+    found = re.fullmatch(_NUMBER + r"\s?%", text.strip())
+    if not found or float(found[1]) > 100:
+        raise UserError(f"share {short(text)}; expected 0% to 100%, as in 0.1%")
+    return float(found[1]) / 100
+
+
 def parse_bytes(text: str) -> int:
     """Whole bytes from a size: `64kB`, `5MB`, `1MiB`.
 
@@ -68,6 +80,11 @@ def format_bytes(size_bytes: float) -> str:
         if size_bytes >= factor:
             return f"{size_bytes / factor:.4g} {unit}"
     return f"{size_bytes:.0f} B"
+
+
+def format_share(share: float) -> str:
+    """The share as a percentage: `0.1 %`."""
+    return f"{share * 100:.3g} %"
 
 
 def format_rate(rate_bytes_s: float) -> str:
