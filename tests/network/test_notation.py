@@ -15,6 +15,7 @@ from firetree.errors import UserError
 from firetree.network import (
     Host,
     Network,
+    Rack,
     format_duration,
     format_rate,
     parse_duration,
@@ -22,6 +23,7 @@ from firetree.network import (
     parse_rate,
     to_json,
 )
+from firetree.network.network import uniform
 
 MBIT = 1e6 / 8
 GBIT = 1e9 / 8
@@ -124,9 +126,12 @@ def test_a_networks_page_has_its_hosts_and_racks_and_no_tag_of_strangers() -> No
         ("999 x 1gbit + 99 x 1gbit, 1us", "a network of 1098 hosts; expected 1 to 1024"),
         (
             "8 x 1gbit / 1gbit",
-            "expected racks with | between them and their uplink's rate after /",
+            "expected racks with | between them and the rate of their uplinks after /",
         ),
         ("4 x 1gbit | 4 x 1gbit", "expected racks with | between them"),
+        ("4 x 1gbit / 1gbit | 4 x 1gbit", "uplinks after /, at the end or after each"),
+        ("1 x 1gbit / 1gbit | 1 x 1gbit | 1 x 1gbit / 1gbit", "at the end or after each"),
+        ("1 x 1gbit | 1 x 1gbit / 1gbit:2gbit:3gbit", "rate '2gbit:3gbit'; expected"),
         ("4 x 1gbit | 4 x 1gbit / fast", "rate ' fast'; expected"),
         ("8 x 1gbit, 80us, latency 1ms", "' has two figures of latency; expected one"),
         ("8 x 1gbit, loss 101%", "share '101%'; expected 0% to 100%, as in 0.1%"),
@@ -212,6 +217,54 @@ def test_a_text_that_is_no_rate_is_refused_with_an_example(text: str) -> None:
 )
 def test_a_figure_is_said_with_its_unit(said: str, text: str) -> None:
     assert said == text
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> tuple[str, Network]:
+    """A line, and the network that it is."""
+    rates = st.integers(1, 10_000)
+    both = st.tuples(rates, rates)
+    ports = st.lists(st.tuples(st.integers(1, 3), both), min_size=1, max_size=3)
+    racks = draw(st.lists(ports, min_size=1, max_size=4))
+    several = len(racks) > 1
+    alike = several and draw(st.booleans())
+    uplinks = [draw(both)] * len(racks) if alike else [draw(both) for _ in racks]
+
+    def rate(pair: tuple[int, int]) -> str:
+        same = pair[0] == pair[1] and draw(st.booleans())
+        return f"{pair[0]}mbit" if same else f"{pair[0]}mbit:{pair[1]}mbit"
+
+    words = [" + ".join(f"{count} x {rate(pair)}" for count, pair in rack) for rack in racks]
+    for number in range(len(racks)) if several else ():
+        if not alike or number == len(racks) - 1:
+            words[number] += f" / {rate(uplinks[number])}"
+    latency_ms, loss, jitter_ms = (draw(st.integers(0, 99)) for _ in range(3))
+    between = [f"{latency_ms}ms", f"loss {loss}%", f"jitter {jitter_ms}ms"]
+    hosts = [
+        [Host(up * MBIT, down * MBIT) for count, (up, down) in rack for _ in range(count)]
+        for rack in racks
+    ]
+    starts = itertools.accumulate(map(len, hosts), initial=0)
+    members = [tuple(range(*ends)) for ends in itertools.pairwise(starts)]
+    size = sum(map(len, hosts))
+    network = Network(
+        tuple(itertools.chain(*hosts)),
+        tuple(
+            Rack(rack, out * MBIT, into * MBIT)
+            for rack, (out, into) in zip(members, uplinks, strict=True)
+            if several
+        ),
+        latency_s=uniform(latency_ms / 1e3, size) if latency_ms else (),
+        loss=uniform(loss / 100, size) if loss else (),
+        jitter_s=jitter_ms / 1e3,
+    )
+    return ", ".join([" | ".join(words), *draw(st.permutations(between))]), network
+
+
+@given(lines())
+def test_what_is_written_of_a_network_is_read_as_that_network(said: tuple[str, Network]) -> None:
+    line, network = said
+    assert parse_network(line) == network
 
 
 @given(st.floats(1.0, 1e11), st.floats(1e-8, 1e4))

@@ -35,8 +35,8 @@ class LabOptions:
     """Rate of each rack's uplink."""
     network: str | None = None
     """All of these in one text: '3 x 200mbit + 1 x 50mbit:200mbit', or '4 x 1gbit | 4 x 1gbit / 1gbit' for
-    two racks and their uplinks. A latency, a jitter and a loss of packets may follow commas, as in '4 x
-    100mbit, 10ms, jitter 2ms, loss 0.1%'. Or a network's JSON file."""
+    two racks and their uplinks, or '4 x 1gbit / 1gbit | 4 x 1gbit / 2gbit' for unequal ones. What all pairs
+    have follows commas: '4 x 100mbit, 10ms, jitter 2ms, loss 0.1%'. Or a network's JSON file."""
     latency_ms: float = 0.0
     """Delay of every packet on its way to another host, for links of up to 200 Mbit/s."""
     tcp: str = lab.CONGESTION_CONTROL

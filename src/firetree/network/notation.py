@@ -1,8 +1,10 @@
 """A network in one line of text: `8 x 1gbit`, or `4 x 10gbit | 4 x 10gbit / 1gbit` for two racks.
 
 `+` joins hosts of different rates, as in `7 x 1gbit + 1 x 100mbit`; `50mbit:200mbit` is up and down.
-`|` separates racks, and the rate of their uplinks follows `/`. What all pairs have follows commas, in
-any order: a latency, a jitter, a loss of packets, as in `8 x 100mbit, 10ms, jitter 2ms, loss 0.1%`.
+`|` separates racks. The rate of their uplinks follows `/`: once, at the end, if all are equal, else
+after each, as in `4 x 1gbit / 1gbit | 4 x 1gbit / 2gbit:500mbit`, where `:` is out and in. What all
+pairs have follows commas, in any order: a latency, a jitter, a loss of packets, as in
+`8 x 100mbit, 10ms, jitter 2ms, loss 0.1%`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import re
 
 from firetree.errors import UserError
 from firetree.network.network import MOST_HOSTS, Host, Network, Rack, uniform
-from firetree.network.units import parse_duration, parse_rate, parse_rates, parse_share
+from firetree.network.units import parse_duration, parse_rates, parse_share
 
 
 def parse_network(text: str) -> Network:
@@ -21,14 +23,10 @@ def parse_network(text: str) -> Network:
         UserError: the text cannot be read; names the wrong part.
     """
     links, *parts = text.split(",")
-    ports, slash, uplink = links.partition("/")
-    racks = [_hosts(part, text) for part in ports.split("|")]
+    cut = [part.partition("/") for part in links.split("|")]
+    racks = [_hosts(ports, text) for ports, _, _ in cut]
     hosts = tuple(host for rack in racks for host in rack)
-    if (len(racks) > 1) != bool(slash):
-        raise UserError(
-            f"network '{text}'; expected racks with | between them and their uplink's rate after /, "
-            "as in '4 x 10gbit | 4 x 10gbit / 1gbit'"
-        )
+    uplinks = _uplinks([uplink if slash else None for _, slash, uplink in cut], text)
     between = _between(parts, text)
     latency_s = parse_duration(between.get("latency", "0s"))
     loss = parse_share(between.get("loss", "0%"))
@@ -36,14 +34,26 @@ def parse_network(text: str) -> Network:
     return Network(
         hosts,
         tuple(
-            Rack(tuple(range(start, start + len(rack))), parse_rate(uplink), parse_rate(uplink))
-            for start, rack in zip(starts, racks, strict=True)
-            if slash
+            Rack(tuple(range(start, start + len(rack))), *parse_rates(uplink))
+            for start, rack, uplink in zip(starts, racks, uplinks, strict=len(racks) > 1)
         ),
         latency_s=uniform(latency_s, len(hosts)) if latency_s else (),
         loss=uniform(loss, len(hosts)) if loss else (),
         jitter_s=parse_duration(between.get("jitter", "0s")),
     )
+
+
+def _uplinks(said: list[str | None], whole: str) -> list[str]:
+    """The uplink of each rack, where it is said of each, or of the last one for all; none of one rack."""
+    found = [uplink for uplink in said if uplink is not None]
+    if said[-1] is not None and len(found) == 1:
+        found *= len(said)
+    if len(found) != len(said) * (len(said) > 1):
+        raise UserError(
+            f"network '{whole}'; expected racks with | between them and the rate of their uplinks "
+            "after /, at the end or after each, as in '4 x 10gbit | 4 x 10gbit / 1gbit'"
+        )
+    return found
 
 
 def _between(parts: list[str], whole: str) -> dict[str, str]:
