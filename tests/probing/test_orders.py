@@ -27,7 +27,7 @@ from firetree.probing.orders import (
 ORDERS: tuple[Order, ...] = (
     Connect((Peer(1, "10.0.0.2", 4_000), Peer(2, "fe80::1", 1))),
     MeasureCosts(),
-    MeasureMessages(3, 4),
+    MeasureMessages(3, 4, 80),
     Stream(((1, 32_768), (2, 65_536)), (2,), 0.25, 1 << 24, True),
     Drain(((1, 10), (2, 0))),
     Ping(3, 20),

@@ -107,8 +107,8 @@ def _obey(order: Order, limit_s: float, streams: Streams) -> Finding:
             return Connected(tuple(streams.sending))
         case MeasureCosts():
             return measure_costs()
-        case MeasureMessages():
-            return MessageCost(streams.message_s(order.to, order.take_from, limit_s))
+        case MeasureMessages(to, take_from, count):
+            return MessageCost(streams.message_s(to, take_from, count, limit_s))
         case Stream(to, take_from, span_s, most_bytes, add_up):
             sent, rates = streams.stream(dict(to), take_from, span_s, most_bytes, add_up)
             return Streamed(tuple(sent.items()), tuple(rates.items()))

@@ -22,14 +22,14 @@ _TINY_BYTES, _LARGE_BYTES, _POOL_BYTES = 4, 1 << 18, 1 << 24
 _TINY, _LARGE = 100, 40
 """Messages in one repeat."""
 _REPEATS = 5
-RING_BYTES, _RING = 1 << 15, 80
-"""Messages between all hosts. Tiny ones would keep all CPUs busy with waiting for them."""
+RING_BYTES = 1 << 15
+"""A message between all hosts. Tiny ones would keep all CPUs busy with waiting for them."""
 
 
 def ring_message_s(
-    outgoing: socket.socket, incoming: socket.socket, limit_s: float
+    outgoing: socket.socket, incoming: socket.socket, count: int, limit_s: float
 ) -> float | None:
-    """CPU seconds on this host for an end of a message of RING_BYTES.
+    """CPU seconds on this host for an end of one of `count` messages of RING_BYTES.
 
     Each host calls this, with its connection to the next one of a ring and that from the one before.
     None if one of the two does not take part.
@@ -38,7 +38,7 @@ def ring_message_s(
     ring, buffer = _ring(wire, limit_s, 1), torch.zeros(RING_BYTES // 2)
     messages_s = []
     try:
-        for _ in range(_RING):
+        for _ in range(count):
             start_s = time.process_time()
             ring.carry(buffer)
             messages_s.append((time.process_time() - start_s) / 2)
@@ -46,7 +46,7 @@ def ring_message_s(
         return None
     finally:
         wire.release()
-    return fmean(messages_s[_RING // 8 :])
+    return fmean(messages_s[count // 8 :])
 
 
 def message_costs() -> tuple[float, float, float]:

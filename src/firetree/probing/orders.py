@@ -34,10 +34,11 @@ class MeasureCosts:
 
 @dataclass(frozen=True, slots=True)
 class MeasureMessages:
-    """Send messages around a ring: to rank `to`, from rank `take_from`."""
+    """Send so many messages around a ring: to rank `to`, from rank `take_from`."""
 
     to: int
     take_from: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

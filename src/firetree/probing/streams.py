@@ -174,12 +174,12 @@ class Streams:
                 connection.passed_bytes += 1
                 connection.socket.sendall(b"\1")
 
-    def message_s(self, to: int, take_from: int, limit_s: float) -> float | None:
+    def message_s(self, to: int, take_from: int, count: int, limit_s: float) -> float | None:
         """CPU seconds for an end of a message around a ring; None where a neighbour is missing."""
         if to not in self.sending or take_from not in self.receiving:
             return None
         outgoing, incoming = self.sending[to].socket, self.receiving[take_from].socket
-        return ring_message_s(outgoing, incoming, limit_s)
+        return ring_message_s(outgoing, incoming, count, limit_s)
 
 
 def _pump(ready: selectors.BaseSelector, end_s: float, most_bytes: int) -> None:

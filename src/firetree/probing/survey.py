@@ -56,6 +56,8 @@ _WINDOW_S = 0.01
 """Bytes under way, as seconds at the rate: enough for steady rates, with short queues."""
 _WINDOWS_BYTES = (1 << 15, 1 << 22)
 _STEP_LIMIT_S = 3.0
+_FEW_MESSAGES, _MESSAGES = 8, 80
+"""Around a ring: the few tell whether all of them would take too long over slow links."""
 _FAN = 6
 """How many others fill a host's port, in each direction."""
 _MOST_SPREAD = 4
@@ -138,15 +140,15 @@ class Survey:
         hosts = self._hosts
         if len({self.observed.machine_of[rank] for rank in hosts}) == len(hosts):
             return
-        orders = {
-            rank: MeasureMessages(to, take_from)
-            for take_from, rank, to in zip(
-                hosts[-1:] + hosts[:-1], hosts, hosts[1:] + hosts[:1], strict=True
-            )
-        }
-        for rank, answer in self._team.ask(orders, MessageCost, _STEP_LIMIT_S).items():
-            if answer.message_s is not None:
-                self.observed.ring_message_s[rank] = answer.message_s
+        ring = [*zip(hosts[-1:] + hosts[:-1], hosts, hosts[1:] + hosts[:1], strict=True)]
+        for count in (_FEW_MESSAGES, _MESSAGES):
+            orders = {rank: MeasureMessages(to, before, count) for before, rank, to in ring}
+            start_s = time.monotonic()
+            for rank, answer in self._team.ask(orders, MessageCost, _STEP_LIMIT_S).items():
+                if answer.message_s is not None:
+                    self.observed.ring_message_s[rank] = answer.message_s
+            if (time.monotonic() - start_s) * _MESSAGES / _FEW_MESSAGES > _STEP_LIMIT_S:
+                return
 
     def _measure_latency(self) -> None:
         at_once = self._at_once(lambda cores: max(1, cores // 2))
