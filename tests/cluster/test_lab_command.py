@@ -200,11 +200,11 @@ MISTAKES = {
     "latency below 0": (("--latency-ms", "-1", "--", "true"), "expected 0 or more"),
     "latency at a high rate": (
         ("--rate", "1gbit", "--latency-ms", "1", "--", "true"),
-        "latency, jitter or loss at 1 Gbit/s; a lab has them with hosts of 200 Mbit/s at most",
+        "latency, jitter, loss or a medium at 1 Gbit/s; a lab has them with hosts of 200 Mbit/s at most",
     ),
     "latency, and links to measure": (
         ("--latency-ms", "1", "--check"),
-        "--check and latency, jitter or loss; expected a network without them",
+        "--check and latency, jitter, loss or a medium; expected a network without them",
     ),
     "misspelt option": (
         ("--host", "2", "--", "true"),

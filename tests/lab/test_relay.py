@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -129,6 +130,30 @@ def test_no_byte_is_wrong_and_none_comes_faster_than_the_rate(text: str) -> None
     assert taken_s > 0.95 * len(content) / network.rate_alone(0, 1)
 
 
+def test_hosts_that_share_a_medium_share_its_rate_in_both_directions() -> None:
+    size_bytes = 200_000
+    with (
+        Lab(parse_network("4 x 100mbit, medium 20mbit")) as lab,
+        connected(lab, 0, 1) as there,
+        connected(lab, 2, 3) as elsewhere,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        flows = there, there[::-1], elsewhere
+
+        def receive(stream: socket.socket) -> None:
+            left = size_bytes
+            while left:
+                left -= len(stream.recv(1 << 20))
+
+        start_s = time.monotonic()
+        for sender, _ in flows:
+            threads.submit(sender.sendall, bytes(size_bytes))
+        for done in [threads.submit(receive, receiver) for _, receiver in flows]:
+            done.result()
+        taken_s = time.monotonic() - start_s
+    assert taken_s > 0.95 * len(flows) * size_bytes / (20e6 / 8)
+
+
 def test_a_cable_that_is_pulled_carries_nothing_until_it_is_back() -> None:
     with Lab(parse_network("2 x 50mbit, 1ms")) as lab, ExitStack() as stack:
         sender, receiver = datagram_ends(lab, stack)
@@ -193,9 +218,10 @@ def test_the_relay_ends_when_its_lab_is_killed() -> None:
     [
         (
             "2 x 1gbit, 10ms",
-            "latency, jitter or loss at 1 Gbit/s; a lab has them with hosts of 200 Mbit",
+            "latency, jitter, loss or a medium at 1 Gbit/s; a lab has them with hosts of 200 Mbit",
         ),
-        ("2 x 100mbit + 1 x 100mbit:300mbit, loss 1%", "loss at 300 Mbit/s; a lab has them"),
+        ("2 x 100mbit + 1 x 100mbit:300mbit, loss 1%", "medium at 300 Mbit/s; a lab has them"),
+        ("2 x 1gbit, medium 100mbit", "loss or a medium at 1 Gbit/s"),
         ("2 x 100mbit, 3s", "a latency of 3 s; a lab delays packets by 2 s at most"),
         ("2 x 100mbit, 1s, jitter 2s", "a latency of 3 s; a lab delays"),
     ],

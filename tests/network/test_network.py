@@ -78,6 +78,7 @@ def networks(draw: st.DrawFn) -> Network:
         draw(tables(size, rates | st.just(math.inf))),
         draw(tables(size, st.just(0.0) | st.floats(1e-6, 0.9))),
         draw(durations),
+        draw(rates | st.just(math.inf)),
     )
 
 
@@ -200,6 +201,7 @@ def racks_of(*members: object) -> str:
         (json_of(rate=[["1gbit"] * 4] * 4), "the rate table has more than 3 rows or columns"),
         (json_of(loss=0.1), "loss: 0.1; expected a list"),
         (json_of(loss="2"), "loss: share '2'; expected 0% to 100%"),
+        (json_of(medium="0mbit"), "medium: rate '0mbit'; expected"),
         (json_of(jitter=[]), "jitter: []; expected text with a unit"),
         (json_of(rate=[[None, "1us", "1us"]]), "rate from host 0 to host 1: rate '1us'; expected"),
     ],
@@ -290,6 +292,11 @@ EQUAL = (10.0,) * 4
         (Network((Host(1.0, 10.0), *[Host(10.0, 10.0)] * 3)), 100.0),  # slow up only
         (Network((*[Host(10.0, 10.0)] * 3, Host(10.0, 1.0))), 100.0),  # slow down only
         (Network((Host(2.0, 10.0),) * 4), 75.0),
+        (
+            Network((Host(10.0, 10.0),) * 4, medium_bytes_s=10.0),
+            60.0,
+        ),  # it carries all six passages
+        (Network((Host(10.0, 10.0),) * 4, medium_bytes_s=45.0), 15.0),
         (Network.of_ports(EQUAL, RACKS, 4.0), 25.0),  # the buffer once through an uplink
         (Network.of_ports(EQUAL, RACKS, 10.0), 15.0),  # not slow enough to count
         (Network((Host(10.0, 10.0),) * 4, (Rack((0, 1), 9.0, 9.0), Rack((2, 3), 9.0, 2.0))), 50.0),

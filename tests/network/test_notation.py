@@ -73,6 +73,10 @@ TWO_RACKS = ports(*[1000] * 4, racks=(2, 2), uplink_mbit=100)
                 jitter_s=0.002,
             ),
         ),
+        (
+            "2 x 1gbit, medium 100mbit",
+            dataclasses.replace(ports(1000, 1000), medium_bytes_s=100 * MBIT),
+        ),
         ("2 x 1gbit, latency 0us, loss 0%, jitter 0ms", ports(1000, 1000)),
     ],
 )
@@ -94,6 +98,7 @@ def test_a_network_is_read_from_one_line(text: str, network: Network) -> None:
             "2 x 1gbit, 1ms, jitter 2ms, loss 0.1%",
             "Network(2 hosts of 1 Gbit/s, latency 1 ms, jitter 2 ms, loss 0.1 %)",
         ),
+        ("2 x 1gbit, medium 8mbit", "Network(2 hosts of 1 Gbit/s, sharing a medium of 8 Mbit/s)"),
     ],
 )
 def test_a_network_is_one_line(text: str, line: str) -> None:
@@ -240,6 +245,8 @@ def lines(draw: st.DrawFn) -> tuple[str, Network]:
             words[number] += f" / {rate(uplinks[number])}"
     latency_ms, loss, jitter_ms = (draw(st.integers(0, 99)) for _ in range(3))
     between = [f"{latency_ms}ms", f"loss {loss}%", f"jitter {jitter_ms}ms"]
+    medium_mbit = draw(st.none() | rates)
+    between += [f"medium {medium_mbit}mbit"] if medium_mbit else []
     hosts = [
         [Host(up * MBIT, down * MBIT) for count, (up, down) in rack for _ in range(count)]
         for rack in racks
@@ -257,6 +264,7 @@ def lines(draw: st.DrawFn) -> tuple[str, Network]:
         latency_s=uniform(latency_ms / 1e3, size) if latency_ms else (),
         loss=uniform(loss / 100, size) if loss else (),
         jitter_s=jitter_ms / 1e3,
+        medium_bytes_s=medium_mbit * MBIT if medium_mbit else float("inf"),
     )
     return ", ".join([" | ".join(words), *draw(st.permutations(between))]), network
 

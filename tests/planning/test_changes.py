@@ -20,7 +20,7 @@ from firetree.planning.changes import (
 from firetree.planning.compressions import parse_compression
 from firetree.planning.scaling import CLEARLY, PricedSubset, fastest, scaling
 from firetree.planning.step import compressed_step
-from firetree.planning.upgrades import faster_links, mended, wider_uplinks
+from firetree.planning.upgrades import faster_links, mended, switched, wider_uplinks
 
 RESULTS = Path(__file__).parents[2] / "reproduce" / "RESULTS.md"
 
@@ -141,6 +141,12 @@ def test_faster_links_are_those_that_can_be_bought() -> None:
     assert told("2 x 10gbit") == []
     for it in faster_links(parse_network("1 x 100mbit + 1 x 5gbit")):
         assert it.network.hosts[1].up_bytes_s >= 5e9 / 8
+
+
+def test_a_switch_gives_hosts_links_of_their_own() -> None:
+    [it] = switched(parse_network("4 x 100mbit, medium 50mbit"))
+    assert it == ("a switch in place of the shared medium", parse_network("4 x 100mbit"))
+    assert [*switched(parse_network("4 x 100mbit"))] == []
 
 
 def test_wider_uplinks_leave_ports_as_they_are() -> None:

@@ -30,7 +30,8 @@ def networks(draw: st.DrawFn, most: int = 8) -> Network:
     order = draw(st.permutations(range(size)))
     members = [tuple(sorted(order[a:b])) for a, b in itertools.pairwise([0, *cuts, size])]
     racks = [Rack(member, 2 * draw(RATES), 2 * draw(RATES)) for member in members]
-    return Network(hosts, tuple(racks) if cuts else ())
+    medium = draw(st.just(float("inf")) | RATES)
+    return Network(hosts, tuple(racks) if cuts else (), medium_bytes_s=medium)
 
 
 Crosses = Callable[[int, int], bool]
@@ -43,6 +44,8 @@ def links(network: Network) -> list[tuple[Crosses, float]]:
     for host, port in enumerate(network.hosts):
         found.append((lambda a, _, host=host: a == host, port.up_bytes_s))
         found.append((lambda _, b, host=host: b == host, port.down_bytes_s))
+    if network.has_medium:
+        found.append((lambda _a, _b: True, network.medium_bytes_s))
     for k, rack in enumerate(network.racks):
         found.append((lambda a, b, k=k: racks[a] == k != racks[b], rack.out_bytes_s))
         found.append((lambda a, b, k=k: racks[b] == k != racks[a], rack.in_bytes_s))

@@ -365,3 +365,12 @@ def test_messages_additions_and_latency_only_add_to_a_tree_on_equal_links(
     clean_s = collectives.find("binomial_tree").cost(size, 1, CHUNK_BYTES, links).time_s
     priced = price(collectives.build("binomial_tree", size, 1), network, CHUNK_BYTES)
     assert priced.time_s >= clean_s * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("name", ["ring", "binomial_tree", "chain", "parameter_server"])
+def test_on_a_shared_medium_everything_sent_takes_its_turn(name: str) -> None:
+    network = replace(equal(4), medium_bytes_s=RATE_BYTES_S / 2)
+    priced = price(collectives.build(name, 4, 4), network, 4 * CHUNK_BYTES)
+    assert priced.time_s == pytest.approx(6 * 4 * CHUNK_BYTES / network.medium_bytes_s, rel=1e-9)
+    assert priced.limited_by == "the shared medium"
+    assert priced.time_s == pytest.approx(optimum_s(network, 4 * CHUNK_BYTES))

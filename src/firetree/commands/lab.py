@@ -36,7 +36,8 @@ class LabOptions:
     network: str | None = None
     """All of these in one text: '3 x 200mbit + 1 x 50mbit:200mbit', or '4 x 1gbit | 4 x 1gbit / 1gbit' for
     two racks and their uplinks, or '4 x 1gbit / 1gbit | 4 x 1gbit / 2gbit' for unequal ones. What all pairs
-    have follows commas: '4 x 100mbit, 10ms, jitter 2ms, loss 0.1%'. Or a network's JSON file."""
+    have follows commas: '4 x 100mbit, 10ms, jitter 2ms, loss 0.1%', or '4 x 50mbit, medium 50mbit' where
+    they share one hub or Wi-Fi. Or a network's JSON file."""
     latency_ms: float = 0.0
     """Delay of every packet on its way to another host, for links of up to 200 Mbit/s."""
     tcp: str = lab.CONGESTION_CONTROL
@@ -66,8 +67,10 @@ def run(arguments: list[str]) -> None:
     cpu_limits = lab.parse_cpu_limits(options.cpu, network.size)
     if options.check and (command or cpu_limits or faults):
         raise UserError("--check and a command, --cpu or --fault; expected --check alone")
-    if options.check and lab.delays(network):
-        raise UserError("--check and latency, jitter or loss; expected a network without them")
+    if options.check and lab.needs_relay(network):
+        raise UserError(
+            "--check and latency, jitter, loss or a medium; expected a network without them"
+        )
     if not options.check:
         if not command:
             raise UserError("no command for the hosts; expected one after --")

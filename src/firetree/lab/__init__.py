@@ -6,7 +6,7 @@ Linux only, as root. Real commands run here; `planning` predicts times instead.
 from __future__ import annotations
 
 from firetree.lab.check import LinkCheck, check
-from firetree.lab.description import delays, describe, load_description, parse_cpu_limits
+from firetree.lab.description import describe, load_description, needs_relay, parse_cpu_limits
 from firetree.lab.faults import Fault, parse_fault
 from firetree.lab.lab import CONGESTION_CONTROL, Lab, clean
 from firetree.lab.quotas import how as cpu_limits_by
@@ -20,9 +20,9 @@ __all__ = [
     "check",
     "clean",
     "cpu_limits_by",
-    "delays",
     "describe",
     "load_description",
+    "needs_relay",
     "parse_cpu_limits",
     "parse_fault",
     "require_command",

@@ -87,7 +87,7 @@ def emulated(network: Network) -> Network:
     latency_s = max(map(max, network.latency_s), default=0.0)
     if network.machines or latency_s < LEAST_LATENCY_S:
         network = replace(network, latency_s=())
-    if not delays(network):
+    if not needs_relay(network):
         return network
     if latency_s + network.jitter_s > MOST_DELAY_S:
         raise UserError(
@@ -97,15 +97,15 @@ def emulated(network: Network) -> Network:
     fastest = max(rate for host in network.hosts for rate in (host.up_bytes_s, host.down_bytes_s))
     if fastest > MOST_RELAYED_BYTES_S:
         raise UserError(
-            f"latency, jitter or loss at {format_rate(fastest)}; a lab has them with hosts of "
+            f"latency, jitter, loss or a medium at {format_rate(fastest)}; a lab has them with hosts of "
             f"{format_rate(MOST_RELAYED_BYTES_S)} at most"
         )
     return network
 
 
-def delays(network: Network) -> bool:
+def needs_relay(network: Network) -> bool:
     """Whether a lab of this network needs `relay`."""
-    return bool(network.latency_s or network.jitter_s or network.loss)
+    return bool(network.latency_s or network.jitter_s or network.loss or network.has_medium)
 
 
 def parse_cpu_limits(texts: Sequence[str], hosts: int) -> dict[int, float]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from firetree.errors import UserError, nearest
 from firetree.lab import iproute, namespaces, quotas, topology
-from firetree.lab.description import delays, emulated
+from firetree.lab.description import emulated, needs_relay
 from firetree.lab.taps import PacketRelay
 from firetree.network import Network, to_json
 from firetree.processes import ending_with_us
@@ -37,8 +37,8 @@ class Lab:
         with Lab(describe(4, "200mbit", slow=["3=50mbit"])) as lab:
             lab.start(0, ["ping", "-c", "1", lab.address(3)]).wait()
 
-    `network` is then what of it is emulated: rates of ports and uplinks, latencies, jitter and loss.
-    `tcp` is the hosts' congestion control. In the main thread, SIGTERM and SIGHUP raise SystemExit, so
+    `network` is then what of it is emulated: rates of ports, uplinks and a medium, latencies, jitter and
+    loss. `tcp` is the hosts' congestion control. In the main thread, SIGTERM and SIGHUP raise SystemExit, so
     that the lab is removed.
 
     Raises:
@@ -72,7 +72,7 @@ class Lab:
 
     def _set_up(self) -> None:
         iproute.batch("ip", topology.places(self.network, self._prefix))
-        if delays(self.network):
+        if needs_relay(self.network):
             hosts = [self.namespace(host) for host in range(self.network.size)]
             self._relay = PacketRelay(self.network, hosts)
             self._started.append(self._relay.process)

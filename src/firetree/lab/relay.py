@@ -181,6 +181,7 @@ def _routes(network: Network, down: Sequence[_Link]) -> list[dict[int, _Route]]:
     racks, hosts = rack_of(network), range(network.size)
     out = [_Link(rack.out_bytes_s) for rack in network.racks]
     into = [_Link(rack.in_bytes_s) for rack in network.racks]
+    medium = [_Link(network.medium_bytes_s)] if network.has_medium else []
 
     def way(sender: int, receiver: int) -> _Route:
         one, other = racks[sender], racks[receiver]
@@ -190,7 +191,7 @@ def _routes(network: Network, down: Sequence[_Link]) -> list[dict[int, _Route]]:
         return _Route(
             sender,
             receiver,
-            (*uplinks, down[receiver]),
+            (*medium, *uplinks, down[receiver]),
             network.latency(sender, receiver),
             _gaps(loss, chance),
             _uniform(network.jitter_s, chance),

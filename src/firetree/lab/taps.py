@@ -81,7 +81,7 @@ def _tap() -> int:
         tap = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise UserError(
-            f"the lab needs TAP devices for latency, jitter and loss; {_DEVICE} cannot be opened: {error.strerror}"
+            f"the lab needs TAP devices for latency, jitter, loss and a medium; {_DEVICE} cannot be opened: {error.strerror}"
         ) from error
     fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", b"eth0", _TAP_WITHOUT_INFO_WITH_VIRTIO))
     fcntl.ioctl(tap, _TUNSETOFFLOAD, _CHECKSUMS_AND_TCP)

@@ -7,7 +7,7 @@
 
 A host needs only `up` and `down`. Optional are `name`, the durations `message`, `byte` and `add`, and
 `flops_s`. `machines` are `{"hosts": […], "cores": 2}`, with an optional `message`. `rate` and `loss`
-(`"0.1%"`) are tables like `latency`; `jitter` is one duration.
+(`"0.1%"`) are tables like `latency`; `jitter` is one duration, and `medium` the rate of a medium that all hosts share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from firetree.network.units import parse_duration, parse_rate, parse_share
 
 NETWORK_VERSION = 2
 
-_FIELDS = ("version", "hosts", "racks", "machines", "latency", "rate", "loss", "jitter")
+_FIELDS = ("version", "hosts", "racks", "machines", "latency", "rate", "loss", "jitter", "medium")
 _HOST_FIELDS = ("name", "up", "down", "message", "byte", "add", "flops_s")
 
 
@@ -51,6 +51,8 @@ def to_json(network: Network) -> str:
         document["loss"] = _table_document(network.loss, _share)
     if network.jitter_s:
         document["jitter"] = _duration(network.jitter_s)
+    if network.has_medium:
+        document["medium"] = _rate(network.medium_bytes_s)
     rows = ",\n".join(f'"{name}": {_spread(value)}' for name, value in document.items())
     return f"{{{rows}}}\n"
 
@@ -79,6 +81,7 @@ def from_json(text: str) -> Network:
         _table(document.get("rate"), _pair_rate, len(hosts), "rate"),
         _table(document.get("loss"), parse_share, len(hosts), "loss"),
         _parsed(document.get("jitter", "0s"), parse_duration, "jitter"),
+        _parsed(document.get("medium", "port"), _pair_rate, "medium"),
     )
 
 

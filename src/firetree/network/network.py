@@ -69,7 +69,8 @@ class Network(Shown):
     empty table means none. `pair_bytes_s[a][b]` limits a single connection below the ports' rates; an
     empty table means no limit. `loss[a][b]` is the share of packets that get lost between them, and
     `jitter_s` the most by which one is late beyond the latency. The lab emulates both; nothing else
-    knows of them yet.
+    knows of them yet. `medium_bytes_s` is the rate of a medium that all hosts share for all they send, as
+    those on one hub or in one Wi-Fi do; it is infinite where there is none.
 
     Raises:
         UserError: no hosts or over 1,024, a rate not above 0, a negative duration, a loss of all packets,
@@ -83,6 +84,7 @@ class Network(Shown):
     pair_bytes_s: Table = ()
     loss: Table = ()
     jitter_s: float = 0.0
+    medium_bytes_s: float = float("inf")
 
     def __post_init__(self) -> None:
         _check_size(self.size)
@@ -111,6 +113,8 @@ class Network(Shown):
         _check_table("rate", self.pair_bytes_s, self.size, lambda it: it > 0, "more than 0")
         _check_table("loss", self.loss, self.size, lambda it: 0 <= it < 1, "0 to below 1")
         _check_figures("the network", self, ("jitter_s",))
+        if not self.medium_bytes_s > 0:
+            raise UserError(f"the medium: rate {self.medium_bytes_s:g}; expected more than 0")
 
     def __repr__(self) -> str:
         return f"Network({self.size} hosts of {self.rates})"
@@ -123,6 +127,8 @@ class Network(Shown):
         if self.racks:
             uplinks = [rate for rack in self.racks for rate in (rack.out_bytes_s, rack.in_bytes_s)]
             parts.append(f"{len(self.racks)} racks behind {_extent(uplinks, format_rate)}")
+        if self.has_medium:
+            parts.append(f"sharing a medium of {format_rate(self.medium_bytes_s)}")
         if self.latency_s:
             parts.append(f"latency {_extent(_of_pairs(self.latency_s), format_duration)}")
         if self.jitter_s:
@@ -178,6 +184,11 @@ class Network(Shown):
         """How many hosts there are."""
         return len(self.hosts)
 
+    @property
+    def has_medium(self) -> bool:
+        """Whether all hosts share one medium."""
+        return self.medium_bytes_s < float("inf")
+
     def latency(self, sender: int, receiver: int) -> float:
         """Seconds of latency from one host to another."""
         return self.latency_s[sender][receiver] if self.latency_s else 0.0
@@ -193,7 +204,7 @@ class Network(Shown):
         if racks[sender] != racks[receiver]:
             limits.append(self.racks[racks[sender]].out_bytes_s)
             limits.append(self.racks[racks[receiver]].in_bytes_s)
-        return min(*limits, self.pair_rate(sender, receiver))
+        return min(*limits, self.pair_rate(sender, receiver), self.medium_bytes_s)
 
     def name(self, host: int) -> str:
         """A host's name; `host 3` if it has none."""
@@ -221,6 +232,7 @@ class Network(Shown):
             _part(self.pair_bytes_s, chosen),
             _part(self.loss, chosen),
             self.jitter_s,
+            self.medium_bytes_s,
         )
 
 

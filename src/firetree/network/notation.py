@@ -3,8 +3,8 @@
 `+` joins hosts of different rates, as in `7 x 1gbit + 1 x 100mbit`; `50mbit:200mbit` is up and down.
 `|` separates racks. The rate of their uplinks follows `/`: once, at the end, if all are equal, else
 after each, as in `4 x 1gbit / 1gbit | 4 x 1gbit / 2gbit:500mbit`, where `:` is out and in. What all
-pairs have follows commas, in any order: a latency, a jitter, a loss of packets, as in
-`8 x 100mbit, 10ms, jitter 2ms, loss 0.1%`.
+pairs have follows commas, in any order: a latency, a jitter, a loss of packets, the rate of a medium
+that all share, as in `8 x 100mbit, 10ms, jitter 2ms, loss 0.1%` or `4 x 50mbit, medium 50mbit, 2ms`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 
 from firetree.errors import UserError
 from firetree.network.network import MOST_HOSTS, Host, Network, Rack, uniform
-from firetree.network.units import parse_duration, parse_rates, parse_share
+from firetree.network.units import parse_duration, parse_rate, parse_rates, parse_share
 
 
 def parse_network(text: str) -> Network:
@@ -40,6 +40,7 @@ def parse_network(text: str) -> Network:
         latency_s=uniform(latency_s, len(hosts)) if latency_s else (),
         loss=uniform(loss, len(hosts)) if loss else (),
         jitter_s=parse_duration(between.get("jitter", "0s")),
+        medium_bytes_s=parse_rate(between["medium"]) if "medium" in between else float("inf"),
     )
 
 
@@ -60,7 +61,7 @@ def _between(parts: list[str], whole: str) -> dict[str, str]:
     """What follows the commas, by its name; a figure without one is the latency."""
     found: dict[str, str] = {}
     for part in parts:
-        named = re.fullmatch(r"\s*(latency|jitter|loss)\s+(.*)", part)
+        named = re.fullmatch(r"\s*(latency|jitter|loss|medium)\s+(.*)", part)
         name, figure = (named[1], named[2]) if named else ("latency", part)
         if name in found:
             raise UserError(f"network '{whole}' has two figures of {name}; expected one")

@@ -11,7 +11,7 @@ def lower_bound_s(network: Network, size_bytes: float) -> float:
 
     Each port and each uplink has to carry the buffer once in each direction. Every element also crosses
     ports 2·(p − 1) times: p − 1 additions and p − 1 copies (Patarasuk and Yuan 2009). It crosses the
-    uplinks of R racks 2·(R − 1) times. On equal ports the bound is 2·(p − 1)/p·W/BW.
+    uplinks of R racks 2·(R − 1) times, and a medium that all share as often as ports. On equal ports the bound is 2·(p − 1)/p·W/BW.
     """
     hosts, racks = network.hosts, network.racks
     if network.size == 1:
@@ -23,7 +23,7 @@ def lower_bound_s(network: Network, size_bytes: float) -> float:
         ([rack.in_bytes_s for rack in racks]),
     ]
     passages = [max(1 / min(rates), 2 * (len(rates) - 1) / sum(rates)) for rates in links if rates]
-    return size_bytes * max(passages)
+    return size_bytes * max(*passages, 2 * (len(hosts) - 1) / network.medium_bytes_s)
 
 
 def optimum_s(network: Network, size_bytes: float) -> float:

@@ -21,7 +21,7 @@ from firetree.planning.plan import Prices
 from firetree.planning.scaling import CLEARLY, PricedSubset, fastest
 from firetree.planning.step import compressed_step, local_step, step
 from firetree.planning.subsets import Subset, called
-from firetree.planning.upgrades import Upgrade, faster_links, mended, wider_uplinks
+from firetree.planning.upgrades import Upgrade, faster_links, mended, switched, wider_uplinks
 
 SQUEEZENET_BYTES = 4 * 1_235_496
 """Gradients of SqueezeNet v1.1, which has AlexNet's accuracy (Iandola et al. 2016)."""
@@ -103,7 +103,7 @@ def changes_for(
         return Change(idea.what, idea.effort, of.hosts, speedup, gain, idea.lost_points)
 
     found = [change(idea, now) for idea in _of_links(mended(network), "a repair", profile)]
-    for upgrades in (wider_uplinks(network), faster_links(network)):
+    for upgrades in (switched(network), wider_uplinks(network), faster_links(network)):
         dearer = [change(idea, now) for idea in _of_links(upgrades, "new links", profile)]
         found += _each_clearly_faster(dearer)
     found += [

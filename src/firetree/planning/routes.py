@@ -32,6 +32,7 @@ class Routes:
                 self._out[number] = self._link(f"rack {number} out", rack.out_bytes_s)
             if rack.in_bytes_s < sum(self.rates_bytes_s[self._down[host]] for host in rack.hosts):
                 self._in[number] = self._link(f"rack {number} in", rack.in_bytes_s)
+        self._medium = self._shared_medium()
         self._memory = self._memories()
         self._pair = self._pairs() if network.pair_bytes_s else {}
         self._known: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -61,6 +62,7 @@ class Routes:
         if from_rack != to_rack and to_rack in self._in:
             yield self._in[to_rack]
         yield self._down[receiver]
+        yield from self._medium
         if sender in self._memory:
             yield self._memory[sender]
         if (sender, receiver) in self._pair:
@@ -90,6 +92,14 @@ class Routes:
                     name = f"{network.name(sender)} to {network.name(receiver)}"
                     found[sender, receiver] = self._link(name, rate_bytes_s)
         return found
+
+    def _shared_medium(self) -> list[int]:
+        """The medium that all hosts share, which both directions of each of them cross."""
+        rates = self.rates_bytes_s
+        ports_bytes_s = min(sum(rates[port] for port in ports) for ports in (self._up, self._down))
+        if self._network.medium_bytes_s >= ports_bytes_s:
+            return []
+        return [self._link("the shared medium", self._network.medium_bytes_s)]
 
     def _memories(self) -> dict[int, int]:
         """What the cores can copy that hosts share: twice for each byte, out of one and into another."""

@@ -48,6 +48,13 @@ def _repair(network: Network, repair: Repair) -> str:
     return f"repair {what} ({usual} in place of {rate})"
 
 
+def switched(network: Network) -> Iterator[Upgrade]:
+    """Links of their own in place of a medium that all hosts share."""
+    if network.has_medium:
+        alone = replace(network, medium_bytes_s=float("inf"))
+        yield Upgrade("a switch in place of the shared medium", alone)
+
+
 def wider_uplinks(network: Network) -> Iterator[Upgrade]:
     """The racks' uplinks at standard rates above the thinnest, slowest first."""
     for rate_bytes_s in RATES_BYTES_S:
@@ -71,7 +78,7 @@ def faster_links(network: Network) -> Iterator[Upgrade]:
                 )
                 for host in network.hosts
             )
-            faster = replace(network, hosts=hosts, pair_bytes_s=())
+            faster = replace(network, hosts=hosts, pair_bytes_s=(), medium_bytes_s=float("inf"))
             yield Upgrade(
                 f"links of {format_rate(rate_bytes_s)}", _with_uplinks(faster, rate_bytes_s)
             )

@@ -57,7 +57,7 @@ def read_probe(run_dir: Path, world_size: int) -> ProbedNetwork | None:
 def usual_rates(
     probed: ProbedNetwork, places: Sequence[int], flows: Mapping[Route, Flow]
 ) -> dict[Route, float]:
-    """What each way between places carries beside the busy flows of the same ports and uplinks."""
+    """What each way between places carries beside the busy flows of the same ports, uplinks and medium."""
     network, racks = probed.network, rack_of(probed.network)
     host_of = {places[rank]: host for host, rank in reversed([*enumerate(probed.ranks)])}
     busy = [
@@ -74,6 +74,7 @@ def usual_rates(
             network.rate_alone(one, other),
             up_bytes_s / max(1, sum(sender == one for sender, _ in busy)),
             down_bytes_s / max(1, sum(receiver == other for _, receiver in busy)),
+            network.medium_bytes_s / max(1, len(busy)),
         )
         if racks[one] != racks[other]:
             leaving = sum(racks[one] == k != into for k, into in crossing)
