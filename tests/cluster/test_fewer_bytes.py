@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from firetree.training.recipe import SyncRecipe
 RANKS, STEPS = 3, 12
 DILOCO = SyncRecipe(local_steps=4, outer_lr=0.7, outer_momentum=0.9)
 SPARSELOCO = SyncRecipe(compression="sparseloco:0.03:0.9", local_steps=4, outer_lr=0.7)
+AHEAD = SyncRecipe(compression="sparseloco:0.03:0.9", step_ahead=True)
 DEMO, COMPONENTS, DECAY = "demo:5:0.9", 5, 0.9
 COUNTED = ("topk:0.01", "sparseloco:0.02", "demo:32")
 UNDECAYED = ("sparseloco:0.5:1", "demo:1:1")
@@ -70,6 +71,7 @@ def on_rank() -> dict[str, Any]:
     return {
         "diloco": local_steps_on_rank(DILOCO),
         "sparseloco": local_steps_on_rank(SPARSELOCO),
+        "ahead": local_steps_on_rank(AHEAD),
         "demo": demo_on_rank(),
         "bytes": [bytes_of_a_step(compression) for compression in COUNTED],
         "off": [off_in_half_precision(compression) for compression in UNDECAYED],
@@ -83,6 +85,7 @@ def local_steps_on_rank(sync: SyncRecipe) -> Tensor:
     optimizer = sgd(parallel)
     part = LocalSteps(parallel, optimizer, synchroniser, sync)
     for step in range(STEPS):
+        part.before(step)
         optimizer.zero_grad()
         with parallel.no_sync():
             loss(parallel, dist.get_rank(), step).backward()
@@ -92,29 +95,36 @@ def local_steps_on_rank(sync: SyncRecipe) -> Tensor:
 
 
 def local_steps_alone(
-    every: int, outer_step: Callable[[list[np.ndarray]], np.ndarray]
+    every: int,
+    outer_step: Callable[[list[np.ndarray]], np.ndarray],
+    ahead: Sequence[np.ndarray | float] = (0.0,) * RANKS,
 ) -> tuple[Tensor, Tensor]:
-    """At the start and at the end; `outer_step` says how far the shared weights step along changes."""
+    """At the start and at the end; `outer_step` says how far the shared weights step along changes.
+
+    Each rank begins `ahead` of these.
+    """
     model = net()
     start = shared = flat(model).double()
     for first in range(0, STEPS, every):
         changes = []
         for rank in range(RANKS):
-            set_flat(model, shared)
+            begun = shared - ahead[rank]
+            set_flat(model, begun)
             optimizer = sgd(model)
             for step in range(first, first + every):
                 optimizer.zero_grad()
                 loss(model, rank, step).backward()
                 optimizer.step()
-            changes.append((shared - flat(model)).numpy())
+            changes.append((begun - flat(model)).numpy())
         shared = shared - torch.from_numpy(outer_step(changes))
     return start, shared
 
 
-def check_steps(found: list[Tensor], start: Tensor, expected: Tensor) -> None:
+def check_steps(found: list[Tensor], start: Tensor, expected: Tensor, alike: float = 1.0) -> None:
+    """At least the share `alike` of the weights: rounding may decide which numbers are the largest."""
     assert all(torch.equal(it, found[0]) for it in found)
     assert (expected - start).abs().max() > 0.01
-    assert (found[0] - expected).abs().max() < 1e-6
+    assert ((found[0] - expected).abs() < 1e-5).double().mean() >= alike
 
 
 def test_diloco_takes_the_steps_of_its_paper(on_ranks: dict[str, list[Any]]) -> None:
@@ -141,24 +151,37 @@ def two_bits(values: np.ndarray) -> np.ndarray:
     return np.where(values < 0, -1, 1) * np.where(is_large, levels[1], levels[0])
 
 
+def sparse_step(
+    errors: list[np.ndarray | float], changes: list[np.ndarray], share: float, decay: float
+) -> np.ndarray:
+    """The mean of what ranks send of their changes; `errors` are what they keep."""
+    total = np.zeros_like(changes[0])
+    for rank, change in enumerate(changes):
+        error = errors[rank] = decay * errors[rank] + change
+        length = math.ceil(len(error) / math.ceil(len(error) / 4096))
+        for begin in range(0, len(error), length):
+            chunk = error[begin : begin + length]
+            chosen = np.argsort(-np.abs(chunk))[: math.ceil(share * length)]
+            sent = two_bits(chunk[chosen])
+            total[begin + chosen] += sent
+            chunk[chosen] -= sent
+    return total / RANKS
+
+
 def test_sparseloco_takes_the_steps_of_its_paper(on_ranks: dict[str, list[Any]]) -> None:
     """Algorithm 1."""
     errors: list[np.ndarray | float] = [0.0] * RANKS
+    found = local_steps_alone(
+        SPARSELOCO.local_steps, lambda changes: 0.7 * sparse_step(errors, changes, 0.03, 0.9)
+    )
+    check_steps(on_ranks["sparseloco"], *found)
 
-    def outer_step(changes: list[np.ndarray]) -> np.ndarray:
-        total = np.zeros_like(changes[0])
-        for rank, change in enumerate(changes):
-            error = errors[rank] = 0.9 * errors[rank] + change
-            length = math.ceil(len(error) / math.ceil(len(error) / 4096))
-            for begin in range(0, len(error), length):
-                chunk = error[begin : begin + length]
-                chosen = np.argsort(-np.abs(chunk))[: math.ceil(0.03 * length)]
-                sent = two_bits(chunk[chosen])
-                total[begin + chosen] += sent
-                chunk[chosen] -= sent
-        return 0.7 * total / RANKS
 
-    check_steps(on_ranks["sparseloco"], *local_steps_alone(SPARSELOCO.local_steps, outer_step))
+def test_ranks_step_ahead_by_what_they_have_not_sent(on_ranks: dict[str, list[Any]]) -> None:
+    """In every step, of one step each."""
+    errors: list[np.ndarray | float] = [0.0] * RANKS
+    found = local_steps_alone(1, lambda changes: sparse_step(errors, changes, 0.03, 0.9), errors)
+    check_steps(on_ranks["ahead"], *found, alike=0.9)
 
 
 def demo_on_rank() -> Tensor:

@@ -101,3 +101,8 @@ def test_signsgd_steps_by_algorithm_1_and_decays_beside_it() -> None:
     assert g is not None
     SignSgd([w], lr=0.5, weight_decay=0.01).step()
     torch.testing.assert_close(w.detach(), 0.995 * before - 0.5 * g.sign())
+
+
+def test_nesterov_without_momentum_is_plain_sgd() -> None:
+    optim = OptimRecipe(momentum=0.0, nesterov=True)
+    assert not build_optimizer(optim, nn.Linear(1, 1)).defaults["nesterov"]

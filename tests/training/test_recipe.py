@@ -143,13 +143,19 @@ def test_demo_takes_an_optimiser_without_momentum(optim: OptimRecipe, fits: bool
             check_recipe(recipe)
 
 
-def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer() -> None:
+@pytest.mark.parametrize(
+    ("local", "named"),
+    [({"local_steps": 4}, r"sync\.local_steps"), ({"step_ahead": True}, r"sync\.step_ahead")],
+)
+def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer(
+    local: dict[str, Any], named: str
+) -> None:
     for sync, sparse in (
-        (SyncRecipe(compression="powersgd:2", local_steps=4), SparseRecipe()),
-        (SyncRecipe(compression="demo", local_steps=4), SparseRecipe()),
-        (SyncRecipe(local_steps=4), SparseRecipe(density=0.5)),
+        (SyncRecipe(compression="powersgd:2", **local), SparseRecipe()),
+        (SyncRecipe(compression="demo", **local), SparseRecipe()),
+        (SyncRecipe(**local), SparseRecipe(density=0.5)),
     ):
-        with pytest.raises(UserError, match=r"and sync\.local_steps; expected one of them"):
+        with pytest.raises(UserError, match=f"and .*{named}; expected one of them"):
             check_recipe(Recipe(sync=sync, sparse=sparse))
 
 
@@ -157,6 +163,7 @@ def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer() 
     ("recipe", "other"),
     [
         (Recipe(sync=SyncRecipe(shares="speed", local_steps=4)), "sync.local_steps"),
+        (Recipe(sync=SyncRecipe(shares="speed", step_ahead=True)), "sync.step_ahead"),
         (Recipe(sync=SyncRecipe(shares="speed"), compile=True), "compile"),
     ],
 )

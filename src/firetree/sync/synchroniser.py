@@ -165,6 +165,10 @@ class Synchroniser:
         self.submit(buffer, _NO_BUCKET).wait()
         self.raise_failure()
 
+    def unsent(self) -> Tensor | float:
+        """What compression has kept of the buffers that `average` was given; 0 where that is nothing."""
+        return self._compressor.memories()["error"].get(_NO_BUCKET, 0.0)
+
     def submit(
         self,
         buffer: Tensor,

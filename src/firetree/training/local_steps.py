@@ -2,6 +2,9 @@
 
 With an outer rate of 1 and no outer momentum this is local SGD (Stich 2018), otherwise DiLoCo
 (Douillard et al. 2023, algorithm 1): the mean change is a gradient for an outer optimiser.
+
+Where changes are compressed, a rank may begin from the average alone (Sarfi et al. 2025, algorithm 1), or a
+step ahead of it, where what it has not sent yet would take it (Xu, Huo, Huang 2020, arXiv 2008.05823).
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class LocalSteps(GradientMean):
         sync: SyncRecipe,
     ):
         super().__init__(parallel.module, synchroniser)
-        self._every = sync.local_steps
+        self._every, self._steps_ahead = sync.local_steps, sync.step_ahead
         self._inner = [p for p in self._model.parameters() if p.requires_grad]
         self._inner_optimizer, self._group = optimizer, parallel.process_group
         self._outer = torch.nn.Parameter(_flatten(self._inner))
@@ -47,6 +50,15 @@ class LocalSteps(GradientMean):
             nesterov=sync.outer_momentum > 0,
         )
         self._spoiled = False
+        self._begins = True
+
+    @torch.no_grad()
+    def before(self, step: int) -> None:
+        """Step ahead from the last average, where the recipe says so."""
+        super().before(step)
+        if self._begins and self._steps_ahead:
+            self._take(self._outer - self._synchroniser.unsent())
+        self._begins = False
 
     def after_gradients(self, step: int, batch: TaskBatch, loss_sum: float, finite: bool) -> None:
         """Remember a NaN or infinite gradient, which the next average shows to every rank."""
@@ -63,6 +75,8 @@ class LocalSteps(GradientMean):
         if not looked_at and (step + 1) % self._every:
             return
         change = self._outer - _flatten(self._inner)
+        if self._steps_ahead:
+            change -= self._synchroniser.unsent()  # which compression adds
         if self._spoiled:
             change.fill_(torch.nan)
             self._spoiled = False
@@ -71,11 +85,8 @@ class LocalSteps(GradientMean):
         if finite:
             self._outer.grad = change
             self._optimizer.step()
-        # PyTorch's own vector_to_parameters wants parameters that are contiguous in memory.
-        for part, p in zip(
-            torch.split(self._outer, [p.numel() for p in self._inner]), self._inner, strict=True
-        ):
-            p.copy_(part.view(p.shape))
+        self._take(self._outer)
+        self._begins = True
         if not finite:
             raise NotFiniteError(
                 f"a loss or gradient is not finite in the {self._every} local steps before step "
@@ -107,6 +118,13 @@ class LocalSteps(GradientMean):
         if _OUTER_MOMENTUM in state:
             buffer = state[_OUTER_MOMENTUM].to(self._outer.device, copy=True)
             self._optimizer.state[self._outer]["momentum_buffer"] = buffer
+
+    def _take(self, weights: Tensor) -> None:
+        """Go on from these weights."""
+        # PyTorch's own vector_to_parameters wants parameters that are contiguous in memory.
+        parts = torch.split(weights, [p.numel() for p in self._inner])
+        for part, p in zip(parts, self._inner, strict=True):
+            p.copy_(part.view(p.shape))
 
     def _moments(self) -> dict[str, Tensor]:
         """By name, in an order that is the same on all ranks."""

@@ -37,7 +37,7 @@ def build_optimizer(optim: OptimRecipe, model: nn.Module) -> Optimizer:
         case _ if optim.optimizer == "signsgd":
             return SignSgd(groups, lr=optim.lr)
         case _:
-            nesterov = optim.nesterov
+            nesterov = optim.nesterov and optim.momentum > 0  # PyTorch refuses it alone
             return SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=nesterov, fused=True)
 
 

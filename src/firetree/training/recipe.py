@@ -110,6 +110,9 @@ class SyncRecipe:
     """Part of the averaged change that is taken after local steps; DiLoCo takes 0.7."""
     outer_momentum: BelowOne = 0.0
     """Nesterov momentum of the averaged changes; DiLoCo takes 0.9."""
+    step_ahead: bool = False
+    """Average changes of weights, also after single steps, and let each worker begin from their average
+    and what compression has kept of its own."""
     shares: Literal["equal", "speed"] = "equal"
     """How workers share a batch: equal parts, or each by its measured speed, for unequal machines."""
     bucket_bytes: Positive = 25_000_000
@@ -118,6 +121,11 @@ class SyncRecipe:
         float, Expect(lambda value: 0 < value < 1e6, "above 0 and below 1000000")
     ] = 60.0
     """Seconds to wait for another worker before the run fails."""
+
+    @property
+    def has_local_steps(self) -> bool:
+        """Whether each worker follows its own gradients before changes of weights are averaged."""
+        return self.local_steps > 1 or self.step_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,19 +204,18 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             "optim.class_weights = balanced; expected data with classes, or leave it out"
         )
-    if recipe.sparse.density is not None and recipe.sync.local_steps > 1:
-        raise UserError("sparse.density and sync.local_steps; expected one of them")
+    local = "sync.local_steps" if recipe.sync.local_steps > 1 else "sync.step_ahead"
+    if recipe.sparse.density is not None and recipe.sync.has_local_steps:
+        raise UserError(f"sparse.density and {local}; expected one of them")
     if recipe.sync.shares == "speed":
-        if recipe.sync.local_steps > 1:  # their average counts workers, not samples
-            raise UserError("sync.shares = speed and sync.local_steps; expected one of them")
+        if recipe.sync.has_local_steps:  # their average counts workers, not samples
+            raise UserError(f"sync.shares = speed and {local}; expected one of them")
         if recipe.compile:  # for one shape
             raise UserError("sync.shares = speed and compile; expected one of them")
     check_algorithm(recipe.sync.algorithm)
     compression = parse_compression(recipe.sync.compression)
-    if compression.by_layer and recipe.sync.local_steps > 1:
-        raise UserError(
-            f"sync.compression = {compression.name} and sync.local_steps; expected one of them"
-        )
+    if compression.by_layer and recipe.sync.has_local_steps:
+        raise UserError(f"sync.compression = {compression.name} and {local}; expected one of them")
     if compression.name == "demo" and recipe.optim.has_momentum:
         raise UserError(
             f"sync.compression = demo and optim.momentum = {recipe.optim.momentum}; expected "

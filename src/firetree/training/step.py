@@ -101,7 +101,7 @@ def _compute_gradients(worker: Worker, batch: TaskBatch) -> tuple[float, float]:
 
     Of a batch that is computed in pieces, all but the last backward pass count as forward.
     """
-    alone = worker.recipe.sync.local_steps > 1
+    alone = worker.recipe.sync.has_local_steps
     # Alone, a rank's mean is over its own samples; DDP takes the mean over the ranks too.
     count = batch.count if alone else batch.global_count / worker.world_size
     worker.optimizer.zero_grad()

@@ -255,9 +255,9 @@ def _build_parts(
     model, sync = parallel.module, recipe.sync
     models = {"": model}
     parts: list[StepPart] = [
-        GradientMean(model, synchroniser)
-        if sync.local_steps == 1
-        else LocalSteps(parallel, optimizer, synchroniser, sync)
+        LocalSteps(parallel, optimizer, synchroniser, sync)
+        if sync.has_local_steps
+        else GradientMean(model, synchroniser)
     ]
     if average is not None:
         models["/averaged"] = average.module
