@@ -209,3 +209,13 @@ def test_a_script_probes_local_workers_by_a_call() -> None:
 def test_one_host_alone_is_refused(workers: int | None, given: str) -> None:
     with pytest.raises(UserError, match=f"^workers is {given}, and one host alone has no network"):
         probe(workers)
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_a_medium_that_all_share_is_recognised(hosts: int, tmp_path: Path) -> None:
+    with Lab(parse_network(f"{hosts} x 100mbit, medium 50mbit")) as lab:
+        found = probed(lab, tmp_path)
+    assert found.network.medium_bytes_s == pytest.approx(50e6 / 8, rel=0.2)
+    assert found.network.racks == ()
+    assert any("all hosts share a medium of" in warning for warning in found.warnings)

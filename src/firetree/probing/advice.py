@@ -34,6 +34,7 @@ def warnings(found: Probe, observed: Observations) -> list[str]:
         *_missing(found.unmeasured, names),
         *_cut_off(observed.unreachable, names),
         *_slow_ports(found),
+        *_shared_medium(network),
         *_shared_links(found),
         *_slow_connections(found),
         *_slow_cpus(network),
@@ -154,6 +155,14 @@ def _of(rate_bytes_s: float, usual_bytes_s: float) -> str:
     value, usual = format_rounded_rate(rate_bytes_s), format_rounded_rate(usual_bytes_s)
     number, _, unit = value.partition(" ")
     return f"{number if usual.endswith(' ' + unit) else value} of {usual}"
+
+
+def _shared_medium(network: Network) -> Iterator[str]:
+    if network.has_medium:
+        yield (
+            f"all hosts share a medium of {format_rounded_rate(network.medium_bytes_s)}, as on a hub or in "
+            "one Wi-Fi: what one sends takes that from all others; a switch and a cable for each would not"
+        )
 
 
 def _shared_links(found: Probe) -> Iterator[str]:

@@ -16,6 +16,9 @@ from firetree.probing.racks import LIMITED
 _FILLED = 0.95
 """A link that carried this part of what the rest allows may carry more."""
 
+_NEAR = 0.7
+"""A flow alone on a medium that all share carries this part of what all carry together, or its port is slow."""
+
 Ports = Mapping[int, tuple[float, float]]
 
 
@@ -23,9 +26,17 @@ def lower_limits(observed: Observations) -> set[Link]:
     """The links that may be faster than measured: `("up", rank)`, or `("out", number of a rack)`.
 
     On the only way between two hosts or two racks, nobody can tell which end is the limit. Its figures
-    are what the way carries, and none counts as a lower limit.
+    are what the way carries, and none counts as a lower limit. Ports that about fill a medium may be faster.
     """
     ports = port_rates(observed)
+    if observed.medium:
+        near_bytes_s = _NEAR * median(observed.medium)
+        return {
+            (way, host)
+            for host, rates in ports.items()
+            for way, rate in zip(("up", "down"), rates, strict=True)
+            if rate >= near_bytes_s
+        }
     racks = racks_of(observed, ports)
     links, rates = links_between(observed, ports)
     best = rates | dict(_best(observed))

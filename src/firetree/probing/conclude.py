@@ -91,6 +91,7 @@ def conclude(
         _machines(observed, ranks, index_of),
         _latencies(observed, ranks),
         _pair_limits(observed, ranks),
+        medium_bytes_s=median(observed.medium or [float("inf")]),
     )
     return network, _intervals(observed, ports, names)
 
@@ -272,6 +273,8 @@ def _intervals(
     for rank in ports:
         for direction, rates in zip(("up", "down"), samples[rank], strict=True):
             intervals[f"{names[rank]} {direction}"] = interval(rates)
+    if observed.medium:
+        intervals["medium"] = interval(observed.medium)
     for number, rack in enumerate(racks_of(observed, ports)):
         for trial in observed.trials:
             if trial.hosts == rack.hosts:

@@ -15,6 +15,8 @@ _MOST_FANS_AT_ONCE = 8
 _STEP_S = 0.03
 """Time of a step beyond its measurement: orders, answers, and draining queues."""
 _START_S, _COSTS_S, _PINGS_S = 2.0, 0.3, 0.008
+LONE_REPEATS = 3
+"""How often a flow alone is measured, to tell whether hosts share a medium."""
 OPTIONAL = 0.7
 """Optional measurements only start within this part of the time."""
 
@@ -51,17 +53,17 @@ def effort(hosts: int, brief: bool) -> Effort:
 
 def most_seconds(chosen: Effort, hosts: int) -> float:
     """An upper bound of the duration while all hosts answer, in seconds."""
-    streams = (chosen.pair_rounds + 1 + _fans(chosen, hosts) + _trials(chosen, hosts)) * (
-        chosen.span_s + _STEP_S
-    )
+    lone = LONE_REPEATS + 2 * hosts
+    streams = chosen.pair_rounds + 1 + lone + _fans(chosen, hosts) + _trials(chosen, hosts)
     pings = hosts * (hosts - 1) / 2 * _PINGS_S
-    return _START_S + hosts * _COSTS_S + streams + pings
+    return _START_S + hosts * _COSTS_S + streams * (chosen.span_s + _STEP_S) + pings
 
 
 def most_bytes(chosen: Effort, hosts: int) -> int:
     """An upper bound of the bytes that all hosts send together."""
     rounds = chosen.pair_rounds + 1 + _trials(chosen, hosts)
-    return chosen.most_bytes * (rounds * hosts + 4 * _fans(chosen, hosts))
+    lone = LONE_REPEATS + 2 * hosts
+    return chosen.most_bytes * (rounds * hosts + lone + 4 * _fans(chosen, hosts))
 
 
 def _fans(chosen: Effort, hosts: int) -> int:

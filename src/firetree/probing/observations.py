@@ -18,6 +18,7 @@ class Observations:
     `up` and `down` are rates at which a host alone sent to several others and received from them.
     `echoes_s` are round trips of tiny messages. `ring_message_s` is what an end of a message of
     RING_BYTES costs while all hosts send. `alone` are rates of single connections without other traffic.
+    `medium` has what all carried together in each loaded round, if they share a medium.
     `fans` has for each host those with whom it filled its port. `unreachable` are pairs of which the first
     host cannot connect to the second. `wireless` are hosts that others reach over Wi-Fi.
     """
@@ -36,6 +37,7 @@ class Observations:
     down: dict[int, list[float]] = field(default_factory=dict)
     fans: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
     unreachable: list[Pair] = field(default_factory=list)
+    medium: list[float] = field(default_factory=list)
     trials: list[RackTrial] = field(default_factory=list)
     alone: dict[Pair, list[float]] = field(default_factory=dict)
 

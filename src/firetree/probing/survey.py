@@ -30,6 +30,7 @@ from firetree.probing.effort import (
     within_cores,
 )
 from firetree.probing.estimate import half_width
+from firetree.probing.medium import measure_medium
 from firetree.probing.observations import Observations
 from firetree.probing.orders import (
     Connect,
@@ -92,6 +93,7 @@ class Survey:
             ("messages between all", self._measure_messages),
             ("latency", self._measure_latency),
             ("pairs", self._measure_pairs),
+            ("a shared medium", lambda: measure_medium(self.observed, self._stream)),
             ("ports", self._measure_ports),
             ("shared links", self._measure_groups),
             ("single connections", self._measure_alone),
@@ -102,7 +104,7 @@ class Survey:
             lost = set(self.observed.hosts) - self._team.members.keys()
             if lost:
                 self.observed.forget(lost)
-            if len(self.observed.hosts) < 2:
+            if len(self.observed.hosts) < 2 or self.observed.medium:
                 break
         return self.observed
 
