@@ -21,8 +21,9 @@ def fair_rates(flows: Sequence[Sequence[Link]], rates_bytes_s: Mapping[Link, flo
     count = {link: len(numbers) for link, numbers in flows_on.items()}
     rates: dict[int, float] = {}
     while count:
-        full = min(count, key=lambda link: left[link] / count[link])
-        share = left[full] / count[full]
+        shares = {link: left[link] / number for link, number in count.items()}
+        full = min(shares, key=shares.__getitem__)
+        share = shares[full]
         for number in flows_on[full]:
             if number not in rates:
                 rates[number] = share

@@ -7,8 +7,9 @@ one machine share its cores evenly. `simulate` runs schedules on it; nothing her
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from firetree.network.fair import fair_rates
 
@@ -31,30 +32,39 @@ class SimulatedClock:
         self._count += 1
         heapq.heappush(self._planned, (time_s, self._count, call))
 
-    def run(self) -> None:
-        """Run until no event is left."""
-        while self._planned:
-            self.now_s, _, call = heapq.heappop(self._planned)
+    def run(self, settle: Done) -> None:
+        """Run until no event is left; `settle(time_s)` follows when all events of a moment have run."""
+        planned = self._planned
+        settle(self.now_s)
+        while planned:
+            self.now_s, _, call = heapq.heappop(planned)
             call(self.now_s)
+            if not planned or planned[0][0] > self.now_s:
+                settle(self.now_s)
 
 
 class _Flow:
+    """Bytes on their way over `links`. When they are there, `done` is None, and others may follow them."""
+
     __slots__ = ("done", "left_bytes", "links", "rate_bytes_s", "since_s", "version")
 
-    def __init__(self, size_bytes: float, links: tuple[int, ...], now_s: float, done: Done):
-        self.left_bytes, self.links, self.since_s, self.done = size_bytes, links, now_s, done
-        self.rate_bytes_s, self.version = 0.0, 0
+    def __init__(self, links: tuple[int, ...]):
+        self.links, self.version = links, 0
+        self.left_bytes = self.rate_bytes_s = self.since_s = 0.0
+        self.done: Done | None = None
 
 
 class Links:
-    """Links of given rates, in bytes a second."""
+    """Links of given rates, in bytes a second; `settle` shares them once all events of a moment have run."""
 
     def __init__(self, clock: SimulatedClock):
         self._clock = clock
         self.rates_bytes_s: list[float] = []
         self.carried_bytes: list[float] = []
         self._flows: list[dict[_Flow, None]] = []
-        self._fair: dict[tuple[tuple[int, ...], ...], list[float]] = {}
+        self._over: dict[tuple[int, ...], list[_Flow]] = defaultdict(list)
+        self._was_active: dict[_Flow, bool] = {}
+        self._fair: dict[frozenset[_Flow], dict[_Flow, float]] = {}
 
     def add(self, rate_bytes_s: float) -> int:
         """Add a link and return its number for `send`."""
@@ -63,61 +73,73 @@ class Links:
         self._flows.append({})
         return len(self._flows) - 1
 
-    def send(self, size_bytes: float, links: Sequence[int], done: Done) -> None:
+    def send(self, size_bytes: float, links: tuple[int, ...], done: Done) -> None:
         """Send bytes over all of these links at once, and call `done` when the last has arrived."""
-        now_s = self._clock.now_s
         for link in links:
             self.carried_bytes[link] += size_bytes
-        flow = _Flow(size_bytes, tuple(links), now_s, done)
-        for link in links:
-            self._flows[link][flow] = None
-        self._share(links)
+        over = self._over[links]
+        flow = over.pop() if over else _Flow(links)
+        self._was_active.setdefault(flow, False)
+        flow.left_bytes, flow.since_s, flow.done = size_bytes, self._clock.now_s, done
 
-    def _share(self, changed: Sequence[int]) -> None:
-        """Update the rates of all flows that share links with one that has begun or ended."""
-        now_s = self._clock.now_s
-        flows = self._affected(changed)
-        for flow, rate in zip(flows, self._fair_rates(flows), strict=True):
+    def settle(self, now_s: float) -> None:
+        """Update the rates of all flows that share links with one that has begun or ended.
+
+        Where a flow has followed another over the same links, all others go on as they were.
+        """
+        if not self._was_active:
+            return
+        touched, self._was_active = self._was_active, {}
+        changed = [flow for flow, was in touched.items() if was != (flow.done is not None)]
+        for flow, rate in self._fair_rates(changed).items():
             if rate != flow.rate_bytes_s:
                 flow.left_bytes -= (now_s - flow.since_s) * flow.rate_bytes_s
                 flow.since_s, flow.rate_bytes_s = now_s, rate
+                touched[flow] = True
+        for flow in touched:
+            if flow.done:
                 flow.version += 1
-                self._plan_end(flow, flow.version, now_s + max(flow.left_bytes, 0.0) / rate)
+                end_s = now_s + max(flow.left_bytes, 0.0) / flow.rate_bytes_s
+                self._clock.at(end_s, partial(self._end, flow, flow.version))
 
-    def _fair_rates(self, flows: Sequence[_Flow]) -> list[float]:
+    def _end(self, flow: _Flow, version: int, now_s: float) -> None:
+        if flow.version == version and flow.done:
+            done, flow.done = flow.done, None
+            self._over[flow.links].append(flow)
+            self._was_active.setdefault(flow, True)
+            done(now_s)
+
+    def _fair_rates(self, changed: Sequence[_Flow]) -> dict[_Flow, float]:
         """Pipelines come to the same flows again and again, so their rates are kept for a while."""
-        routes = tuple([flow.links for flow in flows])
-        if routes not in self._fair:
+        flows = self._affected(changed)
+        if (together := frozenset(flows)) not in self._fair:
             if len(self._fair) == _MOST_KEPT:
                 self._fair.clear()
-            crossed = {link: self.rates_bytes_s[link] for route in routes for link in route}
-            self._fair[routes] = fair_rates(routes, crossed)
-        return self._fair[routes]
+            crossed = {link: self.rates_bytes_s[link] for flow in flows for link in flow.links}
+            rates = fair_rates([flow.links for flow in flows], crossed)
+            self._fair[together] = dict(zip(flows, rates, strict=True))
+        return self._fair[together]
 
-    def _affected(self, changed: Sequence[int]) -> list[_Flow]:
-        links, flows = list(changed), dict[_Flow, None]()
-        seen = set(changed)
-        for link in links:
+    def _affected(self, changed: Sequence[_Flow]) -> list[_Flow]:
+        """Put these onto their links, or take them off; return all that now share links with them."""
+        links = dict[int, None]()
+        for flow in changed:
+            for link in flow.links:
+                links[link] = None
+                if flow.done:
+                    self._flows[link][flow] = None
+                else:
+                    del self._flows[link][flow]
+        ahead, flows = [*links], dict[_Flow, None]()
+        for link in ahead:
             for flow in self._flows[link]:
                 if flow not in flows:
                     flows[flow] = None
                     for other in flow.links:
-                        if other not in seen:
-                            seen.add(other)
-                            links.append(other)
-        return list(flows)
-
-    def _plan_end(self, flow: _Flow, version: int, time_s: float) -> None:
-        def end(now_s: float) -> None:
-            if flow.version != version:
-                return
-            for link in flow.links:
-                del self._flows[link][flow]
-            flow.version += 1
-            self._share(flow.links)
-            flow.done(now_s)
-
-        self._clock.at(time_s, end)
+                        if other not in links:
+                            links[other] = None
+                            ahead.append(other)
+        return [*flows]
 
 
 def _nothing(_: float) -> None:

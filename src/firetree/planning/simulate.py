@@ -100,7 +100,7 @@ class _Simulation:
         events = [moved(t) for t in range(len(self._arrived)) if not self._missing[moved(t)]]
         for event in sorted(events, key=self._turn):
             self._start(event // 2)
-        self._clock.run()
+        self._clock.run(self._links.settle)
         return Price(self._end_s, self._limit())
 
     def _turn(self, event: int) -> tuple[bool, int]:
