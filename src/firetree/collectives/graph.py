@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from firetree.collectives.schedule import Operation, Program, Schedule
 
@@ -26,8 +27,7 @@ class ScheduleError(ValueError):
         super().__init__(f"{where}: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """The k-th send of a channel and the receive that it meets, by their indices in the programs."""
 
     sender: int
@@ -78,31 +78,35 @@ def build_graph(schedule: Schedule) -> Graph:
     """
     _check_names(schedule)
     transfers = tuple(_match(schedule))
-    transfer_at = {(t.sender, t.send_index): i for i, t in enumerate(transfers)}
-    transfer_at |= {(t.receiver, t.receive_index): i for i, t in enumerate(transfers)}
+    transfer_at = [[0] * len(program) for program in schedule.programs]
+    for number, (sender, send_index, receiver, receive_index, *_) in enumerate(transfers):
+        transfer_at[sender][send_index] = transfer_at[receiver][receive_index] = number
     before_sending, before_landing, before_applying = (
-        [set[int]() for _ in transfers] for _ in range(3)
+        [list[int]() for _ in transfers] for _ in range(3)
     )
-    for rank, program in enumerate(schedule.programs):
+    for program, numbers in zip(schedule.programs, transfer_at, strict=True):
         for earlier, later in bindings(program):
             before, after = program[earlier], program[later]
-            first, second = transfer_at[rank, earlier], transfer_at[rank, later]
             if after.kind == "send":
-                waits = before_sending[second]
+                waits = before_sending
             elif after.kind == "recv_reduce" and not share_channel(before, after):
-                waits = before_applying[second]
+                waits = before_applying
             else:
-                waits = before_landing[second]
-            waits.add(moved(first) if before.kind == "send" else applied(first))
+                waits = before_landing
+            event = moved if before.kind == "send" else applied
+            waits[numbers[later]].append(event(numbers[earlier]))
         for earlier, later in fan_outs(program) if schedule.one_port else ():
-            before_sending[transfer_at[rank, later]].add(moved(transfer_at[rank, earlier]))
+            before_sending[numbers[later]].append(moved(numbers[earlier]))
     sending, landing, applying = map(_freeze, (before_sending, before_landing, before_applying))
     order, level = _sort(schedule, transfers, sending, landing, applying)
     return Graph(transfers, sending, landing, applying, order, level)
 
 
-def _freeze(waits: list[set[int]]) -> Causes:
-    return tuple(tuple(sorted(causes)) for causes in waits)
+def _freeze(waits: list[list[int]]) -> Causes:
+    """Each event once, in ascending order."""
+    return tuple(
+        tuple(causes) if len(causes) < 2 else tuple(sorted(set(causes))) for causes in waits
+    )
 
 
 def _check_names(schedule: Schedule) -> None:
@@ -204,19 +208,22 @@ def _sort(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     followers: list[list[int]] = [[] for _ in range(2 * len(transfers))]
     missing = [0] * len(followers)
-    for i in range(len(transfers)):
-        for event, causes in (
-            (moved(i), {*before_sending[i], *before_landing[i]}),
-            (applied(i), {moved(i), *before_applying[i]}),
-        ):
-            missing[event] = len(causes)
+    for i, (sending, landing, applying) in enumerate(
+        zip(before_sending, before_landing, before_applying, strict=True)
+    ):
+        move, apply = moved(i), applied(i)
+        missing[move], missing[apply] = len(sending) + len(landing), 1 + len(applying)
+        followers[move].append(apply)
+        for event, causes in ((move, sending), (move, landing), (apply, applying)):
             for cause in causes:
                 followers[cause].append(event)
     level = [1 - event % 2 for event in range(len(followers))]
     order = [event for event, count in enumerate(missing) if count == 0]
     for event in order:
+        below = level[event] + 1
         for follower in followers[event]:
-            level[follower] = max(level[follower], level[event] + 1 - follower % 2)
+            if below - follower % 2 > level[follower]:
+                level[follower] = below - follower % 2
             missing[follower] -= 1
             if missing[follower] == 0:
                 order.append(follower)

@@ -12,7 +12,7 @@ forms count steps at most, or give each flow a port of its own, and may lie on e
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -67,34 +67,29 @@ class _Simulation:
         self._beside_s = _beside_s(network)
         self._followers: list[list[int]] = [[] for _ in range(2 * len(graph.transfers))]
         self._next_children: list[list[int]] = [[] for _ in graph.transfers]
-        self._missing = [
-            self._wait(event, causes)
-            for t, causes in enumerate(_causes(graph))
-            for event, causes in ((moved(t), causes), (applied(t), {*graph.before_applying[t]}))
-        ]
+        self._missing: list[int] = []
+        for t, causes in enumerate(_causes(graph)):
+            self._missing += self._wait(moved(t), causes), len(graph.before_applying[t])
+            for cause in graph.before_applying[t]:
+                self._followers[cause].append(applied(t))
         for events in (*self._followers, *self._next_children):
-            events.sort(key=self._turn)
+            if len(events) > 1:
+                events.sort(key=self._turn)
         self._arrived = [False] * len(graph.transfers)
         self._ready = [deque[int]() for _ in range(network.size)]
         self._taking_in = [False] * network.size
         self._end_s = 0.0
 
-    def _wait(self, event: int, causes: set[int]) -> int:
+    def _wait(self, event: int, causes: Collection[int]) -> int:
+        later = self._graph.transfers[event // 2]
         for cause in causes:
-            if self._goes_to_another(event, cause):
-                self._next_children[cause // 2].append(event)
+            earlier = self._graph.transfers[cause // 2]
+            waits_for_sending = cause == moved(cause // 2) and later.sender == earlier.sender
+            if waits_for_sending and later.receiver != earlier.receiver:
+                self._next_children[cause // 2].append(event)  # another child gets the same chunk
             else:
                 self._followers[cause].append(event)
         return len(causes)
-
-    def _goes_to_another(self, event: int, cause: int) -> bool:
-        """Whether a transfer waits for its sender to have sent another rank the same chunk."""
-        later, earlier = self._graph.transfers[event // 2], self._graph.transfers[cause // 2]
-        return (
-            (event, cause) == (moved(event // 2), moved(cause // 2))
-            and later.sender == earlier.sender
-            and later.receiver != earlier.receiver
-        )
 
     def run(self) -> Price:
         events = [moved(t) for t in range(len(self._arrived)) if not self._missing[moved(t)]]
@@ -198,14 +193,14 @@ class _Simulation:
         return self._links.carried_bytes[link] / self._links.rates_bytes_s[link]
 
 
-def _causes(graph: Graph) -> Iterator[set[int]]:
+def _causes(graph: Graph) -> Iterator[list[int]]:
     """What each transfer waits for before it starts; the order of a channel follows from its sender."""
     before: dict[tuple[int, int], int] = {}
     for t, transfer in enumerate(graph.transfers):
         channel = transfer.sender, transfer.receiver
-        landing = {cause for cause in graph.before_landing[t] if cause // 2 != before.get(channel)}
+        landing = [cause for cause in graph.before_landing[t] if cause // 2 != before.get(channel)]
         before[channel] = t
-        yield landing.union(graph.before_sending[t])
+        yield [*landing, *graph.before_sending[t]]
 
 
 def _machines(network: Network) -> tuple[list[int], list[float]]:
