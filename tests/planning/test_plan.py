@@ -31,7 +31,7 @@ from firetree.planning.step import Bucket, bucketed, step
 def short_searches() -> Iterator[None]:
     """Forests need not be good here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("firetree.planning.plan._FOREST_TRANSFERS", 1_000)
+        patch.setattr("firetree.planning.plan._FOREST_ANCHORS", {1 << 16: 1_000, 1 << 24: 1_000})
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,7 @@ def forecast(workload: Workload, network: Network, progress: Progress = log) -> 
     best = fastest(subsets)
     used = best if len(best.hosts) > 1 else subsets[-1]
     made = make_plan(model, profile, used.prices)
+    subsets = [replace(it, plan=made) if it is used else it for it in subsets]
     progress("predicting other batches, models, compressions and links")
     changes = changes_for(profile, network, subsets)
     advice = advise(profile, network, subsets, changes, workload.layers)

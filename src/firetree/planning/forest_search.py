@@ -27,6 +27,9 @@ from firetree.planning.tree_search import grown_trees
 TRANSFERS = 20_000
 """Simulated transfers in one search, which take a second."""
 
+IN_VAIN = 1 / 4
+"""Local search stops after this part of the transfers has brought nothing better."""
+
 FRUITLESS = 100
 """A search stops after this many changes in a row that lead to forests tried before."""
 
@@ -64,7 +67,7 @@ def find_forest(
         for start in sorted(_starts(network, size_bytes), key=search.one_period_s):
             search.consider(start)
     changes = random.Random(seed)
-    while search.goes_on:
+    while search.goes_on and not search.is_in_vain:
         search.consider(_mutate(search.forest, network, size_bytes, changes))
     return search.best
 
@@ -74,10 +77,11 @@ class _Search:
 
     def __init__(self, network: Network, size_bytes: float, transfers: int):
         self._network, self._size_bytes, self._left = network, size_bytes, transfers
+        self._most_in_vain = IN_VAIN * transfers
         self._routes = Routes(network)
         self._good_s = GOOD * optimum_s(network, size_bytes)
         self._tried: set[Forest | Tree] = set()
-        self._fruitless = 0
+        self._fruitless = self._vain = 0
         self._best_s = self._forest_s = math.inf
         self.forest = _plain(network)
         self.best: Forest | Tree = self.forest
@@ -87,12 +91,18 @@ class _Search:
         """Whether transfers are left, new forests are still found, and a better one may be worth it."""
         return self._left > 0 and self._fruitless < FRUITLESS and self._best_s > self._good_s
 
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether too many transfers have brought nothing better."""
+        return self._vain > self._most_in_vain
+
     def one_period_s(self, forest: Forest) -> float:
         """What the busiest link takes if the chunks are one period."""
         return self._busiest_s(replace(forest, chunks=forest.period))
 
     def _busiest_s(self, found: Forest | Tree) -> float:
-        return self._size_bytes * self._routes.busiest_s_byte(found.hops(), found.chunks)
+        ends = ((hop.sender, hop.receiver) for hop in found.hops())
+        return self._size_bytes * max(self._routes.carried_s_byte(ends, found.chunks))
 
     def consider(self, found: Forest | Tree) -> bool:
         """Keep it if it is new, within the transfers left, and faster by WORTHWHILE; returns whether it is."""
@@ -109,7 +119,9 @@ class _Search:
         if isinstance(found, Forest) and time_s < self._forest_s:
             self.forest, self._forest_s = found, time_s
         is_better = time_s < WORTHWHILE * self._best_s
+        self._vain += transfers
         if is_better:
+            self._vain = 0
             self.best, self._best_s = found, time_s
         return is_better
 

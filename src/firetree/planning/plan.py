@@ -7,7 +7,7 @@ Every candidate is priced for every bucket size; a `Plan` is the best of them as
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from firetree.errors import UserError, nearest
 from firetree.models.profile import Profile
 from firetree.network.network import MOST_HOSTS, Network
 from firetree.network.units import format_bytes, format_duration
-from firetree.planning.bound import lower_bound_s
+from firetree.planning.bound import optimum_s
 from firetree.planning.candidates import (
     FOREST,
     GLOO,
@@ -57,8 +57,8 @@ _COMPUTATION_SHARE = 0.05
 
 _ANCHORS = tuple(1 << 2 * k for k in range(6, 13))
 
-_FOREST_TRANSFERS = 15_000
-_FOREST_ANCHORS = (1 << 16, 1 << 20, 1 << 24, 1 << 28)
+_FOREST_ANCHORS = {1 << 16: 2_000, 1 << 20: 8_000, 1 << 24: 15_000, 1 << 28: 15_000}
+"""The sizes that forests are searched for, and the transfers of a search: small buckets matter little."""
 
 _MOST_TRANSFERS = 1 << 24
 """Of all choices in a plan's file: four rings over 1,024 hosts in two segments a share, as Gloo has them."""
@@ -197,8 +197,8 @@ class Prices:
     def __init__(self, network: Network):
         self.network = network
         self._priced: dict[tuple[str, int], float] = {}
+        self._least: dict[tuple[str, int], float] = {}
         self._forests: dict[int, Choice] = {}
-        self._least_s_byte = lower_bound_s(network, 1)
         self.names = list(candidate_names(network))
         if is_uneven(network) and network.size > 2:
             self.names.append(FOREST)
@@ -209,15 +209,13 @@ class Prices:
             return known(name, self.network, size_bytes)
         anchor = min(_FOREST_ANCHORS, key=lambda a: max(a, size_bytes) / min(a, size_bytes))
         if anchor not in self._forests:
-            self._forests[anchor] = forest(self.network, anchor, transfers=_FOREST_TRANSFERS)
+            transfers = _FOREST_ANCHORS[anchor]
+            self._forests[anchor] = forest(self.network, anchor, transfers=transfers)
         return self._forests[anchor]
 
     def seconds(self, name: str, size_bytes: int) -> float:
         """The time of one all-reduce of that size."""
-        segments = [*pairwise(_ANCHORS)]
-        below, above = next((s for s in segments if size_bytes <= s[1]), segments[-1])
-        part = max(0.0, (size_bytes - below) / (above - below))
-        return (1 - part) * self._at(name, below) + part * self._at(name, above)
+        return _between_anchors(partial(self._at, name), size_bytes)
 
     def _at(self, name: str, size_bytes: int) -> float:
         if (name, size_bytes) not in self._priced:
@@ -226,19 +224,47 @@ class Prices:
         return self._priced[name, size_bytes]
 
     def best(self, size_bytes: int) -> str:
-        """The name of the candidate to take for a size."""
-        if self._is_unbeaten(GLOO, size_bytes):
-            return GLOO
-        return best_of({name: self.seconds(name, size_bytes) for name in self.names})
+        """The name of the candidate to take for a size.
 
-    def _is_unbeaten(self, name: str, size_bytes: int) -> bool:
-        """Whether no other candidate can be faster than this one by enough; none of them is priced for that."""
-        most_s = WORTH_A_CHANGE * self._least_s_byte * size_bytes
-        return name in self.names and self.seconds(name, size_bytes) <= most_s
+        Only those are simulated that may be clearly faster, by what their busiest link takes. The forest
+        comes last: it has to be searched for.
+        """
+        seconds: dict[str, float] = {}
+
+        def turn(name: str) -> tuple[bool, bool, float]:
+            return name == FOREST, name != GLOO, self._worth_s(name, size_bytes)
+
+        for name in sorted(self.names, key=turn):
+            if not seconds or self._worth_s(name, size_bytes) < min(seconds.values()):
+                seconds[name] = self.seconds(name, size_bytes)
+        return best_of(seconds)
+
+    def _worth_s(self, name: str, size_bytes: int) -> float:
+        """It is worth it where others take longer than this."""
+        return _between_anchors(partial(self._worth_at, name), size_bytes)
+
+    def _worth_at(self, name: str, size_bytes: int) -> float:
+        if (name, size_bytes) in self._priced:
+            return self._priced[name, size_bytes]
+        if (name, size_bytes) not in self._least:
+            if name == FOREST:
+                least_s = optimum_s(self.network, size_bytes)
+            else:
+                least_s = max(self.choice(name, size_bytes).carried_s(self.network, size_bytes))
+            self._least[name, size_bytes] = least_s
+        return WORTH_A_CHANGE * self._least[name, size_bytes]
 
     def best_seconds(self, size_bytes: int) -> float:
         """The time of that candidate."""
         return self.seconds(self.best(size_bytes), size_bytes)
+
+
+def _between_anchors(at: Callable[[int], float], size_bytes: int) -> float:
+    """On a straight line through what it is at two anchors."""
+    segments = [*pairwise(_ANCHORS)]
+    below, above = next((s for s in segments if size_bytes <= s[1]), segments[-1])
+    part = max(0.0, (size_bytes - below) / (above - below))
+    return (1 - part) * at(below) + part * at(above)
 
 
 def restricted(prices: Prices, name: str) -> Prices:
@@ -270,6 +296,7 @@ def make_plan(
         return Plan(
             model, 1, profile.size_bytes, BUCKETS_BYTES[-2], (), compute_s, compute_s, "", ()
         )
+    candidates = _candidates(profile, prices) if compare else ()
     bucket_bytes = min(
         buckets_bytes, key=lambda size: step(profile, size, prices.best_seconds).step_s
     )
@@ -285,7 +312,7 @@ def make_plan(
         profile.compute_s,
         best.step_s,
         _limit(best, prices.network, choices[-1]),
-        _candidates(profile, prices) if compare else (),
+        candidates,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from firetree.collectives.reduction import Hop
 from firetree.network.network import Network, rack_of
 
 
@@ -44,15 +43,14 @@ class Routes:
             self._known[ends] = tuple(self._crossed(*ends))
         return self._known[ends]
 
-    def busiest_s_byte(self, hops: Iterable[Hop], chunks: int) -> float:
-        """Seconds a byte for which the busiest link carries these hops of a buffer in `chunks`."""
-        crossed = Counter((hop.sender, hop.receiver) for hop in hops)
+    def carried_s_byte(self, ends: Iterable[tuple[int, int]], chunks: int) -> list[float]:
+        """Seconds a byte for which each link carries a buffer in `chunks`, one for each pair of `ends`."""
         passages = [0.0] * len(self.names)
-        for ends, times in crossed.items():
-            for link in self.between(*ends):
+        for (sender, receiver), times in Counter(ends).items():
+            for link in self.between(sender, receiver):
                 passages[link] += times / chunks
         rates = self.rates_bytes_s
-        return max(times / rate for times, rate in zip(passages, rates, strict=True))
+        return [times / rate for times, rate in zip(passages, rates, strict=True)]
 
     def _crossed(self, sender: int, receiver: int) -> Iterator[int]:
         from_rack, to_rack = self._rack_of[sender], self._rack_of[receiver]

@@ -11,8 +11,10 @@ forms count steps at most, or give each flow a port of its own, and may lie on e
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -48,7 +50,20 @@ def price(schedule: Schedule, network: Network, size_bytes: float) -> Price:
     """
     if schedule.world_size != network.size:
         raise ValueError(f"a schedule for {schedule.world_size} ranks on {network.size} hosts")
-    return _Simulation(build_graph(schedule), network, size_bytes / schedule.chunks).run()
+    with _no_garbage_collection():
+        return _Simulation(build_graph(schedule), network, size_bytes / schedule.chunks).run()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A simulation makes many objects and leaves none behind; to look for garbage takes a fifth of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Simulation:
@@ -167,20 +182,16 @@ class _Simulation:
         self._happen(applied(t))
 
     def _limit(self) -> str:
-        """The link or CPU in use for the largest part of the time, if that is large."""
-        if not self._end_s:
-            return "nothing"
-        name, busy_s = max(self._busy_s(), key=itemgetter(1))
-        if busy_s < BUSY_SHARE * self._end_s:
-            return "latency"
-        if min(map(self._carried_s, self._routes.ports)) >= _AS_BUSY * busy_s:
-            return ALL_PORTS
-        return name
+        carried_s = [
+            size_bytes / rate
+            for size_bytes, rate in zip(
+                self._links.carried_bytes, self._links.rates_bytes_s, strict=True
+            )
+        ]
+        return limit(self._routes, carried_s, self._end_s, self._worked_s())
 
-    def _busy_s(self) -> Iterator[tuple[str, float]]:
-        """How long each link and CPU is in use; two may have the same name."""
-        for link, name in enumerate(self._routes.names):
-            yield name, self._carried_s(link)
+    def _worked_s(self) -> Iterator[tuple[str, float]]:
+        """How long each CPU is in use; a host's and its machine's may have the same name."""
         size, worked = self._network.size, self._processors.worked_s
         hosts, beside = worked[:size], worked[size:]
         for host, worked_s in enumerate(hosts):
@@ -189,8 +200,22 @@ class _Simulation:
             worked_s = sum(hosts[host] + beside[host] for host in machine.hosts)
             yield "the shared CPU", worked_s / machine.cores
 
-    def _carried_s(self, link: int) -> float:
-        return self._links.carried_bytes[link] / self._links.rates_bytes_s[link]
+
+def limit(
+    routes: Routes,
+    carried_s: Sequence[float],
+    end_s: float,
+    worked_s: Iterable[tuple[str, float]] = (),
+) -> str:
+    """The link or CPU in use for the largest part of the time, if that is large."""
+    if not end_s:
+        return "nothing"
+    name, busy_s = max((*zip(routes.names, carried_s, strict=True), *worked_s), key=itemgetter(1))
+    if busy_s < BUSY_SHARE * end_s:
+        return "latency"
+    if min(carried_s[port] for port in routes.ports) >= _AS_BUSY * busy_s:
+        return ALL_PORTS
+    return name
 
 
 def _causes(graph: Graph) -> Iterator[list[int]]:
