@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from firetree.runs import Run, train
     from firetree.sweeps import sweep
     from firetree.sync import attach
+    from firetree.sync.shared_batches import shares
     from firetree.trace import Trace
     from firetree.training import Recipe
 
@@ -58,6 +59,7 @@ __all__ = [
     "probe",
     "report",
     "scan",
+    "shares",
     "sweep",
     "train",
 ]
@@ -86,6 +88,7 @@ _HOMES = {
     "predict": "prediction",
     "scan": "deep_compression.scan",
     "report": "reporting",
+    "shares": "sync.shared_batches",
     "sweep": "sweeps",
     "train": "runs",
 }

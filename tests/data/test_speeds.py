@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from firetree.training.balancer import better_shares, relative_speeds
+from firetree.data.speeds import better_shares, relative_speeds
 
 
 def noisy(

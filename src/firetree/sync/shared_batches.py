@@ -1,0 +1,242 @@
+"""`shares`: batches of a script's own training, shared among unequal machines by their measured speed."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Sampler
+
+from firetree.data.order import batch_indices, epoch_order
+from firetree.data.shares import Shares, apportion, share
+from firetree.data.speeds import LOOK_STEPS, MOST_STEPS, better_shares
+from firetree.errors import UserError
+from firetree.models.batch_norm import normalises_batches
+from firetree.peers import BACKEND, StoreExchange, agree, broadcast_json, gather_json
+from firetree.sync.clocks import Clock, GpuClock, HostClock
+from firetree.torch_private import group_store, group_timeout_s, named_group
+
+Batch = TypeVar("Batch")
+
+_WHERE = "firetree.shares"
+_VERSION = 1
+
+
+class SharedBatches(Sampler[list[int]]):
+    """Batches of sample numbers, of which each rank has a share; `shares` makes it.
+
+    An epoch has every sample once, but for those that fill no batch, in an order by seed and epoch. Batch k
+    is the same samples whatever the ranks' shares of it.
+
+    Attributes:
+        epoch: the one under way, from 0 on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        group: dist.ProcessGroup | None,
+    ):
+        self.epoch = 0
+        self._samples, self._batch_size, self._seed = samples, batch_size, seed
+        self._group = group
+        self._rank, self._world_size = (group.rank(), group.size()) if group else (0, 1)
+        self._done = self._drawn = 0
+        """Batches of the epoch that were trained on, and batches of all epochs that were drawn."""
+        self._changes = [(0, apportion(batch_size, [1.0] * self._world_size))]
+        """Shares, and the first batch of all epochs that is cut so."""
+        on_gpu = any(it.is_cuda for it in model.parameters())
+        self._clock: Clock = GpuClock() if on_gpu else HostClock()
+        self._ready: Any = None
+        self._marks = deque[tuple[Any, Any, int]](maxlen=MOST_STEPS)
+        """When a batch was asked for, when this rank's gradients were ready, and its samples."""
+        self._balances = self._world_size > 1 and not normalises_batches(model)
+        if self._balances:
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+        elif self._world_size > 1:
+            self._say(
+                "shares stay equal: batch normalisation is over each rank's own samples, of which a small share "
+                "would have other statistics"
+            )
+
+    @property
+    def shares(self) -> Shares:
+        """Each rank's samples of a batch, from the next batch that is drawn on."""
+        return self._changes[-1][1]
+
+    def __len__(self) -> int:
+        """The batches of an epoch."""
+        return self._samples // self._batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This rank's sample numbers of each batch that is left of the epoch, for a DataLoader."""
+        order_N = epoch_order(self._samples, self._seed, self.epoch)
+        first = self.epoch * len(self)
+        for batch in range(self._done, len(self)):
+            self._drawn = first + batch + 1
+            indices_B = batch_indices(order_N, self._batch_size, batch)
+            yield share(indices_B, self._rank, self._shares_of(first + batch)).tolist()
+
+    def over(self, loader: Iterable[Batch]) -> Iterator[tuple[float, Batch]]:
+        """What is left of the epoch, batch by batch, each with the weight of this rank's mean loss.
+
+        DDP takes the mean over the ranks. With `(weight * loss).backward()` that is the mean over the
+        batch's samples, whoever has them; with equal shares weights are 1. All ranks train on a batch
+        before the next one is asked for; now and then ranks compare their speeds in between.
+
+        Args:
+            loader: a DataLoader whose `batch_sampler` this is.
+
+        Raises:
+            UserError: it is not.
+        """
+        if getattr(loader, "batch_sampler", None) is not self:
+            raise UserError(f"{_WHERE}: expected DataLoader(dataset, batch_sampler=shares)")
+        batches = iter(loader)
+        while self._done < len(self):
+            start = self._clock.mark()
+            batch = next(batches)
+            samples = self._shares_of(self._number)[self._rank]
+            self._ready = None
+            self._done += 1
+            yield self._world_size * samples / self._batch_size, batch
+            if self._ready is not None:
+                self._marks.append((start, self._ready, samples))
+            if self._balances and self._number % LOOK_STEPS == 0:
+                self._look()
+        self.epoch, self._done = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is, for a checkpoint; it is the same on all ranks."""
+        return {
+            "version": _VERSION,
+            "epoch": self.epoch,
+            "batch": self._done,
+            "shares": list(self.shares),
+            "order": self._order(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken, also with another number of ranks, whose shares are equal first.
+
+        Raises:
+            UserError: of other samples, batches or seeds, or of another version.
+        """
+        if state.get("version") != _VERSION:
+            raise UserError(
+                f"{_WHERE}: a state of version {state.get('version')!r}; expected {_VERSION}"
+            )
+        if state["order"] != self._order():
+            raise UserError(
+                f"{_WHERE}: a state of {state['order']}, but these are {self._order()}; expected the same"
+            )
+        self.epoch, self._done = state["epoch"], state["batch"]
+        if len(state["shares"]) == self._world_size:
+            self._changes = [(0, tuple(state["shares"]))]
+
+    def _order(self) -> dict[str, int]:
+        """What samples' order depends on."""
+        return {"samples": self._samples, "batch_size": self._batch_size, "seed": self._seed}
+
+    @property
+    def _number(self) -> int:
+        """Batches that were trained on in all epochs."""
+        return self.epoch * len(self) + self._done
+
+    def _shares_of(self, number: int) -> Shares:
+        return next(shares for first, shares in reversed(self._changes) if first <= number)
+
+    def _note_gradient(self, _: Tensor) -> None:
+        self._ready = self._clock.mark()
+
+    def _look(self) -> None:
+        """Share later batches by speed; a loader's workers may have drawn some ahead."""
+        starts_s = self._clock.seconds([start for start, *_ in self._marks])
+        ends_s = self._clock.seconds([ready for _, ready, _ in self._marks])
+        each = zip(starts_s, ends_s, self._marks, strict=True)
+        sample_s = [(end_s - start_s) / samples for start_s, end_s, (*_, samples) in each]
+        told = gather_json([self._drawn, sample_s], self._group)
+        steps = min(len(of_rank) for _, of_rank in told)
+        # Other hosts' arithmetic may differ in the last digit: the first rank decides.
+        found = broadcast_json(
+            better_shares(self.shares, [of_rank[-steps:] for _, of_rank in told])
+            if steps >= LOOK_STEPS
+            else None,
+            self._group,
+        )
+        if found is None:
+            return
+        shares, saved = found
+        self._changes.append((max(drawn for drawn, _ in told), tuple(shares)))
+        self._marks.clear()
+        self._say(
+            f"batch {self._number}: shares of the batch {', '.join(map(str, shares))}, by speed: the slowest "
+            f"should take {saved:.0%} less time"
+        )
+
+    def _say(self, text: str) -> None:
+        if self._rank == 0:
+            logging.getLogger("firetree").warning("%s: %s", _WHERE, text)
+
+
+def shares(model: nn.Module, dataset: Sized, *, batch_size: int, seed: int = 0) -> SharedBatches:
+    """Share each batch among unequal machines by their measured speed, in a training script of your own.
+
+    Call it on every rank, for the model that DDP wraps. Give it to a DataLoader as its `batch_sampler`,
+    and train on what `over` gives. Ranks begin with equal shares, compare every five batches how long a
+    sample took them, and share later ones anew where that saves the slowest 5 % of its time. Gradients are
+    those of one process with the whole batch, but for rounding. Where batch normalisation would see a
+    small share's own statistics, shares stay equal, and that is said.
+
+    Args:
+        model: in DDP, attached or not; a network without DDP is a job of one rank.
+        dataset: what the DataLoader reads; only its length is asked for.
+        batch_size: samples of a batch over all ranks together.
+        seed: of the order of samples.
+
+    Raises:
+        UserError: fewer samples than a batch has or fewer of these than ranks, or ranks differ.
+        CollectiveError: a rank does not come.
+
+    Example:
+        >>> dataset = torch.utils.data.TensorDataset(torch.randn(256, 8), torch.randn(256, 2))
+        >>> model = torch.nn.Linear(8, 2)  # in DDP
+        >>> shares = firetree.shares(model, dataset, batch_size=64)
+        >>> loader = torch.utils.data.DataLoader(dataset, batch_sampler=shares)
+        >>> for weight, (x, y) in shares.over(loader):
+        ...     (weight * torch.nn.functional.mse_loss(model(x), y)).backward()
+    """
+    group = _connected(model) if isinstance(model, DistributedDataParallel) else None
+    samples, ranks = len(dataset), group.size() if group else 1
+    if group:
+        told = {"samples": samples, "batch_size": batch_size, "seed": seed}
+        agree(told, f"call {_WHERE} with the same arguments on every rank", group)
+    if not ranks <= batch_size <= samples:
+        raise UserError(
+            f"{_WHERE}: batch_size is {batch_size}; expected {ranks} or more, one sample a rank, and no "
+            f"more than the data set's {samples}"
+        )
+    return SharedBatches(model, samples, batch_size, seed, group)
+
+
+def _connected(model: DistributedDataParallel) -> dist.ProcessGroup:
+    """A group of our own of the model's ranks."""
+    group = model.process_group
+    timeout_s = group_timeout_s(group, torch.device(model.device))
+    ranks = dist.get_process_group_ranks(group)
+    exchange = StoreExchange(group_store(group), ranks, group.rank(), _WHERE, timeout_s)
+    exchange.gather(None)  # tells who has not come
+    return named_group(
+        f"{_WHERE} {exchange.number} beside {group.group_name}", BACKEND, timeout_s, group
+    )
