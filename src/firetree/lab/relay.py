@@ -29,8 +29,9 @@ from firetree.network import Network, from_json, rack_of
 QUEUE_S = 0.2
 """The longest that a frame may wait at a link; what would wait longer is dropped."""
 
-_FIRST_BYTES = 200
-"""Packets up to this size, which are acknowledgements, pass a link first."""
+_ACKNOWLEDGEMENT_BYTES = 66
+"""A TCP acknowledgement without data, which passes a link first. Other small packets keep their turn: TCP
+takes those that overtake data of their own connection for a loss of it."""
 
 _BATCH = 16
 """Frames taken from one host before the next one's turn."""
@@ -57,7 +58,7 @@ class _Link:
             return None
         taken_s = size_bytes * self.byte_s
         self._free_s = start_s + taken_s
-        return now_s + taken_s if size_bytes <= _FIRST_BYTES else self._free_s
+        return now_s + taken_s if size_bytes == _ACKNOWLEDGEMENT_BYTES else self._free_s
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class _Route:
 
     def arrives_s(self, left_s: float, size_bytes: int) -> float:
         """When a frame that has passed the last link is there: in order, whatever the jitter."""
-        is_first = size_bytes <= _FIRST_BYTES
+        is_first = size_bytes == _ACKNOWLEDGEMENT_BYTES
         due_s = left_s + self.latency_s + next(self.jitters_s)
         self.latest_s[is_first] = max(self.latest_s[is_first], due_s)
         return self.latest_s[is_first]
