@@ -34,6 +34,16 @@ from firetree.training import load_recipe, recipe_toml
                 "sync.compression": "fp16",
             },
         ),
+        (
+            "ring+local:64+fragments:4+e3m0",
+            None,
+            {
+                "sync.algorithm": "ring",
+                "sync.local_steps": 64,
+                "sync.fragments": 4,
+                "sync.compression": "e3m0",
+            },
+        ),
     ],
 )
 def test_a_way_is_a_plan_and_fields(way: str, plan: str | None, fields: dict[str, object]) -> None:

@@ -28,7 +28,8 @@ DILOCO = SyncRecipe(local_steps=4, outer_lr=0.7, outer_momentum=0.9)
 SPARSELOCO = SyncRecipe(compression="sparseloco:0.03:0.9", local_steps=4, outer_lr=0.7)
 AHEAD = SyncRecipe(compression="sparseloco:0.03:0.9", step_ahead=True)
 DEMO, COMPONENTS, DECAY = "demo:5:0.9", 5, 0.9
-COUNTED = ("topk:0.01", "sparseloco:0.02", "demo:32")
+COUNTED = {"topk:0.01": 40, "sparseloco:0.02": 40, "demo:32": 40, "int8": 3.9, "e3m0": 5.2}
+"""How many times fewer bytes each sends from three ranks, at least."""
 UNDECAYED = ("sparseloco:0.5:1", "demo:1:1")
 
 
@@ -264,7 +265,7 @@ def test_plan_counts_the_bytes_that_ranks_send(on_ranks: dict[str, list[Any]]) -
     for compression, *sent in zip(COUNTED, *on_ranks["bytes"], strict=True):
         planned = parse_compression(compression).compressed(whole, RANKS)
         assert sent == pytest.approx([all_reduce * planned.size_bytes] * RANKS, rel=0.05)
-        assert planned.size_bytes < whole.size_bytes / 40
+        assert planned.size_bytes < whole.size_bytes / COUNTED[compression]
 
 
 @given(st.integers(1, 20_000), st.sampled_from([0.001, 0.02, 1.0]))

@@ -45,6 +45,10 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
         (SyncRecipe(compression="topk:0.01"), "the loss is nan at step 7, first in layer "),
         (SyncRecipe(compression="powersgd:2"), "the loss is nan at step 7, first in layer "),
         (SyncRecipe(local_steps=3), "a loss or gradient is not finite in the 3 local steps before"),
+        (
+            SyncRecipe(local_steps=6, fragments=3, overlap_steps=1),
+            "a loss or gradient is not finite in the 6 local steps before",
+        ),
         pytest.param(
             SyncRecipe(compression="demo"), "the loss is nan at step 7, ", marks=pytest.mark.slow
         ),
@@ -54,7 +58,7 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["exact", "int8", "topk", "powersgd", "local steps", "DeMo", "SparseLoCo"],
+    ids=["exact", "int8", "topk", "powersgd", "local steps", "fragments", "DeMo", "SparseLoCo"],
 )
 def test_all_ranks_say_the_same_keep_their_weights_and_can_go_on(
     sync: SyncRecipe, said: str

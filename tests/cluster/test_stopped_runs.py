@@ -25,6 +25,7 @@ from firetree.training.worker import build_worker, load_task
 
 NORMED = ("--model.batch-norm", True, "--optim.ema", 0.9)
 LOCAL = ("--sync.local-steps", 4, "--optim.ema", 0.9)
+STREAMED = ("--sync.local-steps", 8, "--sync.fragments", 2, "--sync.overlap-steps", 2)
 DILOCO = ("--sync.outer-lr", 0.7, "--sync.outer-momentum", 0.9)
 
 
@@ -63,6 +64,8 @@ def slow(*values: object) -> object:
         slow(2, (*NORMED, "--sync.compression", "topk:0.1")),
         slow(3, (*LOCAL, *DILOCO)),
         slow(2, (*LOCAL, *NORMED, "--optim.accumulate", 2)),
+        slow(3, (*STREAMED, *DILOCO, "--sync.compression", "int8")),
+        (2, (*STREAMED, *DILOCO, "--sync.compression", "e3m0")),
         (2, (*LOCAL, "--optim.optimizer", "adam", "--sync.compression", "int8")),
     ],
     ids=lambda it: " ".join(map(str, it)).replace("--", "") if isinstance(it, tuple) else None,

@@ -19,6 +19,7 @@ STEP = Profile(1.0, 2.0, GRADIENTS)
         ("fp16", [18432, 128]),
         ("bf16", [18432, 128]),
         ("int8", [9216 + 36, 64]),
+        ("e3m0", [2 * (4608 + 36), 64]),  # gathered from 4 ranks
         ("topk:0.01", [935, 6]),  # 1 % of the numbers and where they are, gathered from 4 ranks
         ("powersgd:4", [4 * 4 * (64 + 144), 256]),
         ("powersgd:32", [36864, 256]),  # the factors would be as large as the matrix
@@ -45,3 +46,16 @@ def test_local_steps_share_the_time_of_one_sum_of_all_parameters() -> None:
     step = local_step(STEP, 16, all_reduce_s)
     assert (step.step_s, step.exposed_s) == (3.5, 0.5)
     assert asked == [STEP.size_bytes]
+
+
+def test_fragments_share_it_and_hide_behind_steps() -> None:
+    asked = []
+
+    def all_reduce_s(size_bytes: int) -> float:
+        asked.append(size_bytes)
+        return 8.0
+
+    step = local_step(STEP, 16, all_reduce_s, fragments=4, overlap_steps=2)
+    assert (step.step_s, step.exposed_s) == (3.5, 0.5)
+    assert asked == [STEP.size_bytes / 4]
+    assert local_step(STEP, 16, all_reduce_s, fragments=4, overlap_steps=3).exposed_s == 0.0

@@ -160,6 +160,37 @@ def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer(
 
 
 @pytest.mark.parametrize(
+    ("sync", "message"),
+    [
+        (
+            SyncRecipe(fragments=4),
+            "sync.fragments = 4 and sync.local_steps = 1; expected a local step for each fragment",
+        ),
+        (
+            SyncRecipe(local_steps=16, fragments=4, overlap_steps=4),
+            "sync.overlap_steps = 4; expected at most 3, as the next of 4 fragments in 16 local steps "
+            "follows then",
+        ),
+        (
+            SyncRecipe(local_steps=16, overlap_steps=4, step_ahead=True),
+            "sync.step_ahead and sync.overlap_steps; expected one of them",
+        ),
+        (
+            SyncRecipe(local_steps=16, fragments=4),
+            "optim.ema = 0.9 and sync.fragments; expected one of them, as workers seldom have the same "
+            "weights",
+        ),
+    ],
+)
+def test_fragments_that_cannot_be_averaged_one_by_one_are_refused(
+    sync: SyncRecipe, message: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_recipe(Recipe(sync=sync, optim=OptimRecipe(ema=0.9)))
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
     ("recipe", "other"),
     [
         (Recipe(sync=SyncRecipe(shares="speed", local_steps=4)), "sync.local_steps"),

@@ -33,6 +33,12 @@ PLAN = "plan"
 
 WAYS = ("gloo", "parameter_server", "plan", "plan+int8", "gloo+local:16")
 
+_COUNTED = {
+    "local": "sync.local_steps",
+    "diloco": "sync.local_steps",
+    "fragments": "sync.fragments",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRun:
@@ -67,10 +73,11 @@ def way_fields(way: str) -> tuple[str | None, dict[str, Any]]:
         fields["sync.algorithm"] = first
     for part in more:
         name, _, number = part.partition(":")
-        if name in ("local", "diloco"):
+        if name in _COUNTED:
             if not number.isdecimal() or int(number) < 1:
-                raise UserError(f"way '{way}'; expected a number of steps, as in {name}:16")
-            fields["sync.local_steps"] = int(number)
+                what = "fragments" if name == "fragments" else "steps"
+                raise UserError(f"way '{way}'; expected a number of {what}, as in {name}:16")
+            fields[_COUNTED[name]] = int(number)
             if name == "diloco":
                 fields |= {"sync.outer_lr": 0.7, "sync.outer_momentum": 0.9}
         else:
@@ -102,8 +109,8 @@ def time_to_accuracy(
     Args:
         recipes: names or files.
         target: the top-1 accuracy (0 to 1) that ends a run; without it a run ends after its epochs.
-        ways: each an algorithm or `plan`, with optional suffixes: `+COMPRESSION`, `+local:STEPS` or
-            `+diloco:STEPS`, as in `plan+int8`. The first is the baseline.
+        ways: each an algorithm or `plan`, with optional suffixes: `+COMPRESSION`, `+local:STEPS`,
+            `+diloco:STEPS` or `+fragments:COUNT`, as in `plan+int8`. The first is the baseline.
         network: one line, or the path of a network's JSON.
         seeds: runs of each recipe and way, with seeds from 0.
         runs: the folder for the runs.

@@ -54,6 +54,9 @@ Fashion-MNIST with four workers; a batch of 256 in place of 64, at the same rate
 _COMPRESSIONS = ("fp16", "bf16", "int8", "powersgd:2", "topk:0.01", "demo:32")
 _LOCAL_STEPS = 16
 _BETWEEN_LOCAL_STEPS = "sparseloco:0.02"
+_STREAMED = 64, 4, 4
+"""Local steps, fragments, and steps that hide one."""
+_IN_FRAGMENTS = "e3m0"
 _LARGER = 4
 
 _MOST_TIMES_FEWER = 1 << 12
@@ -177,11 +180,22 @@ def _of_options(profile: Profile) -> Iterator[_Idea]:
     for text in _COMPRESSIONS:
         yield idea(f"sync.compression = {text}", text, partial(_compressed, profile, text))
     alone, few = f"sync.local_steps = {_LOCAL_STEPS}", _BETWEEN_LOCAL_STEPS
-    yield idea(alone, f"local:{_LOCAL_STEPS}", partial(_with_local_steps, profile, "none"))
+    yield idea(
+        alone,
+        f"local:{_LOCAL_STEPS}",
+        partial(_with_local_steps, profile, "none", _LOCAL_STEPS, 1, 0),
+    )
     yield idea(
         f"{alone}, sync.compression = {few}",
         f"local:{_LOCAL_STEPS}+{few}",
-        partial(_with_local_steps, profile, few),
+        partial(_with_local_steps, profile, few, _LOCAL_STEPS, 1, 0),
+    )
+    steps, fragments, overlap = _STREAMED
+    streamed = f"sync.local_steps = {steps}, sync.fragments = {fragments}"
+    yield idea(
+        f"{streamed}, sync.overlap_steps = {overlap}, sync.compression = {_IN_FRAGMENTS}",
+        f"local:{steps}+fragments:{fragments}+{_IN_FRAGMENTS}",
+        partial(_with_local_steps, profile, _IN_FRAGMENTS, *_STREAMED),
     )
     larger = profile.scaled(_LARGER * profile.compute_s)
     # Of a batch in parts, only the last part's backward pass hides sums.
@@ -217,11 +231,13 @@ def _compressed(profile: Profile, text: str, it: PricedSubset) -> float:
     return profile.compute_s / taken.step_s
 
 
-def _with_local_steps(profile: Profile, text: str, it: PricedSubset) -> float:
+def _with_local_steps(
+    profile: Profile, text: str, steps: int, fragments: int, overlap: int, it: PricedSubset
+) -> float:
     compression = parse_compression(text)
     fewer = compression.compressed(profile, len(it.hosts))
-    taken = local_step(fewer, _LOCAL_STEPS, _priced(it.prices, it))
-    return profile.compute_s / (taken.step_s + compression.arithmetic_s(profile) / _LOCAL_STEPS)
+    taken = local_step(fewer, steps, _priced(it.prices, it), fragments, overlap)
+    return profile.compute_s / (taken.step_s + compression.arithmetic_s(profile) / steps)
 
 
 def _priced(prices: Prices, it: PricedSubset) -> Callable[[int], float]:

@@ -16,6 +16,9 @@ from firetree.models.profile import Gradient, Profile
 INT8_BLOCK = 1024
 """How many int8 values share one float32 scale."""
 
+E3M0_BLOCK = 1024
+"""How many e3m0 values share one float32 scale."""
+
 SPARSELOCO_CHUNK = 4096
 """Most numbers in a chunk of SparseLoCo."""
 
@@ -73,6 +76,11 @@ class Compression:
         return _KINDS[self.name].keeps_errors
 
     @property
+    def sends_more_than_sums(self) -> bool:
+        """Whether ranks also gather, or agree on scales, beside the sums of buffers."""
+        return self.keeps_errors or self.name == "e3m0"
+
+    @property
     def by_layer(self) -> bool:
         """Whether it looks at each parameter's shape, which local steps do not give it."""
         return _KINDS[self.name].by_layer
@@ -98,8 +106,8 @@ UNCOMPRESSED = Compression()
 
 
 def parse_compression(text: object) -> Compression:
-    """Read `none`, `fp16`, `bf16`, `int8`, `topk:SHARE`, `powersgd:RANK`, `sparseloco:SHARE:DECAY` or
-    `demo:COMPONENTS:DECAY`, each also without its last numbers.
+    """Read `none`, `fp16`, `bf16`, `int8`, `e3m0`, `topk:SHARE`, `powersgd:RANK`,
+    `sparseloco:SHARE:DECAY` or `demo:COMPONENTS:DECAY`, each also without its last numbers.
 
     Raises:
         UserError: no such compression, or a number out of its range.
@@ -185,6 +193,10 @@ def _largest(gradient: Gradient, share: float, world_size: int) -> float:
     return _gathered(gradient.size_bytes / 4 / _LARGE * bucket_bytes, world_size)
 
 
+def _four_bits(gradient: Gradient, number: float, world_size: int) -> float:
+    return _gathered(gradient.size_bytes / 8 + gradient.size_bytes / E3M0_BLOCK, world_size)
+
+
 def _few_of_chunks(gradient: Gradient, share: float, world_size: int) -> float:
     """For a chunk the code of the indices, two bits a number, and two levels of two bytes."""
     _, length, sent = chunks_of(SPARSELOCO_CHUNK, share)
@@ -229,6 +241,7 @@ _KINDS = {
     "fp16": _Kind(_half, 1.0),
     "bf16": _Kind(_half, 1.0),
     "int8": _Kind(_blocks, 13.0, keeps_errors=True),
+    "e3m0": _Kind(_four_bits, 20.0),
     "topk": _Kind(_largest, 20.0, keeps_errors=True, numbers=(_share(0.01, "topk:0.01"),)),
     "powersgd": _Kind(
         _factors,

@@ -72,8 +72,16 @@ def compressed_step(
 
 
 def local_step(
-    profile: Profile, local_steps: int, all_reduce_s: Callable[[int], float]
+    profile: Profile,
+    local_steps: int,
+    all_reduce_s: Callable[[int], float],
+    fragments: int = 1,
+    overlap_steps: int = 0,
 ) -> StepPrediction:
-    """The mean time of a step when ranks average all parameters after every `local_steps` steps."""
-    exposed_s = all_reduce_s(profile.size_bytes) / local_steps
+    """The mean time of a step when ranks average all parameters after every `local_steps` steps.
+
+    They do so in so many fragments one by one, each of which `overlap_steps` steps hide.
+    """
+    fragment_s = all_reduce_s(round(profile.size_bytes / fragments))
+    exposed_s = max(0.0, fragment_s - overlap_steps * profile.compute_s) * fragments / local_steps
     return StepPrediction(profile.compute_s + exposed_s, exposed_s)

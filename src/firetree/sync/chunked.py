@@ -46,7 +46,7 @@ class TopK(Compressor):
         self.errors[index] = wanted
         code = to_bytes(encode_indices(at_1K, len(wanted)))[0]
         buffer.zero_()
-        for one in _gather(torch.cat([values.view(torch.uint8), code]), self._group):
+        for one in gather(torch.cat([values.view(torch.uint8), code]), self._group):
             its_values, its_code = torch.split(one, [values.nbytes, len(code)])
             its_at_1K = decode_indices(from_bytes(its_code[None]), len(wanted), sent)
             buffer.index_add_(0, its_at_1K[0], its_values.view(values.dtype))
@@ -82,7 +82,7 @@ class SparseLoCo(Compressor):
         message = _in_two_bits(wanted_CN, sent)
         _add_two_bits(wanted_CN, message, sent, -1)
         summed_CN = torch.zeros_like(wanted_CN)
-        for one in _gather(message, self._group):
+        for one in gather(message, self._group):
             _add_two_bits(summed_CN, one, sent, 1)
         self.errors[index] = flat
         buffer.copy_(summed_CN.view(-1)[:numbers].div_(ranks))
@@ -119,7 +119,7 @@ class DeMo(LayerWise):
         taken = [_take_largest(*it) for it in zip(momenta, sent, strict=True)]
         # In float64, so that unlike CPUs round to the same mean.
         means = _split(torch.zeros_like(buffer, dtype=torch.float64), chunked)
-        for one in _gather(torch.cat([it.view(-1) for it in taken]), self._group):
+        for one in gather(torch.cat([it.view(-1) for it in taken]), self._group):
             parts = torch.split(one, [it.numel() for it in taken])
             for mean_CN, part, count in zip(means, parts, sent, strict=True):
                 _add_components(mean_CN, part, count)
@@ -225,7 +225,7 @@ def _floats(bytes_CB: Tensor) -> Tensor:
     return bytes_CB.clone(memory_format=torch.contiguous_format).view(torch.bfloat16)
 
 
-def _gather(message: Tensor, group: dist.ProcessGroup) -> list[Tensor]:
+def gather(message: Tensor, group: dist.ProcessGroup) -> list[Tensor]:
     """The bytes of all ranks, which have as many."""
     gathered = [torch.empty_like(message) for _ in range(group.size())]
     dist.all_gather(gathered, message, group=group)

@@ -26,6 +26,7 @@ from firetree.peers import WiredGroup
 from firetree.planning.compressions import INT8_BLOCK, Compression
 from firetree.sync.chunked import DeMo, SparseLoCo, TopK
 from firetree.sync.compressor import Compressor, LayerWise, Sum
+from firetree.sync.four_bits import E3M0
 
 
 class Half(Compressor):
@@ -138,6 +139,8 @@ def compressor(
             return Half(torch.bfloat16)
         case "int8":
             return Int8(group)
+        case "e3m0":
+            return E3M0(group)
         case "topk":
             return TopK(compression.number, group)
         case "powersgd":

@@ -87,7 +87,8 @@ class Record:
         In detail, buckets have their transfers, and wires what the kernel says of them since it was
         last asked. Peers are called by the names that messages give them.
         """
-        buckets, self._buckets = self._buckets, deque(maxlen=_MOST_BUCKETS)
+        # Averages of local steps may go on in the synchroniser's thread meanwhile.
+        buckets = [self._buckets.popleft() for _ in range(len(self._buckets))]
         return Communication(
             tuple(self._spans(buckets, MOST_TRANSFERS if detailed else 0)),
             tuple(self._channels(buckets)),

@@ -178,6 +178,7 @@ class Synchroniser:
     ) -> Future[Tensor]:
         """Promise a buffer (one axis) averaged in place, once those before it are done.
 
+        What compression keeps back has its `index`, which is below 0 where it is no bucket of DDP's.
         `bucket` and `trains` are those of `take`, if it is a bucket of DDP's.
         """
         ready = self._clock.mark()
@@ -232,7 +233,7 @@ class Synchroniser:
 
     @property
     def _backend_sums(self) -> bool:
-        if self._compression.keeps_errors:
+        if self._compression.sends_more_than_sums:
             return True
         return GLOO in self.chosen.algorithms
 
@@ -336,7 +337,7 @@ class Synchroniser:
         marks = pending.ready, start, self._clock.mark()
         if self.chooser is not None and not buffer.is_sparse:
             self.chooser.add((buffer.nbytes, start, marks[-1]))
-        self.record.add(index, size_of(buffer), marks, self._carried)
+        self.record.add(max(index, _NO_BUCKET), size_of(buffer), marks, self._carried)
         pending.promise.set_result(averaged)
 
     def _begin_pass(self) -> None:

@@ -182,8 +182,9 @@ class _Course:
 
     def is_compared(self, step: int) -> bool:
         """Whether to compare the ranks' weights, which with local steps are the same after an average."""
-        regular = step % CHECK_STEPS == 0 and step % self.recipe.sync.local_steps == 0
-        return regular or self.is_looked_at(step)
+        sync = self.recipe.sync
+        regular = step % CHECK_STEPS == 0 and step % sync.local_steps == 0
+        return (regular and not sync.streams) or self.is_looked_at(step)
 
 
 def _follow(

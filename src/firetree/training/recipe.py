@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from firetree import own_code
-from firetree.documents import Expect, Positive, from_document
+from firetree.documents import Count, Expect, Positive, from_document
 from firetree.errors import UserError, nearest
 from firetree.fields import FIXED, AboveZero, BelowOne, Fixed, NotNegative, Share
 from firetree.launch.device import Wanted
@@ -103,7 +103,7 @@ class SyncRecipe:
     """A collective of firetree.collectives, or gloo for the backend's own all-reduce."""
     compression: str = "none"
     """How gradients are made smaller: none, fp16, bf16, int8, topk:SHARE, powersgd:RANK,
-    sparseloco:SHARE:DECAY or demo:COMPONENTS:DECAY."""
+    e3m0, sparseloco:SHARE:DECAY or demo:COMPONENTS:DECAY."""
     local_steps: Positive = 1
     """Steps that each worker takes alone before the workers are averaged."""
     outer_lr: AboveZero = 1.0
@@ -113,6 +113,10 @@ class SyncRecipe:
     step_ahead: bool = False
     """Average changes of weights, also after single steps, and let each worker begin from their average
     and what compression has kept of its own."""
+    fragments: Positive = 1
+    """Parts of the weights that are averaged at different moments of the local steps."""
+    overlap_steps: Count = 0
+    """Local steps that go on while a fragment is averaged; each worker then takes half of the average."""
     shares: Literal["equal", "speed"] = "equal"
     """How workers share a batch: equal parts, or each by its measured speed, for unequal machines."""
     bucket_bytes: Positive = 25_000_000
@@ -126,6 +130,11 @@ class SyncRecipe:
     def has_local_steps(self) -> bool:
         """Whether each worker follows its own gradients before changes of weights are averaged."""
         return self.local_steps > 1 or self.step_ahead
+
+    @property
+    def streams(self) -> bool:
+        """Whether workers have the same weights only where someone looks at them."""
+        return self.fragments > 1 or self.overlap_steps > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,7 @@ def check_recipe(recipe: Recipe) -> None:
             raise UserError(f"sync.shares = speed and {local}; expected one of them")
         if recipe.compile:  # for one shape
             raise UserError("sync.shares = speed and compile; expected one of them")
+    _check_fragments(recipe.sync, recipe.optim.ema)
     check_algorithm(recipe.sync.algorithm)
     compression = parse_compression(recipe.sync.compression)
     if compression.by_layer and recipe.sync.has_local_steps:
@@ -220,6 +230,31 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             f"sync.compression = demo and optim.momentum = {recipe.optim.momentum}; expected "
             "optim.momentum = 0, as each worker keeps DeMo's momentum"
+        )
+
+
+def _check_fragments(sync: SyncRecipe, ema: float | None) -> None:
+    """Refuse fragments that would meet at the same moment, or before the first step."""
+    if not sync.streams:
+        return
+    if sync.fragments > sync.local_steps:
+        raise UserError(
+            f"sync.fragments = {sync.fragments} and sync.local_steps = {sync.local_steps}; expected a "
+            "local step for each fragment"
+        )
+    most = sync.local_steps // sync.fragments - 1
+    if sync.overlap_steps > most:
+        raise UserError(
+            f"sync.overlap_steps = {sync.overlap_steps}; expected at most {most}, as the next of "
+            f"{sync.fragments} fragments in {sync.local_steps} local steps follows then"
+        )
+    streamed = "sync.fragments" if sync.fragments > 1 else "sync.overlap_steps"
+    if sync.step_ahead:
+        raise UserError(f"sync.step_ahead and {streamed}; expected one of them")
+    if ema is not None:
+        raise UserError(
+            f"optim.ema = {ema} and {streamed}; expected one of them, as workers seldom have the same "
+            "weights"
         )
 
 

@@ -190,7 +190,9 @@ def _trace(
     said = worker.synchroniser.record.take(detailed)
     start_s, loaded_s, forward_s, gradients_s, end_s = moments
     backward_s = max([gradients_s, *(bucket.end_s for bucket in said.buckets)])
-    ready_s = max([forward_s, *(bucket.ready_s for bucket in said.buckets)])
+    # What began in an earlier step was hidden by the steps since then.
+    ready = [it.ready_s if it.ready_s >= start_s else gradients_s for it in said.buckets]
+    ready_s = max([forward_s, *ready])
     ready_s = min(ready_s, backward_s) if said.buckets else backward_s
     end_s = max(end_s, backward_s)
     before, cpu_s = between.end(start_s, end_s)
