@@ -13,7 +13,7 @@ from reading import load
 
 from firetree.data import Augmentation, Loader
 from firetree.data.order import epoch_order, step_size
-from firetree.data.shares import Shares, apportion, begun_anew, cuts, share
+from firetree.data.shares import Shares, apportion, begun_anew, cuts, share, step_sizes
 
 counts = st.integers(0, 200)
 shares_of_ranks = st.lists(st.integers(1, 90), min_size=1, max_size=12).map(tuple)
@@ -127,3 +127,13 @@ def test_when_shares_change_within_an_epoch_each_image_is_still_seen_once() -> N
     for stream in streams:
         stream.close()
     assert np.array_equal(np.concatenate(seen), epoch_order(len(splits.train), 3, 0))
+
+
+@given(st.integers(1, 9), st.integers(0, 20), st.integers(0, 200))
+def test_steps_see_all_samples_and_no_rank_is_without(ranks: int, more: int, others: int) -> None:
+    batch_size = ranks + more
+    count = batch_size + others
+    sizes = step_sizes(count, batch_size, ranks)
+    assert sum(sizes) == count
+    assert {*sizes[:-1]} <= {batch_size}
+    assert ranks <= sizes[-1] < batch_size + ranks

@@ -67,3 +67,17 @@ def begun_anew(
                     break
             else:
                 return
+
+
+def step_sizes(count: int, batch_size: int, ranks: int) -> list[int]:
+    """Samples of each step that together see `count` samples once, with at least one for each rank.
+
+    A rest of fewer samples than ranks joins the step before. `batch_size` is from `ranks` to `count`.
+    """
+    whole, rest = divmod(count, batch_size)
+    sizes = [batch_size] * whole
+    if rest < ranks:
+        sizes[-1] += rest
+    else:
+        sizes.append(rest)
+    return sizes

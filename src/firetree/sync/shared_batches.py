@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
-from firetree.data.order import batch_indices, epoch_order
-from firetree.data.shares import Shares, apportion, share
+from firetree.data.order import epoch_order
+from firetree.data.shares import Shares, apportion, share, step_sizes
 from firetree.data.speeds import LOOK_STEPS, MOST_STEPS, better_shares
 from firetree.errors import UserError
 from firetree.models.batch_norm import normalises_batches
@@ -24,6 +26,9 @@ from firetree.torch_private import group_store, group_timeout_s, named_group
 
 Batch = TypeVar("Batch")
 
+Weigh = Callable[[Tensor], Tensor]
+"""Takes a rank's mean loss, and gives what DDP's mean over ranks makes the mean over a batch."""
+
 _WHERE = "firetree.shares"
 _VERSION = 1
 
@@ -31,8 +36,8 @@ _VERSION = 1
 class SharedBatches(Sampler[list[int]]):
     """Batches of sample numbers, of which each rank has a share; `shares` makes it.
 
-    An epoch has every sample once, but for those that fill no batch, in an order by seed and epoch. Batch k
-    is the same samples whatever the ranks' shares of it.
+    An epoch has every sample once, in an order by seed and epoch. Batch k is the same samples whatever the
+    ranks' shares of it; the last one may be smaller, or larger by fewer samples than there are ranks.
 
     Attributes:
         epoch: the one under way, from 0 on.
@@ -52,6 +57,7 @@ class SharedBatches(Sampler[list[int]]):
         self._rank, self._world_size = (group.rank(), group.size()) if group else (0, 1)
         self._done = self._drawn = 0
         """Batches of the epoch that were trained on, and batches of all epochs that were drawn."""
+        self._sizes = step_sizes(samples, batch_size, self._world_size)
         self._changes = [(0, apportion(batch_size, [1.0] * self._world_size))]
         """Shares, and the first batch of all epochs that is cut so."""
         on_gpu = any(it.is_cuda for it in model.parameters())
@@ -77,29 +83,28 @@ class SharedBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """The batches of an epoch."""
-        return self._samples // self._batch_size
+        return len(self._sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
         """This rank's sample numbers of each batch that is left of the epoch, for a DataLoader."""
         order_N = epoch_order(self._samples, self._seed, self.epoch)
-        first = self.epoch * len(self)
-        for batch in range(self._done, len(self)):
-            self._drawn = first + batch + 1
-            indices_B = batch_indices(order_N, self._batch_size, batch)
-            yield share(indices_B, self._rank, self._shares_of(first + batch)).tolist()
+        batches = np.split(order_N, np.cumsum(self._sizes)[:-1])
+        for number, indices_B in enumerate(batches[self._done :], self._number):
+            self._drawn = number + 1
+            yield share(indices_B, self._rank, self._parts_of(number)).tolist()
 
-    def over(self, loader: Iterable[Batch]) -> Iterator[tuple[float, Batch]]:
-        """What is left of the epoch, batch by batch, each with the weight of this rank's mean loss.
+    def over(self, loader: Iterable[Batch]) -> Iterator[tuple[Weigh, Batch]]:
+        """What is left of the epoch, batch by batch, each with what weighs this rank's mean loss.
 
-        DDP takes the mean over the ranks. With `(weight * loss).backward()` that is the mean over the
-        batch's samples, whoever has them; with equal shares weights are 1. All ranks train on a batch
-        before the next one is asked for; now and then ranks compare their speeds in between.
+        DDP takes the mean over the ranks. With `weigh(loss).backward()` that is the mean over the batch's
+        samples, whoever has them. All ranks train on a batch before the next one is asked for; now and
+        then they compare their speeds in between.
 
         Args:
             loader: a DataLoader whose `batch_sampler` this is.
 
         Raises:
-            UserError: it is not.
+            UserError: it is not; or a batch's loss was not weighed, so that gradients were wrong.
         """
         if getattr(loader, "batch_sampler", None) is not self:
             raise UserError(f"{_WHERE}: expected DataLoader(dataset, batch_sampler=shares)")
@@ -107,11 +112,17 @@ class SharedBatches(Sampler[list[int]]):
         while self._done < len(self):
             start = self._clock.mark()
             batch = next(batches)
-            samples = self._shares_of(self._number)[self._rank]
-            self._ready = None
+            parts = self._parts_of(self._number)
+            samples, size = parts[self._rank], sum(parts)
+            self._ready, self._is_weighed = None, False
             self._done += 1
-            yield self._world_size * samples / self._batch_size, batch
-            if self._ready is not None:
+            yield partial(self._weigh, self._world_size * samples / size), batch
+            if not self._is_weighed:
+                raise UserError(
+                    f"{_WHERE}: the loss of a batch was not weighed, so its gradient is wrong; call "
+                    "weigh(loss).backward()"
+                )
+            if self._ready is not None and size == self._batch_size:
                 self._marks.append((start, self._ready, samples))
             if self._balances and self._number % LOOK_STEPS == 0:
                 self._look()
@@ -154,8 +165,14 @@ class SharedBatches(Sampler[list[int]]):
         """Batches that were trained on in all epochs."""
         return self.epoch * len(self) + self._done
 
-    def _shares_of(self, number: int) -> Shares:
-        return next(shares for first, shares in reversed(self._changes) if first <= number)
+    def _parts_of(self, number: int) -> Shares:
+        """Each rank's samples of a batch, counted over all epochs."""
+        shares = next(it for first, it in reversed(self._changes) if first <= number)
+        return apportion(self._sizes[number % len(self)], shares)
+
+    def _weigh(self, weight: float, loss: Tensor) -> Tensor:
+        self._is_weighed = True
+        return loss * weight
 
     def _note_gradient(self, _: Tensor) -> None:
         self._ready = self._clock.mark()
@@ -214,8 +231,8 @@ def shares(model: nn.Module, dataset: Sized, *, batch_size: int, seed: int = 0) 
         >>> model = torch.nn.Linear(8, 2)  # in DDP
         >>> shares = firetree.shares(model, dataset, batch_size=64)
         >>> loader = torch.utils.data.DataLoader(dataset, batch_sampler=shares)
-        >>> for weight, (x, y) in shares.over(loader):
-        ...     (weight * torch.nn.functional.mse_loss(model(x), y)).backward()
+        >>> for weigh, (x, y) in shares.over(loader):
+        ...     weigh(torch.nn.functional.mse_loss(model(x), y)).backward()
     """
     group = _connected(model) if isinstance(model, DistributedDataParallel) else None
     samples, ranks = len(dataset), group.size() if group else 1
