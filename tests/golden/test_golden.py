@@ -117,7 +117,15 @@ def test_a_plan_of_version_3() -> None:
     assert forest.forest.racks == ((0, 1), (3, 2))
     for choice in (tree, forest):
         prove(choice.schedule(4))
-    assert plan.to_json() == golden("plan-v3.json")
+
+
+def test_a_plan_of_version_4() -> None:
+    plan = Plan.from_json(golden("plan-v4.json"))
+    choice = plan.choice_for(4_000_000)
+    assert choice.grove is not None
+    assert [tree.chunks for tree in choice.grove.trees] == [3, 1]
+    prove(choice.schedule(4))
+    assert plan.to_json() == golden("plan-v4.json")
 
 
 def test_a_probe_of_version_1() -> None:

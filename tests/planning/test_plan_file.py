@@ -13,11 +13,13 @@ import pytest
 from firetree.errors import UserError
 from firetree.planning.candidates import FOREST, GLOO, Choice
 from firetree.planning.forest import Forest
+from firetree.planning.grove import Grove
 from firetree.planning.plan import BUCKETS_BYTES, Candidate, Plan, load_plan
 from firetree.planning.tree import Tree
 
 TREE = Tree((1, 1, 0), (2, 1, 1), chunks=4)
 TREES = Forest(((2, 0), (1,)), (0, 8, 3), gates=2, chunks=4, stars=True)
+GROVE = Grove((TREE, Tree((2, 2, 2), (2, 0, 2), chunks=4)), 16)
 MADE = Plan(
     "a model",
     3,
@@ -35,7 +37,9 @@ MADE = Plan(
 )
 
 
-@pytest.mark.parametrize("choice", [MADE.choices[1][1], Choice(FOREST, 4, tree=TREE)])
+@pytest.mark.parametrize(
+    "choice", [MADE.choices[1][1], Choice(FOREST, 4, tree=TREE), Choice(FOREST, 8, grove=GROVE)]
+)
 def test_json_gives_back_the_same_plan(choice: Choice) -> None:
     made = replace(MADE, choices=((2_000, choice), *MADE.choices[2:]))
     assert Plan.from_json(made.to_json()) == made
@@ -105,6 +109,11 @@ def tree_file(**changes: object) -> str:
     return plan_file(choices=[[1_000, choice]])
 
 
+def grove_file(**changes: object) -> str:
+    choice = {**asdict(Choice(FOREST, 8)), "grove": {**asdict(GROVE), **changes}}
+    return plan_file(choices=[[1_000, choice]])
+
+
 def trees_file(choice_chunks: int = 4, **changes: object) -> str:
     trees = {**asdict(TREES), **changes}
     choice = {**asdict(Choice(FOREST, choice_chunks)), "forest": trees}
@@ -118,8 +127,8 @@ def trees_file(choice_chunks: int = 4, **changes: object) -> str:
         ("[" * 100_000, "is not JSON: its values are nested too deeply"),
         ("[]", "[]; expected a table"),
         ("7", "7; expected a table"),
-        ("{}", "is of version None; expected 3"),
-        (plan_file(version=4), "is of version 4; expected 3"),
+        ("{}", "is of version None; expected 4"),
+        (plan_file(version=5), "is of version 5; expected 4"),
         (plan_file(choices=None), "lacks the field 'choices'"),
         (plan_file(candidates=None), "lacks the field 'candidates'"),
         (plan_file(world_size=None), "lacks the field 'world_size'"),
@@ -156,7 +165,10 @@ def trees_file(choice_chunks: int = 4, **changes: object) -> str:
         (tree_file(sums_to=[1, 1, 2]), "(1, 1, 2), not a tree of all hosts"),
         (tree_file(copies_from=[2, 1, 0]), "(2, 1, 0), not a tree of all hosts"),
         (tree_file(copies_from=[0, 0, 0]), "sums end on host 1, copies begin on another"),
-        (choice_file(tree=asdict(TREE), forest=asdict(TREES)), "a forest and a tree in one choice"),
+        (grove_file(lag=0), "a lag of 0 steps, not 1 to 65536"),
+        (grove_file(trees=[]), "a forest of 0 chunks in another choice"),
+        (grove_file(trees=[asdict(TREE), {**asdict(TREE), "sums_to": [1, 1]}]), "(1, 1), not a host for each of 3"),
+        (choice_file(tree=asdict(TREE), forest=asdict(TREES)), "two of a forest, a tree and a grove in one choice"),
         (plan_file(colour="red"), "has no field 'colour'; expected one of"),
         (plan_file(choices=[[1]]), "choices[0] = [1]; expected a list of 2"),
         (plan_file(candidates=[{}]), "lacks the field 'candidates[0].algorithm'"),

@@ -16,7 +16,8 @@ from firetree.collectives.algorithms.algorithm import Algorithm
 from firetree.collectives.schedule import Schedule
 from firetree.network.network import Network
 from firetree.planning.forest import Forest
-from firetree.planning.forest_search import find_forest
+from firetree.planning.forest_search import Grown, find_forest
+from firetree.planning.grove import Grove
 from firetree.planning.host_order import host_order
 from firetree.planning.routes import Routes
 from firetree.planning.simulate import Price, limit, price
@@ -26,7 +27,7 @@ GLOO = "gloo"
 """The backend's own all-reduce: Gloo's on CPUs, NCCL's on GPUs."""
 
 FOREST = "forest"
-"""The forest, or the one tree, found for a network."""
+"""The forest, the grove or the one tree found for a network."""
 
 GLOO_SEGMENT_BYTES = 1 << 20
 
@@ -45,7 +46,7 @@ WORTH_A_CHANGE = 1.03
 class Choice:
     """One way to sum a buffer: an algorithm, its number of chunks, and which host takes which part.
 
-    The algorithm `forest` has its `forest`, or its `tree` where one is enough; all others have neither.
+    The algorithm `forest` has its `forest`, its `grove`, or its `tree` where one is enough; others have none.
     """
 
     algorithm: str
@@ -53,18 +54,19 @@ class Choice:
     order: tuple[int, ...] = ()
     forest: Forest | None = None
     tree: Tree | None = None
+    grove: Grove | None = None
 
     @property
-    def grown(self) -> Forest | Tree | None:
+    def grown(self) -> Grown | None:
         """What was found for a network."""
-        return self.forest or self.tree
+        return self.forest or self.tree or self.grove
 
     def check(self, world_size: int) -> None:
         """Raise ValueError, or UserError for an unknown name, where `schedule` could not be run."""
         if self.chunks < 1:
             raise ValueError(f"a choice of {self.chunks} chunks; expected 1 or more")
-        if self.forest and self.tree:
-            raise ValueError("a forest and a tree in one choice")
+        if [self.forest, self.tree, self.grove].count(None) < 2:
+            raise ValueError("two of a forest, a tree and a grove in one choice")
         if self.grown is not None:
             if (self.algorithm, self.chunks) != (FOREST, self.grown.chunks):
                 raise ValueError(f"a forest of {self.grown.chunks} chunks in another choice")
@@ -154,6 +156,8 @@ def forest(network: Network, size_bytes: float, **search: int) -> Choice:
     found = find_forest(network, size_bytes, **search)
     if isinstance(found, Tree):
         return Choice(FOREST, found.chunks, tree=found)
+    if isinstance(found, Grove):
+        return Choice(FOREST, found.chunks, grove=found)
     return Choice(FOREST, found.chunks, forest=found)
 
 

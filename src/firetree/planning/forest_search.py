@@ -17,6 +17,8 @@ from statistics import median
 from firetree.network.network import Network
 from firetree.planning.bound import optimum_s
 from firetree.planning.forest import LEAF_PARTS, Forest
+from firetree.planning.grove import Grove
+from firetree.planning.grove_search import groves
 from firetree.planning.host_order import host_order
 from firetree.planning.packing import MOST_PACKED
 from firetree.planning.routes import Routes
@@ -24,7 +26,9 @@ from firetree.planning.simulate import price
 from firetree.planning.tree import Tree
 from firetree.planning.tree_search import grown_trees
 
-TRANSFERS = 20_000
+Grown = Forest | Grove | Tree
+
+TRANSFERS = 40_000
 """Simulated transfers in one search, which take a second."""
 
 IN_VAIN = 1 / 4
@@ -51,7 +55,7 @@ _SLOW = (0.8, 0.5)
 
 def find_forest(
     network: Network, size_bytes: float, *, seed: int = 0, transfers: int = TRANSFERS
-) -> Forest | Tree:
+) -> Grown:
     """The best found for an all-reduce of `size_bytes`; the same for the same seed.
 
     The search stops after `transfers` simulated transfers.
@@ -63,6 +67,10 @@ def find_forest(
             for chunks in _halved(min(affordable, _useful_chunks(size_bytes))):
                 if not search.consider(replace(tree, chunks=chunks)):
                     break
+    if 3 <= network.size <= MOST_PACKED and search.goes_on:
+        affordable = transfers // (16 * (network.size - 1))
+        for grove in groves(network, min(affordable, _useful_chunks(size_bytes))):
+            search.consider(grove)
     if search.goes_on:
         for start in sorted(_starts(network, size_bytes), key=search.one_period_s):
             search.consider(start)
@@ -80,11 +88,11 @@ class _Search:
         self._most_in_vain = IN_VAIN * transfers
         self._routes = Routes(network)
         self._good_s = GOOD * optimum_s(network, size_bytes)
-        self._tried: set[Forest | Tree] = set()
+        self._tried: set[Grown] = set()
         self._fruitless = self._vain = 0
         self._best_s = self._forest_s = math.inf
         self.forest = _plain(network)
-        self.best: Forest | Tree = self.forest
+        self.best: Grown = self.forest
 
     @property
     def goes_on(self) -> bool:
@@ -100,11 +108,11 @@ class _Search:
         """What the busiest link takes if the chunks are one period."""
         return self._busiest_s(replace(forest, chunks=forest.period))
 
-    def _busiest_s(self, found: Forest | Tree) -> float:
+    def _busiest_s(self, found: Grown) -> float:
         ends = ((hop.sender, hop.receiver) for hop in found.hops())
         return self._size_bytes * max(self._routes.carried_s_byte(ends, found.chunks))
 
-    def consider(self, found: Forest | Tree) -> bool:
+    def consider(self, found: Grown) -> bool:
         """Keep it if it is new, within the transfers left, and faster by WORTHWHILE; returns whether it is."""
         self._fruitless += 1
         transfers = 2 * (self._network.size - 1) * found.chunks

@@ -9,6 +9,7 @@ cheapest one. Packing trees: Edmonds, "Edge-disjoint branchings", 1973; for coll
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,7 +55,17 @@ class Packing:
 @lru_cache(maxsize=64)
 def pack(network: Network) -> Packing:
     """The fastest packing of trees for a network of 2 to MOST_PACKED hosts."""
-    return _Simplex(_Links(network)).solve()
+    links = _Links(network)
+    return _Simplex(links, _AllTrees(links)).solve()
+
+
+def pack_of(network: Network, trees: Sequence[Tree], worth: Sequence[float]) -> Packing:
+    """The packing of these trees alone that is worth the most: what each carries, times its worth.
+
+    Worths of 1 give the fastest one.
+    """
+    links = _Links(network)
+    return _Simplex(links, _SomeTrees(links, trees, worth)).solve()
 
 
 class _Links:
@@ -87,6 +98,39 @@ class _Links:
         return np.bincount(crossed, minlength=self.count + 1)[: self.count].astype(float)
 
 
+class _AllTrees:
+    """All trees of a network, each worth 1; one after another root is looked at."""
+
+    def __init__(self, links: _Links):
+        self._links, self._root = links, 0
+
+    def useful(self, prices: _Floats) -> tuple[Tree, float] | None:
+        """A tree that is worth more than its links at these prices, and its worth, if there is one."""
+        hosts = self._links.size
+        for root in range(self._root, self._root + hosts):
+            cost, tree = self._links.cheapest(prices, root % hosts)
+            if cost < 1 - _USEFUL:
+                self._root = tree.root + 1
+                return tree, 1.0
+        return None
+
+
+class _SomeTrees:
+    """Given trees, each with a worth of its own."""
+
+    def __init__(self, links: _Links, trees: Sequence[Tree], worth: Sequence[float]):
+        self._trees, self._worth = trees, np.array(worth)
+        self._loads = np.array([links.load(tree) for tree in trees])
+
+    def useful(self, prices: _Floats) -> tuple[Tree, float] | None:
+        """The tree that is worth most beyond its links at these prices, and its worth, if there is one."""
+        gains = self._worth - self._loads @ prices
+        best = int(gains.argmax())
+        if gains[best] <= _USEFUL:
+            return None
+        return self._trees[best], float(self._worth[best])
+
+
 class _Simplex:
     """Maximise what flows along all trees in a second, while no link carries more than it can.
 
@@ -94,49 +138,40 @@ class _Simplex:
     what a link has to spare. The price of a link is what a byte a second more on it would bring.
     """
 
-    def __init__(self, links: _Links):
-        self._links = links
+    def __init__(self, links: _Links, trees: _AllTrees | _SomeTrees):
+        self._links, self._trees = links, trees
         self._unit_bytes_s = float(links.rates_bytes_s.max())
         self._rates = links.rates_bytes_s / self._unit_bytes_s
         self._nudged = self._rates * (1 + _NUDGE * (0.618034 * np.arange(links.count) % 1))
         self._nudges = _NUDGE * self._rates.min() / (self._rates * links.count)
         self._basis: list[Tree | None] = [None] * links.count
+        self._worth: _Floats = np.zeros(links.count)
         self._columns: _Floats = np.eye(links.count)
         self._inverse: _Floats = np.eye(links.count)
         self._values: _Floats = self._nudged
 
     def solve(self) -> Packing:
         """Take in useful trees until there is none."""
-        root, spare = 0, np.eye(self._links.count)
+        spare = np.eye(self._links.count)
         for pivot in range(1, _PIVOTS):
-            prices = np.array([float(it is not None) for it in self._basis]) @ self._inverse
+            prices = self._worth @ self._inverse
             if prices.min() < -_USEFUL:
-                self._pivot(None, spare[prices.argmin()], pivot)
+                self._pivot(None, 0.0, spare[prices.argmin()], pivot)
                 continue
-            tree = self._useful(prices, root)
-            if tree is None:
+            found = self._trees.useful(np.maximum(prices, 0) + self._nudges)
+            if found is None:
                 break
-            self._pivot(tree, self._links.load(tree), pivot)
-            root = tree.root + 1
+            tree, worth = found
+            self._pivot(tree, worth, self._links.load(tree), pivot)
         return self._packing(prices)
 
-    def _useful(self, prices: _Floats, first_root: int) -> Tree | None:
-        """A tree that brings more than its links are worth, if there is one."""
-        prices = np.maximum(prices, 0) + self._nudges
-        hosts = self._links.size
-        for root in range(first_root, first_root + hosts):
-            cost, tree = self._links.cheapest(prices, root % hosts)
-            if cost < 1 - _USEFUL:
-                return tree
-        return None
-
-    def _pivot(self, entering: Tree | None, column: _Floats, number: int) -> None:
+    def _pivot(self, entering: Tree | None, worth: float, column: _Floats, number: int) -> None:
         """Take a column into the basis, for the one that it uses up first."""
         change = self._inverse @ column
         ratios = np.full(len(change), np.inf)
         np.divide(self._values, change, out=ratios, where=change > 1e-9)
         row = int(ratios.argmin())
-        self._basis[row] = entering
+        self._basis[row], self._worth[row] = entering, worth
         self._columns[:, row] = column
         if number % _REFRESH:
             scaled = self._inverse[row] / change[row]

@@ -44,7 +44,7 @@ from firetree.planning.candidates import (
 from firetree.planning.step import StepPrediction, bucketed, step
 from firetree.shown import Shown
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 _OLD_NAMES = {"native": GLOO, "grown": FOREST}
 """Of algorithms, in version 1."""
@@ -139,7 +139,11 @@ class Plan(Shown):
         document = parse_json(dict[str, Any], text, source)
         if document.get("version") == 1:
             document = json.loads(text, object_hook=_renamed)
-        if document.get("version") in (1, 2):  # version 2 is the same without trees
+        if document.get("version") in (
+            1,
+            2,
+            3,
+        ):  # without trees, and 3 without groves, else the same
             document["version"] = PLAN_VERSION
         made = from_document(Plan, document, source, PLAN_VERSION)
         try:

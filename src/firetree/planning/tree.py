@@ -1,6 +1,6 @@
 """A tree: an all-reduce schedule in which all chunks follow one another up one tree and down another.
 
-`forest` has several trees that take turns; `tree_search` finds the tree for a network.
+`forest` and `grove` have several trees that take turns; `tree_search` finds the tree for a network.
 """
 
 from __future__ import annotations
@@ -45,17 +45,22 @@ class Tree:
 
     def hops(self) -> list[Hop]:
         """The hops of all chunks, which start two steps apart."""
-        up, down = depths(self.sums_to), depths(self.copies_from)
-        turn = max(up)  # from here on copies go down
-        tree = []
-        for host in {*range(len(up))} - {self.root}:
-            tree.append((turn - up[host], host, self.sums_to[host], True))
-            tree.append((turn + down[host] - 1, self.copies_from[host], host, False))
+        steps = self.steps()
         return [
             Hop(2 * chunk + SLACK * step, sender, receiver, chunk, adds)
             for chunk in range(self.chunks)
-            for step, sender, receiver, adds in tree
+            for step, sender, receiver, adds in steps
         ]
+
+    def steps(self) -> list[tuple[int, int, int, bool]]:
+        """The hops of one chunk: step, sender, receiver, and whether it adds."""
+        up, down = depths(self.sums_to), depths(self.copies_from)
+        turn = max(up)  # from here on copies go down
+        steps = []
+        for host in {*range(len(up))} - {self.root}:
+            steps.append((turn - up[host], host, self.sums_to[host], True))
+            steps.append((turn + down[host] - 1, self.copies_from[host], host, False))
+        return steps
 
 
 def depths(parents: Sequence[int]) -> list[int]:
