@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import firetree
+from firetree.errors import UserError
 from firetree.models.profile import Gradient, Profile
 from firetree.network import Network, Rack, parse_network
 from firetree.planning.changes import (
@@ -183,3 +186,17 @@ def test_points_lost_are_those_that_reproduce_has_measured() -> None:
         **{k: float(v) for k, v in lost.items()},
         "batch:4": float(rows[0]),
     }.items() >= LOST_POINTS.items()
+
+
+def test_only_changes_that_are_known_to_cost_little_are_told() -> None:
+    plan = partial(firetree.plan, "squeezenet_v1_1", "2 x 100mbit", compute_s=0.3)
+    told = {it.what: it.lost_points for it in plan().changes}
+    few = {it.what: it.lost_points for it in plan(max_loss=1.5).changes}
+    assert few == {k: v for k, v in told.items() if v is not None and v <= 1.5}
+    assert "sync.local_steps = 16" in few
+    assert {
+        "sync.compression = topk:0.01",
+        "sync.compression = demo:32",
+    } <= told.keys() - few.keys()
+    with pytest.raises(UserError, match="max_loss is -1; expected points, 0 or more"):
+        plan(max_loss=-1)

@@ -29,6 +29,8 @@ class PlanOptions(WorkloadOptions):
     network: str = "8 x 1gbit"
     """A network's JSON file, as `firetree probe` writes it, or a text such as '8 x 1gbit', or '4 x 10gbit
     | 4 x 10gbit / 1gbit' for two racks."""
+    max_loss: float | None = None
+    """Tell only changes that cost at most so many points of accuracy where they were measured, as 0.5."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the plan for the machines to use to this file, for `firetree train --plan`."""
     json: bool = False
@@ -45,6 +47,7 @@ def run(arguments: list[str]) -> None:
         batch=options.batch,
         size=options.size,
         compute_s=options.compute_s,
+        max_loss=options.max_loss,
         progress=output.tell_start,
     )
     if options.output:

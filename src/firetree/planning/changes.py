@@ -82,6 +82,10 @@ class Change:
     gain: float
     lost_points: float | None
 
+    def is_known_to_cost_at_most(self, points: float) -> bool:
+        """Whether it was measured to lose no more points of accuracy than these."""
+        return self.lost_points is not None and self.lost_points <= points
+
     @property
     def gain_for_effort(self) -> float:
         """By which changes are ordered."""

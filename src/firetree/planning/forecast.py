@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from firetree.errors import ArgumentError
 from firetree.models.profile import Workload
 from firetree.models.workload import load_workload
 from firetree.network import Network
@@ -54,6 +55,7 @@ def plan(
     size: int | None = None,
     compute_s: float | None = None,
     example: Inputs | None = None,
+    max_loss: float | None = None,
     progress: Progress = log,
 ) -> Forecast:
     """Predict what 1, 2 … machines bring for a model on a network, and how to synchronise them.
@@ -66,13 +68,16 @@ def plan(
         size: height and width of images in pixels; None for the model's default.
         compute_s: seconds a machine computes for one step; None to measure it on this one.
         example: the model's inputs: a tensor, a tuple of arguments, or a mapping of keyword arguments.
+        max_loss: most points of accuracy that a change may have cost where it was measured; changes that were
+            not measured are left out then, too. None to tell all changes.
         progress: called with one line for each stage.
 
     Returns:
         A point for each number of machines, the plan for the fastest, and what would be faster.
 
     Raises:
-        UserError: no such model or network, or the model cannot be trained on its inputs.
+        UserError: no such model or network, the model cannot be trained on its inputs, or `max_loss` is
+            below 0.
 
     Example:
         >>> found = firetree.plan("squeezenet_v1_1", "2 x 100mbit", compute_s=0.3)
@@ -84,12 +89,19 @@ def plan(
         >>> firetree.plan(net, "4 x 1gbit", example=torch.randn(32, 8))
         Forecast(Linear, ...)
     """
+    if max_loss is not None and not max_loss >= 0:
+        raise ArgumentError("max_loss", f"is {max_loss:g}; expected points, 0 or more")
     found = network if isinstance(network, Network) else Network.load(network)
     workload = load_workload(model, batch=batch, size=size, compute_s=compute_s, example=example)
-    return forecast(workload, found, progress)
+    return forecast(workload, found, progress, max_loss)
 
 
-def forecast(workload: Workload, network: Network, progress: Progress = log) -> Forecast:
+def forecast(
+    workload: Workload,
+    network: Network,
+    progress: Progress = log,
+    max_loss: float | None = None,
+) -> Forecast:
     """Like `plan`, for a workload that is already loaded."""
     model, profile = workload.model, workload.profile
     subsets = scaling(model, profile, network, progress)
@@ -99,6 +111,8 @@ def forecast(workload: Workload, network: Network, progress: Progress = log) -> 
     subsets = [replace(it, plan=made) if it is used else it for it in subsets]
     progress("predicting other batches, models, compressions and links")
     changes = changes_for(profile, network, subsets)
+    if max_loss is not None:
+        changes = tuple(it for it in changes if it.is_known_to_cost_at_most(max_loss))
     advice = advise(profile, network, subsets, changes, workload.layers)
     points = tuple(it.point for it in subsets)
     return Forecast(workload, network, points, used.hosts, made, changes, tuple(advice))
