@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import firetree
 from firetree.errors import UserError
+from firetree.sync.shared_batches import SharedBatches
 
 SAMPLES, BATCH = 103, 24
 
@@ -191,3 +192,31 @@ def test_samples_are_seen_once_though_loaders_have_drawn_ahead(tmp_path: Path) -
         numbers = [n for at, parts in seen if at == epoch for part in parts for n in part]
         assert sorted(numbers) == [*range(160)]
     assert len(seen[-1][1][0]) > 8
+
+
+def train(shares: SharedBatches, batches: int) -> dict[str, Any]:
+    """The state after so many batches of an epoch."""
+    loader = DataLoader(range(65), batch_sampler=shares)  # type: ignore[arg-type, var-annotated]
+    for batch, (weigh, _) in enumerate(shares.over(loader), 1):
+        weigh(torch.zeros(()))
+        if batch == batches:
+            return shares.state_dict()
+    return {}
+
+
+def go_on_with_other_ranks() -> None:
+    def alone() -> SharedBatches:
+        return firetree.shares(nn.Linear(4, 1), range(65), batch_size=32)
+
+    both = firetree.shares(DistributedDataParallel(nn.Linear(4, 1)), range(65), batch_size=32)
+    rest = train(alone(), 2)
+    with pytest.raises(UserError, match="samples left of the epoch: 1, fewer than the 2 ranks"):
+        both.load_state_dict(rest)
+    after_all = alone()
+    after_all.load_state_dict(train(both, 2))
+    assert train(after_all, 1) == {}
+    assert after_all.epoch == 1
+
+
+def test_an_epoch_that_has_fewer_batches_with_more_ranks_repeats_and_skips_no_sample() -> None:
+    run_on_ranks(2, go_on_with_other_ranks)

@@ -133,7 +133,7 @@ class SharedBatches(Sampler[list[int]]):
         return {
             "version": _VERSION,
             "epoch": self.epoch,
-            "batch": self._done,
+            "samples": sum(self._sizes[: self._done]),
             "shares": list(self.shares),
             "order": self._order(),
         }
@@ -142,7 +142,8 @@ class SharedBatches(Sampler[list[int]]):
         """Go on where a state was taken, also with another number of ranks, whose shares are equal first.
 
         Raises:
-            UserError: of other samples, batches or seeds, or of another version.
+            UserError: of other samples, batches or seeds, or of another version; or fewer samples are left of
+                the epoch than there are ranks.
         """
         if state.get("version") != _VERSION:
             raise UserError(
@@ -152,7 +153,14 @@ class SharedBatches(Sampler[list[int]]):
             raise UserError(
                 f"{_WHERE}: a state of {state['order']}, but these are {self._order()}; expected the same"
             )
-        self.epoch, self._done = state["epoch"], state["batch"]
+        # Counted in samples, as with more ranks an epoch may have one batch less.
+        done, left = state["samples"] // self._batch_size, self._samples - state["samples"]
+        if 0 < left < self._world_size:
+            raise UserError(
+                f"{_WHERE}: samples left of the epoch: {left}, fewer than the {self._world_size} ranks; go on "
+                f"with at most {left}, or from another state"
+            )
+        self.epoch, self._done = state["epoch"], done if left else len(self)
         if len(state["shares"]) == self._world_size:
             self._changes = [(0, tuple(state["shares"]))]
 
