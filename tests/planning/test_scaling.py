@@ -10,6 +10,7 @@ import pytest
 
 from firetree.models.profile import Gradient, Profile
 from firetree.network import Host, Network, Rack, parse_network
+from firetree.planning.changes import compressions_that_cost_at_most
 from firetree.planning.outlook import Outlook, outlook
 from firetree.planning.plan import Plan, Prices, make_plan
 from firetree.planning.scaling import (
@@ -133,6 +134,22 @@ def test_a_run_hears_of_the_ranks_that_hold_it_back() -> None:
     assert not outlook(make_plan("a model", PROFILE, Prices(even)), PROFILE, even).without
 
 
+def test_a_run_takes_a_compression_where_that_is_clearly_faster() -> None:
+    for text, expected in (("2 x 20mbit", "int8"), ("2 x 100gbit", "none")):
+        network = parse_network(text)
+        plan = make_plan("a model", PROFILE, Prices(network))
+        seen = outlook(plan, PROFILE, network, compressions_that_cost_at_most(0.5))
+        assert seen.compression == expected
+        assert seen.step_s <= plan.step_s
+        assert ("sent as int8, which cost no accuracy" in str(seen)) == (expected != "none")
+
+
+def test_compressions_are_taken_by_what_they_were_measured_to_cost() -> None:
+    assert compressions_that_cost_at_most(0.5) == ["fp16", "int8", "powersgd:2"]
+    assert "topk:0.01" in compressions_that_cost_at_most(2.0)
+    assert "demo:32" not in compressions_that_cost_at_most(99.0)  # not measured
+
+
 @pytest.mark.parametrize(
     ("step_s", "without", "speedup_without", "faster"),
     [
@@ -148,5 +165,5 @@ def test_a_run_hears_of_the_ranks_that_hold_it_back() -> None:
 def test_the_ranks_that_are_faster_have_rank_0_among_them(
     step_s: float, without: tuple[int, ...], speedup_without: float, faster: tuple[int, ...]
 ) -> None:
-    seen = Outlook(4, step_s, 1.0, "ring", without, speedup_without)
+    seen = Outlook(4, step_s, 1.0, "ring", "none", without, speedup_without)
     assert seen.faster == faster

@@ -146,6 +146,11 @@ def times_fewer_bytes(profile: Profile, it: PricedSubset) -> float | None:
     return high
 
 
+def compressions_that_cost_at_most(points: float) -> list[str]:
+    """Those that were measured to lose no more points of accuracy than these."""
+    return [text for text in _COMPRESSIONS if LOST_POINTS.get(text, math.inf) <= points]
+
+
 def _speedup(it: Change | PricedSubset) -> float:
     return it.speedup
 

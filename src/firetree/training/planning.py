@@ -6,6 +6,7 @@ All ranks call these functions together, at the same steps. Rank 0 predicts the 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -21,6 +22,7 @@ from firetree.models.timing import measure
 from firetree.peers import CommonClock, broadcast_json, gather_json
 from firetree.peers.reach import own_network
 from firetree.planning.candidates import GLOO
+from firetree.planning.compressions import UNCOMPRESSED
 from firetree.planning.outlook import Outlook, outlook
 from firetree.planning.plan import BUCKETS_BYTES, Plan, Prices, make_plan
 from firetree.planning.watch import Watch
@@ -57,19 +59,27 @@ class Planner:
         model: the network.
         example: one rank's share of a batch, without its labels.
         compressed: whether less is sent than a plan knows of.
+        compressions: of which the fastest is taken, if it is clearly faster than none.
 
     Attributes:
         plan: the one in force.
         probe: what it was made from.
-        outlook: what rank 0 expects of the first plan.
+        outlook: what rank 0 expects of the first plan, and what gradients are to be sent as.
     """
 
-    def __init__(self, model: nn.Module, example: Inputs, compressed: bool = False):
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Inputs,
+        compressed: bool = False,
+        compressions: Sequence[str] = (),
+    ):
         self._model_name = type(model).__name__
         self._profile = _scale_to_slowest(measure(model, example))
         self.probe = _probe()
         self.plan = self._make_plan(self.probe, BUCKETS_BYTES)
-        self.outlook = self._look_ahead()
+        self.outlook = self._look_ahead(compressions)
+        compressed |= self.outlook.compression != UNCOMPRESSED.name
         self._watch = Watch(None if compressed else 1.0, self.probe.unsure)
         self._clock = CommonClock()
         self._spans_hosts = len(set(gather_json(own_network()))) > 1
@@ -140,10 +150,10 @@ class Planner:
         text = f"step {step}: {why}; probed and planned anew: {change}"
         return News(text, tuple(events), found)
 
-    def _look_ahead(self) -> Outlook:
+    def _look_ahead(self, compressions: Sequence[str]) -> Outlook:
         made = None
         if dist.get_rank() == 0:
-            made = asdict(outlook(self.plan, self._profile, self.probe.network))
+            made = asdict(outlook(self.plan, self._profile, self.probe.network, compressions))
         return from_document(Outlook, broadcast_json(made), "the outlook")
 
     def _make_plan(self, found: Probe, buckets_bytes: tuple[int, ...]) -> Plan:

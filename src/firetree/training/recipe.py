@@ -117,6 +117,11 @@ class SyncRecipe:
     """Parts of the weights that are averaged at different moments of the local steps."""
     overlap_steps: Count = 0
     """Local steps that go on while a fragment is averaged; each worker then takes half of the average."""
+    max_loss: (
+        Annotated[float, Expect(lambda value: 0 <= value < 100, "0 or more, below 100")] | None
+    ) = None
+    """Points of accuracy that sending fewer bytes may cost where a run plans itself, as 0.5: it takes
+    the fastest compression that was measured to cost no more. By default it sends all."""
     shares: Literal["equal", "speed"] = "equal"
     """How workers share a batch: equal parts, or each by its measured speed, for unequal machines."""
     bucket_bytes: Positive = 25_000_000

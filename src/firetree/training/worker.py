@@ -5,6 +5,7 @@ What it does with them in a step is in `step`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ from firetree.models.batch_norm import normalises_batches
 from firetree.models.families import OwnModel
 from firetree.models.inputs import Inputs, mapped, rows_of
 from firetree.peers import hand_over, together
+from firetree.planning.changes import compressions_that_cost_at_most
+from firetree.planning.compressions import parse_compression
 from firetree.planning.plan import Plan
 from firetree.sync import Synchroniser, attach, gradient_bytes
 from firetree.tasks import (
@@ -49,6 +52,7 @@ from firetree.training.planning import AUTO, Planner, PlanOrAuto
 from firetree.training.recipe import Recipe
 from firetree.training.sparsity import Sparsity
 from firetree.training.step_part import GradientMean, StepPart
+from firetree.wires.secret import VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,9 @@ def build_worker(
     )
     model = arithmetic.lay_out(model)
     planner, chosen = _choose_sums(recipe, model, example, plan)
+    if planner and planner.outlook.compression != "none":
+        sync = replace(recipe.sync, compression=planner.outlook.compression)
+        recipe = replace(recipe, sync=sync)
     parallel, synchroniser = _wrap(recipe, model, chosen, device, bool(tried.unused))
     forward, reason = (
         compile_forward(parallel, piece, arithmetic) if recipe.compile else (parallel, None)
@@ -301,8 +308,20 @@ def _choose_sums(
     if isinstance(plan, Plan):
         plan.check(world_size, gradient_bytes(model))
         return None, plan
-    planner = Planner(model, example, compressed=recipe.sync.compression != "none")
+    compressed = recipe.sync.compression != "none"
+    planner = Planner(model, example, compressed, _compressions_for(recipe, model))
     return planner, planner.plan
+
+
+def _compressions_for(recipe: Recipe, model: nn.Module) -> list[str]:
+    """Those that a run may choose from: none where the recipe has one, or wants all bytes."""
+    sync = recipe.sync
+    if sync.max_loss is None or sync.compression != "none" or sync.has_local_steps:
+        return []
+    texts = compressions_that_cost_at_most(sync.max_loss)
+    if os.environ.get(VARIABLE) or any(p.is_complex() for p in model.parameters()):
+        return [text for text in texts if not parse_compression(text).by_layer]
+    return texts
 
 
 def load_task(recipe: Recipe) -> Task:
