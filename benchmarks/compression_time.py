@@ -20,7 +20,17 @@ import firetree
 from results import median_and_spread, write_section
 
 WIDTH, STEPS = 2048, 7
-NAMES = ("fp16", "bf16", "int8", "e3m0", "topk:0.01", "powersgd:4", "sparseloco:0.02", "demo:32")
+NAMES = (
+    "fp16",
+    "bf16",
+    "int8",
+    "e3m0",
+    "topk:0.01",
+    "powersgd:4",
+    "sparseloco:0.02",
+    "turns:25",
+    "demo:32",
+)
 
 
 def main() -> None:

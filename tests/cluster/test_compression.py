@@ -20,7 +20,7 @@ from firetree.sync import attach
 from firetree.sync.compression import compressor
 
 ALGORITHMS = ("binomial_tree", "ring", "double_binary_tree", "gloo")
-LOSSY = ("int8", "topk:0.1", "topk:1", "sparseloco:0.1:1")
+LOSSY = ("int8", "topk:0.1", "topk:1", "sparseloco:0.1:1", "turns:7")
 
 
 def gradients(rank: int, step: int) -> torch.Tensor:
@@ -172,6 +172,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         ("powersgd:4:0.9", "expected a rank of 1 or more, as powersgd:4"),
         ("sparseloco:0", "expected a share above 0 and at most 1, as sparseloco:0.02"),
         ("sparseloco:0.02:1.1", "expected a decay from 0 to 1, as sparseloco:0.02:0.95"),
+        ("turns:0", "expected a number of turns of 1 or more, as turns:25"),
         ("demo:0.5", "expected a number of components of 1 or more, as demo:32"),
         ("demo::-1", "expected a decay from 0 to 1, as demo:32:0.999"),
     ],

@@ -27,10 +27,18 @@ RANKS, STEPS = 3, 12
 DILOCO = SyncRecipe(local_steps=4, outer_lr=0.7, outer_momentum=0.9)
 SPARSELOCO = SyncRecipe(compression="sparseloco:0.03:0.9", local_steps=4, outer_lr=0.7)
 AHEAD = SyncRecipe(compression="sparseloco:0.03:0.9", step_ahead=True)
+TURNS = SyncRecipe(compression="turns:5", local_steps=2, step_ahead=True)
 DEMO, COMPONENTS, DECAY = "demo:5:0.9", 5, 0.9
-COUNTED = {"topk:0.01": 40, "sparseloco:0.02": 40, "demo:32": 40, "int8": 3.9, "e3m0": 5.2}
+COUNTED = {
+    "topk:0.01": 40,
+    "sparseloco:0.02": 40,
+    "turns:8": 40,
+    "demo:32": 40,
+    "int8": 3.9,
+    "e3m0": 5.2,
+}
 """How many times fewer bytes each sends from three ranks, at least."""
-UNDECAYED = ("sparseloco:0.5:1", "demo:1:1")
+UNDECAYED = ("sparseloco:0.5:1", "turns:3", "demo:1:1")
 
 
 def net() -> nn.Sequential:
@@ -73,6 +81,7 @@ def on_rank() -> dict[str, Any]:
         "diloco": local_steps_on_rank(DILOCO),
         "sparseloco": local_steps_on_rank(SPARSELOCO),
         "ahead": local_steps_on_rank(AHEAD),
+        "turns": local_steps_on_rank(TURNS),
         "demo": demo_on_rank(),
         "bytes": [bytes_of_a_step(compression) for compression in COUNTED],
         "off": [off_in_half_precision(compression) for compression in UNDECAYED],
@@ -183,6 +192,30 @@ def test_ranks_step_ahead_by_what_they_have_not_sent(on_ranks: dict[str, list[An
     errors: list[np.ndarray | float] = [0.0] * RANKS
     found = local_steps_alone(1, lambda changes: sparse_step(errors, changes, 0.03, 0.9), errors)
     check_steps(on_ranks["ahead"], *found, alike=0.9)
+
+
+def test_each_number_is_sent_in_its_turn(on_ranks: dict[str, list[Any]]) -> None:
+    errors: list[np.ndarray | float] = [0.0] * RANKS
+    turn = 0
+
+    def outer_step(changes: list[np.ndarray]) -> np.ndarray:
+        nonlocal turn
+        total = np.zeros_like(changes[0])
+        length = 5 * chunks_of(len(total), 1 / 5)[2]
+        for rank, change in enumerate(changes):
+            error = errors[rank] = errors[rank] + change
+            for begin in range(0, len(error), length):
+                place = np.s_[begin + turn : begin + length : 5]
+                filled = np.zeros(length // 5)
+                filled[: len(error[place])] = error[place]
+                sent = two_bits(filled)[: len(error[place])]
+                total[place] += sent
+                error[place] -= sent
+        turn = (turn + 1) % 5
+        return total / RANKS
+
+    found = local_steps_alone(TURNS.local_steps, outer_step, errors)
+    check_steps(on_ranks["turns"], *found, alike=0.9)
 
 
 def demo_on_rank() -> Tensor:

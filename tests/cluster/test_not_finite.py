@@ -44,6 +44,7 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
         (SyncRecipe(algorithm="ring", compression="int8"), "the loss is nan at step 7, first in "),
         (SyncRecipe(compression="topk:0.01"), "the loss is nan at step 7, first in layer "),
         (SyncRecipe(compression="powersgd:2"), "the loss is nan at step 7, first in layer "),
+        (SyncRecipe(compression="turns:9"), "the loss is nan at step 7, first in layer "),
         (SyncRecipe(local_steps=3), "a loss or gradient is not finite in the 3 local steps before"),
         (
             SyncRecipe(local_steps=6, fragments=3, overlap_steps=1),
@@ -58,7 +59,17 @@ def spoilt_step(sync: SyncRecipe) -> tuple[str, bool]:
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["exact", "int8", "topk", "powersgd", "local steps", "fragments", "DeMo", "SparseLoCo"],
+    ids=[
+        "exact",
+        "int8",
+        "topk",
+        "powersgd",
+        "turns",
+        "local steps",
+        "fragments",
+        "DeMo",
+        "SparseLoCo",
+    ],
 )
 def test_all_ranks_say_the_same_keep_their_weights_and_can_go_on(
     sync: SyncRecipe, said: str

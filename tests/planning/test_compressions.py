@@ -24,6 +24,7 @@ STEP = Profile(1.0, 2.0, GRADIENTS)
         ("powersgd:4", [4 * 4 * (64 + 144), 256]),
         ("powersgd:32", [36864, 256]),  # the factors would be as large as the matrix
         ("sparseloco:0.01", [261, 4]),  # 41 of 4,096 numbers in 58 bytes
+        ("turns:25", [202, 4]),  # 164 of 4,096 numbers in 45 bytes, gathered from 4 ranks
         ("demo:32", [2 * 3 * (34 + 64), 2 * (12 + 64)]),  # three chunks of 64 × 48, one of 1 × 64
         ("demo:3000", [2 * 3 * (759 + 6000), 2 * (16 + 128)]),
         ("demo:4000", [2 * 3 * (768 + 6144), 288]),  # a chunk has no more components than numbers

@@ -67,8 +67,8 @@ class RunOptions:
     hosts, take the cheapest way, and another one where links change. observe: leave DDP's own all-reduce,
     and only measure. Or an algorithm's name, as ring; or a plan's file, from `firetree plan -o`."""
     compression: str = "none"
-    """Send fewer bytes: none, fp16, bf16, int8, topk:SHARE, powersgd:RANK, sparseloco:SHARE:DECAY or
-    demo:COMPONENTS:DECAY. Not with observe."""
+    """Send fewer bytes: none, fp16, bf16, int8, topk:SHARE, powersgd:RANK, sparseloco:SHARE:DECAY,
+    turns:TURNS or demo:COMPONENTS:DECAY. Not with observe."""
     run_dir: Path | None = None
     """The run's folder, on rank 0's host; by default runs/SCRIPT-TIME."""
     secret: Path | None = None

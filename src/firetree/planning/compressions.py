@@ -107,7 +107,7 @@ UNCOMPRESSED = Compression()
 
 def parse_compression(text: object) -> Compression:
     """Read `none`, `fp16`, `bf16`, `int8`, `e3m0`, `topk:SHARE`, `powersgd:RANK`,
-    `sparseloco:SHARE:DECAY` or `demo:COMPONENTS:DECAY`, each also without its last numbers.
+    `sparseloco:SHARE:DECAY`, `turns:TURNS` or `demo:COMPONENTS:DECAY`, each also without its last numbers.
 
     Raises:
         UserError: no such compression, or a number out of its range.
@@ -204,6 +204,13 @@ def _few_of_chunks(gradient: Gradient, share: float, world_size: int) -> float:
     return _gathered(gradient.size_bytes / 4 / length * chunk_bytes, world_size)
 
 
+def _in_turn(gradient: Gradient, turns: float, world_size: int) -> float:
+    """For a chunk two bits a number, and two levels of two bytes."""
+    _, length, sent = chunks_of(SPARSELOCO_CHUNK, 1 / turns)
+    chunk_bytes = -(-2 * sent // 8) + 4
+    return _gathered(gradient.size_bytes / 4 / length * chunk_bytes, world_size)
+
+
 def _components(gradient: Gradient, components: float, world_size: int) -> float:
     """For a chunk the code of the indices, and two bytes a component."""
     numbers = gradient.size_bytes // 4
@@ -255,6 +262,12 @@ _KINDS = {
         17.0,
         keeps_errors=True,
         numbers=(_share(0.02, "sparseloco:0.02"), _decay(0.95, "sparseloco:0.02:0.95")),
+    ),
+    "turns": _Kind(
+        _in_turn,
+        9.0,
+        keeps_errors=True,
+        numbers=(_count(25.0, "a number of turns of", "turns:25"),),
     ),
     "demo": _Kind(
         _components,

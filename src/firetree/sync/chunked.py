@@ -1,4 +1,5 @@
-"""Top-k, SparseLoCo and DeMo: of each chunk of a buffer, ranks gather the few largest numbers of each rank.
+"""Top-k, SparseLoCo and DeMo: of each chunk of a buffer, ranks gather the few largest numbers of each rank;
+or those whose turn it is.
 
 What is not sent stays for the next step. Chunks and bytes are in `planning.compressions`.
 Shapes: C chunks of N numbers, of which K are sent.
@@ -86,6 +87,53 @@ class SparseLoCo(Compressor):
             _add_two_bits(summed_CN, one, sent, 1)
         self.errors[index] = flat
         buffer.copy_(summed_CN.view(-1)[:numbers].div_(ranks))
+
+
+class Turns(Compressor):
+    """Sends each number of a chunk in its turn, in two bits, the same ones on all ranks.
+
+    Nobody has to say which these are. With the rank's change Δ and the error e: e ← e + Δ; Δ̂ = Q(e) where
+    it is the turn, else 0; e ← e − Δ̂; all ranks take the mean of Δ̂. Q is that of `SparseLoCo`. With
+    steps ahead of the average this is an error reset by parts (CSER: Xie et al. 2020, arXiv 2007.13221).
+
+    Args:
+        turns: messages in which all numbers of a chunk have been sent.
+        group: the ranks.
+    """
+
+    def __init__(self, turns: int, group: dist.ProcessGroup):
+        super().__init__()
+        self._turns, self._group = turns, group
+        self._done: dict[int, Tensor] = {}
+
+    def memories(self) -> dict[str, dict[int, Tensor]]:
+        """The errors, and how many messages were sent."""
+        return {"error": self.errors, "turns": self._done}
+
+    def average(self, index: int, buffer: Tensor, exact: Sum, ranks: int) -> None:
+        """Average the numbers whose turn it is; the others count as zero and are kept."""
+        numbers = buffer.numel()
+        count, _, sent = chunks_of(numbers, 1 / self._turns)
+        done = self._done.setdefault(index, torch.zeros((), dtype=torch.int64))
+        wanted_CKT = torch.zeros(count, sent, self._turns, device=buffer.device)
+        flat = wanted_CKT.view(-1)[:numbers]
+        flat.copy_(buffer)
+        if index in self.errors:
+            flat.add_(self.errors[index])
+        turn_CK = wanted_CKT[..., int(done) % self._turns]
+        done += 1
+        if not torch.isfinite(flat).all():
+            flat.fill_(torch.nan)  # which all ranks are to see, whosever turn it is
+        bits, levels = _two_bits(turn_CK)
+        message = torch.cat([to_bytes(bits), levels], 1)
+        turn_CK -= _of_two_bits(bits, levels, turn_CK)
+        self.errors[index] = flat.clone()
+        wanted_CKT.zero_()
+        for one in gather(message, self._group):
+            rows = one.view(count, -1)
+            bits = from_bytes(rows[:, :-4])[:, : 2 * sent]
+            turn_CK += _of_two_bits(bits, rows[:, -4:], turn_CK)
+        buffer.copy_(flat.div_(ranks))
 
 
 class DeMo(LayerWise):
@@ -192,7 +240,21 @@ def _add_components(sum_CN: Tensor, message: Tensor, sent: int) -> None:
 def _in_two_bits(wanted_CN: Tensor, sent: int) -> Tensor:
     """The largest numbers of each chunk, as bytes: which, two bits each, and two levels as bfloat16."""
     at_CK = _largest(wanted_CN, sent)
-    values_CK = wanted_CN.gather(1, at_CK)
+    code = encode_indices(at_CK, wanted_CN.shape[1])
+    bits, levels = _two_bits(wanted_CN.gather(1, at_CK))
+    return torch.cat([to_bytes(torch.cat([code, bits], 1)), levels], 1)
+
+
+def _add_two_bits(sum_CN: Tensor, message: Tensor, sent: int, factor: int) -> None:
+    """Add what a rank sends, times a factor."""
+    rows, length = message.view(len(sum_CN), -1), sum_CN.shape[1]
+    bits, code = from_bytes(rows[:, :-4]), index_bits(length, sent)
+    values_CK = _of_two_bits(bits[:, code : code + 2 * sent], rows[:, -4:], sum_CN)
+    sum_CN.scatter_add_(1, decode_indices(bits, length, sent), factor * values_CK)
+
+
+def _two_bits(values_CK: Tensor) -> tuple[Tensor, Tensor]:
+    """Bits of each number, (C, 2K): its sign, and which of the chunk's two levels; these as bytes, (C, 4)."""
     sizes_CK = values_CK.abs()
     is_large_CK = sizes_CK > sizes_CK.mean(1, keepdim=True)
     levels = [
@@ -200,19 +262,13 @@ def _in_two_bits(wanted_CN: Tensor, sent: int) -> Tensor:
         for chosen_CK in (~is_large_CK, is_large_CK)
     ]
     levels_C2 = torch.stack(levels, 1).bfloat16()
-    signs_and_levels = to_bits((values_CK < 0) * 2 + is_large_CK, 2)
-    bits = torch.cat([encode_indices(at_CK, wanted_CN.shape[1]), signs_and_levels], 1)
-    return torch.cat([to_bytes(bits), levels_C2.view(torch.uint8)], 1)
+    return to_bits((values_CK < 0) * 2 + is_large_CK, 2), levels_C2.view(torch.uint8)
 
 
-def _add_two_bits(sum_CN: Tensor, message: Tensor, sent: int, factor: int) -> None:
-    """Add what a rank sends, times a factor."""
-    rows, length = message.view(len(sum_CN), -1), sum_CN.shape[1]
-    levels_C2 = _floats(rows[:, -4:]).to(sum_CN)
-    bits, code = from_bytes(rows[:, :-4]), index_bits(length, sent)
-    numbers_CK = from_bits(bits[:, code : code + 2 * sent], sent)
-    values_CK = levels_C2.gather(1, numbers_CK & 1) * (1 - (numbers_CK & 2))
-    sum_CN.scatter_add_(1, decode_indices(bits, length, sent), factor * values_CK)
+def _of_two_bits(bits: Tensor, levels: Tensor, like: Tensor) -> Tensor:
+    """The numbers, (C, K)."""
+    numbers_CK = from_bits(bits, bits.shape[1] // 2)
+    return _floats(levels).to(like).gather(1, numbers_CK & 1) * (1 - (numbers_CK & 2))
 
 
 def _largest(numbers_CN: Tensor, sent: int) -> Tensor:

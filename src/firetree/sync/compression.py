@@ -24,7 +24,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import (
 from firetree.errors import UserError
 from firetree.peers import WiredGroup
 from firetree.planning.compressions import INT8_BLOCK, Compression
-from firetree.sync.chunked import DeMo, SparseLoCo, TopK
+from firetree.sync.chunked import DeMo, SparseLoCo, TopK, Turns
 from firetree.sync.compressor import Compressor, LayerWise, Sum
 from firetree.sync.four_bits import E3M0
 
@@ -147,6 +147,8 @@ def compressor(
             return PowerSgd(int(compression.number), group, device)
         case "sparseloco":
             return SparseLoCo(compression.number, compression.decay, group)
+        case "turns":
+            return Turns(int(compression.number), group)
         case "demo":
             return DeMo(int(compression.number), compression.decay, group)
     return Compressor()

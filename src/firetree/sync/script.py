@@ -107,10 +107,10 @@ def attach(
             backend's own all-reduce, or a `firetree.Plan`, for whose buckets the model is wrapped with
             `bucket_cap_mb=plan.bucket_bytes / 2**20`. Or "observe", which leaves DDP's own all-reduce as it is.
         compression: `none`, `fp16`, `bf16`, `int8`, `topk:SHARE`, `powersgd:RANK`,
-            `sparseloco:SHARE:DECAY` or `demo:COMPONENTS:DECAY`. Its error is added to the next step's
-            gradients, and dropped after a NaN or infinite gradient. PowerSGD is PyTorch's own hook and
-            sums by the backend, top-k, SparseLoCo and DeMo gather; the others are summed by the
-            algorithm. DeMo wants an optimiser without momentum. Sparse gradients are never compressed,
+            `sparseloco:SHARE:DECAY`, `turns:TURNS` or `demo:COMPONENTS:DECAY`. Its error is added to the
+            next step's gradients, and dropped after a NaN or infinite gradient. PowerSGD is PyTorch's own
+            hook and sums by the backend; top-k, SparseLoCo, turns and DeMo gather; the others are summed
+            by the algorithm. DeMo wants an optimiser without momentum. Sparse gradients are never compressed,
             and summed by the backend.
         chunks: parts that each bucket is cut into, of four bytes or more; by default what suits the
             algorithm and the bucket's size.

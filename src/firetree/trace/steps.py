@@ -131,7 +131,8 @@ class Communication:
     """What ranks said to each other for some buckets.
 
     `channels` are over our own connections alone: there are none where NCCL or Gloo sums, nor for what
-    `topk`, `powersgd`, `sparseloco`, `demo` and the scales of `int8` take. `wires` are read in detailed steps.
+    `topk`, `powersgd`, `sparseloco`, `turns`, `demo` and the scales of `int8` take. `wires` are read in detailed
+    steps.
     """
 
     buckets: tuple[BucketSpan, ...]

@@ -103,7 +103,7 @@ class SyncRecipe:
     """A collective of firetree.collectives, or gloo for the backend's own all-reduce."""
     compression: str = "none"
     """How gradients are made smaller: none, fp16, bf16, int8, topk:SHARE, powersgd:RANK,
-    e3m0, sparseloco:SHARE:DECAY or demo:COMPONENTS:DECAY."""
+    e3m0, sparseloco:SHARE:DECAY, turns:TURNS or demo:COMPONENTS:DECAY."""
     local_steps: Positive = 1
     """Steps that each worker takes alone before the workers are averaged."""
     outer_lr: AboveZero = 1.0
