@@ -36,4 +36,4 @@ def test_a_sparse_run_ends_with_so_many_zeros_and_resumes_to_the_same_bits(tmp_p
 def test_sparse_training_with_local_steps_is_refused(tmp_path: Path) -> None:
     code, out, err = firetree(*RUN, "--sync.local-steps", 4, "--run-dir", tmp_path / "run")
     assert (code, out) == (2, "")
-    assert err == "firetree: sparse.density and sync.local_steps; expected one of them\n"
+    assert err == "firetree: sparse.density and sync.local_steps = 4; expected one of them\n"

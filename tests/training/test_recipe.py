@@ -145,7 +145,7 @@ def test_demo_takes_an_optimiser_without_momentum(optim: OptimRecipe, fits: bool
 
 @pytest.mark.parametrize(
     ("local", "named"),
-    [({"local_steps": 4}, r"sync\.local_steps"), ({"step_ahead": True}, r"sync\.step_ahead")],
+    [({"local_steps": 4}, r"sync\.local_steps = 4"), ({"step_ahead": True}, r"sync\.step_ahead")],
 )
 def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer(
     local: dict[str, Any], named: str
@@ -177,7 +177,7 @@ def test_local_steps_go_with_neither_sparse_training_nor_compression_by_layer(
         ),
         (
             SyncRecipe(local_steps=16, fragments=4),
-            "optim.ema = 0.9 and sync.fragments; expected one of them, as workers seldom have the same "
+            "optim.ema = 0.9 and sync.fragments = 4; expected one of them, as workers seldom have the same "
             "weights",
         ),
     ],
@@ -193,7 +193,7 @@ def test_fragments_that_cannot_be_averaged_one_by_one_are_refused(
 @pytest.mark.parametrize(
     ("recipe", "other"),
     [
-        (Recipe(sync=SyncRecipe(shares="speed", local_steps=4)), "sync.local_steps"),
+        (Recipe(sync=SyncRecipe(shares="speed", local_steps=4)), "sync.local_steps = 4"),
         (Recipe(sync=SyncRecipe(shares="speed", step_ahead=True)), "sync.step_ahead"),
         (Recipe(sync=SyncRecipe(shares="speed"), compile=True), "compile"),
     ],

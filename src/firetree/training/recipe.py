@@ -218,7 +218,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             "optim.class_weights = balanced; expected data with classes, or leave it out"
         )
-    local = "sync.local_steps" if recipe.sync.local_steps > 1 else "sync.step_ahead"
+    steps = recipe.sync.local_steps
+    local = f"sync.local_steps = {steps}" if steps > 1 else "sync.step_ahead"
     if recipe.sparse.density is not None and recipe.sync.has_local_steps:
         raise UserError(f"sparse.density and {local}; expected one of them")
     if recipe.sync.shares == "speed":
@@ -253,7 +254,8 @@ def _check_fragments(sync: SyncRecipe, ema: float | None) -> None:
             f"sync.overlap_steps = {sync.overlap_steps}; expected at most {most}, as the next of "
             f"{sync.fragments} fragments in {sync.local_steps} local steps follows then"
         )
-    streamed = "sync.fragments" if sync.fragments > 1 else "sync.overlap_steps"
+    parts = sync.fragments
+    streamed = f"sync.fragments = {parts}" if parts > 1 else "sync.overlap_steps"
     if sync.step_ahead:
         raise UserError(f"sync.step_ahead and {streamed}; expected one of them")
     if ema is not None:
