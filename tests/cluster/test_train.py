@@ -27,7 +27,7 @@ from firetree.training.recipe import Recipe
 from firetree.training.step import settle, train_step
 from firetree.training.worker import build_worker, load_task
 
-STEPS = 20
+FIRST_STEPS, STEPS = 3, 20
 
 
 @pytest.mark.slow
@@ -75,8 +75,11 @@ def steps_recipe(algorithm: str) -> Recipe:
     )
 
 
-def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
-    """Weights of this rank after 20 steps of the digits recipe, and their digest."""
+Weights = dict[str, torch.Tensor]
+
+
+def train_steps(algorithm: str) -> tuple[Weights, Weights, str]:
+    """Weights of this rank after 3 and 20 steps of the digits recipe, and the last ones' digest."""
     rank, world_size = dist.get_rank(), dist.get_world_size()
     recipe = steps_recipe(algorithm)
     rank_info = RankInfo(rank, world_size, world_size, "", 0)
@@ -84,13 +87,15 @@ def train_steps(algorithm: str) -> tuple[dict[str, torch.Tensor], str]:
     settle(worker)
     batches = worker.loader.training_batches(0)
     for step in range(STEPS):
+        if step == FIRST_STEPS:
+            first = {name: value.clone() for name, value in worker.model.state_dict().items()}
         train_step(worker, batches, step, learning_rate(recipe.optim, step, STEPS, STEPS))
     weights = {name: value.clone() for name, value in worker.model.state_dict().items()}
     content = b"".join(value.numpy().tobytes() for value in weights.values())
-    return weights, hashlib.sha256(content).hexdigest()
+    return first, weights, hashlib.sha256(content).hexdigest()
 
 
-def train_by_every_algorithm() -> list[tuple[dict[str, torch.Tensor], str]]:
+def train_by_every_algorithm() -> list[tuple[Weights, Weights, str]]:
     return [train_steps(algorithm) for algorithm in algorithm_names()]
 
 
@@ -121,13 +126,15 @@ def test_a_run_begins_by_saying_what_it_takes_and_passes_over(tmp_path: Path) ->
 
 
 def test_four_workers_end_with_the_weights_of_one_that_has_the_whole_batch() -> None:
-    [(alone, _)] = run_on_ranks(1, train_steps, "gloo")
+    [(*alone, _)] = run_on_ranks(1, train_steps, "gloo")
     of_ranks = run_on_ranks(4, train_by_every_algorithm)
     for algorithm, *results in zip(algorithm_names(), *of_ranks, strict=True):
-        assert len({digest for _, digest in results}) == 1, f"ranks differ with {algorithm}"
-        for name, ours in results[0][0].items():
-            difference = (ours - alone[name]).abs().max() / alone[name].abs().max()
-            assert difference <= 1e-4, (algorithm, name)
+        assert len({digest for *_, digest in results}) == 1, f"ranks differ with {algorithm}"
+        # Later, rounding may change which of two pixels is the larger one in a pooled field.
+        for theirs, ours, most in zip(alone, results[0], (1e-4, 5e-3), strict=False):
+            for name in theirs:
+                difference = (ours[name] - theirs[name]).abs().max() / theirs[name].abs().max()
+                assert difference <= most, (algorithm, name)
 
 
 @pytest.mark.parametrize("algorithm", ["parameter_server", "ring", "gloo"])
