@@ -10,12 +10,20 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from firetree import own_code
 from firetree.errors import UserError
 from firetree.lab import iproute, namespaces
 
 # A busy machine is no reason to fail.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def no_folder_of_another_tests_code() -> Iterator[None]:
+    """A recipe's code is looked for beside the recipe, also in processes that later tests would start."""
+    yield
+    os.environ.pop(own_code.FOLDER, None)
 
 
 @pytest.fixture
