@@ -119,11 +119,11 @@ class OverWires:
             poll.register(descriptor, event)
         seen = dict(poll.poll(_SLEEP_MS))
         for lane in lanes:
-            if lane.event & seen.get(lane.descriptor, 0) & (select.POLLRDHUP | select.POLLHUP):
+            event = seen.get(lane.descriptor, 0)
+            if lane.event & event & (select.POLLRDHUP | select.POLLHUP):
                 raise self._lost(lane, "went away", None)
-        for wire in self._outgoing:
-            if seen.get(wire.outgoing.fileno(), 0) & select.POLLERR:
-                wire.have_left()
+            if event & select.POLLERR:
+                lane.wire.have_left()
 
     def _lost(self, lane: _Lane, what: str, within_s: float | None) -> CollectiveError:
         op, names = self._program[lane.head], self._mesh.names
@@ -154,7 +154,7 @@ class _Lane:
     """What `select.poll` takes to wait for it."""
 
     def __init__(self, wire: Wire, operations: Sequence[tuple[int, Operation]]):
-        self._wire, self._operations = wire, operations
+        self.wire, self._operations = wire, operations
         self._header = bytearray(_HEADER.size)
         self._header_bytes = memoryview(self._header)
         self._start_s = 0.0
@@ -211,20 +211,20 @@ class _Sending(_Lane):
 
     def _begin(self, operation: Operation) -> None:
         super()._begin(operation)
-        self._wire.sent += 1
-        _HEADER.pack_into(self._header, 0, self._wire.sent, self._size_bytes)
+        self.wire.sent += 1
+        _HEADER.pack_into(self._header, 0, self.wire.sent, self._size_bytes)
 
     def move(self) -> bool:
         passed, in_turn = self._passed_bytes, self.head in self._awaited
         if passed == self._size_bytes:  # the kernel has all of it
-            self.is_over = self._wire.have_left()
+            self.is_over = self.wire.have_left()
             return self.is_over
         parts = [self._bytes[max(passed, 0) :]]
         if passed < 0:
             self._start_s = time.monotonic()
             parts.insert(0, self._header_bytes[passed:])
-        moved = self._pass(self._wire.send(*parts, in_turn=in_turn))
-        self.is_over = self.is_over and (not in_turn or self._wire.have_left())
+        moved = self._pass(self.wire.send(*parts, in_turn=in_turn))
+        self.is_over = self.is_over and (not in_turn or self.wire.have_left())
         return moved
 
     def prepare_sleep(self) -> None:
@@ -253,7 +253,7 @@ class _Receiving(_Lane):
 
     def _begin(self, operation: Operation) -> None:
         super()._begin(operation)
-        self._wire.received += 1
+        self.wire.received += 1
         self._adds = operation.kind == "recv_reduce"
         self._added_bytes = 0
 
@@ -261,9 +261,9 @@ class _Receiving(_Lane):
         passed, target = self._passed_bytes, self._target()
         if passed < 0:
             self._start_s = time.monotonic()
-            count = self._wire.receive(self._header_bytes[passed:], target)
+            count = self.wire.receive(self._header_bytes[passed:], target)
         else:
-            count = self._wire.receive(target)
+            count = self.wire.receive(target)
         moved = self._pass(count)
         if passed < 0 <= self._passed_bytes:
             self._check()
@@ -273,7 +273,7 @@ class _Receiving(_Lane):
 
     def prepare_sleep(self) -> None:
         """Wake for much, or the rest of the chunk, and not for each packet."""
-        self._wire.wake_at(min(self._size_bytes - self._passed_bytes, WAKE_BYTES))
+        self.wire.wake_at(min(self._size_bytes - self._passed_bytes, WAKE_BYTES))
 
     def _target(self) -> memoryview:
         """Where the next bytes go."""
@@ -295,7 +295,7 @@ class _Receiving(_Lane):
         self._added_bytes = self._passed_bytes
 
     def _check(self) -> None:
-        header, due = _HEADER.unpack(self._header), (self._wire.received, self._size_bytes)
+        header, due = _HEADER.unpack(self._header), (self.wire.received, self._size_bytes)
         if header != due:
             raise _OutOfStepError(
                 f"sent message {header[0]} of {header[1]} bytes where message {due[0]} of {due[1]} bytes "
