@@ -122,6 +122,21 @@ def test_shares_stay_equal_with_batch_normalisation() -> None:
         assert shares == (12, 12)
 
 
+def in_a_group_of_ours() -> tuple[int, ...]:
+    ours = dist.new_group(backend="firetree")
+    model = DistributedDataParallel(nn.Linear(4, 1).double(), process_group=ours)
+    dataset = data()
+    shares = firetree.shares(model, dataset, batch_size=BATCH)
+    for weigh, (x, y, _) in shares.over(DataLoader(dataset, batch_sampler=shares)):
+        weigh((model(x) - y).square().mean()).backward()
+    return shares.shares
+
+
+def test_a_group_over_our_own_wires_shares_as_any_other() -> None:
+    for shares in run_on_ranks(2, in_a_group_of_ours):
+        assert sum(shares) == BATCH
+
+
 def differing() -> str:
     model = DistributedDataParallel(nn.Linear(4, 1))
     with pytest.raises(UserError) as failure:

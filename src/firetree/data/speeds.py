@@ -19,6 +19,16 @@ _LEAST_GAIN, _LEAST_ERRORS = 0.05, 3.0
 must be. With less, shares would flutter."""
 
 
+def called(shares: Shares) -> str:
+    """What the user is told of them, as in `shares of the batch 43, 43, 21, 21`."""
+    return f"shares of the batch {', '.join(map(str, shares))}"
+
+
+def gain(saved: float) -> str:
+    """What the user is told of new shares that save this part of the slowest rank's time."""
+    return f"by speed: the slowest should take {saved:.0%} less time"
+
+
 def better_shares(
     shares: Shares, sample_s_RK: Sequence[Sequence[float]]
 ) -> tuple[Shares, float] | None:

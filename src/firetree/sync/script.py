@@ -134,7 +134,7 @@ def attach(
     _check_model(model)
     group, device = model.process_group, model.device
     if timeout_s is None:
-        timeout_s = _timeout_s(group, device)
+        timeout_s = timeout_s_of(group, device)
     _check_timeout(timeout_s)
     ranks = dist.get_process_group_ranks(group)
     exchange = StoreExchange(group_store(group), ranks, group.rank(), _WHERE, timeout_s)
@@ -152,14 +152,14 @@ def attach(
             observed.marks = watch_model(model, group, observed, Path(run_dir), exchange.gather)
             measure(Path(run_dir))
         return observed
-    wired = _connected(name, BACKEND, timeout_s, group)
+    wired = connected(name, BACKEND, timeout_s, group, _WHERE)
     try:
         chosen, sent_as = together(lambda: _choose(model, algorithm, compression, chunks), wired)
         agree(_description(model, chosen, compression), _REMEDY, wired)
         on_gpu, beside = device.type == "cuda", wired
         summed_by = _auto(model, wired, store, sent_as) if isinstance(chosen, str) else chosen
         if on_gpu:
-            beside = _connected(f"{name} on nccl", "nccl", timeout_s, group)
+            beside = connected(f"{name} on nccl", "nccl", timeout_s, group, _WHERE)
         alone = group.size() == 1 or current() is not None
         roll = None if alone else join(partial(gather_json, group=wired))
     except BaseException:
@@ -179,18 +179,20 @@ def attach(
     return synchroniser
 
 
-def _connected(
-    name: str, backend: str, timeout_s: float, same_ranks: dist.ProcessGroup
+def connected(
+    name: str, backend: str, timeout_s: float, same_ranks: dist.ProcessGroup, where: str
 ) -> dist.ProcessGroup:
+    """A group of another group's ranks (CollectiveError where they cannot connect; it names `where`)."""
     try:
         return named_group(name, backend, timeout_s, same_ranks)
     except CollectiveError:
         raise
     except RuntimeError as error:
-        raise CollectiveError(f"{_WHERE}: the ranks cannot connect: {error}") from error
+        raise CollectiveError(f"{where}: the ranks cannot connect: {error}") from error
 
 
-def _timeout_s(group: dist.ProcessGroup, device: torch.device) -> float:
+def timeout_s_of(group: dist.ProcessGroup, device: torch.device) -> float:
+    """How long a group of ours or of torch's waits for another rank, in seconds."""
     return group.mesh.timeout_s if isinstance(group, WiredGroup) else group_timeout_s(group, device)
 
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -17,12 +16,13 @@ from torch.utils.data import Sampler
 
 from firetree.data.order import epoch_order
 from firetree.data.shares import Shares, apportion, share, step_sizes
-from firetree.data.speeds import LOOK_STEPS, MOST_STEPS, better_shares
+from firetree.data.speeds import LOOK_STEPS, MOST_STEPS, better_shares, called, gain
 from firetree.errors import UserError
 from firetree.models.batch_norm import normalises_batches
 from firetree.peers import BACKEND, StoreExchange, agree, broadcast_json, gather_json
 from firetree.sync.clocks import Clock, GpuClock, HostClock
-from firetree.torch_private import group_store, group_timeout_s, named_group
+from firetree.sync.script import connected, timeout_s_of
+from firetree.torch_private import group_store
 
 Batch = TypeVar("Batch")
 
@@ -205,10 +205,7 @@ class SharedBatches(Sampler[list[int]]):
         shares, saved = found
         self._changes.append((max(drawn for drawn, _ in told), tuple(shares)))
         self._marks.clear()
-        self._say(
-            f"batch {self._number}: shares of the batch {', '.join(map(str, shares))}, by speed: the slowest "
-            f"should take {saved:.0%} less time"
-        )
+        self._say(f"batch {self._number}: {called(shares)}, {gain(saved)}")
 
     def _say(self, text: str) -> None:
         if self._rank == 0:
@@ -258,10 +255,9 @@ def shares(model: nn.Module, dataset: Sized, *, batch_size: int, seed: int = 0) 
 def _connected(model: DistributedDataParallel) -> dist.ProcessGroup:
     """A group of our own of the model's ranks."""
     group = model.process_group
-    timeout_s = group_timeout_s(group, torch.device(model.device))
+    timeout_s = timeout_s_of(group, model.device)
     ranks = dist.get_process_group_ranks(group)
     exchange = StoreExchange(group_store(group), ranks, group.rank(), _WHERE, timeout_s)
     exchange.gather(None)  # tells who has not come
-    return named_group(
-        f"{_WHERE} {exchange.number} beside {group.group_name}", BACKEND, timeout_s, group
-    )
+    name = f"{_WHERE} {exchange.number} beside {group.group_name}"
+    return connected(name, BACKEND, timeout_s, group, _WHERE)

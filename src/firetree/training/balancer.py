@@ -15,7 +15,7 @@ from torch import Tensor
 
 from firetree.data.order import step_size
 from firetree.data.shares import Shares, cuts
-from firetree.data.speeds import LOOK_STEPS, MOST_STEPS, better_shares
+from firetree.data.speeds import LOOK_STEPS, MOST_STEPS, better_shares, called, gain
 from firetree.peers import broadcast_json, gather_json
 from firetree.tasks import TaskLoader
 from firetree.trace import StepTrace
@@ -46,8 +46,8 @@ class Balancer(StepPart):
 
     @property
     def sharing(self) -> str:
-        """What the user is told of them, as in `shares of the batch 43, 43, 21, 21`."""
-        return f"shares of the batch {', '.join(map(str, self.shares))}"
+        """What the user is told of them."""
+        return called(self.shares)
 
     def look(self, step: StepTrace) -> str:
         """Call it on all ranks after each step: where other shares are faster, the next step has them.
@@ -67,7 +67,7 @@ class Balancer(StepPart):
             return ""
         self._loader.shares, saved = tuple(found[0]), found[1]
         self._sample_s.clear()
-        return f"{self.sharing}, by speed: the slowest should take {saved:.0%} less time"
+        return f"{self.sharing}, {gain(saved)}"
 
     def state(self) -> dict[str, Tensor]:
         """The shares in use."""
