@@ -244,3 +244,17 @@ def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
     path.write_text("# für Ziffern\n", encoding="latin-1")
     with pytest.raises(UserError, match=r"mine\.toml is not in UTF-8; save it as UTF-8$"):
         load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("sync", "other"),
+    [
+        (SyncRecipe(max_loss=0.5, local_steps=4), "sync.local_steps = 4"),
+        (SyncRecipe(max_loss=0.5, step_ahead=True), "sync.step_ahead"),
+        (SyncRecipe(max_loss=0.5, compression="int8"), "sync.compression = int8"),
+    ],
+)
+def test_a_run_that_is_to_choose_a_compression_is_given_none(sync: SyncRecipe, other: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_recipe(Recipe(sync=sync))
+    assert str(refusal.value) == f"sync.max_loss and {other}; expected one of them"

@@ -56,6 +56,7 @@ class _Kind(NamedTuple):
     arithmetic_ns: float = 0.0
     keeps_errors: bool = False
     by_layer: bool = False
+    gathers: bool = False
     numbers: tuple[_Number, ...] = ()
 
 
@@ -78,7 +79,7 @@ class Compression:
     @property
     def sends_more_than_sums(self) -> bool:
         """Whether ranks also gather, or agree on scales, beside the sums of buffers."""
-        return self.keeps_errors or self.name == "e3m0"
+        return self.keeps_errors or _KINDS[self.name].gathers
 
     @property
     def by_layer(self) -> bool:
@@ -248,7 +249,7 @@ _KINDS = {
     "fp16": _Kind(_half, 1.0),
     "bf16": _Kind(_half, 1.0),
     "int8": _Kind(_blocks, 13.0, keeps_errors=True),
-    "e3m0": _Kind(_four_bits, 20.0),
+    "e3m0": _Kind(_four_bits, 20.0, gathers=True),
     "topk": _Kind(_largest, 20.0, keeps_errors=True, numbers=(_share(0.01, "topk:0.01"),)),
     "powersgd": _Kind(
         _factors,

@@ -143,7 +143,7 @@ class Plan(Shown):
             1,
             2,
             3,
-        ):  # without trees, and 3 without groves, else the same
+        ):  # these lack trees or groves, else they are the same
             document["version"] = PLAN_VERSION
         made = from_document(Plan, document, source, PLAN_VERSION)
         try:

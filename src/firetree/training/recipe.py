@@ -228,6 +228,13 @@ def check_recipe(recipe: Recipe) -> None:
         if recipe.compile:  # for one shape
             raise UserError("sync.shares = speed and compile; expected one of them")
     _check_fragments(recipe.sync, recipe.optim.ema)
+    if recipe.sync.max_loss is not None:
+        if recipe.sync.has_local_steps:
+            raise UserError(f"sync.max_loss and {local}; expected one of them")
+        if recipe.sync.compression != "none":
+            raise UserError(
+                f"sync.max_loss and sync.compression = {recipe.sync.compression}; expected one of them"
+            )
     check_algorithm(recipe.sync.algorithm)
     compression = parse_compression(recipe.sync.compression)
     if compression.by_layer and recipe.sync.has_local_steps:

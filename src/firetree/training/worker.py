@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from firetree.data import epoch_steps
+from firetree.errors import UserError
 from firetree.launch import RankInfo, find_device
 from firetree.models.batch_norm import normalises_batches
 from firetree.models.families import OwnModel
@@ -163,8 +164,8 @@ def build_worker(
     `earlier` is what rank 0 knows of the arithmetic of a run that is resumed.
 
     Raises:
-        UserError: the network cannot have the recipe's fields, the plan is not for it, or a host lacks
-            GPUs.
+        UserError: the network cannot have the recipe's fields, the plan is not for it or not made by the
+            run where `sync.max_loss` wants that, or a host lacks GPUs.
     """
     device = find_device(recipe.device, rank_info)
     torch.manual_seed(recipe.seed)
@@ -303,6 +304,8 @@ def _choose_sums(
 ) -> tuple[Planner | None, str | Plan]:
     """What sums the gradients, and for `auto` the planner that may change it."""
     world_size = dist.get_world_size()
+    if plan != AUTO and recipe.sync.max_loss is not None:
+        raise UserError("sync.max_loss is for a run that plans itself; expected plan auto with it")
     if plan is None or (plan == AUTO and world_size == 1):
         return None, recipe.sync.algorithm
     if isinstance(plan, Plan):
@@ -314,11 +317,10 @@ def _choose_sums(
 
 
 def _compressions_for(recipe: Recipe, model: nn.Module) -> list[str]:
-    """Those that a run may choose from: none where the recipe has one, or wants all bytes."""
-    sync = recipe.sync
-    if sync.max_loss is None or sync.compression != "none" or sync.has_local_steps:
+    """Those that a run may choose from; none where the recipe wants all bytes."""
+    if recipe.sync.max_loss is None:
         return []
-    texts = compressions_that_cost_at_most(sync.max_loss)
+    texts = compressions_that_cost_at_most(recipe.sync.max_loss)
     if os.environ.get(VARIABLE) or any(p.is_complex() for p in model.parameters()):
         return [text for text in texts if not parse_compression(text).by_layer]
     return texts
