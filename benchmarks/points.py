@@ -20,6 +20,16 @@ def read(path: Path, kind: type[Point]) -> list[Point]:
     return [kind(**{name: of[name](text) for name, text in row.items()}) for row in rows(path)]
 
 
+def known_or_made(path: Path, kind: type[Point], cell: Any, make: Callable[[], Point]) -> Point:
+    """The point of a cell, a class that `kind` extends: from the file, or else made and appended."""
+    for point in read(path, kind):
+        if part(point, type(cell)) == cell:
+            return point
+    made = make()
+    add(path, [made])
+    return made
+
+
 def add(path: Path, points: Sequence[Any]) -> None:
     """Append points."""
     add_rows(path, [asdict(point) for point in points])

@@ -14,6 +14,7 @@ import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +29,7 @@ from firetree import own_code
 from firetree.bench.accuracy import way_fields
 from firetree.durable import write_durably
 from firetree.errors import RunFailedError
-from points import add, least, part, read
+from points import known_or_made, least, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "fewer_bytes.csv"
@@ -88,17 +89,12 @@ def main() -> None:
         for seed in SEEDS:
             for way in WAYS:
                 done(Cell(task, way, best[way].rate, seed, "test"), options.shared)
+        tabulate()
 
 
 def done(cell: Cell, shared: Path) -> Point:
     """The cell's point: from the file, or else from a run."""
-    for point in read(POINTS, Point):
-        if part(point, Cell) == cell:
-            return point
-    point = run(cell, shared)
-    add(POINTS, [point])
-    tabulate()
-    return point
+    return known_or_made(POINTS, Point, cell, partial(run, cell, shared))
 
 
 def run(cell: Cell, shared: Path) -> Point:

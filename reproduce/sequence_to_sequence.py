@@ -18,6 +18,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,7 +28,7 @@ from firetree.errors import RunFailedError
 from firetree.launch import FIRETREE
 from firetree.training import load_recipe, with_fields
 from firetree.training.apart import log_of, train_apart
-from points import add, least, part, read
+from points import known_or_made, least, part, read
 
 HERE = Path(__file__).parent
 POINTS = HERE / "sequence_to_sequence.csv"
@@ -108,12 +109,7 @@ def best_rate(budget: Budget, model: str, shared: Path) -> float:
 
 def done(cell: Cell, shared: Path) -> Point:
     """The cell's point: from the file, or else from a run."""
-    for point in read(POINTS, Point):
-        if part(point, Cell) == cell:
-            return point
-    point = run(cell, shared)
-    add(POINTS, [point])
-    return point
+    return known_or_made(POINTS, Point, cell, partial(run, cell, shared))
 
 
 def run(cell: Cell, shared: Path) -> Point:

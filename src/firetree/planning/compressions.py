@@ -49,7 +49,8 @@ class _Number(NamedTuple):
 class _Kind(NamedTuple):
     """`sent_bytes(gradient, number, world_size)`, and what else is known of a compression.
 
-    `arithmetic_ns` is CPU time a number, as `benchmarks/compression_time.py` measured it.
+    `arithmetic_ns` is CPU time a number, as `benchmarks/compression_time.py` measured it; e3m0's is
+    estimated, and that of turns from a few calls.
     """
 
     sent_bytes: Callable[[Gradient, float, int], float]
